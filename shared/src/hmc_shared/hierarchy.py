@@ -1,0 +1,398 @@
+"""An immutable labelled tree or DAG of classes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Edge = tuple[str, str]
+_JOIN = "\x1f"  # the ASCII unit separator: in no label
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Hierarchy:
+    """Classes as named nodes with integer ids, joined by edges from parent to child.
+
+    Ids run from 0 to C-1, sorted by depth (longest path from a root) and, inside a depth, by first
+    appearance. So parents come before children, and every level is a contiguous range of ids. There is
+    no virtual root: a forest has several roots. Build one with a ``from_...`` constructor.
+
+    >>> h = Hierarchy.from_paths(["animal/cat", "animal/dog", "plant"])
+    >>> h.names
+    ('animal', 'plant', 'animal/cat', 'animal/dog')
+    >>> print(h)
+    animal
+    ├── animal/cat
+    └── animal/dog
+    plant
+    """
+
+    names: tuple[str, ...]
+    edges: Tensor
+    """(E, 2) int64: parent id, child id; sorted by child, then parent."""
+
+    # Constructors
+
+    @classmethod
+    def from_edges(cls, edges: Iterable[Edge], nodes: Iterable[str] = ()) -> Hierarchy:
+        """Build from (parent, child) pairs of names.
+
+        If ``nodes`` is given it lists every node (so nodes without an edge are possible), and an edge may
+        name no other. Raises ValueError, naming the nodes, for a cycle, a node or edge given twice, an
+        unknown parent or child, an empty name, and for no node at all.
+        """
+        edges, declared = list(edges), list(nodes)
+        for name in [*declared, *(end for edge in edges for end in edge)]:
+            if not isinstance(name, str) or not name:
+                raise ValueError(f"A node name should be a non-empty string. Found {name!r}.")
+        _refuse_repeats(declared, "node")
+        _refuse_repeats([f"{parent!r} -> {child!r}" for parent, child in edges], "edge")
+        if declared:
+            known = set(declared)
+            for parent, child in edges:
+                for role, name in (("parent", parent), ("child", child)):
+                    if name not in known:
+                        raise ValueError(f"Unknown {role} {name!r} in the edge {parent!r} -> {child!r}.")
+        order = list(dict.fromkeys(declared or (end for edge in edges for end in edge)))
+        if not order:
+            raise ValueError("A hierarchy should have at least one node. Found none.")
+        depth = _longest_path_depth(order, edges)
+        order.sort(key=depth.__getitem__)  # stable: first appearance inside a level
+        index = {name: i for i, name in enumerate(order)}
+        pairs = sorted((index[child], index[parent]) for parent, child in edges)
+        ids = torch.tensor([(parent, child) for child, parent in pairs], dtype=torch.int64).reshape(-1, 2)
+        return cls(tuple(order), ids)
+
+    @classmethod
+    def from_parents(cls, parents: Mapping[str, str | Sequence[str] | None]) -> Hierarchy:
+        """Build from a mapping of every node to its parent, its parents, or None for a root.
+
+        >>> Hierarchy.from_parents({"thing": None, "cat": "thing", "robocat": ["thing", "cat"]}).num_levels
+        3
+        """
+        edges: list[Edge] = []
+        for child, given in parents.items():
+            several = [given] if isinstance(given, str) else list(given or ())
+            edges += [(parent, child) for parent in several]
+        return cls.from_edges(edges, nodes=parents)
+
+    @classmethod
+    def from_paths(cls, paths: Iterable[str], sep: str = "/") -> Hierarchy:
+        """Build a tree from label paths such as ``"a/b/c"``; paths may repeat and share prefixes.
+
+        The name of a node is its whole path, so equal last parts under different parents stay apart.
+        """
+        return cls._from_parts((path.split(sep), path) for path in paths)._rename(sep.join)
+
+    @classmethod
+    def from_levels(cls, matrix: Any, *, qualify: bool = False) -> Hierarchy:
+        """Build a tree from a level matrix: (n, levels) labels, one row a sample, coarse to fine.
+
+        A path may end early (None, NaN or ""). Labels are the node names, so one label under two parents,
+        or in two levels, is a ValueError; with ``qualify`` the name is the path, joined by "/".
+
+        >>> Hierarchy.from_levels([["animal", "cat"], ["animal", "dog"], ["plant", None]]).is_tree
+        True
+        """
+        rows = []
+        for number, row in enumerate(np.asarray(matrix, dtype=object)):
+            parts = ["" if _is_missing(value) else str(value) for value in row]
+            length = next((i for i, part in enumerate(parts) if not part), len(parts))
+            if any(parts[length:]):
+                raise ValueError(f"Row {number} of the level matrix has a gap: {parts}.")
+            if length:
+                rows.append((parts[:length], f"row {number}"))
+        tree = cls._from_parts(rows)
+        return tree._rename("/".join) if qualify else tree._rename(lambda parts: parts[-1])
+
+    @classmethod
+    def from_folder(cls, path: str | Path) -> Hierarchy:
+        """Build a tree from nested folders; a node's name is its path below ``path``, joined by "/"."""
+        root = Path(path)
+        if not root.is_dir():
+            raise ValueError(f"{root} should be a folder of nested class folders. Found no folder there.")
+        folders = sorted(p for p in root.rglob("*") if p.is_dir() and not p.name.startswith("."))
+        if not folders:
+            raise ValueError(f"{root} should hold one folder for each class. Found no folder in it.")
+        return cls.from_paths([p.relative_to(root).as_posix() for p in folders])
+
+    @classmethod
+    def from_networkx(cls, graph: Any) -> Hierarchy:
+        """Build from a ``networkx.DiGraph`` whose edges point from parent to child; nodes become ``str``."""
+        return cls.from_edges(((str(a), str(b)) for a, b in graph.edges), nodes=map(str, graph.nodes))
+
+    @classmethod
+    def from_json(cls, text: str) -> Hierarchy:
+        """Read what :meth:`to_json` wrote. Raises ValueError for anything else."""
+        try:
+            content = json.loads(text)
+            names, edges = content["nodes"], content["edges"]
+            pairs = [(names[parent], names[child]) for parent, child in edges]
+        except (json.JSONDecodeError, KeyError, TypeError, IndexError, ValueError) as error:
+            raise ValueError(f"Not the JSON of a hierarchy (nodes: names, edges: id pairs): {error}") from error
+        return cls.from_edges(pairs, nodes=names)
+
+    @classmethod
+    def _from_parts(cls, rows: Iterable[tuple[Sequence[str], str]]) -> Hierarchy:
+        """Tree over paths given as parts; nodes are named by their joined parts until they are renamed."""
+        nodes: dict[str, None] = {}
+        edges: dict[Edge, None] = {}
+        for parts, origin in rows:
+            if not all(parts):
+                raise ValueError(f"A label path should have no empty part. Found {origin!r}.")
+            prefixes = [_JOIN.join(parts[: i + 1]) for i in range(len(parts))]
+            nodes.update(dict.fromkeys(prefixes))
+            edges.update(dict.fromkeys(pairwise(prefixes)))
+        return cls.from_edges(edges, nodes=nodes)
+
+    def _rename(self, name_of: Callable[[list[str]], str]) -> Hierarchy:
+        names: dict[str, str] = {}
+        for joined in self.names:
+            other = names.setdefault(name_of(joined.split(_JOIN)), joined)
+            if other != joined:
+                first, second = (path.replace(_JOIN, "/") for path in (other, joined))
+                raise ValueError(
+                    f"The label {name_of(joined.split(_JOIN))!r} stands for two classes, {first!r} and "
+                    f"{second!r}: pass qualify=True to name classes by their path."
+                )
+        return Hierarchy(tuple(names), self.edges)
+
+    # Structure
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Name to id."""
+        return {name: i for i, name in enumerate(self.names)}
+
+    def parents(self, node: int) -> list[int]:
+        return self.parent_ids[self.parent_ptr[node] : self.parent_ptr[node + 1]].tolist()
+
+    def children(self, node: int) -> list[int]:
+        return self.child_ids[self.child_ptr[node] : self.child_ptr[node + 1]].tolist()
+
+    @cached_property
+    def parent_ptr(self) -> Tensor:
+        """(C + 1,) int64: the parents of i are ``parent_ids[parent_ptr[i]:parent_ptr[i + 1]]``."""
+        return _pointers(self.edges[:, 1], len(self))
+
+    @property
+    def parent_ids(self) -> Tensor:
+        return self.edges[:, 0]
+
+    @cached_property
+    def child_ptr(self) -> Tensor:
+        """(C + 1,) int64: the children of i are ``child_ids[child_ptr[i]:child_ptr[i + 1]]``."""
+        return _pointers(self.edges[:, 0], len(self))
+
+    @cached_property
+    def child_ids(self) -> Tensor:
+        return self.edges[torch.argsort(self.edges[:, 0], stable=True), 1]
+
+    @cached_property
+    def depth(self) -> Tensor:
+        """(C,) int64: number of edges on the longest path from a root; 0 for roots."""
+        depth = [0] * len(self)
+        for parent, child in self.edges.tolist():  # sorted by child: a parent's depth is final
+            depth[child] = max(depth[child], depth[parent] + 1)
+        return torch.tensor(depth, device=self.edges.device)
+
+    @cached_property
+    def levels(self) -> tuple[range, ...]:
+        """The ids of every depth, from the roots down."""
+        starts = [0, *torch.bincount(self.depth).cumsum(0).tolist()]
+        return tuple(map(range, starts, starts[1:]))
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.levels)
+
+    @cached_property
+    def roots(self) -> Tensor:
+        return (self.parent_ptr.diff() == 0).nonzero().squeeze(1)
+
+    @cached_property
+    def leaves(self) -> Tensor:
+        return (self.child_ptr.diff() == 0).nonzero().squeeze(1)
+
+    @cached_property
+    def is_tree(self) -> bool:
+        """Whether no node has two parents (a forest counts)."""
+        return bool((self.parent_ptr.diff() <= 1).all())
+
+    @cached_property
+    def edges_bottom_up(self) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Edges as (parents, children) id tensors, grouped by the child's depth, deepest first.
+
+        Taken in this order, whatever a child passes to its parents is final.
+        """
+        order = self.depth[self.edges[:, 1]]
+        groups = (self.edges[order == depth] for depth in range(self.num_levels - 1, 0, -1))
+        return tuple((group[:, 0].contiguous(), group[:, 1].contiguous()) for group in groups)
+
+    @cached_property
+    def ancestors(self) -> Tensor:
+        """(C, C) bool: whether j is i or an ancestor of i (row i, column j)."""
+        return self.close(torch.eye(len(self), dtype=torch.bool, device=self.edges.device))
+
+    # Label sets
+
+    def close(self, targets: Any) -> Any:
+        """Add all ancestors to label sets: (n, C) bool or 0/1 in, (n, C) bool of the same kind out."""
+        if isinstance(targets, np.ndarray):
+            return self.close(torch.from_numpy(targets)).numpy()
+        self._check_width(targets)
+        nodes_first = targets.T.to(torch.bool, copy=True).contiguous()
+        for parents, children in self.to(targets.device).edges_bottom_up:
+            edge, sample = nodes_first[children].nonzero(as_tuple=True)
+            nodes_first[parents[edge], sample] = True
+        return nodes_first.T.contiguous()
+
+    def is_closed(self, targets: Any) -> bool:
+        """Whether every label set (n, C) holds the parents of its classes."""
+        targets = torch.as_tensor(targets).to(torch.bool)
+        self._check_width(targets)
+        parents, children = self.to(targets.device).edges.unbind(1)
+        return not bool((targets[:, children] & ~targets[:, parents]).any())
+
+    def most_specific(self, targets: Any) -> Any:
+        """Keep the classes of which no child is in the set: (n, C) in, (n, C) bool of the same kind out."""
+        if isinstance(targets, np.ndarray):
+            return self.most_specific(torch.from_numpy(targets)).numpy()
+        self._check_width(targets)
+        targets = targets.to(torch.bool)
+        parents, children = self.to(targets.device).edges.unbind(1)
+        sample, edge = targets[:, children].nonzero(as_tuple=True)
+        specific = targets.clone()
+        specific[sample, parents[edge]] = False
+        return specific
+
+    def _check_width(self, targets: Tensor) -> None:
+        if targets.ndim != 2 or targets.shape[1] != len(self):
+            raise ValueError(f"`targets` should have shape (n, {len(self)}). Found {tuple(targets.shape)}.")
+
+    # Exchange
+
+    def to(self, device: torch.device | str) -> Hierarchy:
+        """The same hierarchy with its tensors on ``device``; made once for each device."""
+        device = torch.device(device)
+        if device == self.edges.device:
+            return self
+        if device not in self._elsewhere:
+            self._elsewhere[device] = Hierarchy(self.names, self.edges.to(device))
+        return self._elsewhere[device]
+
+    @cached_property
+    def _elsewhere(self) -> dict[torch.device, Hierarchy]:
+        return {}
+
+    def to_json(self) -> str:
+        """One line of JSON: node names in id order, edges as pairs of ids."""
+        return json.dumps({"nodes": list(self.names), "edges": self.edges.tolist()}, ensure_ascii=False)
+
+    def to_networkx(self) -> Any:
+        """A ``networkx.DiGraph`` with names as nodes, in id order, and edges from parent to child."""
+        import networkx
+
+        graph = networkx.DiGraph()
+        graph.add_nodes_from(self.names)
+        graph.add_edges_from((self.names[a], self.names[b]) for a, b in self.edges.tolist())
+        return graph
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of :meth:`to_json`: equal for equal names, ids and edges."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hierarchy) and self.checksum == other.checksum
+
+    def __hash__(self) -> int:
+        return hash(self.checksum)
+
+    def __repr__(self) -> str:
+        kind = "tree" if self.is_tree else "DAG"
+        return f"Hierarchy({kind}, {len(self)} nodes, {len(self.edges)} edges, {self.num_levels} levels)"
+
+    def __str__(self) -> str:
+        return "\n".join(self._draw())
+
+    def _draw(self, limit: int = 200) -> Iterator[str]:
+        """Lines of the drawing; a node with several parents stands below its first, naming the others."""
+        stack = [(int(root), "", "") for root in self.roots.tolist()[::-1]]
+        for _ in range(limit):
+            if not stack:
+                return
+            node, branch, indent = stack.pop()
+            others = [self.names[parent] for parent in self.parents(node)[1:]]
+            yield branch + self.names[node] + (f" (also below {', '.join(others)})" if others else "")
+            below = [child for child in self.children(node) if self.parents(child)[0] == node]
+            for child in below[::-1]:
+                last = child == below[-1]
+                stack.append((child, indent + ("└── " if last else "├── "), indent + ("    " if last else "│   ")))
+        if stack:
+            yield f"... and {len(self) - limit} more nodes"
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or (isinstance(label, float) and math.isnan(label))
+
+
+def _refuse_repeats(items: list[str], what: str) -> None:
+    repeated = [item for item, count in Counter(items).items() if count > 1]
+    if repeated:
+        raise ValueError(f"Each {what} should be given once. Found more than once: {', '.join(repeated[:5])}.")
+
+
+def _pointers(owners: Tensor, size: int) -> Tensor:
+    """CSR row pointers from the owner of each entry."""
+    counts = torch.bincount(owners, minlength=size)
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def _longest_path_depth(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
+    """Depth of each node, by Kahn's algorithm. Raises ValueError that spells out a cycle."""
+    children: dict[str, list[str]] = {node: [] for node in nodes}
+    waiting = dict.fromkeys(nodes, 0)  # parents not yet placed
+    for parent, child in edges:
+        children[parent].append(child)
+        waiting[child] += 1
+    depth = dict.fromkeys(nodes, 0)
+    ready = [node for node in nodes if not waiting[node]]
+    placed = 0
+    while ready:
+        placed += len(ready)
+        following = []
+        for node in ready:
+            for child in children[node]:
+                depth[child] = max(depth[child], depth[node] + 1)
+                waiting[child] -= 1
+                if not waiting[child]:
+                    following.append(child)
+        ready = following
+    if placed < len(nodes):
+        raise ValueError(f"The hierarchy has a cycle: {' -> '.join(_find_cycle(edges, waiting))}.")
+    return depth
+
+
+def _find_cycle(edges: Sequence[Edge], waiting: Mapping[str, int]) -> list[str]:
+    """A cycle among the nodes that could not be placed: each of them has an unplaced parent."""
+    unplaced_parent = {child: parent for parent, child in edges if waiting[parent] and waiting[child]}
+    path = [next(iter(unplaced_parent))]
+    while (parent := unplaced_parent[path[-1]]) not in path:
+        path.append(parent)
+    return [parent, *path[path.index(parent) :][::-1]]
