@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox>=2025.2.9"]
+# ///
+"""Every check of every package: `nox` runs them all, `nox -l` lists them, `nox -s "tests-3.11(hlstm)"` runs one.
+
+A package is tested as its users get it: wheels, a fresh environment, a working directory outside the tree.
+A new folder under packages/ takes part in all sessions without a change here.
+"""
+
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+
+ROOT = Path(__file__).parent.resolve()
+OLDEST, NEWEST = "3.11", "3.13"
+METHODS = {file.parent.name: file.parent for file in sorted(ROOT.glob("packages/*/pyproject.toml"))}
+PACKAGES = {"shared": ROOT / "shared", **METHODS}
+CONFIG = ("-c", ROOT / "pyproject.toml")
+
+
+def import_name(package: str) -> str:
+    """The name that a package is imported by: its one folder under src/."""
+    return next(PACKAGES[package].glob("src/*/__init__.py")).parent.name
+
+
+def dependency_group(folder: Path, group: str) -> list[str]:
+    return list(nox.project.dependency_groups(nox.project.load_toml(folder / "pyproject.toml"), group))
+
+
+def build_wheels(session: nox.Session, packages: list[str], folder: str) -> list[Path]:
+    """Build the wheels of `packages` and of the shared package, on which each of them depends."""
+    for package in dict.fromkeys(["shared", *packages]):
+        if session.venv_backend == "uv":
+            session.run_install("uv", "build", "-q", "--wheel", "-o", folder, PACKAGES[package], external=True)
+        else:
+            session.run_install("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, PACKAGES[package])
+    return sorted(Path(folder).glob("*.whl"))
+
+
+def install(session: nox.Session, packages: list[str], *options: str, folder: str) -> None:
+    """Install the wheels of `packages` with what their tests need, then leave the tree for `folder`.
+
+    One command that is given files: with names, an equal version on a package index could win.
+    """
+    wheels = build_wheels(session, packages, folder)
+    requirements = [line for package in packages for line in dependency_group(PACKAGES[package], "test")]
+    session.install(*options, *wheels, *dict.fromkeys(requirements))
+    session.chdir(folder)
+    session.env["PYTHONPATH"] = ""  # a developer's path to the sources must not shadow the wheels
+    session.env["HMC_CACHE"] = f"{folder}/cache"  # nor data sets cached by another version
+
+
+ISOLATED = """
+import importlib.util, sys, sysconfig
+own, siblings = sys.argv[1].split(), sys.argv[2].split()
+for name in own:
+    origin = importlib.util.find_spec(name).origin
+    assert origin.startswith(sysconfig.get_path("purelib")), f"{name} was imported from {origin}"
+for name in siblings:
+    assert importlib.util.find_spec(name) is None, f"{name} can be imported, but is no dependency"
+"""
+
+
+@nox.session(python=[OLDEST, NEWEST])
+@nox.parametrize("package", [nox.param(name, id=name) for name in PACKAGES])
+def tests(session: nox.Session, package: str) -> None:
+    """Test the wheel of one package, alone with the shared package."""
+    own = {"shared", package}
+    with tempfile.TemporaryDirectory() as folder:
+        install(session, [package], folder=folder)
+        names = [" ".join(import_name(name) for name in group) for group in (own, PACKAGES.keys() - own)]
+        session.run("python", "-c", ISOLATED, *names)
+        session.run("pytest", *CONFIG, "-m", "not distributed", *session.posargs, PACKAGES[package] / "tests")
+
+
+@nox.session(python=OLDEST)
+def distributed(session: nox.Session) -> None:
+    """Run the tests that start two processes with torchrun, of every package."""
+    with tempfile.TemporaryDirectory() as folder:
+        install(session, list(PACKAGES), folder=folder)
+        session.env["ACCELERATE_USE_CPU"] = "true"
+        folders = [path / "tests" for path in PACKAGES.values()]
+        session.run("pytest", *CONFIG, "-m", "distributed", *session.posargs, *folders)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format; `nox -s lint -- --fix` mends what can be mended."""
+    session.install(*dependency_group(ROOT, "lint"))
+    fix = "--fix" in session.posargs
+    session.run("ruff", "check", *(["--fix"] if fix else []), ROOT)
+    session.run("ruff", "format", *([] if fix else ["--check"]), ROOT)
+
+
+@nox.session(python=OLDEST)
+def types(session: nox.Session) -> None:
+    """Check the types of every package."""
+    with tempfile.TemporaryDirectory() as folder:
+        wheels = build_wheels(session, list(PACKAGES), folder)
+        session.install(*wheels, *dependency_group(ROOT, "types"))
+    session.run("pyright", *session.posargs)
+
+
+@nox.session(python=OLDEST, venv_backend="uv", default=False)
+@nox.parametrize("package", [nox.param(name, id=name) for name in PACKAGES])
+def minimums(session: nox.Session, package: str) -> None:
+    """Test one package with the lowest versions of its direct dependencies (large downloads)."""
+    with tempfile.TemporaryDirectory() as folder:
+        install(session, [package], "--resolution=lowest-direct", folder=folder)
+        # Warnings of old releases about newer ones of their own dependencies are not ours to mend.
+        options = ["-W", "default", "-m", "not distributed", *session.posargs]
+        session.run("pytest", *CONFIG, *options, PACKAGES[package] / "tests")
+
+
+@nox.session(python=OLDEST)
+def build(session: nox.Session) -> None:
+    """Build wheels and source archives into dist/, check them, and call every command from the wheels."""
+    session.install(*dependency_group(ROOT, "build"))
+    with tempfile.TemporaryDirectory() as folder:
+        for package in PACKAGES:
+            session.run("python", "-m", "build", "--outdir", folder, PACKAGES[package], silent=True)
+        archives = sorted(Path(folder).glob("*.*"))
+        session.run("twine", "check", "--strict", *archives)
+        for package in PACKAGES:
+            check_wheel(session, package, folder)
+        smoke_test(session, sorted(Path(folder).glob("*.whl")))
+        (ROOT / "dist").mkdir(exist_ok=True)
+        for archive in archives:
+            (ROOT / "dist" / archive.name).write_bytes(archive.read_bytes())
+
+
+def check_wheel(session: nox.Session, package: str, folder: str) -> None:
+    """A wheel holds what lies under src/, all of it and nothing else, and the licence."""
+    source = PACKAGES[package] / "src"
+    expected = {
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    project = nox.project.load_toml(PACKAGES[package] / "pyproject.toml")["project"]
+    stem = f"{project['name'].replace('-', '_')}-{project['version']}"
+    with zipfile.ZipFile(Path(folder) / f"{stem}-py3-none-any.whl") as wheel:
+        found = {name for name in wheel.namelist() if not name.startswith(f"{stem}.dist-info/")}
+        licence = wheel.read(f"{stem}.dist-info/licenses/LICENSE")
+    if found != expected:
+        session.error(f"{stem}: the wheel and src/ differ in {sorted(found ^ expected)}")
+    if f"{import_name(package)}/py.typed" not in found:
+        session.error(f"{stem}: py.typed is missing")
+    if licence != (ROOT / "LICENSE").read_bytes():
+        session.error(f"{stem}: the licence is not the one of the repository")
+
+
+def smoke_test(session: nox.Session, wheels: list[Path]) -> None:
+    """Install the wheels in an environment outside the workspace and ask every command for help."""
+    with tempfile.TemporaryDirectory() as folder:
+        python, scripts = f"{folder}/env/bin/python", Path(folder) / "env" / "bin"
+        session.run("python", "-m", "venv", f"{folder}/env")
+        if session.venv_backend == "uv":
+            session.run_install("uv", "pip", "install", "-q", "--python", python, *wheels, external=True)
+        else:
+            session.run_install(python, "-m", "pip", "install", "-q", *wheels, external=True)
+        with session.chdir(folder):
+            for package, path in PACKAGES.items():
+                for command in nox.project.load_toml(path / "pyproject.toml")["project"]["scripts"]:
+                    session.run(scripts / command, "--help", external=True, silent=True)
+                session.run(python, "-m", import_name(package), "--help", external=True, silent=True)
+
+
+@nox.session(python=OLDEST, default=False)
+def demo(session: nox.Session) -> None:
+    """Train two methods on embedded data and compare them, in runs/demo."""
+    with tempfile.TemporaryDirectory() as folder:
+        session.install(*build_wheels(session, list(METHODS), folder))
+    options = ["--dataset", "digits", "--output-dir", "runs/demo", "--overwrite"]
+    for method in ("hlstm", "chmcnn"):
+        for seed in "012":
+            session.run("hlstm", "train", "--method", method, "--seed", seed, *options, *session.posargs)
+    session.run("hmc", "compare", "runs/demo")
+
+
+if __name__ == "__main__":
+    nox.main()
