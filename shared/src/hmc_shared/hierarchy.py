@@ -7,7 +7,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +20,6 @@ Edge = tuple[str, str]
 _JOIN = "\x1f"  # the ASCII unit separator: in no label
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Hierarchy:
     """Classes as named nodes with integer ids, joined by edges from parent to child.
 
@@ -42,6 +40,12 @@ class Hierarchy:
     names: tuple[str, ...]
     edges: Tensor
     """(E, 2) int64: parent id, child id; sorted by child, then parent."""
+
+    def __init__(self, names: tuple[str, ...], edges: Tensor) -> None:
+        self.__dict__.update(names=names, edges=edges)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"A Hierarchy is immutable: cannot set {name!r}.")
 
     # Constructors
 

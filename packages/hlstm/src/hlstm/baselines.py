@@ -1,0 +1,139 @@
+"""The networks that Table II compares HLSTM with. All are made coherent by the same constraint in the end."""
+
+# Annotations must be types here: see model.py.
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hlstm.model import CARD, HLSTM, CoherentModel, hidden_layers, merged_level_sizes
+from hmc_shared import Hierarchy
+
+
+class CHMCNN(CoherentModel, PyTorchModelHubMixin, **CARD):
+    """C-HMCNN(h): a feed-forward network trained by MCLoss (Giunchiglia and Lukasiewicz 2020).
+
+    ``num_layers`` hidden layers of Linear, ReLU, dropout, then a linear output for each class.
+    """
+
+    method = "chmcnn"
+
+    def __init__(
+        self,
+        num_features: int,
+        hierarchy: Hierarchy,
+        hidden_size: int = 500,
+        num_layers: int = 2,
+        dropout: float = 0.7,
+    ) -> None:
+        super().__init__(num_features, hierarchy)
+        self.encoder = hidden_layers(num_features, hidden_size, num_layers, dropout)
+        self.head = nn.Linear(hidden_size, len(hierarchy))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.head(self.encoder(features))
+        return logits, logits
+
+
+class CHMCLSTM(HLSTM):
+    """CHMC-LSTM: the LSTM of HLSTM with MCLoss alone, so without the local path (Section V-B)."""
+
+    method = "chmc-lstm"
+
+    def _local_path(self, hidden_size: int, level_sizes: list[int]) -> tuple[nn.ModuleList, nn.ModuleList]:
+        return nn.ModuleList(), nn.ModuleList()
+
+
+class HMCNR(HLSTM):
+    """HMCN-R (Wehrmann et al. 2018): the same LSTM and local path; predicts with both outputs mixed."""
+
+    method = "hmcn-r"
+
+    def final_logits(self, global_logits: Tensor, local_logits: Tensor) -> Tensor:
+        return mixed_logits(global_logits, local_logits)
+
+
+class HMCNCHMC(HMCNR):
+    """HMCN-CHMC: HMCN-R with MCLoss as its global loss (Section V-B)."""
+
+    method = "hmcn-chmc"
+
+
+class HMCNF(CoherentModel, PyTorchModelHubMixin, **CARD):
+    """HMCN-F (Wehrmann et al. 2018): a hidden layer of its own for each level.
+
+    A_G^h = f(W_G^h [A_G^{h-1}; x]), A_L^h = f(W_T^h A_G^h), with f = ReLU, batch normalisation, dropout.
+    """
+
+    method = "hmcn-f"
+
+    def __init__(
+        self,
+        num_features: int,
+        hierarchy: Hierarchy,
+        hidden_size: int = 384,
+        dropout: float = 0.6,
+        max_levels: int | None = None,
+    ) -> None:
+        super().__init__(num_features, hierarchy)
+        sizes = merged_level_sizes(hierarchy, max_levels)
+        widths = [num_features, *[hidden_size + num_features] * (len(sizes) - 1)]
+
+        def layer(width: int) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Linear(width, hidden_size), nn.ReLU(), nn.BatchNorm1d(hidden_size), nn.Dropout(dropout)
+            )
+
+        self.global_layers = nn.ModuleList(map(layer, widths))
+        self.transitions = nn.ModuleList(layer(hidden_size) for _ in sizes)
+        self.local_heads = nn.ModuleList(nn.Linear(hidden_size, size) for size in sizes)
+        self.global_head = nn.Linear(hidden_size, len(hierarchy))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        state, local = features, []
+        for depth, layer in enumerate(self.global_layers):
+            state = layer(torch.cat([state, features], dim=1) if depth else features)
+            local.append(self.local_heads[depth](self.transitions[depth](state)))
+        return self.global_head(state), torch.cat(local, dim=1)
+
+    def final_logits(self, global_logits: Tensor, local_logits: Tensor) -> Tensor:
+        return mixed_logits(global_logits, local_logits)
+
+
+class HMCLMLP(CoherentModel, PyTorchModelHubMixin, **CARD):
+    """HMC-LMLP (Cerri et al. 2014): a perceptron for each level that also sees the level above's outputs.
+
+    The published procedure trains level after level. Here all are trained at once, and the outputs are
+    detached between levels, so that the loss of a level reaches its own perceptron alone, as there.
+    """
+
+    method = "hmc-lmlp"
+
+    def __init__(
+        self,
+        num_features: int,
+        hierarchy: Hierarchy,
+        hidden_size: int = 384,
+        dropout: float = 0.0,
+        max_levels: int | None = None,
+    ) -> None:
+        super().__init__(num_features, hierarchy)
+        sizes = merged_level_sizes(hierarchy, max_levels)
+        widths = [num_features, *[num_features + size for size in sizes[:-1]]]
+        self.encoders = nn.ModuleList(hidden_layers(width, hidden_size, 1, dropout) for width in widths)
+        self.heads = nn.ModuleList(nn.Linear(hidden_size, size) for size in sizes)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        seen, logits = features, []
+        for encoder, head in zip(self.encoders, self.heads, strict=True):
+            logits.append(head(encoder(seen)))
+            seen = torch.cat([features, logits[-1].detach().sigmoid()], dim=1)
+        together = torch.cat(logits, dim=1)
+        return together, together
+
+
+def mixed_logits(global_logits: Tensor, local_logits: Tensor) -> Tensor:
+    """Logits of the mean of both probabilities: HMCN's P_F with its beta = 0.5, without leaving logits."""
+    log_p = torch.logaddexp(F.logsigmoid(global_logits), F.logsigmoid(local_logits))
+    log_not_p = torch.logaddexp(F.logsigmoid(-global_logits), F.logsigmoid(-local_logits))
+    return log_p - log_not_p  # the 1/2 cancels

@@ -1,0 +1,91 @@
+"""Options of ``hlstm train``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Method = Literal["hlstm", "chmcnn", "chmc-lstm", "hmcn-r", "hmcn-f", "hmcn-chmc", "hmc-lmlp"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train HLSTM or one of its baselines on feature vectors with a tree or DAG of classes."""
+
+    dataset: str = "digits"
+    """Data set: an embedded one (digits, digit-scenes), or the name of a set below --data-dir."""
+    data_dir: str | None = None
+    """Folder of the data sets; default: the environment variable HMC_DATA."""
+    output_dir: str | None = None
+    """Run folder; default: runs/<dataset>/<method>/seed-<seed>."""
+    config: str | None = None
+    """YAML file of options, or the name of a shipped one; default: the shipped one named like --dataset."""
+    method: Method = "hlstm"
+    """The paper's method or a baseline of its Table II, in the same trainer."""
+    protocol: Literal["default", "paper"] = "default"
+    """default: the epoch with the best validation AU(PRC). paper: train on train + validation, keep the last
+    epoch, with the papers' batch size, learning rate and number of epochs."""
+    seed: int = 0
+    """Seed of initialisation, order of rows and dropout."""
+    resume: bool = False
+    """Go on in the run folder from its last checkpoint."""
+    overwrite: bool = False
+    """Empty the run folder first."""
+
+    epochs: int = 100
+    """Passes over the training rows, at most."""
+    patience: int = 15
+    """Stop after this many epochs without a better validation score (default protocol)."""
+    batch_size: int = 32
+    """Rows in a step, over all processes together."""
+    learning_rate: float = 5e-4
+    """Step size of Adam."""
+    weight_decay: float = 1e-5
+    """L2 penalty of Adam, added to the gradient."""
+
+    hidden_size: int = 500
+    """Units of a hidden layer, or of the LSTM state."""
+    num_layers: int = 2
+    """Hidden layers before the output (chmcnn), or before the LSTM cell."""
+    dropout: float = 0.7
+    """Probability that a hidden unit is dropped."""
+    max_levels: int | None = None
+    """Merge all deeper levels into the last of this many; default: one step for each level (longest path)."""
+    global_weight: float = 0.5
+    """b_r of Eq. (5): weight of MCLoss against LHLoss (hlstm)."""
+    local_init: Literal["constant", "zeros", "ones", "normal", "xavier", "he"] = "constant"
+    """Initial local weights W_L (Appendix B)."""
+    local_constant: float = 0.1
+    """The value for --local-init constant."""
+    mask_positive_parent: bool = False
+    """Keep LHLoss from pushing down a positive parent that scores below its negative child."""
+    violation_weight: float = 0.1
+    """lambda of HMCN: weight of the hierarchy violation loss (hmcn-r, hmcn-f, hmcn-chmc)."""
+
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Precision of the matrix products; losses, scores and metrics stay in float32 or better."""
+    compile: bool = False
+    """Compile the model with torch.compile."""
+    checkpoint_every: int = 5
+    """Epochs between checkpoints, which --resume needs."""
+
+    @property
+    def run_folder(self) -> Path:
+        return Path(self.output_dir or f"runs/{self.dataset}/{self.method}/seed-{self.seed}")
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "patience", "batch_size", "hidden_size", "num_layers", "checkpoint_every")
+        for name in positive + (("max_levels",) if self.max_levels is not None else ()):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`--{name.replace('_', '-')}` should be at least 1. Found {getattr(self, name)}.")
+        for name, low, high in (("dropout", 0.0, 0.99), ("global_weight", 0.0, 1.0)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(
+                    f"`--{name.replace('_', '-')}` should lie in [{low}, {high}]. Found {getattr(self, name)}."
+                )
+        for name in ("learning_rate", "weight_decay", "violation_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(
+                    f"`--{name.replace('_', '-')}` should be finite and not negative. Found {getattr(self, name)}."
+                )

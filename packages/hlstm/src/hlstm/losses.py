@@ -1,0 +1,88 @@
+"""MCLoss, LHLoss, their hybrid, and HMCN's violation loss, on logits.
+
+The papers write the losses with probabilities. Max and min commute with the sigmoid, so the constraints
+act on logits here and ``-ln(sigmoid(z))`` is softplus(-z): exact where a probability would round to 0 or 1.
+
+All functions take logits (batch, C), closed 0/1 targets (batch, C) and ``class_weight`` (C,), which is
+1/E for the E evaluated classes and 0 for the others, and return one loss a sample, (batch,). The papers
+sum over classes; the public code of MCLoss takes the mean, and so do we.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hmc_shared import Hierarchy
+from hmc_shared.constraints import max_over_descendants, min_over_parents
+
+
+def mean_class_weight(evaluated: Tensor) -> Tensor:
+    """(C,) bool to (C,) float: the weights that turn a sum over classes into a mean over evaluated ones."""
+    return evaluated.float() / evaluated.sum()
+
+
+def bce(logits: Tensor, targets: Tensor, class_weight: Tensor) -> Tensor:
+    """Binary cross-entropy: -ln(p) for positives, -ln(1 - p) for negatives."""
+    return F.softplus(torch.where(targets, -logits, logits)) @ class_weight
+
+
+def mc_loss(logits: Tensor, targets: Tensor, hierarchy: Hierarchy, class_weight: Tensor) -> Tensor:
+    """MCLoss (Giunchiglia and Lukasiewicz 2020, Eq. 3; Section II-B of Qi and Chelmis).
+
+    A positive class is scored by its best positive descendant, max(y_B h_B), a negative one by its best
+    descendant, MCM. With y_B = 0 the product is probability 0, the logit -inf.
+    """
+    positive = max_over_descendants(logits.masked_fill(~targets, -torch.inf), hierarchy)
+    negative = max_over_descendants(logits, hierarchy)
+    return bce(torch.where(targets, positive, negative), targets, class_weight)
+
+
+def lh_loss(
+    logits: Tensor,
+    targets: Tensor,
+    hierarchy: Hierarchy,
+    class_weight: Tensor,
+    *,
+    mask_positive_parent: bool = False,
+) -> Tensor:
+    """LHLoss (Eq. 1-4): each class is scored by LMC, the smallest among itself and its parents.
+
+    For a positive class the factors y of Eq. (2) are all 1, because targets are closed. A negative class
+    takes the plain minimum, so a positive parent that scores below its negative child is pushed *down*
+    (Appendix A, Example 2). ``mask_positive_parent`` leaves positive parents out of that minimum.
+    """
+    constrained = min_over_parents(logits, hierarchy)
+    if mask_positive_parent:
+        spared = min_over_parents(logits.masked_fill(targets, torch.inf), hierarchy)
+        constrained = torch.where(targets, constrained, spared)
+    return bce(constrained, targets, class_weight)
+
+
+def hybrid_loss(
+    global_logits: Tensor,
+    local_logits: Tensor,
+    targets: Tensor,
+    hierarchy: Hierarchy,
+    class_weight: Tensor,
+    *,
+    global_weight: float,
+    mask_positive_parent: bool = False,
+) -> Tensor:
+    """Eq. (5): HL = (1 - b_r) LHLoss + b_r MCLoss, the first on local, the second on global logits."""
+    local = lh_loss(
+        local_logits, targets, hierarchy, class_weight, mask_positive_parent=mask_positive_parent
+    )
+    return (1 - global_weight) * local + global_weight * mc_loss(global_logits, targets, hierarchy, class_weight)
+
+
+def violation_loss(logits: Tensor, hierarchy: Hierarchy, class_weight: Tensor) -> Tensor:
+    """HMCN's penalty: squared excess of a child's probability over its parent's (Wehrmann et al. 2018).
+
+    Edges are weighted by the child's class weight, so that it has the scale of the other losses.
+    """
+    parents, children = hierarchy.to(logits.device).edges.unbind(1)
+    probabilities = logits.sigmoid()
+    excess = F.relu(probabilities[:, children] - probabilities[:, parents])
+    return excess.square() @ class_weight[children]

@@ -1,0 +1,168 @@
+"""``hlstm train``: one method, one data set, one run folder. Reads from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from hlstm.config import Config
+from hmc_shared import options
+
+
+def train(config: Config, dataset: Any = None) -> dict[str, Any]:
+    """Train, evaluate and write the run folder; returns the content of ``results.json``.
+
+    Args:
+        config: all options.
+        dataset: a :class:`hmc_shared.data.HierarchicalDataset` of vectors to use instead of loading
+            ``config.dataset``.
+
+    Raises:
+        ValueError: for wrong options or data, and an occupied run folder.
+        FloatingPointError: for a loss that is not finite, naming step and last checkpoint.
+    """
+    import torch
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+    from tqdm import tqdm
+
+    from hlstm.methods import build_model, method_loss
+    from hlstm.progress import Progress, last_checkpoint, save_checkpoint
+    from hmc_shared.data import load_dataset
+    from hmc_shared.data.batches import batches
+    from hmc_shared.metrics import au_prc
+    from hmc_shared.runs import RunFolder
+
+    # Options
+    started = time.perf_counter()
+    folder = RunFolder(config.run_folder, resume=config.resume, overwrite=config.overwrite)
+
+    # Accelerator
+    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
+    set_seed(config.seed)
+
+    # Data: small vectors, whole on the device
+    dataset = dataset or load_dataset(config.dataset, config.data_dir, protocol=config.protocol)
+    inputs, targets = dataset.train.inputs, dataset.train.targets
+    if config.protocol == "paper":
+        inputs = torch.cat([inputs, dataset.validation.inputs])
+        targets = torch.cat([targets, dataset.validation.targets])
+    inputs, targets = inputs.to(device), targets.to(device)
+    evaluated = dataset.evaluated
+    validation_inputs = dataset.validation.inputs.to(device)
+    validation_targets = dataset.validation.targets[:, evaluated]
+
+    # Model
+    model = build_model(config, dataset).to(device)
+    loss_of = method_loss(config, dataset.hierarchy, evaluated.to(device))
+
+    # Optimiser
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+
+    # Prepare
+    network = torch.compile(model) if config.compile else model
+    network, optimizer = accelerator.prepare(network, optimizer)
+    progress = Progress()
+    accelerator.register_for_checkpointing(progress)
+
+    # Resume
+    checkpoint = last_checkpoint(folder.checkpoints) if config.resume else None
+    if checkpoint:
+        accelerator.load_state(str(checkpoint))
+    if accelerator.is_main_process:
+        folder.write_config(options.to_yaml(config))
+        folder.forget_epochs_from(progress.epoch)
+
+    # Epochs
+    bar = tqdm(
+        total=config.epochs,
+        initial=progress.epoch,
+        desc=f"{config.method} on {dataset.name}",
+        unit="epoch",
+        disable=not accelerator.is_main_process,
+    )
+    while progress.epoch < config.epochs and not progress.is_stale(config):
+        # Train
+        epoch_started = time.perf_counter()
+        network.train()
+        total = torch.zeros((), device=device)
+        order = batches(
+            len(inputs), config.batch_size, seed=config.seed, epoch=progress.epoch, rank=rank, world=world
+        )
+        for rows, weights in order:
+            rows, weights = rows.to(device), weights.to(device)
+            loss = weights @ loss_of(*network(inputs[rows]), targets[rows])
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+            total += loss.detach() * len(rows)
+        train_loss = float(accelerator.reduce(total)) / len(inputs)
+        if train_loss != train_loss or train_loss == float("inf"):
+            raise FloatingPointError(
+                f"The training loss is {train_loss} in epoch {progress.epoch + 1}; the last good checkpoint is "
+                f"{last_checkpoint(folder.checkpoints) or 'none'}."
+            )
+        progress.epoch += 1
+        progress.train_seconds += time.perf_counter() - epoch_started
+
+        # Evaluate
+        record = {"epoch": progress.epoch - 1, "train_loss": train_loss, "seconds": progress.train_seconds}
+        if config.protocol == "default":
+            scores = score(model, validation_inputs)[:, evaluated]
+            record["validation/au_prc"] = au_prc(scores, validation_targets)
+            progress.keep_if_best(record["validation/au_prc"], model)
+        bar.set_postfix({name: f"{value:.4f}" for name, value in record.items() if name not in ("epoch", "seconds")})
+        bar.update()
+
+        # Checkpoint
+        if accelerator.is_main_process:
+            folder.log_epoch(record)
+        if progress.epoch % config.checkpoint_every == 0:
+            save_checkpoint(accelerator, folder.checkpoints, progress.epoch)
+    bar.close()
+    save_checkpoint(accelerator, folder.checkpoints, progress.epoch)
+
+    # Results
+    progress.restore_best(model)
+    logits = score(model, dataset.test.inputs.to(device))
+    results: dict[str, Any] = {}
+    if accelerator.is_main_process:
+        model.save_pretrained(folder.model, config=model._hub_mixin_config | {"method": config.method})
+        results = folder.finish(
+            dataset,
+            logits,
+            method=config.method,
+            protocol=config.protocol,
+            seed=config.seed,
+            config=asdict(config),
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            seconds={"train": progress.train_seconds, "total": time.perf_counter() - started},
+            device=device,
+            extra={"epochs": progress.epoch, "best_epoch": progress.best_epoch, "validation": progress.best_score},
+        )
+    accelerator.end_training()
+    return results
+
+
+def score(model: Any, features: Any, batch_size: int = 4096) -> Any:
+    """Coherent logits (n, C) float32 on the CPU of standardised features (n, F), in evaluation mode."""
+    import torch
+
+    model.eval()
+    with torch.no_grad():
+        return torch.cat([model.logits(rows).cpu() for rows in features.split(batch_size)])
+
+
+def command(argv: list[str]) -> None:
+    config = options.parse(Config, argv, prog="hlstm train", configs="hlstm.configs")
+    results = train(config)
+    if results:
+        print("\n".join(f"{name:30} {value:.4f}" for name, value in results["metrics"].items()))
+
+
+if __name__ == "__main__":
+    options.main(command, prog="python -m hlstm.train")

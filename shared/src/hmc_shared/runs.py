@@ -1,0 +1,262 @@
+"""The run folder: what one training run leaves behind, written atomically and read without pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.metrics import summarize
+
+SCHEMA = 1
+
+
+class RunFolder:
+    """Writer of ``config.yaml, metrics.jsonl, predictions.npz, hierarchy.json, results.json, model/``.
+
+    Raises ValueError for a folder that is not empty, unless ``resume`` (go on there) or ``overwrite``
+    (empty it; only a folder that holds a run's ``config.yaml`` is ever emptied).
+    """
+
+    def __init__(self, path: str | Path, *, resume: bool = False, overwrite: bool = False) -> None:
+        self.path = Path(path)
+        if self.path.is_file():
+            raise ValueError(f"`--output-dir` should be a folder. Found the file {self.path}.")
+        occupied = self.path.is_dir() and any(self.path.iterdir())
+        if occupied and not resume:
+            if not overwrite:
+                raise ValueError(f"{self.path} is not empty: pass --resume to go on there, or --overwrite.")
+            if not (self.path / "config.yaml").is_file():
+                raise ValueError(f"{self.path} holds no run (no config.yaml): `--overwrite` will not empty it.")
+            shutil.rmtree(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    def write_config(self, text: str) -> None:
+        with _replacing(self.path / "config.yaml") as file:
+            file.write(text.encode())
+
+    def log_epoch(self, record: Mapping[str, Any]) -> None:
+        """Append one line to ``metrics.jsonl``."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def forget_epochs_from(self, epoch: int) -> None:
+        """Drop the log lines of epochs that a resumed run will repeat."""
+        log = self.path / "metrics.jsonl"
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.is_file() else []
+        # A killed process may leave half a line: it has no line end.
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["epoch"] < epoch]
+        with _replacing(log) as file:
+            file.write("".join(kept).encode())
+
+    def finish(
+        self,
+        dataset: HierarchicalDataset,
+        logits: Tensor,
+        *,
+        method: str,
+        protocol: str,
+        seed: int,
+        config: Mapping[str, Any],
+        parameters: int,
+        seconds: Mapping[str, float],
+        device: torch.device,
+        threshold: float = 0.0,
+        extra: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Score the test split and write ``predictions.npz``, ``hierarchy.json`` and ``results.json``.
+
+        ``logits`` are the scores of the test split, (n, C) float32. Returns the content of
+        ``results.json``; its ``metrics`` are those of :func:`hmc_shared.metrics.summarize` with the
+        prefix ``test/``.
+        """
+        scores = logits.detach().float().cpu().numpy()
+        targets, counts = dataset.test.targets.cpu(), dataset.train_counts.cpu()
+        metrics = summarize(
+            scores,
+            targets,
+            dataset.hierarchy,
+            evaluated=dataset.evaluated,
+            train_counts=counts,
+            threshold=threshold,
+        )
+        with _replacing(self.path / "predictions.npz") as file:
+            np.savez_compressed(
+                file,
+                scores=scores,
+                targets=targets.numpy(),
+                ids=np.asarray(dataset.test.ids, dtype=np.str_),
+                evaluated=dataset.evaluated.cpu().numpy(),
+                train_counts=counts.numpy(),
+                threshold=np.float64(threshold),
+            )
+        with _replacing(self.path / "hierarchy.json") as file:
+            file.write(dataset.hierarchy.to_json().encode())
+        splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+        results = {
+            "schema": SCHEMA,
+            "method": method,
+            "protocol": protocol,
+            "seed": seed,
+            "dataset": {
+                "name": dataset.name,
+                "checksum": dataset.checksum,
+                "sizes": {name: len(split) for name, split in splits.items()},
+            },
+            "metrics": {f"test/{name}": value for name, value in metrics.items()},
+            "parameters": parameters,
+            "seconds": dict(seconds),
+            "peak_memory_mib": peak_memory_mib(device),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+            "versions": _versions(method),
+            "git_commit": _git_commit(),
+            "config": dict(config),
+            **(extra or {}),
+        }
+        with _replacing(self.path / "results.json") as file:  # last: its presence says that a run is complete
+            file.write((json.dumps(results, indent=2) + "\n").encode())
+        return results
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run as read back: ``results`` as written, arrays as in ``predictions.npz``."""
+
+    path: Path
+    results: dict[str, Any]
+    scores: np.ndarray
+    targets: np.ndarray
+    ids: np.ndarray
+    evaluated: np.ndarray
+    train_counts: np.ndarray
+    threshold: float
+    hierarchy: Hierarchy
+
+
+def load_run(path: str | Path) -> Run:
+    """Read a run folder. Raises ValueError that names the file and what is wrong with it."""
+    path = Path(path)
+    results = _read_json(path / "results.json")
+    if results.get("schema") != SCHEMA:
+        raise ValueError(f"{path / 'results.json'}: `schema` should be {SCHEMA}. Found {results.get('schema')!r}.")
+    missing = {"method", "protocol", "seed", "dataset", "metrics"} - results.keys()
+    if missing:
+        raise ValueError(f"{path / 'results.json'} lacks {', '.join(sorted(missing))}.")
+    hierarchy = load_hierarchy(path / "hierarchy.json")
+    return Run(path=path, results=results, hierarchy=hierarchy, **load_predictions(path / "predictions.npz", hierarchy))
+
+
+def load_hierarchy(path: str | Path) -> Hierarchy:
+    """Read a ``hierarchy.json``. Raises ValueError that names the file."""
+    try:
+        return Hierarchy.from_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
+    """Read the arrays of a ``predictions.npz``; ``evaluated``, ``train_counts`` and ``threshold`` may lack.
+
+    Raises ValueError, naming the file, if it is damaged, holds pickled objects, or its shapes do not fit
+    together or the hierarchy.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        scores, targets = arrays["scores"], arrays["targets"]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not readable as predictions: {error}") from error
+    except KeyError as error:
+        raise ValueError(f"{path} has no array {error}.") from error
+    n, width = len(scores), len(hierarchy)
+    arrays.setdefault("ids", np.arange(n).astype(np.str_))
+    arrays.setdefault("evaluated", np.ones(width, dtype=bool))
+    arrays.setdefault("train_counts", np.zeros(width, dtype=np.int64))
+    expected = {
+        "scores": (n, width),
+        "targets": (n, width),
+        "ids": (n,),
+        "evaluated": (width,),
+        "train_counts": (width,),
+    }
+    for name, shape in expected.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{path}: `{name}` should have shape {shape}. Found {arrays[name].shape}.")
+    if not hierarchy.is_closed(targets):
+        raise ValueError(f"{path}: `targets` should hold the parents of each class; ids and hierarchy disagree.")
+    return {name: arrays[name] for name in expected} | {"threshold": float(arrays.get("threshold", 0.0))}
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """Peak memory since the process began, in MiB: the tensors on a CUDA device, else the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB on Linux
+
+
+def _versions(method: str) -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("hmc-shared", method, "torch", "numpy", "accelerate"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree that this file is in; None for an installed package."""
+    where = Path(__file__).parent
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=True)
+        tracked = subprocess.run(["git", "ls-files", __file__], cwd=where, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip() if tracked.stdout else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} should hold a JSON object. Found {type(content).__name__}.")
+    return content
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of ``path`` once it is complete and on disk."""
+    temporary = path.with_name(path.name + ".partial")
+    with temporary.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
