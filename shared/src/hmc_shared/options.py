@@ -16,11 +16,11 @@ import yaml
 Config = TypeVar("Config")
 
 
-def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, configs: str | None = None) -> Config:
+def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, package: str | None = None) -> Config:
     """Read options: defaults of the dataclass, then a YAML file, then the command line; the last one wins.
 
-    The YAML file is ``--config``: a path, or the name of a file shipped in the package ``configs``. Without
-    ``--config``, a shipped file named like ``--dataset`` is used if there is one. In the file, a key is an
+    The YAML file is ``--config``: a path, or the name of a file in the folder ``configs`` of ``package``.
+    Without ``--config``, the shipped file named like ``--dataset`` is used if there is one. In the file, a key is an
     option; a nested mapping is a section that counts only if its name is the value of an option with fixed
     choices (``paper:`` counts under ``--protocol paper``), and it overrides the keys around it.
 
@@ -28,7 +28,7 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, configs:
     option or value, on the command line or in the file, ends the program with exit code 2, as tyro does.
     """
     given = _cli(config_type, argv, prog)
-    path = _find(getattr(given, "config", None), getattr(given, "dataset", None), configs)
+    path = _find(getattr(given, "config", None), getattr(given, "dataset", None), package)
     if path is None:
         return given
     return _cli(config_type, [*_as_flags(_read(path), given, path), *argv], prog)
@@ -39,7 +39,7 @@ def _cli(config_type: type[Config], args: Sequence[str], prog: str) -> Config:
 
 
 def _find(config: str | None, dataset: str | None, package: str | None) -> Path | None:
-    shipped = {p.stem: p for p in Path(str(files(package))).glob("*.yaml")} if package else {}
+    shipped = {p.stem: p for p in Path(str(files(package) / "configs")).glob("*.yaml")} if package else {}
     if config is None:
         return shipped.get(dataset or "")
     if config in shipped:

@@ -158,7 +158,7 @@ def score(model: Any, features: Any, batch_size: int = 4096) -> Any:
 
 
 def command(argv: list[str]) -> None:
-    config = options.parse(Config, argv, prog="hlstm train", configs="hlstm.configs")
+    config = options.parse(Config, argv, prog="hlstm train", package="hlstm")
     results = train(config)
     if results:
         print("\n".join(f"{name:30} {value:.4f}" for name, value in results["metrics"].items()))
