@@ -1,0 +1,51 @@
+"""Data sets: embedded ones, the CLUS sets, and exported folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from hmc_shared.data.batches import batches
+from hmc_shared.data.dataset import EMBEDDED, HierarchicalDataset, Split
+
+__all__ = ["EMBEDDED", "HierarchicalDataset", "Split", "batches", "load_dataset"]
+
+
+def load_dataset(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    view: Literal["vector", "image"] = "vector",
+    protocol: Literal["default", "paper"] = "default",
+) -> HierarchicalDataset:
+    """Load a data set by name, in any case.
+
+    Args:
+        name: "digits" or "digit-scenes", which need no file; or the name of a CLUS set such as
+            "cellcycle_FUN", whose files are found by the pattern of their names.
+        data_dir: folder with the files of the CLUS sets; default the environment variable HMC_DATA.
+        view: what the embedded sets give, flattened and standardised "vector" or uint8 "image".
+        protocol: how the CLUS sets are preprocessed, see :func:`hmc_shared.data.preprocessing.prepare`.
+
+    Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view
+    that the set does not have; and, naming file and line, for a damaged or missing file.
+    """
+    # Readers are imported where they are used: torch and scikit-learn take seconds.
+    if view not in ("vector", "image"):
+        raise ValueError(f"`view` should be 'vector' or 'image'. Found {view!r}.")
+    if protocol not in ("default", "paper"):
+        raise ValueError(f"`protocol` should be 'default' or 'paper'. Found {protocol!r}.")
+    if name.lower() == "digits":
+        from hmc_shared.data import digits
+
+        return digits.load(view)
+    data_dir = data_dir or os.environ.get("HMC_DATA")
+    if data_dir is None:
+        known = ", ".join(EMBEDDED)
+        raise ValueError(f"The data set {name!r} is not embedded ({known}): pass `data_dir` or set HMC_DATA.")
+    if view != "vector":
+        raise ValueError(f"`view` should be 'vector' for {name!r}: a set of feature vectors. Found {view!r}.")
+    from hmc_shared.data import clus
+
+    return clus.load(name, data_dir, protocol)

@@ -1,0 +1,103 @@
+"""The two classes that every reader fills: a split, and a data set of three splits."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hmc_shared.hierarchy import Hierarchy
+
+
+EMBEDDED = ("digits", "digit-scenes")  # these need no file
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples with their closed targets. Raises ValueError if the lengths differ or targets are not bool."""
+
+    inputs: Tensor
+    """(n, F) float32 vectors or (n, channels, height, width) uint8 images."""
+    targets: Tensor
+    """(n, C) bool, ancestors included."""
+    ids: tuple[str, ...]
+    """n names, unique in the data set: where the sample stands in its source."""
+    captions: tuple[str, ...] = ()
+    """n sentences, or none where the source has none."""
+
+    def __post_init__(self) -> None:
+        if self.targets.ndim != 2 or str(self.targets.dtype) != "torch.bool":
+            found = f"{tuple(self.targets.shape)} {self.targets.dtype}"
+            raise ValueError(f"`targets` should be a bool tensor of shape (n, C). Found {found}.")
+        for name in ("inputs", "ids", "captions"):
+            length = len(getattr(self, name))
+            if length != len(self.targets) and not (name == "captions" and length == 0):
+                raise ValueError(
+                    f"`{name}` should have length {len(self.targets)} as `targets`. Found {length}."
+                )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class HierarchicalDataset:
+    """Three splits over one hierarchy. Raises ValueError if a split's classes are not the hierarchy's."""
+
+    name: str
+    hierarchy: Hierarchy
+    evaluated: Tensor
+    """(C,) bool: the classes that metrics count (the ontology roots of GO are not)."""
+    kind: Literal["vector", "image"]
+    train: Split
+    validation: Split
+    test: Split
+    sources: dict[str, str] = field(default_factory=dict)
+    """Source file name (without .gz) to the SHA-256 of its uncompressed content."""
+    notes: tuple[str, ...] = ()
+    """What was done that the source does not say, such as a validation split drawn from the training rows."""
+
+    def __post_init__(self) -> None:
+        size = len(self.hierarchy)
+        if tuple(self.evaluated.shape) != (size,):
+            raise ValueError(f"`evaluated` should have shape ({size},). Found {tuple(self.evaluated.shape)}.")
+        for name, split in self.splits.items():
+            if split.targets.shape[1] != size:
+                found = split.targets.shape[1]
+                raise ValueError(
+                    f"`{name}.targets` should have {size} columns as the hierarchy. Found {found}."
+                )
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def num_features(self) -> int:
+        """Numbers in one input: F, or channels * height * width."""
+        return self.train.inputs[0].numel()
+
+    @cached_property
+    def train_counts(self) -> Tensor:
+        """(C,) int64: positives of each class in the training split."""
+        return self.train.targets.sum(0)
+
+    @cached_property
+    def is_single_path(self) -> bool:
+        """Whether every sample has at most one class in each level."""
+        levels = self.hierarchy.levels
+        return all(
+            bool((split.targets[:, level.start : level.stop].sum(1) <= 1).all())
+            for split in self.splits.values()
+            for level in levels
+        )
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 over name, sources and hierarchy: two views of the same data have the same."""
+        parts = [self.name, *(f"{file} {digest}" for file, digest in sorted(self.sources.items()))]
+        return hashlib.sha256("\n".join([*parts, self.hierarchy.checksum]).encode()).hexdigest()

@@ -1,0 +1,96 @@
+"""From raw columns to network inputs: imputation, standardisation, a validation split where there is none."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+Protocol = Literal["default", "paper"]
+Arrays = dict[str, np.ndarray]
+
+
+def prepare(files: Arrays, protocol: Protocol, drawn: np.ndarray | None = None) -> Arrays:
+    """Impute, split and standardise raw features.
+
+    Args:
+        files: "train", "test" and perhaps "validation" to (n, F) float64, NaN where a value is missing.
+        protocol: "default" takes the means and deviations of the training split only; a column that is
+            constant there becomes 0 everywhere. "paper" does what the public code of C-HMCNN does
+            (Giunchiglia and Lukasiewicz, 2020): each file is imputed with its own column means, mean and
+            deviation are those of training and validation rows together, and a constant column is centred
+            but not scaled.
+        drawn: (n,) bool, the rows of the training file that become the validation split.
+
+    Returns:
+        "train", "validation" and "test" to (n, F) float32.
+    """
+    if protocol == "paper":
+        files = {name: impute(x, column_means(x)) for name, x in files.items()}
+    files = divide(files, drawn)
+    if protocol == "default":
+        means = column_means(files["train"])
+        files = {name: impute(x, means) for name, x in files.items()}
+        fitted_on = files["train"]
+    else:
+        fitted_on = np.concatenate([files["train"], files["validation"]])
+
+    mean, deviation = fitted_on.mean(0), fitted_on.std(0)
+    # A constant column may have a deviation of 1e-17 instead of 0: compare its values, not its deviation.
+    constant = fitted_on.max(0) == fitted_on.min(0)
+    scale = np.where(constant, np.inf if protocol == "default" else 1.0, deviation)
+    return {name: ((x - mean) / scale).astype(np.float32) for name, x in files.items()}
+
+
+def divide(files: Arrays, drawn: np.ndarray | None) -> Arrays:
+    """Move the ``drawn`` rows of "train" to "validation"; None leaves the files as they are."""
+    if drawn is None:
+        return files
+    return {"train": files["train"][~drawn], "validation": files["train"][drawn], "test": files["test"]}
+
+
+def column_means(x: np.ndarray) -> np.ndarray:
+    """(F,) means of the values that are there; 0 for a column without any."""
+    present = ~np.isnan(x)
+    return np.where(present, x, 0.0).sum(0) / np.maximum(present.sum(0), 1)
+
+
+def impute(x: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Replace NaN by the value of ``means`` (F,) in its column."""
+    return np.where(np.isnan(x), means, x)
+
+
+def shuffled(n: int, seed: int) -> np.ndarray:
+    """The numbers 0..n-1 in random order, by integers and a stable sort: the same on every platform."""
+    return np.argsort(np.random.default_rng(seed).integers(0, 2**62, n), kind="stable")
+
+
+def stratified_draw(targets: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Draw about ``share`` of the rows so that every class keeps its share: (n,) bool, True where drawn.
+
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, 2011, Algorithm 1) into two parts: take the
+    class with the fewest rows left, give each of its rows to the part that still wants most of that class,
+    then to the part that wants most rows. ``targets`` is (n, C) bool.
+    """
+    shares = np.array([1.0 - share, share])
+    wanted_rows = shares * len(targets)
+    wanted = shares[:, None] * targets.sum(0)  # (2, C)
+    left = targets.sum(0)  # rows of each class not yet given away
+    part = np.full(len(targets), -1)
+
+    def give(rows: np.ndarray, label: int | None) -> None:
+        for row in rows:
+            rest, drawn = wanted_rows if label is None else wanted[:, label]
+            if rest == drawn:
+                rest, drawn = wanted_rows
+            part[row] = int(drawn > rest)
+            wanted_rows[part[row]] -= 1
+            wanted[part[row]] -= targets[row]
+            left[:] -= targets[row]
+
+    order = shuffled(len(targets), seed)
+    while left.any():
+        rarest = int(np.where(left > 0, left, len(targets) + 1).argmin())
+        give(order[targets[order, rarest] & (part[order] < 0)], rarest)
+    give(order[part[order] < 0], None)  # rows without any class
+    return part == 1
