@@ -3,13 +3,12 @@
 # requires-python = ">=3.11"
 # dependencies = ["nox>=2025.2.9"]
 # ///
-"""Every check of every package: `nox` runs them all, `nox -l` lists them, `nox -s "tests-3.11(hlstm)"` runs one.
+"""Every check of every package: `nox` runs all, `nox -l` lists them, `nox -s "tests-3.11(hlstm)"` runs one.
 
 A package is tested as its users get it: wheels, a fresh environment, a working directory outside the tree.
 A new folder under packages/ takes part in all sessions without a change here.
 """
 
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -37,11 +36,10 @@ def dependency_group(folder: Path, group: str) -> list[str]:
 
 def build_wheels(session: nox.Session, packages: list[str], folder: str) -> list[Path]:
     """Build the wheels of `packages` and of the shared package, on which each of them depends."""
+    uv = session.venv_backend == "uv"
+    command = "uv build --wheel --quiet -o" if uv else "python -m pip wheel --no-deps --quiet -w"
     for package in dict.fromkeys(["shared", *packages]):
-        if session.venv_backend == "uv":
-            session.run_install("uv", "build", "-q", "--wheel", "-o", folder, PACKAGES[package], external=True)
-        else:
-            session.run_install("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, PACKAGES[package])
+        session.run_install(*command.split(), folder, PACKAGES[package], external=uv)
     return sorted(Path(folder).glob("*.whl"))
 
 
