@@ -12,6 +12,7 @@ A new folder under packages/ takes part in all sessions without a change here.
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import nox
 
@@ -30,6 +31,10 @@ def import_name(package: str) -> str:
     return next(PACKAGES[package].glob("src/*/__init__.py")).parent.name
 
 
+def project(package: str) -> dict[str, Any]:
+    return nox.project.load_toml(PACKAGES[package] / "pyproject.toml")["project"]
+
+
 def dependency_group(folder: Path, group: str) -> list[str]:
     return list(nox.project.dependency_groups(nox.project.load_toml(folder / "pyproject.toml"), group))
 
@@ -43,14 +48,14 @@ def build_wheels(session: nox.Session, packages: list[str], folder: str) -> list
     return sorted(Path(folder).glob("*.whl"))
 
 
-def install(session: nox.Session, packages: list[str], *options: str, folder: str) -> None:
+def install(session: nox.Session, packages: list[str], folder: str, *more: str) -> None:
     """Install the wheels of `packages` with what their tests need, then leave the tree for `folder`.
 
     One command that is given files: with names, an equal version on a package index could win.
     """
     wheels = build_wheels(session, packages, folder)
-    requirements = [line for package in packages for line in dependency_group(PACKAGES[package], "test")]
-    session.install(*options, *wheels, *dict.fromkeys(requirements))
+    tests_need = [line for package in packages for line in dependency_group(PACKAGES[package], "test")]
+    session.install(*more, *wheels, *dict.fromkeys(tests_need))
     session.chdir(folder)
     session.env["PYTHONPATH"] = ""  # a developer's path to the sources must not shadow the wheels
     session.env["HMC_CACHE"] = f"{folder}/cache"  # nor data sets cached by another version
@@ -73,9 +78,9 @@ def tests(session: nox.Session, package: str) -> None:
     """Test the wheel of one package, alone with the shared package."""
     own = {"shared", package}
     with tempfile.TemporaryDirectory() as folder:
-        install(session, [package], folder=folder)
+        install(session, [package], folder)
         names = [" ".join(import_name(name) for name in group) for group in (own, PACKAGES.keys() - own)]
-        session.run("python", "-c", ISOLATED, *names)
+        session.run("python", "-c", ISOLATED, *names, log=False)
         session.run("pytest", *CONFIG, "-m", "not distributed", *session.posargs, PACKAGES[package] / "tests")
 
 
@@ -83,7 +88,7 @@ def tests(session: nox.Session, package: str) -> None:
 def distributed(session: nox.Session) -> None:
     """Run the tests that start two processes with torchrun, of every package."""
     with tempfile.TemporaryDirectory() as folder:
-        install(session, list(PACKAGES), folder=folder)
+        install(session, list(PACKAGES), folder)
         session.env["ACCELERATE_USE_CPU"] = "true"
         folders = [path / "tests" for path in PACKAGES.values()]
         session.run("pytest", *CONFIG, "-m", "distributed", *session.posargs, *folders)
@@ -111,8 +116,11 @@ def types(session: nox.Session) -> None:
 @nox.parametrize("package", [nox.param(name, id=name) for name in PACKAGES])
 def minimums(session: nox.Session, package: str) -> None:
     """Test one package with the lowest versions of its direct dependencies (large downloads)."""
+    projects = [project(name) for name in dict.fromkeys(["shared", package])]
+    # Named once more, because what a wheel requires does not count as direct.
+    direct = [line for metadata in projects for line in metadata["dependencies"]]
     with tempfile.TemporaryDirectory() as folder:
-        install(session, [package], "--resolution=lowest-direct", folder=folder)
+        install(session, [package], folder, "--resolution=lowest-direct", *direct)
         # Warnings of old releases about newer ones of their own dependencies are not ours to mend.
         options = ["-W", "default", "-m", "not distributed", *session.posargs]
         session.run("pytest", *CONFIG, *options, PACKAGES[package] / "tests")
@@ -143,8 +151,8 @@ def check_wheel(session: nox.Session, package: str, folder: str) -> None:
         for path in source.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    project = nox.project.load_toml(PACKAGES[package] / "pyproject.toml")["project"]
-    stem = f"{project['name'].replace('-', '_')}-{project['version']}"
+    metadata = project(package)
+    stem = f"{metadata['name'].replace('-', '_')}-{metadata['version']}"
     with zipfile.ZipFile(Path(folder) / f"{stem}-py3-none-any.whl") as wheel:
         found = {name for name in wheel.namelist() if not name.startswith(f"{stem}.dist-info/")}
         licence = wheel.read(f"{stem}.dist-info/licenses/LICENSE")
@@ -161,13 +169,13 @@ def smoke_test(session: nox.Session, wheels: list[Path]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         python, scripts = f"{folder}/env/bin/python", Path(folder) / "env" / "bin"
         session.run("python", "-m", "venv", f"{folder}/env")
-        if session.venv_backend == "uv":
-            session.run_install("uv", "pip", "install", "-q", "--python", python, *wheels, external=True)
-        else:
-            session.run_install(python, "-m", "pip", "install", "-q", *wheels, external=True)
+        pip = ["uv", "pip", "install", "--python", python]
+        if session.venv_backend != "uv":
+            pip = [python, "-m", "pip", "install"]
+        session.run_install(*pip, "--quiet", *wheels, external=True)
         with session.chdir(folder):
-            for package, path in PACKAGES.items():
-                for command in nox.project.load_toml(path / "pyproject.toml")["project"]["scripts"]:
+            for package in PACKAGES:
+                for command in project(package)["scripts"]:
                     session.run(scripts / command, "--help", external=True, silent=True)
                 session.run(python, "-m", import_name(package), "--help", external=True, silent=True)
 
