@@ -8,8 +8,20 @@ from typing import Literal
 
 from hmc_shared.data.batches import batches
 from hmc_shared.data.dataset import EMBEDDED, HierarchicalDataset, Split
+from hmc_shared.data.describe import available, describe, plot_description
+from hmc_shared.data.folder import export
 
-__all__ = ["EMBEDDED", "HierarchicalDataset", "Split", "batches", "load_dataset"]
+__all__ = [
+    "EMBEDDED",
+    "HierarchicalDataset",
+    "Split",
+    "available",
+    "batches",
+    "describe",
+    "export",
+    "load_dataset",
+    "plot_description",
+]
 
 
 def load_dataset(
@@ -22,8 +34,9 @@ def load_dataset(
     """Load a data set by name, in any case.
 
     Args:
-        name: "digits" or "digit-scenes", which need no file; or the name of a CLUS set such as
-            "cellcycle_FUN", whose files are found by the pattern of their names.
+        name: "digits" or "digit-scenes", which need no file; the name of a CLUS set such as "cellcycle_FUN",
+            whose files are found by the pattern of their names; or "hf:PATH" for a folder that `hmc datasets
+            export` wrote, "hf:OWNER/NAME" for a dataset repository of the Hugging Face hub that holds one.
         data_dir: folder with the files of the CLUS sets; default the environment variable HMC_DATA.
         view: what the embedded sets give, flattened and standardised "vector" or uint8 "image".
         protocol: how the CLUS sets are preprocessed, see :func:`hmc_shared.data.preprocessing.prepare`.
@@ -40,6 +53,14 @@ def load_dataset(
         from hmc_shared.data import digits
 
         return digits.load(view)
+    if name.lower() == "digit-scenes":
+        from hmc_shared.data import digit_scenes
+
+        return digit_scenes.load(view)
+    if name.startswith("hf:"):
+        from hmc_shared.data import folder
+
+        return folder.load(name.removeprefix("hf:"))
     data_dir = data_dir or os.environ.get("HMC_DATA")
     if data_dir is None:
         known = ", ".join(EMBEDDED)

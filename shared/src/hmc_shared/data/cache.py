@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hmc_shared.data.raw import RawPart, RawSet
-from hmc_shared.hierarchy import Hierarchy
-
 if TYPE_CHECKING:
     import datasets
+
+    from hmc_shared.data.raw import RawSet
 
 
 def cache_folder() -> Path:
@@ -56,6 +55,9 @@ def read_folder(folder: Path) -> RawSet | None:
     Reads the Arrow files directly: importing `datasets` takes longer than parsing the sources.
     """
     import pyarrow as pa
+
+    from hmc_shared.data.raw import RawPart, RawSet
+    from hmc_shared.hierarchy import Hierarchy
 
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))

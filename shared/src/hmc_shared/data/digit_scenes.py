@@ -1,0 +1,102 @@
+"""`digit-scenes`: one to four handwritten digits in a 32x32 picture, many labels each, with a long tail."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from hmc_shared.data.dataset import HierarchicalDataset, Split
+from hmc_shared.data.digits import (
+    DIGITS,
+    SHAPES,
+    View,
+    close_digits,
+    digest,
+    prepare_view,
+    read_scans,
+    split_rows,
+)
+from hmc_shared.hierarchy import Hierarchy
+
+SIZES = {"train": 2000, "validation": 500, "test": 1000}
+SEED = 0
+# Tickets of each digit in the draw. Training: each digit half as many as the one before it in this order,
+# which gives every shape a frequent and a rare digit. Validation and test: all the same.
+TAIL_ORDER = ("one", "zero", "six", "three", "seven", "eight", "two", "nine", "four", "five")
+TRAIN_TICKETS = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
+PLACES = {"top left": (0, 0), "top right": (0, 16), "bottom left": (16, 0), "bottom right": (16, 16)}
+SCALES = {"small": 1, "large": 2}
+
+
+def load(view: View = "vector") -> HierarchicalDataset:
+    """Compose the scenes of the three splits, each from the scans of the same split of `digits`.
+
+    A scene holds one to four different digits, each in its own quarter, small (8x8) or large (16x16). Its
+    targets are these digits, closed upward on the tree of `digits`; its caption says what is where. View
+    "image" is (n, 1, 32, 32) uint8, "vector" the 1,024 pixels, standardised with the training split's means
+    and deviations. Only random integers are drawn, so the pictures are the same bytes on every platform.
+    """
+    scans, labels = read_scans()
+    hierarchy = Hierarchy.from_parents(SHAPES)
+    rows = split_rows(labels)
+    images, targets, captions = {}, {}, {}
+    for number, (name, size) in enumerate(SIZES.items()):
+        tickets = np.ones(10, dtype=np.int64)
+        if name == "train":
+            tickets[[DIGITS.index(digit) for digit in TAIL_ORDER]] = TRAIN_TICKETS
+        scans_of = [scans[rows[name]][labels[rows[name]] == digit] for digit in range(10)]
+        rng = np.random.default_rng([SEED, number])
+        images[name], present, captions[name] = compose(size, scans_of, tickets, rng)
+        targets[name] = close_digits(present, hierarchy)
+    inputs = prepare_view(images, view)
+    splits = {
+        name: Split(
+            inputs[name], targets[name], tuple(f"{name}-{i:04d}" for i in range(size)), captions[name]
+        )
+        for name, size in SIZES.items()
+    }
+    return HierarchicalDataset(
+        name="digit-scenes",
+        hierarchy=hierarchy,
+        evaluated=torch.ones(len(hierarchy), dtype=torch.bool),
+        kind=view,
+        sources={"sklearn.datasets.load_digits": digest(scans, labels), "scenes": digest(*images.values())},
+        notes=("training scenes are long-tailed, validation and test scenes are balanced",),
+        **splits,
+    )
+
+
+def compose(
+    size: int, scans_of: list[np.ndarray], tickets: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Draw ``size`` scenes.
+
+    Args:
+        size: number of scenes n.
+        scans_of: for each digit its (m, 8, 8) uint8 scans.
+        tickets: (10,) int64, the weights of the digits in the draw.
+        rng: only its ``integers`` are used.
+
+    Returns:
+        (n, 32, 32) uint8 images, (n, 10) bool digits present, n captions.
+    """
+    images = np.zeros((size, 32, 32), dtype=np.uint8)
+    present = np.zeros((size, 10), dtype=bool)
+    captions = []
+    for scene in range(size):
+        free, left, parts = list(PLACES), tickets.copy(), {}
+        for _ in range(rng.integers(1, 5)):
+            digit = int(np.searchsorted(left.cumsum(), rng.integers(left.sum()), side="right"))
+            left[digit] = 0  # no digit twice
+            place = free.pop(rng.integers(len(free)))
+            scale = list(SCALES)[rng.integers(len(SCALES))]
+            scan = scans_of[digit][rng.integers(len(scans_of[digit]))]
+            scan = scan.repeat(SCALES[scale], axis=0).repeat(SCALES[scale], axis=1)
+            room = 16 - len(scan)
+            y, x = PLACES[place][0] + rng.integers(room + 1), PLACES[place][1] + rng.integers(room + 1)
+            images[scene, y : y + len(scan), x : x + len(scan)] = scan
+            present[scene, digit] = True
+            parts[place] = f"a {scale} {DIGITS[digit]} at the {place}"
+        in_reading_order = [parts[place] for place in PLACES if place in parts]
+        captions.append(" and ".join(filter(None, [", ".join(in_reading_order[:-1]), in_reading_order[-1]])))
+    return images, present, tuple(captions)

@@ -1,0 +1,64 @@
+"""Finds the files of the CLUS sets by the pattern of their names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hmc_shared.data.dataset import EMBEDDED
+
+# <set>.train.arff, <Set>_Train.arff, <Set>_corr_trainvalid.arff.gz, ...
+FILE_NAME = re.compile(
+    r"(?P<set>.+?)(?P<separator>\.|_corr_|_)(?P<part>trainvalid|train|valid|test)\.arff(\.gz)?", re.IGNORECASE
+)
+PARTS = {"train": "train", "trainvalid": "train", "valid": "validation", "test": "test"}
+# The usual benchmark, for listings only: sets are found by their files.
+YEAST = ("cellcycle", "derisi", "eisen", "expr", "gasch1", "gasch2", "seq", "spo")
+PUBLISHED = (
+    *(f"{yeast}_{ontology}" for ontology in ("FUN", "GO") for yeast in YEAST),
+    *("Diatoms", "Enron", "ImCLEF07A", "ImCLEF07D"),
+)
+
+
+def find_sets(data_dir: str | Path) -> dict[str, dict[str, list[Path]]]:
+    """All sets in ``data_dir``, in ``data_dir/hmc`` and one folder below each: name -> part -> files.
+
+    Parts are "train", "validation" and "test". Where a file is there both plain and with .gz, the plain one
+    is taken. Raises ValueError if ``data_dir`` is no folder.
+    """
+    top = Path(data_dir)
+    if not top.is_dir():
+        raise ValueError(f"`data_dir` should be a folder. Found {str(top)!r}.")
+    found: dict[str, dict[str, list[Path]]] = {}
+    for path in sorted({p for folder in ("", "*/", "hmc/*/") for p in top.glob(f"{folder}*.arff*")}):
+        match = FILE_NAME.fullmatch(path.name)
+        if match and not (path.suffix == ".gz" and path.with_suffix("").exists()):
+            parts = found.setdefault(match["set"], {})
+            parts.setdefault(PARTS[match["part"].lower()], []).append(path)
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def find_files(name: str, data_dir: str | Path) -> tuple[str, dict[str, Path]]:
+    """The files of one set, its name in any case where that is unambiguous: (name as written, part -> file).
+
+    Raises ValueError, listing what is there, for an unknown name; and for a part without a file or with two.
+    Sets named like ``<set>.train.arff`` come with a validation file, the others hold training and validation
+    rows in one.
+    """
+    sets = find_sets(data_dir)
+    same = [name] if name in sets else [known for known in sets if known.lower() == name.lower()]
+    if not same:
+        known = ", ".join([*EMBEDDED, *sets])
+        raise ValueError(f"Unknown data set {name!r}. Embedded or found under {data_dir}: {known}.")
+    if len(same) > 1:
+        raise ValueError(f"The name {name!r} stands for several sets under {data_dir}: {', '.join(same)}.")
+    parts = sets[same[0]]
+    present = [path for paths in parts.values() for path in paths]
+    dotted = any(f"{same[0]}." in path.name for path in present)
+    for part in ("train", "validation", "test") if dotted else ("train", "test"):
+        if part not in parts:
+            raise ValueError(f"{present[0].parent}: the {part} file of {same[0]} is missing.")
+    for part, paths in parts.items():
+        if len(paths) > 1:
+            raise ValueError(f"{same[0]} has two files for its {part} part: {paths[0]} and {paths[1]}.")
+    return same[0], {part: paths[0] for part, paths in parts.items()}

@@ -1,0 +1,117 @@
+"""Export of a data set to a `datasets` folder, and the way back: ``load_dataset("hf:PATH")``.
+
+The folder holds a ``DatasetDict`` of train, validation and test with the columns ``id``, ``inputs`` (flat),
+``labels`` (ids of the classes, ancestors included) and perhaps ``caption``; ``hierarchy.json``; and
+``dataset.json`` with the rest: name, kind, shape of one input, evaluated classes, sources, notes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hmc_shared.data.cache import save_quietly
+from hmc_shared.data.dataset import HierarchicalDataset, Split
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def export(dataset: HierarchicalDataset, folder: str | Path) -> None:
+    """Write ``dataset``, inputs as they are, to ``folder``. Raises ValueError if the folder is not empty."""
+    import datasets
+    import pyarrow as pa
+    from datasets.table import InMemoryTable
+
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} should be a new or an empty folder. Found files in it.")
+    tables = {}
+    for name, split in dataset.splits.items():
+        flat = split.inputs.numpy().reshape(-1)
+        columns = {
+            "id": pa.array(split.ids),
+            "inputs": pa.FixedSizeListArray.from_arrays(pa.array(flat), dataset.num_features),
+            "labels": pa.array([row.nonzero()[0] for row in split.targets.numpy()], pa.list_(pa.int32())),
+        }
+        if split.captions:
+            columns["caption"] = pa.array(split.captions)
+        tables[name] = datasets.Dataset(InMemoryTable(pa.table(columns)))
+    folder.mkdir(parents=True, exist_ok=True)
+    save_quietly(datasets.DatasetDict(tables), folder)
+    (folder / "hierarchy.json").write_text(dataset.hierarchy.to_json(), encoding="utf-8")
+    rest = {
+        "name": dataset.name,
+        "kind": dataset.kind,
+        "input_shape": list(dataset.train.inputs.shape[1:]),
+        "not_evaluated": [
+            dataset.hierarchy.names[i] for i in (~dataset.evaluated).nonzero().flatten().tolist()
+        ],
+        "sources": dataset.sources,
+        "notes": list(dataset.notes),
+    }
+    (folder / "dataset.json").write_text(json.dumps(rest, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def load(path: str) -> HierarchicalDataset:
+    """Read an exported folder back, bit for bit.
+
+    ``path`` is the folder, or the id "owner/name" of a dataset repository on the Hugging Face hub that holds
+    its files. Raises ValueError naming the folder, and what is missing or damaged in it.
+    """
+    import datasets
+    import pyarrow as pa
+    import torch
+
+    from hmc_shared.hierarchy import Hierarchy
+
+    folder = Path(path)
+    if not folder.is_dir():
+        folder = _download(path)
+    try:
+        tables = datasets.DatasetDict.load_from_disk(str(folder))
+        hierarchy = Hierarchy.from_json((folder / "hierarchy.json").read_text(encoding="utf-8"))
+        rest = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        splits = {
+            name: _split(tables[name].data.table, rest["input_shape"], len(hierarchy))
+            for name in ("train", "validation", "test")
+        }
+        left_out = set(rest["not_evaluated"])
+        return HierarchicalDataset(
+            name=rest["name"],
+            hierarchy=hierarchy,
+            evaluated=torch.tensor([name not in left_out for name in hierarchy.names]),
+            kind=rest["kind"],
+            sources=rest["sources"],
+            notes=tuple(rest["notes"]),
+            **splits,
+        )
+    except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
+        raise ValueError(f"{folder} is not a folder that `hmc datasets export` wrote: {error}") from error
+
+
+def _split(table: pa.Table, shape: list[int], classes: int) -> Split:
+    import torch
+
+    flat = table["inputs"].combine_chunks().flatten().to_numpy()
+    labels = table["labels"].combine_chunks()
+    targets = torch.zeros(len(table), classes, dtype=torch.bool)
+    rows = np.repeat(np.arange(len(table)), labels.value_lengths().to_numpy())
+    targets[rows, labels.flatten().to_numpy().astype(np.int64)] = True
+    captions = tuple(table["caption"].to_pylist()) if "caption" in table.column_names else ()
+    inputs = torch.from_numpy(flat.copy()).reshape(len(table), *shape)
+    return Split(inputs, targets, tuple(table["id"].to_pylist()), captions)
+
+
+def _download(repository: str) -> Path:
+    """The local copy of a dataset repository. Raises ValueError if there is none and none can be fetched."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, repo_type="dataset"))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"'hf:{repository}' is neither a folder nor on the hub: {reason}") from error
