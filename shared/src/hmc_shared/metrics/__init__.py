@@ -1,0 +1,50 @@
+"""One definition of every metric: functions of numpy arrays or torch tensors, values as fractions in [0, 1].
+
+A class without positives has no average precision: it is skipped by default and counted by ``summarize``.
+What the data leave undefined is NaN. Sums are taken in float64; scores in half precision are refused.
+"""
+
+from .hierarchical import hierarchical_precision_recall_f1
+from .levels import (
+    accuracy_leaf,
+    accuracy_per_level,
+    hvr,
+    hvr_relations,
+    incoherent,
+    level_predictions,
+    level_targets,
+)
+from .ranking import (
+    ap_variance,
+    au_prc,
+    average_precision,
+    head_medium_tail,
+    mean_average_precision,
+    precision_at_1,
+    precision_recall_curve,
+)
+from .summary import summarize
+from .thresholded import f1_example, f1_macro, f1_micro, hamming_accuracy
+
+__all__ = [
+    "accuracy_leaf",
+    "accuracy_per_level",
+    "ap_variance",
+    "au_prc",
+    "average_precision",
+    "f1_example",
+    "f1_macro",
+    "f1_micro",
+    "hamming_accuracy",
+    "head_medium_tail",
+    "hierarchical_precision_recall_f1",
+    "hvr",
+    "hvr_relations",
+    "incoherent",
+    "level_predictions",
+    "level_targets",
+    "mean_average_precision",
+    "precision_at_1",
+    "precision_recall_curve",
+    "summarize",
+]

@@ -1,0 +1,42 @@
+"""Set-based precision, recall and F1 that give credit for shared ancestors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hmc_shared.hierarchy import Hierarchy
+
+from ._inputs import Array, as_binary_pair, as_mask, check_width, ratio
+
+
+def hierarchical_precision_recall_f1(
+    predictions: Array, targets: Array, hierarchy: Hierarchy, *, evaluated: Array | None = None
+) -> tuple[float, float, float]:
+    """Hierarchical precision, recall and F1 of Kiritchenko et al. (2006), micro over samples.
+
+    With P_i and T_i the predicted and true classes of sample i together with all their ancestors,
+
+        hP = sum_i |P_i & T_i| / sum_i |P_i|,    hR = sum_i |P_i & T_i| / sum_i |T_i|,
+        hF = 2 sum_i |P_i & T_i| / (sum_i |P_i| + sum_i |T_i|), the harmonic mean of the two.
+
+    predictions, targets: (n, C) bool or 0/1, closed or not. ``evaluated``: bool (C,), the classes that are
+    counted, all by default; leave the root out here, which every sample has. Ancestors are added over the
+    whole hierarchy first. A measure whose denominator is 0 is NaN. ValueError for values that are not binary
+    and for shapes that do not match.
+
+    >>> h = Hierarchy.from_paths(["animal/cat", "animal/dog"])
+    >>> cat, dog = np.array([[0, 1, 0]]), np.array([[0, 0, 1]])
+    >>> hierarchical_precision_recall_f1(cat, dog, h)  # both are animals
+    (0.5, 0.5, 0.5)
+    """
+    predicted, true = as_binary_pair(predictions, targets)
+    check_width(predicted, len(hierarchy), "predictions")
+    predicted, true = (
+        hierarchy.close(predicted.copy()),
+        hierarchy.close(true.copy()),
+    )  # copy: it may be read-only
+    if evaluated is not None:
+        mask = as_mask(evaluated, len(hierarchy), "evaluated")
+        predicted, true = predicted[:, mask], true[:, mask]
+    shared, of_predicted, of_true = np.count_nonzero(predicted & true), predicted.sum(), true.sum()
+    return ratio(shared, of_predicted), ratio(shared, of_true), ratio(2 * shared, of_predicted + of_true)

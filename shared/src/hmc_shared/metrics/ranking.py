@@ -1,0 +1,202 @@
+"""Metrics that depend on the order of the scores only: average precision in all its forms.
+
+Everything here rests on two counts. For a positive entry with score s,
+
+    TP(s) = number of positives scored >= s,    FP(s) = number of negatives scored >= s,
+
+and TP / (TP + FP) is the precision at the threshold s. Thresholds at scores that no positive has change
+no recall and add nothing to the area, so only the positives' scores are visited. Entries with equal
+scores share one threshold, hence the result does not depend on the order of the samples.
+
+Shapes: scores (n, C) float32 or float64, targets (n, C) bool or 0/1; numpy arrays or torch tensors on any
+device. All functions raise ValueError for half precision or NaN scores, targets that are not binary, and
+shapes that do not match.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+
+from ._inputs import Absent, Array, as_counts, as_pair, check_absent, mean_of_classes
+
+Interpolation = Literal["step", "clus"]
+
+
+def au_prc(scores: Array, targets: Array, interpolation: Interpolation = "step") -> float:
+    """AU(PRC): area under the micro precision-recall curve of all n * C entries in one ranking.
+
+    With P positives s_1 >= ... >= s_P among all entries, HLSTM Eq. (12) and (13) give the points
+
+        precision(s) = TP(s) / (TP(s) + FP(s)),    recall(s) = TP(s) / P.
+
+    The papers do not say how the area between them is taken. Two readings:
+
+    ``"step"`` (default): micro average precision, 1/P * sum_i precision(s_i). It is scikit-learn's
+    ``average_precision_score(average="micro")``, which the public C-HMCNN code reports.
+
+    ``"clus"``: the interpolation of CLUS, after Davis and Goadrich (ICML 2006). Between two neighbouring
+    thresholds with counts (TP_a, FP_a) and (TP_b, FP_b), FP is linear in TP,
+
+        FP(t) = FP_a + (FP_b - FP_a) / (TP_b - TP_a) * (t - TP_a),    precision(t) = t / (t + FP(t)),
+
+    taken at every integer t from TP_a to TP_b and joined by straight lines, so
+
+        area = 1/P * sum_{t=0}^{P-1} (precision(t) + precision(t + 1)) / 2.
+
+    The first point is extended to recall 0 at its own precision. Where t ends one segment and begins the
+    next, each segment uses its own FP (the curve falls vertically there). Source: ``ROCAndPRCurve`` in CLUS.
+
+    The caller selects the evaluated columns. Without a single positive the area is undefined: NaN.
+
+    >>> scores = np.array([[0.9, 0.7], [0.8, 0.1]])
+    >>> targets = np.array([[True, True], [False, False]])
+    >>> round(au_prc(scores, targets), 6)  # (1/1 + 2/3) / 2
+    0.833333
+    >>> round(au_prc(scores, targets, interpolation="clus"), 6)  # (1 + (1/2 + 2/3) / 2) / 2
+    0.791667
+    """
+    if interpolation not in get_args(Interpolation):
+        raise ValueError(f'`interpolation` should be "step" or "clus". Found {interpolation!r}.')
+    return _area(*as_pair(scores, targets), interpolation)
+
+
+def average_precision(scores: Array, targets: Array) -> np.ndarray:
+    """Average precision of every class, (C,) float64; NaN for classes without positives.
+
+    The step sum of :func:`au_prc`, each column ranked by itself. HP-DVAL, MulSupCon.
+
+    >>> average_precision(np.array([[0.9, 0.2], [0.8, 0.1], [0.7, 0.3]]), np.array([[1, 0], [0, 0], [1, 0]]))
+    array([0.83333333,        nan])
+    """
+    scores, targets = as_pair(scores, targets)
+    columns, labels = np.ascontiguousarray(scores.T), np.ascontiguousarray(targets.T)  # (C, n)
+    result = np.full(len(columns), np.nan)
+    for c in np.flatnonzero(labels.any(axis=1)):
+        result[c] = _area(columns[c], labels[c], "step")
+    return result
+
+
+def mean_average_precision(scores: Array, targets: Array, absent: Absent = "skip") -> float:
+    """mAP: mean of :func:`average_precision` over the classes.
+
+    ``absent`` says what a class without positives counts: ``"skip"`` leaves it out (NaN if that leaves no
+    class), ``"zero"`` counts it as 0, as scikit-learn does.
+
+    >>> scores, targets = np.array([[0.9, 0.2], [0.8, 0.1]]), np.array([[1, 0], [0, 0]])
+    >>> mean_average_precision(scores, targets), mean_average_precision(scores, targets, absent="zero")
+    (1.0, 0.5)
+    """
+    check_absent(absent)
+    return mean_of_classes(average_precision(scores, targets), absent)
+
+
+def ap_variance(scores: Array, targets: Array) -> float:
+    """Population variance (divisor: number of classes) of the AP of the classes that have positives.
+
+    HP-DVAL's "var.". For AP in percent it is 10,000 times as large. NaN without positives.
+
+    >>> ap_variance(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([[1, 1], [0, 0]]))  # AP 1 and 1/2
+    0.0625
+    """
+    return variance_of_classes(average_precision(scores, targets))
+
+
+def head_medium_tail(train_counts: Array) -> dict[str, np.ndarray]:
+    """Bool masks (C,) of the classes by their number of training positives (HP-DVAL, Sec. IV-B).
+
+    head: at least 100, medium: 20 to 99, tail: below 20. The paper prints "more than 100" for head, but its
+    group sizes (6:6:8 on VOC-LT, 22:33:25 on COCO-LT) need 100 to be head.
+
+    >>> head_medium_tail(np.array([100, 99, 20, 19]))["medium"]
+    array([False,  True,  True, False])
+    """
+    counts = as_counts(train_counts, "train_counts")
+    return {"head": counts >= 100, "medium": (counts >= 20) & (counts < 100), "tail": counts < 20}
+
+
+def precision_at_1(scores: Array, targets: Array) -> float:
+    """Share of samples whose highest-scored class is a true one (MulSupCon).
+
+    If several classes share the highest score, as a parent and its child do after the max constraint, the
+    sample counts the share of true ones among them: the expectation over a random choice, independent of
+    the order of classes. A sample without positives counts as 0. NaN without samples or classes.
+
+    >>> precision_at_1(np.array([[0.9, 0.9, 0.1], [0.1, 0.2, 0.3]]), np.array([[1, 0, 0], [0, 0, 1]]))
+    0.75
+    """
+    scores, targets = as_pair(scores, targets)
+    if not scores.size:
+        return float("nan")
+    top = scores == scores.max(axis=1, keepdims=True)  # (n, C)
+    return float(np.mean((top & targets).sum(axis=1) / top.sum(axis=1)))
+
+
+def precision_recall_curve(
+    scores: Array, targets: Array, points: int = 1000
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Micro precision-recall curve for plots: (precision, recall, thresholds), each of length <= ``points``.
+
+    One point per distinct score of a positive, from the highest to the lowest; if there are more than
+    ``points``, evenly spaced ones, always with the first and the last. Unthinned, the step sum over the
+    curve is :func:`au_prc`. Empty arrays without positives. ValueError if ``points`` is below 2.
+
+    >>> scores, targets = np.array([[0.9, 0.7], [0.8, 0.1]]), np.array([[1, 1], [0, 0]])
+    >>> precision, recall, thresholds = precision_recall_curve(scores, targets)
+    >>> precision, recall, thresholds
+    (array([1.        , 0.66666667]), array([0.5, 1. ]), array([0.9, 0.7]))
+    """
+    if points < 2:
+        raise ValueError(f"`points` should be at least 2. Found {points}.")
+    positives, negatives = _sorted_by_class(*as_pair(scores, targets))
+    thresholds = np.unique(positives)[::-1]
+    if len(thresholds) > points:
+        thresholds = thresholds[np.linspace(0, len(thresholds) - 1, points).round().astype(int)]
+    tp, fp = _count_from(positives, thresholds), _count_from(negatives, thresholds)
+    return tp / (tp + fp), tp / max(len(positives), 1), thresholds.astype(np.float64)
+
+
+def variance_of_classes(values: np.ndarray) -> float:
+    """Population variance of per-class values (C,), classes without positives (NaN) left out."""
+    present = values[~np.isnan(values)]
+    return float(present.var()) if len(present) else float("nan")
+
+
+def _area(scores: np.ndarray, targets: np.ndarray, interpolation: Interpolation) -> float:
+    """Area under the precision-recall curve of one ranking; scores and targets of any one shape."""
+    positives, negatives = _sorted_by_class(scores, targets)
+    if not len(positives):
+        return float("nan")
+    tp, fp = _count_from(positives, positives), _count_from(negatives, positives)  # (P,) at each positive
+    if interpolation == "step":
+        return float(np.mean(tp / (tp + fp)))
+    # Each of the P positives is one unit of TP, from t to t + 1, in the segment that ends with (tp, fp) at
+    # its own score and begins with (tp_above, fp_above) at the next higher score of the ranking.
+    tp_above, fp_above = _count_above(positives, positives), _count_above(negatives, positives)
+    slope = (fp - fp_above) / (tp - tp_above)
+    t = np.arange(len(positives))[::-1].astype(np.float64)  # the positives are in ascending order
+    fp_left, fp_right = fp_above + slope * (t - tp_above), fp_above + slope * (t + 1 - tp_above)
+    right = (t + 1) / (t + 1 + fp_right)
+    # Only at t = 0 can t + FP be 0: no negative is above the best positive, the first point is extended.
+    left = np.divide(t, t + fp_left, out=right.copy(), where=t + fp_left > 0)
+    return float(np.mean((left + right) / 2))
+
+
+def _sorted_by_class(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the positives and of the negatives, each ascending.
+
+    Plain values sort several times faster than an argsort that carries the labels along (numpy sorts
+    them with vector instructions); searching a few positives in them is cheap.
+    """
+    return np.sort(scores[targets]), np.sort(scores[~targets])
+
+
+def _count_from(ascending: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Number of values >= each threshold."""
+    return len(ascending) - np.searchsorted(ascending, thresholds, side="left")
+
+
+def _count_above(ascending: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Number of values > each threshold."""
+    return len(ascending) - np.searchsorted(ascending, thresholds, side="right")

@@ -1,0 +1,102 @@
+"""All metrics of one run in one flat dictionary, the content of ``results.json``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hmc_shared.hierarchy import Hierarchy
+
+from ._inputs import Array, as_counts, as_mask, as_pair, check_width, mean_of_classes
+from .hierarchical import hierarchical_precision_recall_f1
+from .levels import (
+    accuracy_leaf,
+    accuracy_per_level,
+    hvr,
+    hvr_relations,
+    incoherent,
+    level_predictions,
+    level_targets,
+)
+from .ranking import au_prc, average_precision, head_medium_tail, precision_at_1, variance_of_classes
+from .thresholded import f1_example, f1_macro, f1_micro, hamming_accuracy
+
+
+def summarize(
+    scores: Array,
+    targets: Array,
+    hierarchy: Hierarchy,
+    *,
+    evaluated: Array | None = None,
+    train_counts: Array | None = None,
+    threshold: float = 0.0,
+) -> dict[str, float]:
+    """Every metric of scores (n, C) against closed targets (n, C), as fractions in [0, 1].
+
+    ``evaluated``: bool (C,), the classes that count, all by default. It limits all metrics but
+    ``au_prc_with_roots`` (there only if some class is not evaluated), ``incoherent`` and the level metrics.
+    ``train_counts``: integers (C,), the training positives; gives ``map_head``, ``map_medium`` and
+    ``map_tail``, each if its group has a class with positives.
+    ``threshold``: a class is predicted if its score is at least this; 0 suits logits.
+
+    ``map``, ``ap_variance`` and ``f1_macro`` skip classes without positives: ``map_classes`` are counted,
+    ``map_absent`` skipped. ``accuracy_level_<depth>``, ``accuracy_leaf``, ``hvr`` and ``hvr_relations`` are
+    there if no sample has two nodes in one level. NaN marks what the data leave undefined, for example
+    ``hierarchical_precision`` if nothing is predicted. ValueError as in the single metrics.
+
+    >>> h = Hierarchy.from_paths(["animal/cat", "animal/dog"])
+    >>> result = summarize(np.array([[3.0, 2.0, -1.0]]), np.array([[1, 0, 1]]), h)
+    >>> result["accuracy_level_0"], result["accuracy_leaf"], result["map_absent"]
+    (1.0, 0.0, 1.0)
+    """
+    scores, targets = as_pair(scores, targets)
+    check_width(scores, len(hierarchy), "scores")
+    if not np.isfinite(threshold):
+        raise ValueError(f"`threshold` should be a finite number. Found {threshold}.")
+    mask = np.ones(len(hierarchy), dtype=bool)
+    if evaluated is not None:
+        mask = as_mask(evaluated, len(hierarchy), "evaluated")
+    predictions = scores >= float(threshold)  # a float takes the precision of the scores, a numpy scalar not
+    columns = slice(None) if mask.all() else mask  # a slice copies nothing
+    seen_scores, seen_targets, seen_predictions = (x[:, columns] for x in (scores, targets, predictions))
+
+    result = {"au_prc": au_prc(seen_scores, seen_targets)}
+    if not mask.all():
+        result["au_prc_with_roots"] = au_prc(scores, targets)
+
+    ap = average_precision(seen_scores, seen_targets)
+    result["map"] = mean_of_classes(ap, "skip")
+    result["map_classes"] = float((~np.isnan(ap)).sum())
+    result["map_absent"] = float(np.isnan(ap).sum())
+    if train_counts is not None:
+        counts = as_counts(train_counts, "train_counts")
+        if len(counts) != len(hierarchy):
+            raise ValueError(
+                f"`train_counts` should have {len(hierarchy)} entries, one per node. Found {len(counts)}."
+            )
+        for group, members in head_medium_tail(counts[mask]).items():
+            if not np.isnan(ap[members]).all():  # also false for an empty group
+                result[f"map_{group}"] = mean_of_classes(ap[members], "skip")
+    result["ap_variance"] = variance_of_classes(ap)
+    result["precision_at_1"] = precision_at_1(seen_scores, seen_targets)
+
+    result["f1_micro"] = f1_micro(seen_predictions, seen_targets)
+    result["f1_macro"] = f1_macro(seen_predictions, seen_targets)
+    result["f1_example"] = f1_example(seen_predictions, seen_targets)
+    result["hamming_accuracy"] = hamming_accuracy(seen_predictions, seen_targets)
+    precision, recall, f1 = hierarchical_precision_recall_f1(predictions, targets, hierarchy, evaluated=mask)
+    result |= {"hierarchical_precision": precision, "hierarchical_recall": recall, "hierarchical_f1": f1}
+    result["incoherent"] = incoherent(scores, hierarchy)
+
+    if _has_single_paths(targets, hierarchy):
+        predicted_ids, true_ids = level_predictions(scores, hierarchy), level_targets(targets, hierarchy)
+        for depth, accuracy in enumerate(accuracy_per_level(predicted_ids, true_ids)):
+            result[f"accuracy_level_{depth}"] = float(accuracy)
+        result["accuracy_leaf"] = accuracy_leaf(predicted_ids, true_ids)
+        result["hvr"] = hvr(predicted_ids, hierarchy)
+        result["hvr_relations"] = hvr_relations(predicted_ids, hierarchy)
+    return result
+
+
+def _has_single_paths(targets: np.ndarray, hierarchy: Hierarchy) -> bool:
+    """Whether no sample has two true nodes in one level."""
+    return all((targets[:, level.start : level.stop].sum(axis=1) <= 1).all() for level in hierarchy.levels)

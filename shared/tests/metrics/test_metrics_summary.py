@@ -1,0 +1,183 @@
+"""summarize: the agreed names, each the value of its own function; docstring examples; import cost."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from hmc_shared import Hierarchy, metrics
+from hmc_shared.metrics import hierarchical, levels, ranking, summary, thresholded
+from hmc_shared.metrics import summarize as summarize_scores
+
+ALWAYS = {
+    "au_prc",
+    "map",
+    "map_classes",
+    "map_absent",
+    "ap_variance",
+    "precision_at_1",
+    "f1_micro",
+    "f1_macro",
+    "f1_example",
+    "hamming_accuracy",
+    "hierarchical_precision",
+    "hierarchical_recall",
+    "hierarchical_f1",
+    "incoherent",
+}
+SINGLE_PATH = {
+    "accuracy_level_0",
+    "accuracy_level_1",
+    "accuracy_level_2",
+    "accuracy_leaf",
+    "hvr",
+    "hvr_relations",
+}
+TREE = Hierarchy.from_paths(["r/a/x", "r/a/y", "r/b/z", "r/c"])
+EVALUATED = np.arange(len(TREE)) > 0  # all but the root
+
+
+@pytest.fixture
+def single_path() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    targets = TREE.close(np.eye(len(TREE), dtype=bool)[rng.integers(1, len(TREE), size=40)])
+    return (rng.normal(size=targets.shape) + 2 * targets - 1).astype(np.float32), targets
+
+
+def test_names_for_single_paths_and_for_several(single_path):
+    scores, targets = single_path
+    assert set(summarize_scores(scores, targets, TREE)) == ALWAYS | SINGLE_PATH
+    targets[0] = True
+    assert set(summarize_scores(scores, targets, TREE)) == ALWAYS
+    with_roots = summarize_scores(scores, targets, TREE, evaluated=EVALUATED)
+    assert set(with_roots) == ALWAYS | {"au_prc_with_roots"}
+
+
+def test_every_value_is_that_of_its_own_function(single_path):
+    scores, targets = single_path
+    result = summarize_scores(scores, targets, TREE, evaluated=EVALUATED, threshold=0.5)
+    s, t, p = scores[:, 1:], targets[:, 1:], scores[:, 1:] >= 0.5
+    ids, true = metrics.level_predictions(scores, TREE), metrics.level_targets(targets, TREE)
+    by_level = metrics.accuracy_per_level(ids, true)
+    hp, hr, hf = metrics.hierarchical_precision_recall_f1(scores >= 0.5, targets, TREE, evaluated=EVALUATED)
+    assert result == {
+        "au_prc": metrics.au_prc(s, t),
+        "au_prc_with_roots": metrics.au_prc(scores, targets),
+        "map": metrics.mean_average_precision(s, t),
+        "map_classes": 6.0,
+        "map_absent": 0.0,
+        "ap_variance": metrics.ap_variance(s, t),
+        "precision_at_1": metrics.precision_at_1(s, t),
+        "f1_micro": metrics.f1_micro(p, t),
+        "f1_macro": metrics.f1_macro(p, t),
+        "f1_example": metrics.f1_example(p, t),
+        "hamming_accuracy": metrics.hamming_accuracy(p, t),
+        "hierarchical_precision": hp,
+        "hierarchical_recall": hr,
+        "hierarchical_f1": hf,
+        "incoherent": metrics.incoherent(scores, TREE),
+        "accuracy_level_0": by_level[0],
+        "accuracy_level_1": by_level[1],
+        "accuracy_level_2": by_level[2],
+        "accuracy_leaf": metrics.accuracy_leaf(ids, true),
+        "hvr": metrics.hvr(ids, TREE),
+        "hvr_relations": metrics.hvr_relations(ids, TREE),
+    }
+    assert {type(value) for value in result.values()} == {float}
+
+
+def test_a_score_at_the_threshold_is_a_prediction():
+    h = Hierarchy.from_paths(["a", "b"])
+    scores, targets = np.array([[0.0, -0.1]]), np.array([[1, 0]])
+    assert summarize_scores(scores, targets, h)["hamming_accuracy"] == 1.0
+    assert summarize_scores(scores, targets, h, threshold=-0.1)["hamming_accuracy"] == 0.5
+    threshold = np.float64(-0.1)  # as read from a file; float32 rounds -0.1 down
+    assert summarize_scores(scores.astype(np.float32), targets, h, threshold=threshold)["f1_micro"] == 2 / 3
+
+
+def test_groups_are_the_evaluated_classes_with_positives():
+    h = Hierarchy.from_edges([], nodes=list("abcde"))
+    targets = np.array([[1, 1, 1, 0, 0], [0, 0, 0, 1, 0]])
+    scores = np.array([[0.0, 2.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 2.0, 0.0]])  # AP: 1/2, 1, 1/2, 1, none
+    counts, evaluated = np.array([5, 500, 100, 20, 3]), np.array([False, True, True, True, True])
+    result = summarize_scores(scores, targets, h, evaluated=evaluated, train_counts=counts)
+    assert {name: value for name, value in result.items() if name.startswith("map")} == {
+        "map": pytest.approx(2.5 / 3),
+        "map_classes": 3.0,
+        "map_absent": 1.0,
+        "map_head": 0.75,
+        "map_medium": 1.0,  # the first class is not evaluated; the only tail class has no positive
+    }
+
+
+def test_torch_and_numpy_give_equal_summaries(single_path):
+    scores, targets = single_path
+    counts = targets.sum(axis=0)
+    ours = summarize_scores(scores, targets, TREE, evaluated=EVALUATED, train_counts=counts)
+    tensors = [torch.from_numpy(x) for x in (scores, targets, EVALUATED, counts)]
+    assert summarize_scores(*tensors[:2], TREE, evaluated=tensors[2], train_counts=tensors[3]) == ours
+
+
+def test_perfect_scores_have_only_ones_and_no_violation():
+    targets = TREE.close(np.eye(len(TREE), dtype=bool)[TREE.leaves])
+    result = summarize_scores(np.where(targets, 1.0, -1.0), targets, TREE, evaluated=EVALUATED)
+    zeros = {"incoherent", "hvr", "hvr_relations", "ap_variance", "map_absent"}
+    assert {name for name, value in result.items() if value == 0} == zeros
+    assert {value for name, value in result.items() if name not in zeros | {"map_classes"}} == {1.0}
+
+
+def test_no_positives_leave_the_areas_undefined():
+    h = Hierarchy.from_paths(["a/b"])
+    result = summarize_scores(np.array([[-1.0, -2.0]]), np.zeros((1, 2)), h, train_counts=np.array([200, 5]))
+    undefined = {name for name, value in result.items() if np.isnan(value)}
+    assert undefined == {
+        *("au_prc", "map", "ap_variance", "f1_micro", "f1_macro", "accuracy_leaf"),
+        *(
+            "hierarchical_precision",
+            "hierarchical_recall",
+            "hierarchical_f1",
+            "accuracy_level_0",
+            "accuracy_level_1",
+        ),
+    }
+    assert result["map_absent"] == 2.0
+
+
+def test_bad_input_is_named(single_path):
+    scores, targets = single_path
+    with pytest.raises(
+        ValueError, match=r"`scores` should have 7 columns, one per node. Found shape \(40, 6\)"
+    ):
+        summarize_scores(scores[:, 1:], targets[:, 1:], TREE)
+    with pytest.raises(
+        ValueError, match=r"`evaluated` should be bool of shape \(7,\). Found bool of shape \(6,\)"
+    ):
+        summarize_scores(scores, targets, TREE, evaluated=EVALUATED[1:])
+    with pytest.raises(ValueError, match=r"`train_counts` should have 7 entries, one per node. Found 2"):
+        summarize_scores(scores, targets, TREE, train_counts=np.array([1, 2]))
+    with pytest.raises(ValueError, match=r"`threshold` should be a finite number. Found nan"):
+        summarize_scores(scores, targets, TREE, threshold=float("nan"))
+    with pytest.raises(ValueError, match=r"Found bfloat16: half precision"):
+        summarize_scores(torch.from_numpy(scores).bfloat16(), targets, TREE)
+
+
+@pytest.mark.parametrize(
+    "module", [hierarchical, levels, ranking, summary, thresholded], ids=lambda m: m.__name__
+)
+def test_docstring_examples(module):
+    outcome = doctest.testmod(module)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
+
+
+def test_import_does_not_pull_in_sklearn():
+    code = "import sys, hmc_shared.metrics; print('sklearn' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "False\n"
+    )
