@@ -95,7 +95,9 @@ def mean_average_precision(scores: Array, targets: Array, absent: Absent = "skip
 def ap_variance(scores: Array, targets: Array) -> float:
     """Population variance (divisor: number of classes) of the AP of the classes that have positives.
 
-    HP-DVAL's "var.". For AP in percent it is 10,000 times as large. NaN without positives.
+    For AP in percent it is 10,000 times as large. NaN without positives. HP-DVAL, Sec. IV-B. Not every
+    "var." of its Table I can be this: those of CoOp and LMPT, for example, equal to the last digit the
+    variance of the three group mAPs weighted by group size, which leaves out the spread inside a group.
 
     >>> ap_variance(np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([[1, 1], [0, 0]]))  # AP 1 and 1/2
     0.0625
