@@ -9,8 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +18,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 
 from hmc_shared.data.dataset import HierarchicalDataset
@@ -26,6 +26,16 @@ from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.metrics import summarize
 
 SCHEMA = 1
+_REQUIRED = {
+    "method": str,
+    "protocol": str,
+    "seed": int,
+    "metrics": dict,
+    "dataset": dict,
+    "dataset.name": str,
+    "dataset.checksum": str,
+}
+"""What every ``results.json`` holds."""
 
 
 class RunFolder:
@@ -44,7 +54,9 @@ class RunFolder:
             if not overwrite:
                 raise ValueError(f"{self.path} is not empty: pass --resume to go on there, or --overwrite.")
             if not (self.path / "config.yaml").is_file():
-                raise ValueError(f"{self.path} holds no run (no config.yaml): `--overwrite` will not empty it.")
+                raise ValueError(
+                    f"{self.path} holds no run (no config.yaml): `--overwrite` will not empty it."
+                )
             shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
 
@@ -59,6 +71,16 @@ class RunFolder:
     def write_config(self, text: str) -> None:
         with _replacing(self.path / "config.yaml") as file:
             file.write(text.encode())
+
+    def check_same_options(self, options: Mapping[str, Any], *, free: Collection[str]) -> None:
+        """Raise ValueError if a run to resume had other options, ``free`` ones aside; naming the first."""
+        path = self.path / "config.yaml"
+        before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        for name, value in options.items():
+            if name in before and name not in free and before[name] != value:
+                raise ValueError(
+                    f"`--resume` should keep the options of {path}: `{name}` is {before[name]!r} there. Found {value!r}."
+                )
 
     def log_epoch(self, record: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``."""
@@ -161,14 +183,19 @@ class Run:
 def load_run(path: str | Path) -> Run:
     """Read a run folder. Raises ValueError that names the file and what is wrong with it."""
     path = Path(path)
-    results = _read_json(path / "results.json")
+    file = path / "results.json"
+    results = _read_json(file)
     if results.get("schema") != SCHEMA:
-        raise ValueError(f"{path / 'results.json'}: `schema` should be {SCHEMA}. Found {results.get('schema')!r}.")
-    missing = {"method", "protocol", "seed", "dataset", "metrics"} - results.keys()
-    if missing:
-        raise ValueError(f"{path / 'results.json'} lacks {', '.join(sorted(missing))}.")
+        raise ValueError(f"{file}: `schema` should be {SCHEMA}. Found {results.get('schema')!r}.")
+    found, dataset = dict(results), results.get("dataset")
+    if isinstance(dataset, dict):
+        found |= {f"dataset.{key}": value for key, value in dataset.items()}
+    for name, kind in _REQUIRED.items():
+        if not isinstance(found.get(name), kind):
+            raise ValueError(f"{file}: `{name}` should be a {kind.__name__}. Found {found.get(name)!r}.")
     hierarchy = load_hierarchy(path / "hierarchy.json")
-    return Run(path=path, results=results, hierarchy=hierarchy, **load_predictions(path / "predictions.npz", hierarchy))
+    arrays = load_predictions(path / "predictions.npz", hierarchy)
+    return Run(path=path, results=results, hierarchy=hierarchy, **arrays)
 
 
 def load_hierarchy(path: str | Path) -> Hierarchy:
@@ -180,36 +207,44 @@ def load_hierarchy(path: str | Path) -> Hierarchy:
 
 
 def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
-    """Read the arrays of a ``predictions.npz``; ``evaluated``, ``train_counts`` and ``threshold`` may lack.
+    """Read the arrays of a ``predictions.npz``; only ``scores`` and ``targets`` must be there.
 
-    Raises ValueError, naming the file, if it is damaged, holds pickled objects, or its shapes do not fit
-    together or the hierarchy.
+    Without ``train_counts`` all are 0. Raises ValueError, naming the file, if it is damaged, holds pickled
+    objects, or its types or shapes do not fit together or the hierarchy.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        scores, targets = arrays["scores"], arrays["targets"]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not readable as predictions: {error}") from error
-    except KeyError as error:
-        raise ValueError(f"{path} has no array {error}.") from error
-    n, width = len(scores), len(hierarchy)
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen types for damaged content
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not readable as predictions: {reason}") from error
+    for name in ("scores", "targets"):
+        if name not in arrays:
+            raise ValueError(f"{path} has no array {name!r}.")
+    n, width = arrays["targets"].shape[0] if arrays["targets"].ndim else 0, len(hierarchy)
     arrays.setdefault("ids", np.arange(n).astype(np.str_))
     arrays.setdefault("evaluated", np.ones(width, dtype=bool))
     arrays.setdefault("train_counts", np.zeros(width, dtype=np.int64))
-    expected = {
-        "scores": (n, width),
-        "targets": (n, width),
-        "ids": (n,),
-        "evaluated": (width,),
-        "train_counts": (width,),
+    arrays.setdefault("threshold", np.float64(0.0))
+    expected = {  # shape and kinds of numpy types
+        "scores": ((n, width), "f"),
+        "targets": ((n, width), "biu"),
+        "ids": ((n,), "Uiu"),
+        "evaluated": ((width,), "b"),
+        "train_counts": ((width,), "iu"),
+        "threshold": ((), "fiu"),
     }
-    for name, shape in expected.items():
+    for name, (shape, kinds) in expected.items():
         if arrays[name].shape != shape:
             raise ValueError(f"{path}: `{name}` should have shape {shape}. Found {arrays[name].shape}.")
-    if not hierarchy.is_closed(targets):
-        raise ValueError(f"{path}: `targets` should hold the parents of each class; ids and hierarchy disagree.")
-    return {name: arrays[name] for name in expected} | {"threshold": float(arrays.get("threshold", 0.0))}
+        if arrays[name].dtype.kind not in kinds:
+            raise ValueError(f"{path}: `{name}` should not be of type {arrays[name].dtype}.")
+    if not hierarchy.is_closed(arrays["targets"]):
+        raise ValueError(
+            f"{path}: `targets` should hold the parents of each class; they do not fit the hierarchy."
+        )
+    read = {name: arrays[name] for name in expected}
+    return read | {"ids": read["ids"].astype(np.str_), "threshold": float(read["threshold"])}
 
 
 def peak_memory_mib(device: torch.device) -> float:
@@ -234,8 +269,12 @@ def _git_commit() -> str | None:
     """The commit of the source tree that this file is in; None for an installed package."""
     where = Path(__file__).parent
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=True)
-        tracked = subprocess.run(["git", "ls-files", __file__], cwd=where, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=True
+        )
+        tracked = subprocess.run(
+            ["git", "ls-files", __file__], cwd=where, capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip() if tracked.stdout else None

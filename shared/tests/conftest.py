@@ -1,0 +1,84 @@
+"""A run folder made by hand: numpy and json alone, as a program outside this project would write one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+# animal > (cat, dog > poodle), plant > tree: ids by depth.
+NODES = ["animal", "plant", "cat", "dog", "tree", "poodle"]
+EDGES = [[0, 2], [0, 3], [1, 4], [3, 5]]
+PATHS = [[0, 2], [0, 3], [0, 3, 5], [1, 4], [1]]
+
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """``make_run(method, seed, ...)`` writes a run folder and returns it.
+
+    Scores are noisy targets, made coherent (no child above its parent); ``noise`` sets how bad they are.
+    ``several`` gives samples two paths. ``arrays`` and ``results`` replace parts of the two files, and a part
+    that is None is left out. The stored metrics are those given in ``results``, none by default.
+    """
+
+    def make(
+        method: str = "hlstm",
+        seed: int = 0,
+        *,
+        noise: float = 1.0,
+        protocol: str = "default",
+        dataset: str = "toy",
+        n: int = 60,
+        several: bool = False,
+        arrays: dict[str, Any] | None = None,
+        results: dict[str, Any] | None = None,
+        folder: Path | None = None,
+    ) -> Path:
+        folder = folder or tmp_path / "runs" / dataset / protocol / method / f"seed-{seed}"
+        folder.mkdir(parents=True)
+        targets = np.zeros((n, len(NODES)), dtype=bool)
+        for i in range(n):
+            targets[i, PATHS[i % len(PATHS)]] = True
+            if several:
+                targets[i, PATHS[(i // 2) % len(PATHS)]] = True
+        rng = np.random.default_rng([seed, *method.encode()])
+        scores = (targets * 2.0 - 1 + noise * rng.normal(size=targets.shape)).astype(np.float32)
+        for parent, child in EDGES:
+            scores[:, child] = np.minimum(scores[:, child], scores[:, parent])
+        stored = {
+            "scores": scores,
+            "targets": targets,
+            "ids": np.array([f"sample-{i}" for i in range(n)]),
+            "evaluated": np.ones(len(NODES), dtype=bool),
+            "train_counts": np.array([300, 150, 80, 60, 110, 9]),
+            "threshold": np.float64(0),
+        } | (arrays or {})
+        np.savez_compressed(folder / "predictions.npz", **{k: v for k, v in stored.items() if v is not None})
+        (folder / "hierarchy.json").write_text(json.dumps({"nodes": NODES, "edges": EDGES}))
+        report = {
+            "schema": 1,
+            "method": method,
+            "protocol": protocol,
+            "seed": seed,
+            "dataset": {"name": dataset, "checksum": "c0ffee", "sizes": {"train": 400, "validation": 90, "test": n}},
+            "metrics": {},
+            "config": {"seed": seed, "output_dir": str(folder), "learning_rate": 1e-3},
+            "versions": {"python": "3.13"},
+            "git_commit": None,
+            "parameters": 1234,
+            "seconds": {"train": 10.0 + seed, "total": 12.0 + seed},
+            "peak_memory_mib": 512.5,
+            "device": "cpu",
+        } | (results or {})
+        report = {key: value for key, value in report.items() if value is not None}
+        (folder / "results.json").write_text(json.dumps(report))
+        (folder / "config.yaml").write_text("seed: 0\n")
+        return folder
+
+    return make
