@@ -94,7 +94,11 @@ def write_folder(raw: RawSet, folder: Path) -> None:
         index = {"parts": list(raw.parts), "hierarchy": raw.hierarchy.to_json(), "digest": raw.digest()}
         (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)  # a damaged entry
-        temporary.rename(folder)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster with the same entry
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -18,7 +18,7 @@ from hmc_shared.data.digits import (
 )
 from hmc_shared.hierarchy import Hierarchy
 
-SIZES = {"train": 2000, "validation": 500, "test": 1000}
+SIZES = {"train": 1500, "validation": 500, "test": 1000}
 SEED = 0
 # Tickets of each digit in the draw. Training: each digit half as many as the one before it in this order,
 # which gives every shape a frequent and a rare digit. Validation and test: all the same.

@@ -96,14 +96,13 @@ def load(path: str) -> HierarchicalDataset:
 def _split(table: pa.Table, shape: list[int], classes: int) -> Split:
     import torch
 
-    flat = table["inputs"].combine_chunks().flatten().to_numpy()
+    inputs = table["inputs"].combine_chunks().flatten().to_numpy().reshape(len(table), *shape)
     labels = table["labels"].combine_chunks()
     targets = torch.zeros(len(table), classes, dtype=torch.bool)
     rows = np.repeat(np.arange(len(table)), labels.value_lengths().to_numpy())
     targets[rows, labels.flatten().to_numpy().astype(np.int64)] = True
     captions = tuple(table["caption"].to_pylist()) if "caption" in table.column_names else ()
-    inputs = torch.from_numpy(flat.copy()).reshape(len(table), *shape)
-    return Split(inputs, targets, tuple(table["id"].to_pylist()), captions)
+    return Split(torch.from_numpy(inputs.copy()), targets, tuple(table["id"].to_pylist()), captions)
 
 
 def _download(repository: str) -> Path:

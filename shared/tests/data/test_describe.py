@@ -1,0 +1,75 @@
+"""The listing, the description and its picture."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hmc_shared.data import available, describe, load_dataset, plot_description
+
+Writer = Callable[..., dict[str, Path]]
+GO = "root/GO0003674,GO0003674/a,GO0003674/b,a/b"
+ROWS = {
+    "train": ["1,?,red,4,a", "2,0,red,4,a"],
+    "valid": ["1,1,red,4,b"],
+    "test": ["1,1,red,4,b", "2,2,red,4,a", "2,2,red,4,a"],
+}
+
+
+def cells(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_available_lists_the_known_and_the_found(
+    write_set: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HMC_DATA", raising=False)
+    assert available()[:2] == [("digits", "embedded", "built in"), ("digit-scenes", "embedded", "built in")]
+    assert ("Enron", "CLUS", "") in available()
+    assert len(available()) == 22
+    write_set("Enron", folder=tmp_path / "a")
+    write_set("mine", folder=tmp_path / "b")["test"].unlink()
+    monkeypatch.setenv("HMC_DATA", str(tmp_path))
+    rows = {name: where for name, _, where in available()}
+    assert rows["Enron"] == str(tmp_path / "a")
+    assert rows["mine"].startswith("incomplete: ")
+    assert rows["spo_GO"] == ""
+    assert len(rows) == 23
+    with pytest.raises(ValueError, match="`data_dir` should be a folder"):
+        available(tmp_path / "nowhere")
+
+
+def test_description_counts_evaluated_classes(write_set: Writer, tmp_path: Path) -> None:
+    write_set(rows=ROWS, classes=GO)
+    table = cells(describe(load_dataset("toy", tmp_path)))
+    assert ["DAG", "of", "3", "classes,", "3", "edges,", "3", "levels"] in table
+    assert ["1", "classes", "are", "left", "out", "of", "the", "evaluation"] in table
+    # split, samples, labels per sample, density, classes without positives
+    assert ["train", "2", "1.00", "0.5000", "1"] in table
+    assert ["test", "3", "1.33", "0.6667", "0"] in table
+    # depth, classes, leaves, labels per training sample
+    assert [row for row in table if row[:1] == ["0"]] == [["0", "1", "0", "0.00"]]
+    assert [row for row in table if row[:1] == ["2"]] == [["2", "1", "1", "0.00"]]
+    assert ["tail", "(1", "to", "19)", "1", "0"] in table
+    assert ["none", "1", "0"] in table
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_picture_is_written_without_global_state(tmp_path: Path, suffix: str) -> None:
+    from matplotlib import _pylab_helpers
+
+    path = tmp_path / f"digits{suffix}"
+    plot_description(load_dataset("digits"), path)
+    assert path.stat().st_size > 5000
+    assert _pylab_helpers.Gcf.get_all_fig_managers() == []
+    with pytest.raises(ValueError, match="not supported"):
+        plot_description(load_dataset("digits"), tmp_path / "digits.txt")
+
+
+def test_picture_shows_classes_without_samples(write_set: Writer, tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    write_set(rows=ROWS, classes=GO)
+    plot_description(load_dataset("toy", tmp_path), tmp_path / "toy.png")
+    assert np.ptp(imread(tmp_path / "toy.png")) > 0
