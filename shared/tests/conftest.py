@@ -1,4 +1,4 @@
-"""A run folder made by hand: numpy and json alone, as a program outside this project would write one."""
+"""Settings of hypothesis, and a run folder made by hand for the tests of the comparison."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine must not fail a property.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 # animal > (cat, dog > poodle), plant > tree: ids by depth.
 NODES = ["animal", "plant", "cat", "dog", "tree", "poodle"]
@@ -20,7 +25,7 @@ MakeRun = Callable[..., Path]
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """``make_run(method, seed, ...)`` writes a run folder and returns it.
+    """``make_run(method, seed, ...)`` writes a run folder with numpy and json alone, as an outsider would.
 
     Scores are noisy targets, made coherent (no child above its parent); ``noise`` sets how bad they are.
     ``several`` gives samples two paths. ``arrays`` and ``results`` replace parts of the two files, and a part
@@ -66,7 +71,11 @@ def make_run(tmp_path: Path) -> MakeRun:
             "method": method,
             "protocol": protocol,
             "seed": seed,
-            "dataset": {"name": dataset, "checksum": "c0ffee", "sizes": {"train": 400, "validation": 90, "test": n}},
+            "dataset": {
+                "name": dataset,
+                "checksum": "c0ffee",
+                "sizes": {"train": 400, "validation": 90, "test": n},
+            },
             "metrics": {},
             "config": {"seed": seed, "output_dir": str(folder), "learning_rate": 1e-3},
             "versions": {"python": "3.13"},
