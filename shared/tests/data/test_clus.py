@@ -100,7 +100,9 @@ def test_the_folder_comes_from_the_environment(
     write_set: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HMC_DATA", raising=False)
-    with pytest.raises(ValueError, match=r"'toy' is not embedded .*HMC_DATA"):
+    with pytest.raises(
+        ValueError, match=r"'toy' is not an embedded data set \(digits, digit-scenes\): .*HMC_DATA"
+    ):
         load_dataset("toy")
     write_set()
     monkeypatch.setenv("HMC_DATA", str(tmp_path))

@@ -98,3 +98,9 @@ def test_a_hub_repository_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     with pytest.raises(ValueError, match=r"^'hf:me/other' is neither a folder nor on the hub: no network$"):
         load_dataset("hf:me/other")
+
+
+def test_a_folder_of_vectors_has_no_image_view(tmp_path: Path) -> None:
+    export(load_dataset("digits"), tmp_path / "out")
+    with pytest.raises(ValueError, match=r"`view` should be 'vector' .*Found 'image'"):
+        load_dataset(f"hf:{tmp_path / 'out'}", view="image")

@@ -38,7 +38,7 @@ def load_dataset(
             whose files are found by the pattern of their names; or "hf:PATH" for a folder that `hmc datasets
             export` wrote, "hf:OWNER/NAME" for a dataset repository of the Hugging Face hub that holds one.
         data_dir: folder with the files of the CLUS sets; default the environment variable HMC_DATA.
-        view: what the embedded sets give, flattened and standardised "vector" or uint8 "image".
+        view: what the embedded sets give: "vector", flattened and standardised, or "image", uint8.
         protocol: how the CLUS sets are preprocessed, see :func:`hmc_shared.data.preprocessing.prepare`.
 
     Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view
@@ -60,13 +60,17 @@ def load_dataset(
     if name.startswith("hf:"):
         from hmc_shared.data import folder
 
-        return folder.load(name.removeprefix("hf:"))
-    data_dir = data_dir or os.environ.get("HMC_DATA")
-    if data_dir is None:
-        known = ", ".join(EMBEDDED)
-        raise ValueError(f"The data set {name!r} is not embedded ({known}): pass `data_dir` or set HMC_DATA.")
-    if view != "vector":
-        raise ValueError(f"`view` should be 'vector' for {name!r}: a set of feature vectors. Found {view!r}.")
-    from hmc_shared.data import clus
+        dataset = folder.load(name.removeprefix("hf:"))
+    else:
+        data_dir = data_dir or os.environ.get("HMC_DATA")
+        if not data_dir:
+            known = ", ".join(EMBEDDED)
+            raise ValueError(
+                f"{name!r} is not an embedded data set ({known}): pass `data_dir` or set HMC_DATA."
+            )
+        from hmc_shared.data import clus
 
-    return clus.load(name, data_dir, protocol)
+        dataset = clus.load(name, data_dir, protocol)
+    if view == "image" and dataset.kind == "vector":
+        raise ValueError(f"`view` should be 'vector' for {name!r}, a set of feature vectors. Found 'image'.")
+    return dataset

@@ -1,0 +1,85 @@
+"""The classes that every reader fills."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hmc_shared import Hierarchy
+from hmc_shared.data import HierarchicalDataset, Split
+
+TREE = Hierarchy.from_paths(["a/b", "a/c", "d"])  # ids: a 0, d 1, a/b 2, a/c 3
+
+
+def split(*rows: list[int]) -> Split:
+    targets = torch.zeros(len(rows), len(TREE), dtype=torch.bool)
+    for target, row in zip(targets, rows, strict=True):
+        target[row] = True
+    return Split(torch.zeros(len(rows), 2, 3), targets, tuple(map(str, range(len(rows)))))
+
+
+@pytest.fixture
+def dataset() -> HierarchicalDataset:
+    one_path = split([0, 2], [0, 3], [1])
+    evaluated = torch.ones(4, dtype=torch.bool)
+    return HierarchicalDataset(
+        "toy", TREE, evaluated, "image", one_path, one_path, one_path, {"f": "1", "g": "2"}
+    )
+
+
+def test_properties(dataset: HierarchicalDataset) -> None:
+    assert len(dataset.train) == 3
+    assert dataset.num_features == 6
+    assert dataset.train_counts.tolist() == [2, 1, 1, 1]
+    assert list(dataset.splits) == ["train", "validation", "test"]
+
+
+@pytest.mark.parametrize("row", [[0, 1], [0, 2, 3], [0, 1, 2]])
+@pytest.mark.parametrize("name", ["train", "validation", "test"])
+def test_one_row_with_two_classes_of_a_level_is_not_single_path(
+    dataset: HierarchicalDataset, name: str, row: list[int]
+) -> None:
+    assert dataset.is_single_path
+    assert not replace(dataset, **{name: split([0, 2], row)}).is_single_path
+
+
+def test_the_checksum_depends_on_name_sources_and_hierarchy(dataset: HierarchicalDataset) -> None:
+    assert dataset.checksum == replace(dataset, kind="vector", sources={"g": "2", "f": "1"}).checksum
+    other_tree = Hierarchy.from_paths(["a/b", "a/c", "e"])
+    others = [
+        {"name": "toys"},
+        {"sources": {"f": "1"}},
+        {"sources": {"f": "2", "g": "1"}},
+        {"hierarchy": other_tree},
+    ]
+    checksums = {replace(dataset, **change).checksum for change in others}
+    assert len(checksums | {dataset.checksum}) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inputs": torch.zeros(2, 5)}, "`inputs` should have length 3 as `targets`. Found 2"),
+        ({"ids": ("0", "1")}, "`ids` should have length 3 as `targets`. Found 2"),
+        ({"captions": ("one",)}, "`captions` should have length 3 as `targets`. Found 1"),
+        (
+            {"targets": torch.zeros(3, 4)},
+            "`targets` should be a bool tensor of shape (n, C). Found (3, 4) torch.float32",
+        ),
+        ({"targets": torch.zeros(3, dtype=torch.bool)}, "Found (3,) torch.bool"),
+    ],
+)
+def test_splits_check_their_shapes(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        replace(split([0], [1], [0, 2]), **change)
+
+
+def test_data_sets_check_their_shapes(dataset: HierarchicalDataset) -> None:
+    with pytest.raises(ValueError, match=re.escape("`evaluated` should have shape (4,). Found (3,)")):
+        replace(dataset, evaluated=torch.ones(3, dtype=torch.bool))
+    narrow = Split(torch.zeros(1, 2), torch.zeros(1, 3, dtype=torch.bool), ("0",))
+    with pytest.raises(
+        ValueError, match=re.escape("`test.targets` should have 4 columns as the hierarchy. Found 3")
+    ):
+        replace(dataset, test=narrow)
