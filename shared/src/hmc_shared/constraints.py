@@ -3,8 +3,9 @@
 Both operators take one score for each node, logits or probabilities alike: max and min commute with the
 sigmoid. They work on a (C, batch) copy, where one index moves a whole row of samples, and never build a
 (batch, C, C) tensor. Each result is one of the given scores, so the backward pass is a single scatter of
-the incoming gradient to the node that the score came from (a sub-gradient where scores tie: the node
-itself if it attains the result, else the tied node of the largest id among its next neighbours).
+the incoming gradient to the node that the score came from. Where scores tie this is a sub-gradient: the
+node itself if it attains the result, else the tied node nearest to it in id. A NaN spreads like the result
+that it is, but the gradient of such a result stays with its own node.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def min_over_parents(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
 
 def _check(scores: Tensor, hierarchy: Hierarchy) -> None:
     if scores.ndim != 2 or scores.shape[1] != len(hierarchy):
-        raise ValueError(f"`scores` should have shape (batch, {len(hierarchy)}). Found {tuple(scores.shape)}.")
+        raise ValueError(
+            f"`scores` should have shape (batch, {len(hierarchy)}). Found {tuple(scores.shape)}."
+        )
     if not scores.is_floating_point():
         raise ValueError(f"`scores` should be floating point. Found {scores.dtype}.")
 
@@ -69,15 +72,17 @@ def _check(scores: Tensor, hierarchy: Hierarchy) -> None:
 class _MaxOverDescendants(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, hierarchy: Hierarchy) -> Tensor:
-        own = scores.detach().T.contiguous()  # (C, batch)
-        best = own.clone()
+        own = scores.detach().T  # (C, batch)
+        best = own.clone(memory_format=torch.contiguous_format)
         for parents, children in hierarchy.edges_bottom_up:
             best.scatter_reduce_(0, _rows(parents, best), best[children], "amax")
         if ctx.needs_input_grad[0]:
-            parents, children = hierarchy.edges.unbind(1)
-            source = _attained_by(best, own, to=parents, via=children, neighbour=best)
-            for _ in range((hierarchy.num_levels - 2).bit_length()):
-                source = source.gather(0, source)  # follow the chain, twice as far each time
+            # The smallest id that attains the result. Descendants have larger ids: a node's own comes first.
+            nobody = len(hierarchy)
+            source = torch.where(own < best, nobody, _ids(hierarchy))
+            for parents, children in hierarchy.edges_bottom_up:
+                passed = torch.where(best[children] == best[parents], source[children], nobody)
+                source.scatter_reduce_(0, _rows(parents, source), passed, "amin")
             ctx.save_for_backward(source)
         return best.T.contiguous()
 
@@ -93,7 +98,11 @@ class _MinOverParents(torch.autograd.Function):
         parents, children = hierarchy.edges.unbind(1)
         least = own.scatter_reduce(0, _rows(children, own), own[parents], "amin")
         if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(_attained_by(least, own, to=children, via=parents, neighbour=own))
+            # The largest id that attains the result. Parents have smaller ids: a node's own comes first.
+            nobody = -1
+            source = torch.where(own > least, nobody, _ids(hierarchy))
+            passed = torch.where(own[parents] == least[children], parents.unsqueeze(1), nobody)
+            ctx.save_for_backward(source.scatter_reduce_(0, _rows(children, source), passed, "amax"))
         return least.T.contiguous()
 
     @staticmethod
@@ -101,19 +110,14 @@ class _MinOverParents(torch.autograd.Function):
         return _scatter_back(grads[0], ctx.saved_tensors[0]), None
 
 
-def _attained_by(result: Tensor, own: Tensor, *, to: Tensor, via: Tensor, neighbour: Tensor) -> Tensor:
-    """(C, batch) ids: the node itself where its own score is the result, else the neighbour that has it."""
-    nodes = torch.arange(len(own), device=own.device).unsqueeze(1)
-    passed = torch.where(neighbour[via] == result[to], via.unsqueeze(1), -1)
-    attained = torch.full_like(nodes, -1).repeat(1, own.shape[1])
-    attained.scatter_reduce_(0, _rows(to, attained), passed, "amax")
-    # A NaN equals nothing, so it stays with its node.
-    return torch.where((own == result) | (attained < 0), nodes, attained)
-
-
 def _scatter_back(grad: Tensor, source: Tensor) -> Tensor:
-    grad = grad.T.contiguous()
-    return torch.zeros_like(grad).scatter_add_(0, source, grad).T.contiguous()
+    """(batch, C): each gradient added to the one of its source, in float32 at least."""
+    wide = grad.T.to(torch.promote_types(grad.dtype, torch.float32)).contiguous()
+    return torch.zeros_like(wide).scatter_add_(0, source, wide).T.to(grad.dtype).contiguous()
+
+
+def _ids(hierarchy: Hierarchy) -> Tensor:
+    return torch.arange(len(hierarchy), device=hierarchy.edges.device).unsqueeze(1)
 
 
 def _rows(ids: Tensor, like: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -17,7 +16,6 @@ import torch
 from torch import Tensor
 
 Edge = tuple[str, str]
-_JOIN = "\x1f"  # the ASCII unit separator: in no label
 
 
 class Hierarchy:
@@ -40,9 +38,11 @@ class Hierarchy:
     names: tuple[str, ...]
     edges: Tensor
     """(E, 2) int64: parent id, child id; sorted by child, then parent."""
+    _elsewhere: dict[torch.device, Hierarchy]
 
     def __init__(self, names: tuple[str, ...], edges: Tensor) -> None:
-        self.__dict__.update(names=names, edges=edges)
+        self.__dict__.update(names=names, edges=edges, _elsewhere={})
+        _ = self.edges_bottom_up  # made now: torch.compile can read it, but not trace its making
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"A Hierarchy is immutable: cannot set {name!r}.")
@@ -58,26 +58,27 @@ class Hierarchy:
         unknown parent or child, an empty name, and for no node at all.
         """
         edges, declared = list(edges), list(nodes)
+        for edge in edges:
+            if isinstance(edge, str) or len(edge) != 2:
+                raise ValueError(f"An edge should be a (parent, child) pair. Found {edge!r}.")
         for name in [*declared, *(end for edge in edges for end in edge)]:
             if not isinstance(name, str) or not name:
                 raise ValueError(f"A node name should be a non-empty string. Found {name!r}.")
         _refuse_repeats(declared, "node")
         _refuse_repeats([f"{parent!r} -> {child!r}" for parent, child in edges], "edge")
-        if declared:
-            known = set(declared)
-            for parent, child in edges:
-                for role, name in (("parent", parent), ("child", child)):
-                    if name not in known:
-                        raise ValueError(f"Unknown {role} {name!r} in the edge {parent!r} -> {child!r}.")
+        known = set(declared)
+        for parent, child in edges if declared else ():
+            for role, name in (("parent", parent), ("child", child)):
+                if name not in known:
+                    raise ValueError(f"Unknown {role} {name!r} in the edge {parent!r} -> {child!r}.")
         order = list(dict.fromkeys(declared or (end for edge in edges for end in edge)))
         if not order:
             raise ValueError("A hierarchy should have at least one node. Found none.")
         depth = _longest_path_depth(order, edges)
         order.sort(key=depth.__getitem__)  # stable: first appearance inside a level
         index = {name: i for i, name in enumerate(order)}
-        pairs = sorted((index[child], index[parent]) for parent, child in edges)
-        ids = torch.tensor([(parent, child) for child, parent in pairs], dtype=torch.int64).reshape(-1, 2)
-        return cls(tuple(order), ids)
+        ids = sorted(((index[parent], index[child]) for parent, child in edges), key=lambda edge: edge[::-1])
+        return cls(tuple(order), torch.tensor(ids, dtype=torch.int64).reshape(-1, 2))
 
     @classmethod
     def from_parents(cls, parents: Mapping[str, str | Sequence[str] | None]) -> Hierarchy:
@@ -86,11 +87,8 @@ class Hierarchy:
         >>> Hierarchy.from_parents({"thing": None, "cat": "thing", "robocat": ["thing", "cat"]}).num_levels
         3
         """
-        edges: list[Edge] = []
-        for child, given in parents.items():
-            several = [given] if isinstance(given, str) else list(given or ())
-            edges += [(parent, child) for parent in several]
-        return cls.from_edges(edges, nodes=parents)
+        above = {node: [given] if isinstance(given, str) else given or () for node, given in parents.items()}
+        return cls.from_edges([(parent, node) for node in above for parent in above[node]], nodes=parents)
 
     @classmethod
     def from_paths(cls, paths: Iterable[str], sep: str = "/") -> Hierarchy:
@@ -98,7 +96,7 @@ class Hierarchy:
 
         The name of a node is its whole path, so equal last parts under different parents stay apart.
         """
-        return cls._from_parts((path.split(sep), path) for path in paths)._rename(sep.join)
+        return cls._from_parts((path.split(sep) for path in dict.fromkeys(paths)), sep.join)
 
     @classmethod
     def from_levels(cls, matrix: Any, *, qualify: bool = False) -> Hierarchy:
@@ -111,31 +109,35 @@ class Hierarchy:
         True
         """
         rows = []
-        for number, row in enumerate(np.asarray(matrix, dtype=object)):
-            parts = ["" if _is_missing(value) else str(value) for value in row]
+        matrix = np.asarray(matrix, dtype=object)
+        if matrix.ndim != 2:
+            raise ValueError(f"`matrix` should have shape (n, levels). Found {matrix.shape}.")
+        for number, row in enumerate(matrix):
+            parts = ["" if label is None or label != label else str(label) for label in row]  # NaN != NaN
             length = next((i for i, part in enumerate(parts) if not part), len(parts))
             if any(parts[length:]):
                 raise ValueError(f"Row {number} of the level matrix has a gap: {parts}.")
-            if length:
-                rows.append((parts[:length], f"row {number}"))
-        tree = cls._from_parts(rows)
-        return tree._rename("/".join) if qualify else tree._rename(lambda parts: parts[-1])
+            rows.append(parts[:length])
+        return cls._from_parts(rows, "/".join if qualify else lambda parts: parts[-1])
 
     @classmethod
     def from_folder(cls, path: str | Path) -> Hierarchy:
-        """Build a tree from nested folders; a node's name is its path below ``path``, joined by "/"."""
+        """Build a tree from nested folders, hidden ones left out; a name is the path below ``path``."""
         root = Path(path)
         if not root.is_dir():
             raise ValueError(f"{root} should be a folder of nested class folders. Found no folder there.")
-        folders = sorted(p for p in root.rglob("*") if p.is_dir() and not p.name.startswith("."))
-        if not folders:
+        folders = sorted(p.relative_to(root) for p in root.rglob("*") if p.is_dir())
+        paths = [p.as_posix() for p in folders if not any(part.startswith(".") for part in p.parts)]
+        if not paths:
             raise ValueError(f"{root} should hold one folder for each class. Found no folder in it.")
-        return cls.from_paths([p.relative_to(root).as_posix() for p in folders])
+        return cls.from_paths(paths)
 
     @classmethod
     def from_networkx(cls, graph: Any) -> Hierarchy:
         """Build from a ``networkx.DiGraph`` whose edges point from parent to child; nodes become ``str``."""
-        return cls.from_edges(((str(a), str(b)) for a, b in graph.edges), nodes=map(str, graph.nodes))
+        if not graph.is_directed():
+            raise ValueError("`graph` should be directed, from parent to child. Found an undirected graph.")
+        return cls.from_edges(((str(a), str(b)) for a, b in graph.edges()), nodes=map(str, graph.nodes))
 
     @classmethod
     def from_json(cls, text: str) -> Hierarchy:
@@ -145,33 +147,31 @@ class Hierarchy:
             names, edges = content["nodes"], content["edges"]
             pairs = [(names[parent], names[child]) for parent, child in edges]
         except (json.JSONDecodeError, KeyError, TypeError, IndexError, ValueError) as error:
-            raise ValueError(f"Not the JSON of a hierarchy (nodes: names, edges: id pairs): {error}") from error
-        return cls.from_edges(pairs, nodes=names)
+            raise ValueError(f"Not the JSON of a hierarchy, nodes and id pairs: {error}") from error
+        hierarchy = cls.from_edges(pairs, nodes=names)
+        # Scores stored beside the JSON have one column for each id: another order must not pass.
+        if [list(hierarchy.names), hierarchy.edges.tolist()] != [names, edges]:
+            raise ValueError("Not the JSON of a hierarchy: nodes should be in id order, edges by child.")
+        return hierarchy
 
     @classmethod
-    def _from_parts(cls, rows: Iterable[tuple[Sequence[str], str]]) -> Hierarchy:
-        """Tree over paths given as parts; nodes are named by their joined parts until they are renamed."""
-        nodes: dict[str, None] = {}
+    def _from_parts(cls, rows: Iterable[list[str]], name_of: Callable[[list[str]], str]) -> Hierarchy:
+        """Tree over label paths given as lists of parts; ``name_of`` makes a node's name of its path."""
+        path_of: dict[str, list[str]] = {}
         edges: dict[Edge, None] = {}
-        for parts, origin in rows:
+        for parts in rows:
             if not all(parts):
-                raise ValueError(f"A label path should have no empty part. Found {origin!r}.")
-            prefixes = [_JOIN.join(parts[: i + 1]) for i in range(len(parts))]
-            nodes.update(dict.fromkeys(prefixes))
-            edges.update(dict.fromkeys(pairwise(prefixes)))
-        return cls.from_edges(edges, nodes=nodes)
-
-    def _rename(self, name_of: Callable[[list[str]], str]) -> Hierarchy:
-        names: dict[str, str] = {}
-        for joined in self.names:
-            other = names.setdefault(name_of(joined.split(_JOIN)), joined)
-            if other != joined:
-                first, second = (path.replace(_JOIN, "/") for path in (other, joined))
-                raise ValueError(
-                    f"The label {name_of(joined.split(_JOIN))!r} stands for two classes, {first!r} and "
-                    f"{second!r}: pass qualify=True to name classes by their path."
-                )
-        return Hierarchy(tuple(names), self.edges)
+                raise ValueError(f"A label path should have no empty part. Found {name_of(parts)!r}.")
+            paths = [parts[: end + 1] for end in range(len(parts))]
+            for path in paths:
+                other = path_of.setdefault(name_of(path), path)
+                if other != path:
+                    raise ValueError(
+                        f"The name {name_of(path)!r} stands for two classes, {other} and {path}: "
+                        "pass qualify=True to name classes by their path (no '/' in labels then)."
+                    )
+            edges.update(dict.fromkeys(pairwise(map(name_of, paths))))
+        return cls.from_edges(edges, nodes=path_of)
 
     # Structure
 
@@ -239,14 +239,14 @@ class Hierarchy:
         return bool((self.parent_ptr.diff() <= 1).all())
 
     @cached_property
-    def edges_bottom_up(self) -> tuple[tuple[Tensor, Tensor], ...]:
+    def edges_bottom_up(self) -> tuple[tuple[Tensor, ...], ...]:
         """Edges as (parents, children) id tensors, grouped by the child's depth, deepest first.
 
         Taken in this order, whatever a child passes to its parents is final.
         """
-        order = self.depth[self.edges[:, 1]]
-        groups = (self.edges[order == depth] for depth in range(self.num_levels - 1, 0, -1))
-        return tuple((group[:, 0].contiguous(), group[:, 1].contiguous()) for group in groups)
+        depth = self.depth[self.edges[:, 1]]
+        steps = range(self.num_levels - 1, 0, -1)
+        return tuple(self.edges[depth == step].T.contiguous().unbind() for step in steps)
 
     @cached_property
     def ancestors(self) -> Tensor:
@@ -258,7 +258,7 @@ class Hierarchy:
     def close(self, targets: Any) -> Any:
         """Add all ancestors to label sets: (n, C) bool or 0/1 in, (n, C) bool of the same kind out."""
         if isinstance(targets, np.ndarray):
-            return self.close(torch.from_numpy(targets)).numpy()
+            return self.close(_from_numpy(targets)).numpy()
         self._check_width(targets)
         nodes_first = targets.T.to(torch.bool, copy=True).contiguous()
         for parents, children in self.to(targets.device).edges_bottom_up:
@@ -268,7 +268,7 @@ class Hierarchy:
 
     def is_closed(self, targets: Any) -> bool:
         """Whether every label set (n, C) holds the parents of its classes."""
-        targets = torch.as_tensor(targets).to(torch.bool)
+        targets = _from_numpy(targets) if isinstance(targets, np.ndarray) else targets.to(torch.bool)
         self._check_width(targets)
         parents, children = self.to(targets.device).edges.unbind(1)
         return not bool((targets[:, children] & ~targets[:, parents]).any())
@@ -276,12 +276,11 @@ class Hierarchy:
     def most_specific(self, targets: Any) -> Any:
         """Keep the classes of which no child is in the set: (n, C) in, (n, C) bool of the same kind out."""
         if isinstance(targets, np.ndarray):
-            return self.most_specific(torch.from_numpy(targets)).numpy()
+            return self.most_specific(_from_numpy(targets)).numpy()
         self._check_width(targets)
-        targets = targets.to(torch.bool)
         parents, children = self.to(targets.device).edges.unbind(1)
-        sample, edge = targets[:, children].nonzero(as_tuple=True)
-        specific = targets.clone()
+        specific = targets.to(torch.bool, copy=True)
+        sample, edge = specific[:, children].nonzero(as_tuple=True)
         specific[sample, parents[edge]] = False
         return specific
 
@@ -292,17 +291,13 @@ class Hierarchy:
     # Exchange
 
     def to(self, device: torch.device | str) -> Hierarchy:
-        """The same hierarchy with its tensors on ``device``; made once for each device."""
+        """The same hierarchy with its tensors on ``device``; made once for each, before torch.compile."""
         device = torch.device(device)
         if device == self.edges.device:
             return self
         if device not in self._elsewhere:
             self._elsewhere[device] = Hierarchy(self.names, self.edges.to(device))
         return self._elsewhere[device]
-
-    @cached_property
-    def _elsewhere(self) -> dict[torch.device, Hierarchy]:
-        return {}
 
     def to_json(self) -> str:
         """One line of JSON: node names in id order, edges as pairs of ids."""
@@ -346,20 +341,21 @@ class Hierarchy:
             yield branch + self.names[node] + (f" (also below {', '.join(others)})" if others else "")
             below = [child for child in self.children(node) if self.parents(child)[0] == node]
             for child in below[::-1]:
-                last = child == below[-1]
-                stack.append((child, indent + ("└── " if last else "├── "), indent + ("    " if last else "│   ")))
+                step, gap = ("└── ", "    ") if child == below[-1] else ("├── ", "│   ")
+                stack.append((child, indent + step, indent + gap))
         if stack:
             yield f"... and {len(self) - limit} more nodes"
 
 
-def _is_missing(label: Any) -> bool:
-    return label is None or (isinstance(label, float) and math.isnan(label))
+def _from_numpy(targets: np.ndarray) -> Tensor:
+    """A boolean copy: torch shares no read-only array and none that runs backwards."""
+    return torch.from_numpy(np.array(targets, dtype=bool, order="C"))
 
 
 def _refuse_repeats(items: list[str], what: str) -> None:
     repeated = [item for item, count in Counter(items).items() if count > 1]
     if repeated:
-        raise ValueError(f"Each {what} should be given once. Found more than once: {', '.join(repeated[:5])}.")
+        raise ValueError(f"Each {what} should be given once. Found again: {', '.join(repeated[:5])}.")
 
 
 def _pointers(owners: Tensor, size: int) -> Tensor:
