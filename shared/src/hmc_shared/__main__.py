@@ -115,7 +115,7 @@ def datasets(command: Datasets) -> None:
         found = [
             [name, source, where or "not found"] for name, source, where in data.available(command.data_dir)
         ]
-        print(align([["name", "source", "found"], *found]))
+        print(align([["name", "source", "found"], *found], left=3))
         return
     dataset = data.load_dataset(command.name, command.data_dir)
     print(data.describe(dataset))

@@ -157,13 +157,13 @@ def compare(paths: Iterable[str | Path], metrics: Sequence[str] = ()) -> Compari
     runs of one data set do not share their data, a seed is there twice, or a metric is unknown.
     """
     paths = list(paths)
+    if not paths:
+        raise ValueError("There is no run to compare: name run folders, before any option.")
     folders, unfinished = find_runs(paths)
     notes = [f"{folder} is not finished (no results.json): skipped." for folder in unfinished]
     if not folders:
         where = " ".join(map(str, paths))
-        raise ValueError(
-            f"There is no finished run (a folder with results.json) in: {where or 'no path given'}."
-        )
+        raise ValueError(f"There is no finished run (a folder with results.json) in: {where}.")
     runs = [score_run(folder) for folder in folders]
     notes += [note for run in runs for note in run.notes]
     by_dataset: dict[str, list[ScoredRun]] = defaultdict(list)

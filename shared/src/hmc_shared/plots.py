@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -29,9 +29,8 @@ RECALL = np.linspace(0, 1, 501)
 def precision_recall(table: Table, path: str | Path) -> None:
     """Pooled precision over recall: the mean over seeds in bold, each seed thin behind it."""
     figure, axes = _new_figure(f"Precision and recall: {table.title}")
-    for number, row in enumerate(table.rows):
+    for row, style in _styled(table):
         curves = [precision_at(RECALL, *run.curve) for run in row.runs]
-        style = _style(number)
         if len(curves) > 1:
             for curve in curves:
                 axes.plot(RECALL, curve, **style, linewidth=0.7, alpha=0.4)
@@ -52,7 +51,7 @@ def metric_by_level(table: Table, path: str | Path) -> None:
     name = "accuracy" if single_path else "au_prc"
     depths = [level.depth for level in runs[0].evaluation.levels]
     figure, axes = _new_figure(f"{'Accuracy' if single_path else 'AU(PRC)'} by level: {table.title}")
-    for number, row in enumerate(table.rows):
+    for number, (row, style) in enumerate(_styled(table)):
         values = np.array(
             [[getattr(level, name) for level in run.evaluation.levels] for run in row.runs]
         )  # (seeds, levels)
@@ -62,8 +61,8 @@ def metric_by_level(table: Table, path: str | Path) -> None:
             np.array(depths) + shift,
             values.mean(axis=0),
             spread,
-            **_style(number),
-            marker=_MARKERS[number % len(_MARKERS)],
+            **style,
+            marker=_MARKERS[COLOURS.index(style["color"])],
             markersize=5,
             linewidth=1.5,
             capsize=2,
@@ -73,7 +72,8 @@ def metric_by_level(table: Table, path: str | Path) -> None:
     labels = [f"{depth}\n({count})" for depth, count in zip(depths, classes, strict=True)]
     axes.set_xticks(depths, labels)
     axes.set(xlabel="depth, 0 for roots (evaluated classes)", ylabel="accuracy" if single_path else "AU(PRC)")
-    axes.set_ylim(bottom=0)
+    if axes.get_ylim()[0] < 0.5:  # high values may use the whole height: there is a point to read, not a bar
+        axes.set_ylim(bottom=0)
     _legend(axes, "method", "best")
     _save(figure, path)
 
@@ -100,10 +100,22 @@ def _new_figure(title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _style(number: int) -> dict[str, Any]:
-    """A colour for each method, and another dash when the colours are used up."""
-    dashes = _DASHES[number // len(COLOURS) % len(_DASHES)]
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": dashes}
+def _styled(table: Table) -> list[tuple[Row, dict[str, Any]]]:
+    """Rows with their colour, and another dash when the colours are used up.
+
+    Given by the alphabet, not by rank: a method keeps its colour from table to table.
+    """
+    number = {label: i for i, label in enumerate(sorted(row.label for row in table.rows))}
+    return [
+        (
+            row,
+            {
+                "color": COLOURS[number[row.label] % len(COLOURS)],
+                "linestyle": _DASHES[number[row.label] // len(COLOURS) % len(_DASHES)],
+            },
+        )
+        for row in table.rows
+    ]
 
 
 def _label(row: Row, metric: str) -> str:
@@ -111,7 +123,7 @@ def _label(row: Row, metric: str) -> str:
     return f"{row.label}  {value.mean:.3f}" + ("" if math.isnan(value.sd) else f" ± {value.sd:.3f}")
 
 
-def _legend(axes: Axes, title: str, where: str) -> None:
+def _legend(axes: Axes, title: str, where: Literal["best", "lower left", "upper right"]) -> None:
     axes.legend(title=title, loc=where, frameon=False, fontsize=9, title_fontsize=9, alignment="left")
 
 

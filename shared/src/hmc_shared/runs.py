@@ -213,7 +213,8 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
     objects, or its types or shapes do not fit together or the hierarchy.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: np.load leaves a damaged file open.
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except Exception as error:  # zipfile, zlib and numpy raise a dozen types for damaged content
         reason = " ".join(str(error).split())

@@ -128,6 +128,8 @@ def evaluate_path(
     if not path.exists():
         raise ValueError(f"There is no run folder or .npz file {str(path)!r}.")
     file = path / "predictions.npz" if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(f"{path} is no run folder: it has no predictions.npz.")
     if path.is_dir() and hierarchy is None and (path / "results.json").is_file():
         run = load_run(path)
     else:
