@@ -28,11 +28,12 @@ def test_available_lists_the_known_and_the_found(
     assert available()[:2] == [("digits", "embedded", "built in"), ("digit-scenes", "embedded", "built in")]
     assert ("Enron", "CLUS", "") in available()
     assert len(available()) == 22
-    write_set("Enron", folder=tmp_path / "a")
+    write_set("enron", folder=tmp_path / "a")
     write_set("mine", folder=tmp_path / "b")["test"].unlink()
     monkeypatch.setenv("HMC_DATA", str(tmp_path))
     rows = {name: where for name, _, where in available()}
-    assert rows["Enron"] == str(tmp_path / "a")
+    assert rows["enron"] == str(tmp_path / "a")
+    assert "Enron" not in rows
     assert rows["mine"].startswith("incomplete: ")
     assert rows["spo_GO"] == ""
     assert len(rows) == 23

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def cache_folder() -> Path:
-    if "HMC_CACHE" in os.environ:
-        return Path(os.environ["HMC_CACHE"])
+    if chosen := os.environ.get("HMC_CACHE"):
+        return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hmc"
 
 

@@ -22,7 +22,9 @@ def available(data_dir: str | Path | None = None) -> list[tuple[str, str, str]]:
     from hmc_shared.data.files import PUBLISHED, find_files, find_sets
 
     found = find_sets(data_dir) if data_dir else {}
-    for name in sorted({*PUBLISHED, *found}, key=str.lower):
+    present = {name.lower() for name in found}
+    absent = [name for name in PUBLISHED if name.lower() not in present]
+    for name in sorted([*found, *absent], key=str.lower):
         where = ""
         if data_dir and name in found:
             try:
