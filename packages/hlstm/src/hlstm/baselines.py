@@ -35,7 +35,7 @@ class CHMCNN(CoherentModel, PyTorchModelHubMixin, **CARD):
         return logits, logits
 
 
-class CHMCLSTM(HLSTM):
+class CHMCLSTM(HLSTM, **CARD):
     """CHMC-LSTM: the LSTM of HLSTM with MCLoss alone, so without the local path (Section V-B)."""
 
     method = "chmc-lstm"
@@ -44,7 +44,7 @@ class CHMCLSTM(HLSTM):
         return nn.ModuleList(), nn.ModuleList()
 
 
-class HMCNR(HLSTM):
+class HMCNR(HLSTM, **CARD):
     """HMCN-R (Wehrmann et al. 2018): the same LSTM and local path; predicts with both outputs mixed."""
 
     method = "hmcn-r"
@@ -53,7 +53,7 @@ class HMCNR(HLSTM):
         return mixed_logits(global_logits, local_logits)
 
 
-class HMCNCHMC(HMCNR):
+class HMCNCHMC(HMCNR, **CARD):
     """HMCN-CHMC: HMCN-R with MCLoss as its global loss (Section V-B)."""
 
     method = "hmcn-chmc"

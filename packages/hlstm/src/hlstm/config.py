@@ -78,7 +78,9 @@ class Config:
         positive = ("epochs", "patience", "batch_size", "hidden_size", "num_layers", "checkpoint_every")
         for name in positive + (("max_levels",) if self.max_levels is not None else ()):
             if getattr(self, name) < 1:
-                raise ValueError(f"`--{name.replace('_', '-')}` should be at least 1. Found {getattr(self, name)}.")
+                raise ValueError(
+                    f"`--{name.replace('_', '-')}` should be at least 1. Found {getattr(self, name)}."
+                )
         for name, low, high in (("dropout", 0.0, 0.99), ("global_weight", 0.0, 1.0)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(

@@ -71,10 +71,10 @@ def hybrid_loss(
     mask_positive_parent: bool = False,
 ) -> Tensor:
     """Eq. (5): HL = (1 - b_r) LHLoss + b_r MCLoss, the first on local, the second on global logits."""
-    local = lh_loss(
-        local_logits, targets, hierarchy, class_weight, mask_positive_parent=mask_positive_parent
+    local = lh_loss(local_logits, targets, hierarchy, class_weight, mask_positive_parent=mask_positive_parent)
+    return (1 - global_weight) * local + global_weight * mc_loss(
+        global_logits, targets, hierarchy, class_weight
     )
-    return (1 - global_weight) * local + global_weight * mc_loss(global_logits, targets, hierarchy, class_weight)
 
 
 def violation_loss(logits: Tensor, hierarchy: Hierarchy, class_weight: Tensor) -> Tensor:

@@ -61,7 +61,9 @@ class CoherentModel(nn.Module):
                 f"`features` should have shape (n, {self.num_features}). Found {tuple(features.shape)}."
             )
         if features.isinf().any():
-            raise ValueError(f"`features` should be finite or NaN. Found inf in row {_first_inf_row(features)}.")
+            raise ValueError(
+                f"`features` should be finite or NaN. Found inf in row {_first_inf_row(features)}."
+            )
         standardised = ((features - self.feature_mean) / self.feature_scale).nan_to_num(nan=0.0)
         scores = [self.logits(rows).sigmoid() for rows in standardised.split(batch_size)]
         self.train(was_training)

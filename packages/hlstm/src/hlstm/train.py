@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hlstm.config import Config
+from hlstm.evaluate import format_metrics
 from hmc_shared import options
 
 
@@ -36,11 +37,16 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
 
     # Options
     started = time.perf_counter()
-    folder = RunFolder(config.run_folder, resume=config.resume, overwrite=config.overwrite)
 
     # Accelerator
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
+    with accelerator.main_process_first():
+        folder = RunFolder(config.run_folder, resume=config.resume or rank > 0, overwrite=config.overwrite)
+    if config.resume:
+        folder.check_same_options(
+            asdict(config), free=("epochs", "resume", "overwrite", "output_dir", "data_dir")
+        )
     set_seed(config.seed)
 
     # Data: small vectors, whole on the device
@@ -89,7 +95,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
         # Train
         epoch_started = time.perf_counter()
         network.train()
-        total = torch.zeros((), device=device)
+        losses = []
         order = batches(
             len(inputs), config.batch_size, seed=config.seed, epoch=progress.epoch, rank=rank, world=world
         )
@@ -99,13 +105,17 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
             accelerator.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
-            total += loss.detach() * len(rows)
-        train_loss = float(accelerator.reduce(total)) / len(inputs)
-        if train_loss != train_loss or train_loss == float("inf"):
+            losses.append(loss.detach())
+        step_losses = accelerator.reduce(
+            torch.stack(losses), reduction="mean"
+        )  # (steps,) of the global batch
+        if not step_losses.isfinite().all():
+            step = int((~step_losses.isfinite()).nonzero()[0])
             raise FloatingPointError(
-                f"The training loss is {train_loss} in epoch {progress.epoch + 1}; the last good checkpoint is "
-                f"{last_checkpoint(folder.checkpoints) or 'none'}."
+                f"The training loss is {step_losses[step].item()} in epoch {progress.epoch + 1}, step {step + 1}; "
+                f"the last good checkpoint is {last_checkpoint(folder.checkpoints) or 'none'}."
             )
+        train_loss = step_losses.mean().item()
         progress.epoch += 1
         progress.train_seconds += time.perf_counter() - epoch_started
 
@@ -115,7 +125,9 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
             scores = score(model, validation_inputs)[:, evaluated]
             record["validation/au_prc"] = au_prc(scores, validation_targets)
             progress.keep_if_best(record["validation/au_prc"], model)
-        bar.set_postfix({name: f"{value:.4f}" for name, value in record.items() if name not in ("epoch", "seconds")})
+        bar.set_postfix(
+            {name: f"{value:.4f}" for name, value in record.items() if name not in ("epoch", "seconds")}
+        )
         bar.update()
 
         # Checkpoint
@@ -142,7 +154,11 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             seconds={"train": progress.train_seconds, "total": time.perf_counter() - started},
             device=device,
-            extra={"epochs": progress.epoch, "best_epoch": progress.best_epoch, "validation": progress.best_score},
+            extra={
+                "epochs": progress.epoch,
+                "best_epoch": progress.best_epoch,
+                "validation": progress.best_score,
+            },
         )
     accelerator.end_training()
     return results
@@ -161,7 +177,7 @@ def command(argv: list[str]) -> None:
     config = options.parse(Config, argv, prog="hlstm train", package="hlstm")
     results = train(config)
     if results:
-        print("\n".join(f"{name:30} {value:.4f}" for name, value in results["metrics"].items()))
+        print(format_metrics(results["metrics"]))
 
 
 if __name__ == "__main__":

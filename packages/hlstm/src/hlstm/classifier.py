@@ -1,0 +1,130 @@
+"""HLSTM as a scikit-learn estimator, for arrays in memory."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from hlstm.config import Config, Method
+from hlstm.methods import load_model
+from hlstm.train import train
+from hmc_shared import Hierarchy
+from hmc_shared.data import HierarchicalDataset, Split
+from hmc_shared.data.preprocessing import stratified_draw
+
+
+class HLSTMClassifier(ClassifierMixin, BaseEstimator):
+    """Hierarchical multi-label classifier with ``fit``, ``predict`` and ``predict_proba``.
+
+    The loop is that of ``hlstm train``: a tenth of the rows is drawn for validation, stratified, and chooses
+    the epoch. Features may hold NaN for missing values; they are standardised inside.
+
+    Args:
+        hierarchy: the C classes, or None if ``y`` of :meth:`fit` is a level matrix, which then defines it.
+        method: "hlstm" or a baseline.
+        options: further fields of :class:`hlstm.config.Config`, such as ``{"epochs": 30}``.
+        random_state: seed.
+
+    >>> X = np.array([[0.0], [0.1], [1.0], [1.1]] * 5)
+    >>> y = [["animal", "cat"], ["animal", "cat"], ["plant", "oak"], ["plant", "oak"]] * 5
+    >>> HLSTMClassifier(options={"epochs": 20}).fit(X, y).predict([[0.0], [1.0]]).tolist()
+    [['animal', 'cat'], ['plant', 'oak']]
+    """
+
+    def __init__(
+        self,
+        hierarchy: Hierarchy | None = None,
+        method: Method = "hlstm",
+        options: dict[str, Any] | None = None,
+        random_state: int = 0,
+    ) -> None:
+        self.hierarchy = hierarchy
+        self.method = method
+        self.options = options
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any) -> HLSTMClassifier:
+        """Train on X (n, F) and y: (n, C) 0/1 indicators, closed here, or a level matrix (n, levels) of labels.
+
+        Raises ValueError for shapes that do not fit, and for fewer than two rows.
+        """
+        X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", ensure_min_samples=2)
+        if len(X) != len(y):
+            raise ValueError(f"`X` and `y` should have the same number of rows. Found {len(X)} and {len(y)}.")
+        self.is_level_matrix_ = self.hierarchy is None
+        self.hierarchy_ = Hierarchy.from_levels(y) if self.hierarchy is None else self.hierarchy
+        targets = self._from_levels(y) if self.is_level_matrix_ else self.hierarchy_.close(np.asarray(y))
+        self.classes_ = np.asarray(self.hierarchy_.names)
+        drawn = stratified_draw(targets, max(0.1, 1 / len(X)), self.random_state)
+        mean, scale = standardisation(X[~drawn])
+        features = torch.from_numpy(np.nan_to_num((X - mean) / scale, nan=0.0))
+        splits = [
+            Split(features[rows], torch.from_numpy(targets[rows]), tuple(map(str, np.flatnonzero(rows))))
+            for rows in (~drawn, drawn)
+        ]
+        dataset = HierarchicalDataset(
+            name="array",
+            hierarchy=self.hierarchy_,
+            evaluated=torch.ones(len(self.hierarchy_), dtype=torch.bool),
+            kind="vector",
+            train=splits[0],
+            validation=splits[1],
+            test=splits[1],
+            feature_mean=torch.from_numpy(mean),
+            feature_scale=torch.from_numpy(scale),
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            config = Config(method=self.method, seed=self.random_state, output_dir=folder, dataset="array")
+            train(replace(config, **(self.options or {})), dataset)
+            self.model_ = load_model(Path(folder) / "model")
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(n, C) probabilities in the order of ``classes_``; no class exceeds its parent."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False)
+        return self.model_.predict(X).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Classes as ``y`` was given: (n, C) indicators at probability 0.5, or the best path as (n, levels).
+
+        A path goes down from the best root to the best child each time, so it is always one of the tree.
+        """
+        probabilities = self.predict_proba(X)
+        return self._to_levels(probabilities) if self.is_level_matrix_ else (probabilities >= 0.5).astype(int)
+
+    def _from_levels(self, y: Any) -> np.ndarray:
+        targets = np.zeros((len(y), len(self.hierarchy_)), dtype=bool)
+        for row, labels in enumerate(y):
+            targets[
+                row, [self.hierarchy_.index[str(label)] for label in labels if label not in (None, "")]
+            ] = True
+        return self.hierarchy_.close(targets)
+
+    def _to_levels(self, probabilities: np.ndarray) -> np.ndarray:
+        paths = np.full((len(probabilities), self.hierarchy_.num_levels), None, dtype=object)
+        for row, scores in enumerate(probabilities):
+            candidates = self.hierarchy_.roots.tolist()
+            for level in range(self.hierarchy_.num_levels):
+                if not candidates:
+                    break
+                best = max(candidates, key=scores.__getitem__)
+                paths[row, level] = self.hierarchy_.names[best]
+                candidates = self.hierarchy_.children(best)
+        return paths
+
+
+def standardisation(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation (F,) of the values that are there; scale inf for a constant or empty column."""
+    present = ~np.isnan(X)
+    count = np.maximum(present.sum(0), 1)
+    mean = np.where(present, X, 0.0).sum(0) / count
+    deviation = np.sqrt(np.where(present, (X - mean) ** 2, 0.0).sum(0) / count)
+    return mean.astype(np.float32), np.where(deviation > 0, deviation, np.inf).astype(np.float32)

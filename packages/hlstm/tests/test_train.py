@@ -1,0 +1,177 @@
+"""Training: the run folder, honest selection, kill and resume, refusals, two processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from hlstm.config import Config
+from hlstm.train import train
+from hmc_shared.data import load_dataset
+from hmc_shared.runs import load_run
+
+SMALL = ["--hidden-size", "32", "--num-layers", "1", "--dropout", "0.3", "--learning-rate", "0.005"]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+def small(tmp_path, **options):
+    defaults = {"epochs": 3, "hidden_size": 32, "num_layers": 1, "dropout": 0.3, "learning_rate": 0.005}
+    return Config(output_dir=str(tmp_path / "run"), **{**defaults, **options})
+
+
+def launch(folder, *options, launcher=(), **environment):
+    command = [sys.executable, *launcher, "-m", "hlstm.train", "--output-dir", str(folder), *SMALL, *options]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def test_a_run_leaves_a_complete_folder(tmp_path, digits):
+    results = train(small(tmp_path), digits)
+    folder = tmp_path / "run"
+    run = load_run(folder)
+    assert run.results == json.loads(json.dumps(results))
+    assert run.scores.dtype == np.float32
+    assert run.scores.shape == run.targets.shape == (len(digits.test), len(digits.hierarchy))
+    assert run.hierarchy == digits.hierarchy
+    assert tuple(run.ids) == digits.test.ids
+    assert results["metrics"]["test/incoherent"] == 0
+    assert results["dataset"]["checksum"] == digits.checksum
+    log = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in log] == [0, 1, 2]
+    assert results["validation"] == max(record["validation/au_prc"] for record in log)
+    assert results["best_epoch"] == 1 + int(np.argmax([record["validation/au_prc"] for record in log]))
+    again = Config(**yaml.safe_load((folder / "config.yaml").read_text()))
+    assert again == small(tmp_path)
+
+
+def test_the_saved_model_is_that_of_the_best_epoch(tmp_path, digits):
+    # A learning rate of 0 keeps the first epoch's weights, which ties do not replace.
+    results = train(small(tmp_path, learning_rate=0.0), digits)
+    assert results["best_epoch"] == 1
+
+
+def test_patience_ends_a_run(tmp_path, digits):
+    results = train(small(tmp_path, learning_rate=0.0, epochs=50, patience=2), digits)
+    assert results["epochs"] == 3
+
+
+def test_paper_protocol_keeps_the_last_epoch_and_never_looks_at_validation(tmp_path, digits):
+    results = train(small(tmp_path, protocol="paper", epochs=2), digits)
+    log = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert results["protocol"] == "paper"
+    assert results["best_epoch"] is None
+    assert "validation" not in log
+
+
+def test_same_seed_same_bits_other_seed_other_bits(tmp_path, digits):
+    scores = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(small(tmp_path / name, seed=seed), digits)
+        scores.append(load_run(tmp_path / name / "run").scores)
+    assert np.array_equal(scores[0], scores[1])
+    assert not np.array_equal(scores[0], scores[2])
+
+
+def test_killed_in_mid_epoch_and_resumed_gives_the_same_bits(tmp_path):
+    options = ("--epochs", "40", "--patience", "40", "--batch-size", "4", "--checkpoint-every", "2")
+    straight = launch(tmp_path / "straight", *options)
+    killed = launch(tmp_path / "killed", *options)
+    log = tmp_path / "killed" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and killed.poll() is None:
+        if log.is_file() and log.read_text().count("\n") >= 5:
+            break
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "results.json").exists()
+    refused = launch(tmp_path / "killed", *options)
+    assert "--resume" in refused.communicate()[1]
+    assert refused.returncode == 2
+    resumed = launch(tmp_path / "killed", *options, "--resume")
+    assert resumed.communicate()[1].count("Traceback") == 0
+    straight.communicate()
+    first, second = load_run(tmp_path / "straight"), load_run(tmp_path / "killed")
+    assert np.array_equal(first.scores, second.scores)
+    assert first.results["metrics"] == second.results["metrics"]
+    epochs = [json.loads(line)["epoch"] for line in log.read_text().splitlines()]
+    assert epochs == list(range(len(epochs)))
+
+
+def test_resume_refuses_other_options(tmp_path, digits):
+    train(small(tmp_path, epochs=1), digits)
+    with pytest.raises(ValueError, match="hidden_size"):
+        train(small(tmp_path, epochs=2, hidden_size=16, resume=True), digits)
+    assert (
+        train(small(tmp_path, epochs=2, resume=True), digits)["epochs"] == 2
+    )  # more epochs is no contradiction
+
+
+def test_overwrite_empties_a_run_and_nothing_else(tmp_path, digits):
+    train(small(tmp_path, epochs=1), digits)
+    stray = tmp_path / "run" / "stray"
+    stray.touch()
+    train(small(tmp_path, epochs=1, overwrite=True), digits)
+    assert not stray.exists()
+    holiday = tmp_path / "photos"
+    holiday.mkdir()
+    (holiday / "beach.jpg").touch()
+    with pytest.raises(ValueError, match=r"config\.yaml"):
+        train(replace(small(tmp_path), output_dir=str(holiday), overwrite=True), digits)
+    assert (holiday / "beach.jpg").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, digits):
+    inputs = digits.train.inputs.clone()
+    inputs[3, 0] = torch.nan
+    broken = replace(digits, train=replace(digits.train, inputs=inputs))
+    with pytest.raises(FloatingPointError, match=r"epoch 1.*step.*checkpoint"):
+        train(small(tmp_path), broken)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "`--epochs` should be at least 1. Found 0."),
+        ({"dropout": 1.0}, r"`--dropout` should lie in \[0.0, 0.99\]. Found 1.0."),
+        ({"learning_rate": float("nan")}, "`--learning-rate` should be finite"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**options)
+
+
+@pytest.mark.distributed
+def test_two_processes_equal_one(tmp_path):
+    # Without dropout: each process draws its own mask. A batch of 7 and 1,080 rows leave a short last batch.
+    options = ("--epochs", "3", "--dropout", "0", "--batch-size", "7", "--dataset", "digits")
+    torchrun = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29517")
+    one = launch(tmp_path / "one", *options)
+    output = one.communicate()
+    assert one.returncode == 0, output
+    two = launch(tmp_path / "two", *options, launcher=torchrun, ACCELERATE_USE_CPU="true")
+    output = two.communicate()
+    assert two.returncode == 0, output
+    first, second = load_run(tmp_path / "one"), load_run(tmp_path / "two")
+    np.testing.assert_allclose(first.scores, second.scores, rtol=1e-3, atol=1e-3)
+    for name, value in first.results["metrics"].items():
+        assert second.results["metrics"][name] == pytest.approx(value, abs=3e-3), name
