@@ -234,6 +234,12 @@ class TestRefused:
         assert comparison.tables[0].rows[0].seeds == (0,)
         assert comparison.notes == (f"{killed} is not finished (no results.json): skipped.",)
 
+    def test_nothing_inside_a_run_is_a_run(self, make_run):
+        folder = make_run()
+        (folder / "model").mkdir()
+        (folder / "model" / "results.json").write_text("{}")
+        assert find_runs([folder]) == ([folder], [])
+
     def test_a_config_above_runs_is_no_unfinished_run(self, make_run):
         folder = make_run()
         (folder.parent / "config.yaml").write_text("")

@@ -74,6 +74,10 @@ def test_levels_draw_accuracy_for_single_paths(table, drawn, tmp_path):
     for row, container in zip(table.rows, axes.containers, strict=True):
         expected = [row.metric(f"accuracy_level_{depth}").mean for depth in range(3)]
         np.testing.assert_allclose(container.lines[0].get_ydata(), expected)
+        if len(row.runs) > 1:
+            low, high = (cap.get_ydata() for cap in container.lines[1])
+            sd = [row.metric(f"accuracy_level_{depth}").sd for depth in range(3)]
+            np.testing.assert_allclose((high - low) / 2, sd, atol=1e-12)
 
 
 def test_levels_draw_area_where_paths_are_several(make_run, drawn, tmp_path):
