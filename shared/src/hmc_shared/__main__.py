@@ -117,10 +117,12 @@ def datasets(command: Datasets) -> None:
         ]
         print(align([["name", "source", "found"], *found], left=3))
         return
+    if command.plot and command.plot.suffix not in {".svg", ".png", ".pdf"}:
+        raise ValueError(f"`--plot` should end in .svg, .png or .pdf. Found {str(command.plot)!r}.")
     dataset = data.load_dataset(command.name, command.data_dir)
     print(data.describe(dataset))
     if command.plot:
-        data.plot_description(dataset, _picture(command.plot))
+        data.plot_description(dataset, command.plot)
         _wrote([command.plot])
 
 
@@ -170,12 +172,6 @@ def evaluate(command: Evaluate) -> None:
     evaluation, notes = evaluate_path(command.path, command.hierarchy, command.threshold)
     _warn(notes)
     print(report.evaluation_to_json(evaluation) if command.json else report.evaluation_to_text(evaluation))
-
-
-def _picture(path: Path) -> Path:
-    if path.suffix not in {".svg", ".png", ".pdf"}:
-        raise ValueError(f"`--plot` should end in .svg, .png or .pdf. Found {str(path)!r}.")
-    return path
 
 
 def _warn(notes: Iterable[str]) -> None:
