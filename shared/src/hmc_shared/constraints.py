@@ -4,8 +4,8 @@ Both operators take one score for each node, logits or probabilities alike: max 
 sigmoid. They work on a (C, batch) copy, where one index moves a whole row of samples, and never build a
 (batch, C, C) tensor. Each result is one of the given scores, so the backward pass is a single scatter of
 the incoming gradient to the node that the score came from. Where scores tie this is a sub-gradient: the
-node itself if it attains the result, else the tied node nearest to it in id. A NaN spreads like the result
-that it is, but the gradient of such a result stays with its own node.
+node itself if it attains the result, else the tied node nearest to it in id. A NaN among the scores
+makes the result NaN, and the gradient of such a result stays with its own node.
 """
 
 from __future__ import annotations
