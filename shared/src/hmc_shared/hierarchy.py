@@ -291,10 +291,7 @@ class Hierarchy:
     # Exchange
 
     def to(self, device: torch.device | str) -> Hierarchy:
-        """The same hierarchy with its tensors on ``device``, made once for each.
-
-        A function that torch.compile is to trace whole needs it made before, by one call outside.
-        """
+        """The same hierarchy with its tensors on ``device``, made once: call before torch.compile traces."""
         device = torch.device(device)
         if device == self.edges.device:
             return self
