@@ -151,7 +151,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, digits):
     ("options", "message"),
     [
         ({"epochs": 0}, "`--epochs` should be at least 1. Found 0."),
-        ({"dropout": 1.0}, r"`--dropout` should lie in \[0.0, 0.99\]. Found 1.0."),
+        ({"dropout": 1.0}, r"`--dropout` should lie in \[0, 1\). Found 1.0."),
         ({"learning_rate": float("nan")}, "`--learning-rate` should be finite"),
     ],
 )

@@ -20,9 +20,9 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, package:
     """Read options: defaults of the dataclass, then a YAML file, then the command line; the last one wins.
 
     The YAML file is ``--config``: a path, or the name of a file in the folder ``configs`` of ``package``.
-    Without ``--config``, the shipped file named like ``--dataset`` is used if there is one. In the file, a key is an
-    option; a nested mapping is a section that counts only if its name is the value of an option with fixed
-    choices (``paper:`` counts under ``--protocol paper``), and it overrides the keys around it.
+    Without ``--config``, the shipped file named like ``--dataset`` is used if there is one. In the file, a
+    key is an option; a nested mapping is a section that counts only if its name is the value of an option
+    with fixed choices (``paper:`` counts under ``--protocol paper``), and it overrides the keys around it.
 
     Raises ValueError for a file that is missing, is not a YAML mapping, or has an unknown section. A wrong
     option or value, on the command line or in the file, ends the program with exit code 2, as tyro does.

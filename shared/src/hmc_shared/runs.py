@@ -79,7 +79,8 @@ class RunFolder:
         for name, value in options.items():
             if name in before and name not in free and before[name] != value:
                 raise ValueError(
-                    f"`--resume` should keep the options of {path}: `{name}` is {before[name]!r} there. Found {value!r}."
+                    f"`--resume` should keep the options of {path}: `{name}` is {before[name]!r} there. "
+                    f"Found {value!r}."
                 )
 
     def log_epoch(self, record: Mapping[str, Any]) -> None:

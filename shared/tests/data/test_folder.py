@@ -29,6 +29,9 @@ def test_round_trip_bit_for_bit(dataset: HierarchicalDataset, tmp_path: Path) ->
     back = load_dataset(f"hf:{tmp_path / 'out'}")
     assert (back.name, back.kind, back.checksum) == (dataset.name, dataset.kind, dataset.checksum)
     assert (back.sources, back.notes) == (dataset.sources, dataset.notes)
+    for statistic in ("feature_mean", "feature_scale"):
+        before, after = getattr(dataset, statistic), getattr(back, statistic)
+        assert (before is None and after is None) or torch.equal(before, after)
     assert back.hierarchy == dataset.hierarchy
     assert back.evaluated.equal(dataset.evaluated)
     for name, split in dataset.splits.items():

@@ -23,7 +23,7 @@ def files() -> dict[str, np.ndarray]:
 
 
 def test_default_uses_the_training_rows_only(files: dict[str, np.ndarray]) -> None:
-    prepared = prepare(files, "default")
+    prepared = prepare(files, "default")[0]
     imputer = SimpleImputer().fit(files["train"])
     scaler = StandardScaler().fit(imputer.transform(files["train"]))
     for name, x in files.items():
@@ -34,7 +34,7 @@ def test_default_uses_the_training_rows_only(files: dict[str, np.ndarray]) -> No
 
 
 def test_paper_imputes_each_file_and_scales_by_training_and_validation(files: dict[str, np.ndarray]) -> None:
-    prepared = prepare(files, "paper")
+    prepared = prepare(files, "paper")[0]
     imputed = {name: SimpleImputer().fit_transform(x) for name, x in files.items()}
     scaler = StandardScaler().fit(np.concatenate([imputed["train"], imputed["validation"]]))
     for name, x in imputed.items():
@@ -45,7 +45,7 @@ def test_paper_imputes_each_file_and_scales_by_training_and_validation(files: di
 def test_paper_imputes_a_file_before_it_is_divided(files: dict[str, np.ndarray]) -> None:
     drawn = np.arange(50) % 3 == 0
     parts = {"train": files["train"], "test": files["test"]}
-    prepared = prepare(parts, "paper", drawn)
+    prepared = prepare(parts, "paper", drawn)[0]
     imputed = SimpleImputer().fit_transform(files["train"])
     scaled = StandardScaler().fit_transform(imputed)
     np.testing.assert_allclose(prepared["train"], scaled[~drawn], rtol=1e-5, atol=1e-6)
@@ -57,7 +57,7 @@ def test_default_never_sees_the_drawn_rows(files: dict[str, np.ndarray]) -> None
     changed = files["train"].copy()
     changed[drawn] *= 100
     one, other = (
-        prepare({"train": x, "test": files["test"]}, "default", drawn) for x in (files["train"], changed)
+        prepare({"train": x, "test": files["test"]}, "default", drawn)[0] for x in (files["train"], changed)
     )
     np.testing.assert_array_equal(one["train"], other["train"])
     np.testing.assert_array_equal(one["test"], other["test"])
@@ -65,7 +65,7 @@ def test_default_never_sees_the_drawn_rows(files: dict[str, np.ndarray]) -> None
 
 def test_a_column_without_any_value_becomes_zero(files: dict[str, np.ndarray]) -> None:
     files["train"][:, 0] = np.nan
-    prepared = prepare(files, "default")
+    prepared = prepare(files, "default")[0]
     assert not any(x[:, 0].any() for x in prepared.values())
 
 
@@ -103,3 +103,12 @@ def test_draw_is_repeatable_and_of_about_the_right_size(
 def test_one_class_a_row_gives_exact_shares() -> None:
     targets = np.eye(4, dtype=bool)[np.repeat(np.arange(4), [100, 50, 20, 10])]
     assert targets[stratified_draw(targets, 0.3, 0)].sum(0).tolist() == [30, 15, 6, 3]
+
+
+def test_mean_and_scale_give_a_new_row_its_place(files: dict[str, np.ndarray]) -> None:
+    for protocol in ("default", "paper"):
+        prepared, mean, scale = prepare(files, protocol)
+        known = ~np.isnan(files["test"])
+        again = (files["test"] - mean) / scale
+        np.testing.assert_allclose(again[known], prepared["test"][known], rtol=1e-4, atol=1e-4)
+    assert mean.dtype == scale.dtype == np.float32

@@ -51,7 +51,7 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any) -> HLSTMClassifier:
-        """Train on X (n, F) and y: (n, C) 0/1 indicators, closed here, or a level matrix (n, levels) of labels.
+        """Train on X (n, F) and y: (n, C) 0/1 indicators, closed here, or (n, levels) labels.
 
         Raises ValueError for shapes that do not fit, and for fewer than two rows.
         """

@@ -75,19 +75,14 @@ class Config:
         return Path(self.output_dir or f"runs/{self.dataset}/{self.method}/seed-{self.seed}")
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "patience", "batch_size", "hidden_size", "num_layers", "checkpoint_every")
-        for name in positive + (("max_levels",) if self.max_levels is not None else ()):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`--{name.replace('_', '-')}` should be at least 1. Found {getattr(self, name)}."
-                )
-        for name, low, high in (("dropout", 0.0, 0.99), ("global_weight", 0.0, 1.0)):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(
-                    f"`--{name.replace('_', '-')}` should lie in [{low}, {high}]. Found {getattr(self, name)}."
-                )
+        for name in ("epochs", "patience", "batch_size", "hidden_size", "num_layers", "checkpoint_every"):
+            self._check(name, getattr(self, name) >= 1, "be at least 1")
+        self._check("max_levels", self.max_levels is None or self.max_levels >= 1, "be at least 1")
+        self._check("dropout", 0 <= self.dropout < 1, "lie in [0, 1)")
+        self._check("global_weight", 0 <= self.global_weight <= 1, "lie in [0, 1]")
         for name in ("learning_rate", "weight_decay", "violation_weight"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(
-                    f"`--{name.replace('_', '-')}` should be finite and not negative. Found {getattr(self, name)}."
-                )
+            self._check(name, 0 <= getattr(self, name) < float("inf"), "be finite and not negative")
+
+    def _check(self, name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise ValueError(f"`--{name.replace('_', '-')}` should {rule}. Found {getattr(self, name)}.")

@@ -25,7 +25,11 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> CoherentModel:
     model_type = MODELS[config.method]
     names = signature(model_type.__init__).parameters.keys() & vars(config).keys()
     chosen = {name: getattr(config, name) for name in names}
-    return model_type(dataset.num_features, dataset.hierarchy, **chosen)
+    model = model_type(dataset.num_features, dataset.hierarchy, **chosen)
+    if dataset.feature_mean is not None and dataset.feature_scale is not None:
+        model.feature_mean.copy_(dataset.feature_mean)
+        model.feature_scale.copy_(dataset.feature_scale)
+    return model
 
 
 def method_loss(

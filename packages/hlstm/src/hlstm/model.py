@@ -60,18 +60,13 @@ class CoherentModel(nn.Module):
             raise ValueError(
                 f"`features` should have shape (n, {self.num_features}). Found {tuple(features.shape)}."
             )
-        if features.isinf().any():
-            raise ValueError(
-                f"`features` should be finite or NaN. Found inf in row {_first_inf_row(features)}."
-            )
+        infinite = features.isinf().any(1)
+        if infinite.any():
+            raise ValueError(f"`features` should be finite or NaN. Found inf in row {infinite.int().argmax()}.")
         standardised = ((features - self.feature_mean) / self.feature_scale).nan_to_num(nan=0.0)
         scores = [self.logits(rows).sigmoid() for rows in standardised.split(batch_size)]
         self.train(was_training)
         return torch.cat(scores) if scores else features.new_zeros(0, len(self.hierarchy))
-
-
-def _first_inf_row(features: Tensor) -> int:
-    return int(features.isinf().any(1).nonzero()[0])
 
 
 class HLSTM(CoherentModel, PyTorchModelHubMixin, **CARD):
@@ -108,7 +103,7 @@ class HLSTM(CoherentModel, PyTorchModelHubMixin, **CARD):
         level_sizes = merged_level_sizes(hierarchy, max_levels)
         self.encoder = hidden_layers(num_features, hidden_size, num_layers - 1, dropout)
         width = hidden_size if num_layers > 1 else num_features
-        # The gates F, I, C^, O of Eq. (6)-(8), (10). [A; x] W = A W_a + x W_x, and x is the same at every step.
+        # The gates F, I, C^, O of Eq. (6)-(8), (10): [A; x] W = A W_a + x W_x, with the same x at every step.
         self.gates_of_input = nn.Linear(width, 4 * hidden_size)
         self.gates_of_state = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
         for parameter in (*self.gates_of_input.parameters(), *self.gates_of_state.parameters()):

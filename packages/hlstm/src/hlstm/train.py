@@ -106,14 +106,12 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.detach())
-        step_losses = accelerator.reduce(
-            torch.stack(losses), reduction="mean"
-        )  # (steps,) of the global batch
+        step_losses = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)
         if not step_losses.isfinite().all():
             step = int((~step_losses.isfinite()).nonzero()[0])
             raise FloatingPointError(
-                f"The training loss is {step_losses[step].item()} in epoch {progress.epoch + 1}, step {step + 1}; "
-                f"the last good checkpoint is {last_checkpoint(folder.checkpoints) or 'none'}."
+                f"The training loss is {step_losses[step].item()} in epoch {progress.epoch + 1}, "
+                f"step {step + 1}; the last checkpoint is {last_checkpoint(folder.checkpoints) or 'none'}."
             )
         train_loss = step_losses.mean().item()
         progress.epoch += 1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def batches(
@@ -22,6 +23,8 @@ def batches(
         gradients), is the mean loss of the global batch. A process that gets no row of a short batch gets
         one with weight 0.
     """
+    import torch
+
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(n, generator=generator)
     for start in range(0, n, batch_size):

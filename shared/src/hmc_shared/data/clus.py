@@ -48,7 +48,7 @@ def load(name: str, data_dir: str | Path, protocol: Protocol = "default") -> Hie
         drawn = stratified_draw(targets["train"], VALIDATION_SHARE, VALIDATION_SEED)
         share = f"{VALIDATION_SHARE:.0%} of the training file"
         notes = (f"validation: {share}, drawn by iterative stratification, seed {VALIDATION_SEED}",)
-    inputs = prepare({part: raw.parts[part].features for part in raw.parts}, protocol, drawn)
+    inputs, mean, scale = prepare({part: raw.parts[part].features for part in raw.parts}, protocol, drawn)
     targets, ids = divide(targets, drawn), divide(ids, drawn)
     splits = {
         part: Split(torch.from_numpy(x), torch.from_numpy(targets[part]), tuple(ids[part].tolist()))
@@ -56,7 +56,15 @@ def load(name: str, data_dir: str | Path, protocol: Protocol = "default") -> Hie
     }
     evaluated = torch.tensor([node not in NOT_EVALUATED for node in raw.hierarchy.names])
     return HierarchicalDataset(
-        name, raw.hierarchy, evaluated, "vector", **splits, sources=sources, notes=notes
+        name,
+        raw.hierarchy,
+        evaluated,
+        "vector",
+        **splits,
+        sources=sources,
+        notes=notes,
+        feature_mean=torch.from_numpy(mean),
+        feature_scale=torch.from_numpy(scale),
     )
 
 

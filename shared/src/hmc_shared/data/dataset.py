@@ -58,6 +58,10 @@ class HierarchicalDataset:
     test: Split
     sources: dict[str, str] = field(default_factory=dict)
     """Source file name (without .gz) to the SHA-256 of its uncompressed content."""
+    feature_mean: Tensor | None = None
+    """(F,) float32: with ``feature_scale``, what brings a raw vector to the scale of ``inputs``."""
+    feature_scale: Tensor | None = None
+    """(F,) float32, inf for a column that is constant in training."""
     notes: tuple[str, ...] = ()
     """What was done that the source does not say, such as a validation split drawn from the training rows."""
 

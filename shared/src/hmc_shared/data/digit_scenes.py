@@ -48,7 +48,7 @@ def load(view: View = "vector") -> HierarchicalDataset:
         rng = np.random.default_rng([SEED, number])
         images[name], present, captions[name] = compose(size, scans_of, tickets, rng)
         targets[name] = close_digits(present, hierarchy)
-    inputs = prepare_view(images, view)
+    inputs, scaling = prepare_view(images, view)
     splits = {
         name: Split(
             inputs[name], targets[name], tuple(f"{name}-{i:04d}" for i in range(size)), captions[name]
@@ -63,6 +63,7 @@ def load(view: View = "vector") -> HierarchicalDataset:
         sources={"sklearn.datasets.load_digits": digest(scans, labels), "scenes": digest(*images.values())},
         notes=("training scenes are long-tailed, validation and test scenes are balanced",),
         **splits,
+        **scaling,
     )
 
 

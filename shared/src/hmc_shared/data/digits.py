@@ -48,7 +48,7 @@ def load(view: View = "vector") -> HierarchicalDataset:
     hierarchy = Hierarchy.from_parents(SHAPES)
     targets = close_digits(np.eye(10, dtype=bool)[labels], hierarchy)
     rows = split_rows(labels)
-    inputs = prepare_view({name: scans[index] for name, index in rows.items()}, view)
+    inputs, scaling = prepare_view({name: scans[index] for name, index in rows.items()}, view)
     splits = {
         name: Split(inputs[name], targets[index], tuple(f"scan-{row:04d}" for row in index))
         for name, index in rows.items()
@@ -61,6 +61,7 @@ def load(view: View = "vector") -> HierarchicalDataset:
         sources={"sklearn.datasets.load_digits": digest(scans, labels)},
         notes=(f"validation and test: 20 % each, stratified by digit, seed {SPLIT_SEED}",),
         **splits,
+        **scaling,
     )
 
 
@@ -90,14 +91,20 @@ def close_digits(present: np.ndarray, hierarchy: Hierarchy) -> torch.Tensor:
     return hierarchy.close(targets)
 
 
-def prepare_view(images: dict[str, np.ndarray], view: View) -> dict[str, torch.Tensor]:
-    """(n, H, W) uint8 images of each split to (n, 1, H, W) images or (n, H * W) standardised vectors."""
+def prepare_view(
+    images: dict[str, np.ndarray], view: View
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """(n, H, W) uint8 images of each split to (n, 1, H, W) images or (n, H * W) standardised vectors.
+
+    With the vectors go their ``feature_mean`` and ``feature_scale``; images have none.
+    """
     if view == "image":
-        return {name: torch.from_numpy(x)[:, None] for name, x in images.items()}
-    vectors = prepare(
+        return {name: torch.from_numpy(x)[:, None] for name, x in images.items()}, {}
+    vectors, mean, scale = prepare(
         {name: x.reshape(len(x), -1).astype(np.float64) for name, x in images.items()}, "default"
     )
-    return {name: torch.from_numpy(x) for name, x in vectors.items()}
+    scaling = {"feature_mean": torch.from_numpy(mean), "feature_scale": torch.from_numpy(scale)}
+    return {name: torch.from_numpy(x) for name, x in vectors.items()}, scaling
 
 
 def digest(*arrays: np.ndarray) -> str:

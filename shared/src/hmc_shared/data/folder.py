@@ -8,6 +8,7 @@ The folder holds a ``DatasetDict`` of train, validation and test with the column
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from hmc_shared.data.dataset import HierarchicalDataset, Split
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from torch import Tensor
 
 
 def export(dataset: HierarchicalDataset, folder: str | Path) -> None:
@@ -50,6 +52,8 @@ def export(dataset: HierarchicalDataset, folder: str | Path) -> None:
         "not_evaluated": [
             dataset.hierarchy.names[i] for i in (~dataset.evaluated).nonzero().flatten().tolist()
         ],
+        "feature_mean": _as_list(dataset.feature_mean),
+        "feature_scale": _as_list(dataset.feature_scale),
         "sources": dataset.sources,
         "notes": list(dataset.notes),
     }
@@ -85,12 +89,27 @@ def load(path: str) -> HierarchicalDataset:
             hierarchy=hierarchy,
             evaluated=torch.tensor([name not in left_out for name in hierarchy.names]),
             kind=rest["kind"],
+            feature_mean=_as_tensor(rest["feature_mean"]),
+            feature_scale=_as_tensor(rest["feature_scale"]),
             sources=rest["sources"],
             notes=tuple(rest["notes"]),
             **splits,
         )
     except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
         raise ValueError(f"{folder} is not a folder that `hmc datasets export` wrote: {error}") from error
+
+
+def _as_list(values: Tensor | None) -> list[float | None] | None:
+    """A float32 vector as JSON numbers, which are exact for float32; JSON has no inf, so that is null."""
+    return None if values is None else [None if math.isinf(value) else value for value in values.tolist()]
+
+
+def _as_tensor(values: list[float | None] | None) -> Tensor | None:
+    import torch
+
+    return (
+        None if values is None else torch.tensor([math.inf if value is None else value for value in values])
+    )
 
 
 def _split(table: pa.Table, shape: list[int], classes: int) -> Split:

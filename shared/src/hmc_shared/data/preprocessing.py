@@ -10,7 +10,9 @@ Protocol = Literal["default", "paper"]
 Arrays = dict[str, np.ndarray]
 
 
-def prepare(files: Arrays, protocol: Protocol, drawn: np.ndarray | None = None) -> Arrays:
+def prepare(
+    files: Arrays, protocol: Protocol, drawn: np.ndarray | None = None
+) -> tuple[Arrays, np.ndarray, np.ndarray]:
     """Impute, split and standardise raw features.
 
     Args:
@@ -23,7 +25,8 @@ def prepare(files: Arrays, protocol: Protocol, drawn: np.ndarray | None = None) 
         drawn: (n,) bool, the rows of the training file that become the validation split.
 
     Returns:
-        "train", "validation" and "test" to (n, F) float32.
+        "train", "validation" and "test" to (n, F) float32; and the mean and the scale, (F,) float32, that
+        give a new row its place among them: (x - mean) / scale, and 0 where x is missing.
     """
     if protocol == "paper":
         files = {name: impute(x, column_means(x)) for name, x in files.items()}
@@ -39,7 +42,8 @@ def prepare(files: Arrays, protocol: Protocol, drawn: np.ndarray | None = None) 
     # A constant column may have a deviation of 1e-17 instead of 0: compare its values, not its deviation.
     constant = fitted_on.max(0) == fitted_on.min(0)
     scale = np.where(constant, np.inf if protocol == "default" else 1.0, deviation)
-    return {name: ((x - mean) / scale).astype(np.float32) for name, x in files.items()}
+    inputs = {name: ((x - mean) / scale).astype(np.float32) for name, x in files.items()}
+    return inputs, mean.astype(np.float32), scale.astype(np.float32)
 
 
 def divide(files: Arrays, drawn: np.ndarray | None) -> Arrays:
