@@ -79,7 +79,7 @@ def _as_flags(content: dict[str, Any], given: Any, path: Path) -> list[str]:
                 sections += _as_flags(value, given, path)
         elif isinstance(value, bool):
             flags.append(flag if value else "--no-" + flag[2:])
-        elif value is not None:
+        else:
             flags += [flag, *map(str, value if isinstance(value, list) else [value])]
     return flags + sections
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from hmc_shared.data import HierarchicalDataset, export, load_dataset
 

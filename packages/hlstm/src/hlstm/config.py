@@ -18,7 +18,7 @@ class Config:
     data_dir: str | None = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
     output_dir: str | None = None
-    """Run folder; default: runs/<dataset>/<method>/seed-<seed>."""
+    """Run folder; default: runs/<dataset>/<method>/seed-<seed>, or <method>-paper under that protocol."""
     config: str | None = None
     """YAML file of options, or the name of a shipped one; default: the shipped one named like --dataset."""
     method: Method = "hlstm"
@@ -39,12 +39,12 @@ class Config:
     """Stop after this many epochs without a better validation score (default protocol)."""
     batch_size: int = 32
     """Rows in a step, over all processes together."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """Step size of Adam."""
-    weight_decay: float = 1e-5
+    weight_decay: float = 1e-6
     """L2 penalty of Adam, added to the gradient."""
 
-    hidden_size: int = 500
+    hidden_size: int = 512
     """Units of a hidden layer, or of the LSTM state."""
     num_layers: int = 2
     """Hidden layers before the output (chmcnn), or before the LSTM cell."""
@@ -52,8 +52,8 @@ class Config:
     """Probability that a hidden unit is dropped."""
     max_levels: int | None = None
     """Merge all deeper levels into the last of this many; default: one step for each level (longest path)."""
-    global_weight: float = 0.5
-    """b_r of Eq. (5): weight of MCLoss against LHLoss (hlstm)."""
+    global_weight: float = 0.7
+    """b_r of Eq. (5): weight of MCLoss against LHLoss (hlstm); the paper has 0.5."""
     local_init: Literal["constant", "zeros", "ones", "normal", "xavier", "he"] = "constant"
     """Initial local weights W_L (Appendix B)."""
     local_constant: float = 0.1
@@ -72,7 +72,8 @@ class Config:
 
     @property
     def run_folder(self) -> Path:
-        return Path(self.output_dir or f"runs/{self.dataset}/{self.method}/seed-{self.seed}")
+        method = self.method + ("-paper" if self.protocol == "paper" else "")
+        return Path(self.output_dir or f"runs/{self.dataset}/{method}/seed-{self.seed}")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "batch_size", "hidden_size", "num_layers", "checkpoint_every"):

@@ -50,6 +50,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
     dataset = load_dataset(name, config.data_dir or trained.get("data_dir"), protocol=protocol)
     if model.hierarchy != dataset.hierarchy:
         raise ValueError(f"{config.run} was trained on another hierarchy than that of {name!r}.")
+    if model.num_features != dataset.num_features:
+        raise ValueError(
+            f"{config.run} takes {model.num_features} features. Found {dataset.num_features} in {name!r}."
+        )
     split = dataset.splits[config.split]
     metrics = summarize(
         score(model, split.inputs),

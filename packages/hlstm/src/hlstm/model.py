@@ -62,7 +62,8 @@ class CoherentModel(nn.Module):
             )
         infinite = features.isinf().any(1)
         if infinite.any():
-            raise ValueError(f"`features` should be finite or NaN. Found inf in row {infinite.int().argmax()}.")
+            row = infinite.int().argmax()
+            raise ValueError(f"`features` should be finite or NaN. Found inf in row {row}.")
         standardised = ((features - self.feature_mean) / self.feature_scale).nan_to_num(nan=0.0)
         scores = [self.logits(rows).sigmoid() for rows in standardised.split(batch_size)]
         self.train(was_training)

@@ -1,0 +1,66 @@
+"""The scikit-learn estimator."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_predict
+
+from hlstm import HLSTMClassifier
+from hmc_shared import Hierarchy
+
+TREE = Hierarchy.from_paths(["animal/cat", "animal/dog", "plant"])
+QUICK = {"epochs": 25, "hidden_size": 16, "num_layers": 1, "dropout": 0.0, "learning_rate": 0.02}
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """Three clusters, one for each most specific class, with some values missing."""
+    rng = np.random.default_rng(0)
+    kind = rng.integers(3, size=150)
+    X = np.eye(3)[kind] * 8 + rng.normal(size=(150, 3))
+    X[rng.random(X.shape) < 0.02] = np.nan
+    paths = [[["animal", "cat"], ["animal", "dog"], ["plant", None]][k] for k in kind]
+    y = np.zeros((150, 4), dtype=int)
+    y[
+        np.arange(150), [TREE.index[name] for name in np.array(["animal/cat", "animal/dog", "plant"])[kind]]
+    ] = 1
+    return X, y, paths
+
+
+def test_indicators_in_closed_indicators_out(blobs):
+    X, y, _ = blobs
+    model = HLSTMClassifier(TREE, options=QUICK).fit(X[:100], y[:100])
+    predicted = model.predict(X[100:])
+    assert predicted.shape == (50, 4)
+    assert TREE.is_closed(predicted)
+    assert (predicted == TREE.close(y[100:])).all(1).mean() > 0.9
+    probabilities = model.predict_proba(X[100:])
+    assert ((probabilities >= 0.5) == predicted).all()
+    assert model.classes_.tolist() == list(TREE.names)
+
+
+def test_level_matrix_in_paths_out(blobs):
+    X, _, paths = blobs
+    predicted = HLSTMClassifier(options=QUICK).fit(X[:100], paths[:100]).predict(X[100:])
+    right = [list(found) == expected for found, expected in zip(predicted, paths[100:], strict=True)]
+    assert np.mean(right) > 0.9
+
+
+def test_it_is_an_estimator(blobs):
+    X, y, _ = blobs
+    model = HLSTMClassifier(TREE, options=QUICK, random_state=3)
+    assert clone(model).get_params() == model.get_params()
+    held_out = cross_val_predict(model, X, TREE.close(y), cv=2, method="predict")
+    assert held_out.shape == (150, 4)
+    first, second = (clone(model).fit(X, y).predict_proba(X) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_what_does_not_fit_is_refused(blobs):
+    X, y, _ = blobs
+    with pytest.raises(ValueError, match="same number of rows"):
+        HLSTMClassifier(TREE).fit(X, y[:-1])
+    with pytest.raises(ValueError, match=r"\(n, 4\)"):
+        HLSTMClassifier(TREE).fit(X, y[:, :2])
+    with pytest.raises(ValueError, match="features"):
+        HLSTMClassifier(TREE, options=QUICK).fit(X, y).predict(X[:, :2])

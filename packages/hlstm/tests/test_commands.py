@@ -1,0 +1,188 @@
+"""The command line: options, shipped configurations, evaluate, predict, exit codes."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from hlstm.config import Config
+from hlstm.evaluate import EvaluateConfig, evaluate
+from hlstm.methods import load_model
+from hlstm.predict import PredictConfig, predict, read_table
+from hlstm.train import train
+from hmc_shared import options
+from hmc_shared.data import load_dataset
+
+CONFIGS = sorted((files("hlstm") / "configs").iterdir(), key=str)
+
+
+def parse(*argv):
+    return options.parse(Config, argv, prog="hlstm train", package="hlstm")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train(Config(output_dir=str(folder), epochs=2, hidden_size=16, num_layers=1))
+    return folder
+
+
+def hlstm(*arguments, **environment):
+    command = [sys.executable, "-m", "hlstm", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **environment}, check=False
+    )
+
+
+def test_help_is_quick_because_it_imports_no_torch():
+    for arguments in ((), ("--help",), ("train", "--help"), ("evaluate", "--help"), ("predict", "--help")):
+        code = (
+            "import runpy, sys\n"
+            f"sys.argv = ['hlstm', *{list(arguments)!r}]\n"
+            "try:\n    runpy.run_module('hlstm', run_name='__main__')\n"
+            "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
+            "assert 'torch' not in sys.modules and 'accelerate' not in sys.modules\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "usage" in done.stdout
+
+
+def test_later_sources_win(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("hidden_size: 7\nlearning_rate: 1e-3\ncompile: true\npaper:\n  hidden_size: 9\n")
+    assert parse("--config", str(file)).hidden_size == 7
+    assert parse("--config", str(file)).learning_rate == 1e-3
+    assert parse("--config", str(file)).compile is True
+    assert parse("--config", str(file), "--protocol", "paper").hidden_size == 9
+    assert parse("--config", str(file), "--protocol", "paper", "--hidden-size", "3").hidden_size == 3
+
+
+def test_a_resolved_configuration_reads_back(tmp_path):
+    config = parse("--dataset", "enron", "--method", "chmcnn", "--max-levels", "2")
+    file = tmp_path / "config.yaml"
+    file.write_text(options.to_yaml(config))
+    assert asdict(parse("--config", str(file))) == asdict(config) | {"config": str(file)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- 1", "mapping"),
+        ("a: [", "not YAML"),
+        ("papre: {epochs: 3}", "unknown section 'papre'"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path, text, message):
+    file = tmp_path / "wrong.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=rf"wrong\.yaml.*{message}"):
+        parse("--config", str(file))
+
+
+def test_a_misspelt_option_in_a_file_ends_with_code_2(tmp_path):
+    file = tmp_path / "wrong.yaml"
+    file.write_text("hiden_size: 3")
+    done = hlstm("train", "--config", file)
+    assert done.returncode == 2
+    assert "hiden" in done.stderr
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_configuration_is_valid(path):
+    name = path.name.removesuffix(".yaml")
+    assert yaml.safe_load(path.read_text())["dataset"] == name
+    for method in ("hlstm", "chmcnn"):
+        for protocol in ("default", "paper"):
+            config = parse("--dataset", name, "--method", method, "--protocol", protocol)
+            assert (config.dataset, config.method, config.protocol) == (name, method, protocol)
+            assert parse("--config", name, "--method", method, "--protocol", protocol).epochs == config.epochs
+    assert config.batch_size == 4  # what the paper states, for all sets
+    assert config.weight_decay == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fit",), "one of train, evaluate, predict"),
+        (("train", "--dataset", "atlantis"), "atlantis"),
+        (("train", "--config", "atlantis"), "--config"),
+        (("train", "--epochs", "0"), "--epochs"),
+        (("predict", "nowhere", "nothing.csv"), "nowhere"),
+        (("evaluate", "nowhere"), "--dataset"),
+    ],
+)
+def test_wrong_use_is_explained_and_ends_with_code_2(arguments, message, tmp_path):
+    done = hlstm(*arguments, HMC_DATA=str(tmp_path))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_evaluate_repeats_the_metrics_of_the_run(run):
+    stored = json.loads((run / "results.json").read_text())["metrics"]
+    assert evaluate(EvaluateConfig(str(run))) == pytest.approx(stored, abs=1e-9)
+    bare = evaluate(EvaluateConfig(str(run / "model"), dataset="digits", split="validation"))
+    best = json.loads((run / "results.json").read_text())["validation"]
+    assert bare["validation/au_prc"] == pytest.approx(best, abs=1e-9)
+    with pytest.raises(ValueError, match=r"takes 64 features\. Found 1024"):
+        evaluate(EvaluateConfig(str(run), dataset="digit-scenes"))
+
+
+def test_predict_on_raw_rows_equals_the_scores_of_the_run(run, tmp_path):
+    dataset = load_dataset("digits")
+    raw = dataset.test.inputs * dataset.feature_scale + dataset.feature_mean
+    raw = torch.where(dataset.feature_scale.isinf(), dataset.feature_mean, raw)
+    np.save(tmp_path / "raw.npy", raw.numpy())
+    with (tmp_path / "raw.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", *(f"pixel-{i}" for i in range(64))])
+        for name, row in zip(dataset.test.ids, raw.tolist(), strict=True):
+            writer.writerow([name, *row])
+    expected = torch.from_numpy(np.load(run / "predictions.npz")["scores"]).sigmoid()
+    for name, ids in (("raw.npy", [str(i) for i in range(len(raw))]), ("raw.csv", list(dataset.test.ids))):
+        found_ids, classes, probabilities = predict(PredictConfig(str(run), str(tmp_path / name)))
+        assert found_ids == ids
+        assert classes == dataset.hierarchy.names
+        torch.testing.assert_close(probabilities, expected, rtol=1e-4, atol=1e-4)
+    done = hlstm("predict", run, tmp_path / "raw.csv", "--output", tmp_path / "out.csv")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.reader((tmp_path / "out.csv").read_text().splitlines()))
+    assert rows[0] == ["id", *dataset.hierarchy.names]
+    np.testing.assert_allclose(np.asarray([row[1:] for row in rows[1:]], dtype=float), expected, atol=1e-4)
+
+
+def test_tables_are_read_with_their_errors_named(run, tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("a,id,b\n1,x,\n?,y,2.5\n")
+    ids, features = read_table(table)
+    assert ids == ["x", "y"]
+    np.testing.assert_array_equal(features, np.asarray([[1, np.nan], [np.nan, 2.5]], dtype=np.float32))
+    table.write_text("a,b\n1,2\n3\n")
+    with pytest.raises(ValueError, match=r"t\.csv, line 3: 1 cells"):
+        read_table(table)
+    table.write_text("a,b\n1,two\n")
+    with pytest.raises(ValueError, match=r"t\.csv, line 2: .*two"):
+        read_table(table)
+    with pytest.raises(ValueError, match=r"t\.csv: .*\(n, 64\)"):
+        predict(PredictConfig(str(run), str(write(table, "a,b\n1,2\n"))))
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_load_model_of_a_run_is_coherent_and_ready(run):
+    model = load_model(run / "model")
+    probabilities = model.predict(torch.zeros(3, 64))
+    parents, children = model.hierarchy.edges.unbind(1)
+    assert (probabilities[:, children] <= probabilities[:, parents]).all()
