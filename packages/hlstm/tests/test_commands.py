@@ -160,6 +160,13 @@ def test_predict_on_raw_rows_equals_the_scores_of_the_run(run, tmp_path):
     np.testing.assert_allclose(np.asarray([row[1:] for row in rows[1:]], dtype=float), expected, atol=1e-4)
 
 
+def test_predictions_are_all_that_goes_to_standard_output(run, tmp_path):
+    table = write(tmp_path / "t.csv", ",".join(f"p{i}" for i in range(64)) + "\n" + ",".join("0" * 64) + "\n")
+    lines = hlstm("predict", run, table).stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("id,")
+
+
 def test_tables_are_read_with_their_errors_named(run, tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("a,id,b\n1,x,\n?,y,2.5\n")

@@ -160,6 +160,16 @@ def test_options_out_of_range_are_refused(options, message):
         Config(**options)
 
 
+def test_mixed_precision_and_compile_train_and_still_score_in_float32(tmp_path):
+    process = launch(tmp_path / "run", "--epochs", "3", "--mixed-precision", "bf16", "--compile")
+    output = process.communicate()
+    assert process.returncode == 0, output
+    run = load_run(tmp_path / "run")
+    assert run.results["metrics"]["test/au_prc"] > 0.5
+    as_bfloat16 = torch.from_numpy(run.scores).to(torch.bfloat16).float().numpy()
+    assert not np.array_equal(run.scores, as_bfloat16)
+
+
 @pytest.mark.distributed
 def test_two_processes_equal_one(tmp_path):
     # Without dropout: each process draws its own mask. A batch of 7 and 1,080 rows leave a short last batch.

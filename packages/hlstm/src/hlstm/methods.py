@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from inspect import signature
 from pathlib import Path
 
@@ -75,11 +78,10 @@ def method_loss(
 
 def load_model(folder: str | Path) -> CoherentModel:
     """Load what ``save_pretrained`` wrote, whichever method it is."""
-    import json
-
     path = Path(folder) / "config.json"
     try:
         method = json.loads(path.read_text(encoding="utf-8"))["method"]
-        return MODELS[method].from_pretrained(folder)
+        with redirect_stdout(sys.stderr):  # huggingface_hub prints a line; stdout is for results
+            return MODELS[method].from_pretrained(folder)
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is not the configuration of a model of this package: {error}") from error

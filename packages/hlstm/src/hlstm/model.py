@@ -1,6 +1,7 @@
 """HLSTM: an LSTM cell that takes one step for each level of the hierarchy (Section IV-C)."""
 
 # No `from __future__ import annotations`: huggingface_hub reads the constructors' annotations as types.
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -10,8 +11,30 @@ from torch import Tensor, nn
 from hmc_shared import Hierarchy
 from hmc_shared.constraints import max_over_descendants
 
+MODEL_CARD = """---
+{{ card_data }}
+---
+
+# {{ model_name | default("Hierarchical multi-label classifier", true) }}
+
+Trained with `hlstm`. It gives every class of its hierarchy a probability, and no class exceeds its parent:
+
+```python
+from hlstm.methods import load_model
+
+model = load_model("path/to/this/folder")
+probabilities = model.predict(features)  # raw features (n, F), NaN where missing; (n, C)
+model.hierarchy.names  # the C classes
+```
+
+`config.json` holds the hierarchy and the options of the network, `model.safetensors` the weights and the
+statistics that standardise the features. How it was trained and what it scores is in the `results.json` of
+its run folder.
+"""
+
 CARD = {
     "library_name": "hlstm",
+    "model_card_template": MODEL_CARD,
     "tags": ["hierarchical-multi-label-classification"],
     "license": "apache-2.0",
     "coders": {Hierarchy: (Hierarchy.to_json, Hierarchy.from_json)},
@@ -46,6 +69,11 @@ class CoherentModel(nn.Module):
         mode).
         """
         return max_over_descendants(self.final_logits(*self(features)).float(), self.hierarchy)
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write what :func:`hlstm.methods.load_model` reads: config.json, model.safetensors, a model card."""
+        config = {**self._hub_mixin_config, "method": self.method}
+        return super().save_pretrained(save_directory, config=config, **options)
 
     @torch.no_grad()
     def predict(self, features: Any, batch_size: int = 4096) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,7 +75,10 @@ def read_table(path: Path) -> tuple[list[str], Any]:
 def command(argv: list[str]) -> None:
     config = tyro.cli(PredictConfig, args=argv, prog="hlstm predict")
     ids, names, probabilities = predict(config)
-    with open(config.output, "w", newline="", encoding="utf-8") if config.output else sys.stdout as file:
+    with ExitStack() as stack:
+        file = sys.stdout
+        if config.output:
+            file = stack.enter_context(open(config.output, "w", newline="", encoding="utf-8"))
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", *names])
         for name, row in zip(ids, probabilities.tolist(), strict=True):

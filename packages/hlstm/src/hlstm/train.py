@@ -25,7 +25,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     """
     import torch
     from accelerate import Accelerator
-    from accelerate.utils import set_seed
+    from accelerate.utils import broadcast, set_seed
     from tqdm import tqdm
 
     from hlstm.methods import build_model, method_loss
@@ -47,7 +47,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
         folder.check_same_options(
             asdict(config), free=("epochs", "resume", "overwrite", "output_dir", "data_dir")
         )
-    set_seed(config.seed)
+    set_seed(config.seed, device_specific=True)  # each process drops other units; weights come from the first
 
     # Data: small vectors, whole on the device
     dataset = dataset or load_dataset(config.dataset, config.data_dir, protocol=config.protocol)
@@ -70,7 +70,8 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     )
 
     # Prepare
-    network = torch.compile(model) if config.compile else model
+    # Wrapped, because mixed precision replaces the forward of what is prepared: `model` scores in float32.
+    network = torch.nn.Sequential(torch.compile(model) if config.compile else model)
     network, optimizer = accelerator.prepare(network, optimizer)
     progress = Progress()
     accelerator.register_for_checkpointing(progress)
@@ -121,7 +122,9 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
         record = {"epoch": progress.epoch - 1, "train_loss": train_loss, "seconds": progress.train_seconds}
         if config.protocol == "default":
             scores = score(model, validation_inputs)[:, evaluated]
-            record["validation/au_prc"] = au_prc(scores, validation_targets)
+            # One process decides: batch statistics (hmcn-f) may differ between processes.
+            found = torch.tensor(au_prc(scores, validation_targets), dtype=torch.float64, device=device)
+            record["validation/au_prc"] = broadcast(found).item()
             progress.keep_if_best(record["validation/au_prc"], model)
         bar.set_postfix(
             {name: f"{value:.4f}" for name, value in record.items() if name not in ("epoch", "seconds")}
@@ -141,7 +144,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     logits = score(model, dataset.test.inputs.to(device))
     results: dict[str, Any] = {}
     if accelerator.is_main_process:
-        model.save_pretrained(folder.model, config=model._hub_mixin_config | {"method": config.method})
+        model.save_pretrained(folder.model)
         results = folder.finish(
             dataset,
             logits,
