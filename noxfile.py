@@ -105,10 +105,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def types(session: nox.Session) -> None:
-    """Check the types of every package."""
+    """Check the types of the shared package, on which the others build."""
     with tempfile.TemporaryDirectory() as folder:
-        wheels = build_wheels(session, list(PACKAGES), folder)
-        session.install(*wheels, *dependency_group(ROOT, "types"))
+        session.install(*build_wheels(session, ["shared"], folder), *dependency_group(ROOT, "types"))
     session.run("pyright", *session.posargs)
 
 
@@ -130,9 +129,11 @@ def minimums(session: nox.Session, package: str) -> None:
 def build(session: nox.Session) -> None:
     """Build wheels and source archives into dist/, check them, and call every command from the wheels."""
     session.install(*dependency_group(ROOT, "build"))
+    installer = "uv" if session.venv_backend == "uv" else "pip"
     with tempfile.TemporaryDirectory() as folder:
         for package in PACKAGES:
-            session.run("python", "-m", "build", "--outdir", folder, PACKAGES[package], silent=True)
+            options = ["--installer", installer, "--outdir", folder]
+            session.run("python", "-m", "build", *options, PACKAGES[package], silent=True)
         archives = sorted(Path(folder).glob("*.*"))
         session.run("twine", "check", "--strict", *archives)
         for package in PACKAGES:
