@@ -191,7 +191,7 @@ def demo(session: nox.Session) -> None:
         for seed in ("0", "1", "2"):
             run = f"runs/demo/digits/{method}/seed-{seed}"
             options = f"--dataset digits --method {method} --seed {seed} --output-dir {run} --overwrite"
-            session.run("hlstm", "train", *options.split(), "--epochs", "15", *session.posargs)
+            session.run("hlstm", "train", *options.split(), *session.posargs)
     session.run("hmc", "compare", "runs/demo", "--output", "runs/demo")
 
 

@@ -5,10 +5,10 @@
 #   HMC_DATA=... packages/hlstm/recipes/table2.sh [SEED ...]        (default: seed 0)
 set -euo pipefail
 : "${HMC_DATA:?set it to the folder that holds hmc/}"
-sets="${SETS:-cellcycle_FUN derisi_FUN eisen_FUN expr_FUN gasch1_FUN gasch2_FUN seq_FUN spo_FUN Diatoms Enron ImCLEF07A ImCLEF07D cellcycle_GO eisen_GO}"
+sets="${SETS:-cellcycle_FUN derisi_FUN eisen_FUN expr_FUN gasch1_FUN gasch2_FUN seq_FUN spo_FUN Diatoms Enron ImCLEF07A ImCLEF07D derisi_GO eisen_GO}"
 methods="${METHODS:-hlstm chmcnn hmcn-f hmc-lmlp chmc-lstm hmcn-r hmcn-chmc}"
 for seed in "${@:-0}"; do
-  for set in $sets; do
+  for set in $sets; do # the names of the folders below hmc/
     [ -d "$HMC_DATA/hmc/$set" ] || continue
     for method in $methods; do
       folder="runs/$set/$method/seed-$seed"

@@ -99,14 +99,15 @@ def test_a_misspelt_option_in_a_file_ends_with_code_2(tmp_path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_configuration_is_valid(path):
     name = path.name.removesuffix(".yaml")
-    assert yaml.safe_load(path.read_text())["dataset"] == name
+    content = yaml.safe_load(path.read_text())
+    assert content["dataset"] == name
     for method in ("hlstm", "chmcnn"):
         for protocol in ("default", "paper"):
             config = parse("--dataset", name, "--method", method, "--protocol", protocol)
             assert (config.dataset, config.method, config.protocol) == (name, method, protocol)
             assert parse("--config", name, "--method", method, "--protocol", protocol).epochs == config.epochs
-    assert config.batch_size == 4  # what the paper states, for all sets
-    assert config.weight_decay == 1e-5
+    if "paper" in content:  # what the paper states, for all of its sets
+        assert (config.batch_size, config.weight_decay) == (4, 1e-5)
 
 
 @pytest.mark.parametrize(
