@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import copy
 import doctest
-import gzip
-import json
-import os
 import pickle
 import re
 import tempfile
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -301,99 +297,6 @@ def test_cuda_equals_cpu(graph: Graph, seed: int) -> None:
         assert torch.equal(getattr(there, name).cpu(), getattr(h, name))
 
 
-# Errors
-
-
-def from_json_of(nodes: object, edges: object) -> Callable[[], Hierarchy]:
-    return lambda: Hierarchy.from_json(json.dumps({"nodes": nodes, "edges": edges}))
-
-
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (
-            lambda: Hierarchy.from_edges([("r", "a"), ("a", "b"), ("b", "c"), ("c", "a")]),
-            "cycle: b -> c -> a -> b.",
-        ),
-        (lambda: Hierarchy.from_edges([("r", "a"), ("a", "a")]), "cycle: a -> a."),
-        (lambda: Hierarchy.from_parents({"a": "b", "b": "a"}), "cycle: a -> b -> a."),
-        (
-            lambda: Hierarchy.from_edges([], nodes=["a", "b", "a"]),
-            "node should be given once. Found again: a.",
-        ),
-        (
-            lambda: Hierarchy.from_edges([("a", "b"), ("a", "b")]),
-            "edge should be given once. Found again: 'a' -> 'b'.",
-        ),
-        (lambda: Hierarchy.from_parents({"a": None, "b": ["a", "a"]}), "Found again: 'a' -> 'b'."),
-        (lambda: Hierarchy.from_parents({"b": "a"}), "Unknown parent 'a' in the edge 'a' -> 'b'."),
-        (
-            lambda: Hierarchy.from_edges([("a", "b")], nodes=["a"]),
-            "Unknown child 'b' in the edge 'a' -> 'b'.",
-        ),
-        (lambda: Hierarchy.from_edges([("a", "")]), "non-empty string. Found ''."),
-        (lambda: Hierarchy.from_edges([("a", 3)]), "non-empty string. Found 3."),
-        (lambda: Hierarchy.from_parents({"a": ""}), "non-empty string. Found ''."),
-        (lambda: Hierarchy.from_edges(["ab"]), "(parent, child) pair. Found 'ab'."),
-        (lambda: Hierarchy.from_edges([("a", "b", "c")]), "(parent, child) pair. Found ('a', 'b', 'c')."),
-        (lambda: Hierarchy.from_edges([]), "at least one node. Found none."),
-        (lambda: Hierarchy.from_paths([]), "at least one node. Found none."),
-        (lambda: Hierarchy.from_paths(["a//b"]), "no empty part. Found 'a//b'."),
-        (lambda: Hierarchy.from_paths(["a", ""]), "no empty part. Found ''."),
-        (
-            lambda: Hierarchy.from_levels([["a", "b"], ["a", None], ["", "b"]]),
-            "Row 2 of the level matrix has a gap",
-        ),
-        (lambda: Hierarchy.from_levels(["ab", "cd"]), "`matrix` should have shape (n, levels). Found (2,)."),
-        (
-            lambda: Hierarchy.from_levels([["a", "x"], ["b", "x"]]),
-            "'x' stands for two classes, ['a', 'x'] and ['b', 'x']",
-        ),
-        (lambda: Hierarchy.from_levels([["a", "a"]]), "'a' stands for two classes, ['a'] and ['a', 'a']"),
-        (
-            lambda: Hierarchy.from_levels([["a", "b"], ["c", "a"]]),
-            "'a' stands for two classes, ['a'] and ['c', 'a']",
-        ),
-        (
-            lambda: Hierarchy.from_levels([["a/b", None], ["a", "b"]], qualify=True),
-            "'a/b' stands for two classes, ['a/b'] and ['a', 'b']",
-        ),
-        (lambda: Hierarchy.from_networkx(networkx.Graph([("a", "b")])), "undirected"),
-        (
-            lambda: Hierarchy.from_networkx(networkx.MultiDiGraph([("a", "b")] * 2)),
-            "Found again: 'a' -> 'b'.",
-        ),
-        (lambda: Hierarchy.from_networkx(networkx.DiGraph([("a", "b"), ("b", "a")])), "cycle: b -> a -> b."),
-        (lambda: Hierarchy.from_folder("no/such/folder"), "no/such/folder should be a folder"),
-        (lambda: Hierarchy.from_json("{"), "Not the JSON of a hierarchy"),
-        (lambda: Hierarchy.from_json("[]"), "Not the JSON of a hierarchy"),
-        (lambda: Hierarchy.from_json("{}"), "Not the JSON of a hierarchy"),
-        (from_json_of(["a"], [[0, 1]]), "Not the JSON of a hierarchy"),
-        (from_json_of(["a", "b"], [[-2, 1]]), "in id order"),
-        (from_json_of(["b", "a"], [[1, 0]]), "in id order"),
-        (from_json_of("ab", []), "in id order"),
-        (from_json_of(["a", "a"], []), "Found again: a."),
-    ],
-)
-def test_errors_name_the_nodes(build: Callable[[], Hierarchy], message: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        build()
-    assert "\n" not in str(caught.value)
-
-
-def test_a_folder_without_folders_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "sample.txt").touch()
-    (tmp_path / ".hidden").mkdir()
-    with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
-        Hierarchy.from_folder(tmp_path)
-
-
-def test_the_repeats_of_qualify_are_the_same_class_twice() -> None:
-    """A class that is its own parent in a level matrix is two classes of one label."""
-    h = Hierarchy.from_levels([["a", "a"], ["a", "b"], ["c", "b"]], qualify=True)
-    assert h == Hierarchy.from_paths(["a/a", "a/b", "c/b"])
-
-
 @given(GRAPHS, st.randoms(use_true_random=False))
 def test_any_cycle_is_found_and_spelled_out(graph: Graph, random: Random) -> None:
     nodes, edges = graph
@@ -465,54 +368,3 @@ def test_the_examples_of_the_documentation() -> None:
     result = doctest.testmod(hmc_shared.hierarchy)
     assert result.attempted > 0
     assert result.failed == 0
-
-
-# Real files
-
-
-def class_list(name: str) -> list[str]:
-    """The items of the `hierarchical` attribute of a CLUS set: paths, or edges for GO."""
-    for file in Path(os.environ["HMC_DATA"]).rglob("*.arff.gz"):
-        if file.name.startswith(name) and "train" in file.name.lower():
-            with gzip.open(file, "rt", encoding="utf-8", errors="replace") as lines:
-                return next(line.split()[3] for line in lines if "hierarchical" in line).split(",")
-    pytest.skip(f"needs the training file of {name}: not below HMC_DATA")
-
-
-@pytest.mark.data
-@pytest.mark.parametrize(
-    ("name", "nodes", "edges", "multi_parent", "closure", "longest_path"),
-    [
-        ("cellcycle_GO", 4126, 5827, 1477, 42704, 14),
-        ("eisen_GO", 3574, 5037, 1277, 36881, 14),
-        ("seq_GO", 4134, 5839, 1480, 42782, 14),
-    ],
-)
-def test_gene_ontology_has_the_published_counts(
-    name: str, nodes: int, edges: int, multi_parent: int, closure: int, longest_path: int
-) -> None:
-    h = Hierarchy.from_edges(tuple(item.split("/")) for item in class_list(name))
-    assert (len(h), len(h.edges)) == (nodes, edges)
-    assert int((h.parent_ptr.diff() > 1).sum()) == multi_parent
-    assert int(h.ancestors.sum()) == closure
-    assert h.num_levels == longest_path + 1
-    assert [h.names[i] for i in h.roots] == ["root"]
-    assert {h.names[i] for i in h.children(0)} == {"GO0003674", "GO0005575", "GO0008150"}
-    assert not h.is_tree
-    assert Hierarchy.from_json(h.to_json()) == h
-
-
-@pytest.mark.data
-@pytest.mark.parametrize(
-    ("name", "levels"),
-    [
-        ("cellcycle_FUN", [18, 80, 178, 142, 77, 4]),
-        ("eisen_FUN", [18, 76, 165, 131, 67, 4]),
-        ("Diatoms", [85, 310, 3]),
-        ("Enron", [3, 40, 13]),
-    ],
-)
-def test_label_paths_have_the_published_classes_per_level(name: str, levels: list[int]) -> None:
-    h = Hierarchy.from_paths(class_list(name))
-    assert [len(level) for level in h.levels] == levels
-    assert h.is_tree
