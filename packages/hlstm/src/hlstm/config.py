@@ -37,9 +37,9 @@ class Config:
     """Passes over the training rows, at most."""
     patience: int = 15
     """Stop after this many epochs without a better validation score (default protocol)."""
-    batch_size: int = 32
+    batch_size: int = 128
     """Rows in a step, over all processes together."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Step size of Adam."""
     weight_decay: float = 1e-6
     """L2 penalty of Adam, added to the gradient."""
