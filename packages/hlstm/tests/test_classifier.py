@@ -9,7 +9,14 @@ from hlstm import HLSTMClassifier
 from hmc_shared import Hierarchy
 
 TREE = Hierarchy.from_paths(["animal/cat", "animal/dog", "plant"])
-QUICK = {"epochs": 25, "hidden_size": 16, "num_layers": 1, "dropout": 0.0, "learning_rate": 0.02}
+QUICK = {
+    "epochs": 25,
+    "batch_size": 16,
+    "hidden_size": 16,
+    "num_layers": 1,
+    "dropout": 0.0,
+    "learning_rate": 0.02,
+}
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 # Annotations must be types here: see model.py.
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -10,7 +9,7 @@ from hlstm.model import CARD, HLSTM, CoherentModel, hidden_layers, merged_level_
 from hmc_shared import Hierarchy
 
 
-class CHMCNN(CoherentModel, PyTorchModelHubMixin, **CARD):
+class CHMCNN(CoherentModel, **CARD):
     """C-HMCNN(h): a feed-forward network trained by MCLoss (Giunchiglia and Lukasiewicz 2020).
 
     ``num_layers`` hidden layers of Linear, ReLU, dropout, then a linear output for each class.
@@ -39,9 +38,7 @@ class CHMCLSTM(HLSTM, **CARD):
     """CHMC-LSTM: the LSTM of HLSTM with MCLoss alone, so without the local path (Section V-B)."""
 
     method = "chmc-lstm"
-
-    def _local_path(self, hidden_size: int, level_sizes: list[int]) -> tuple[nn.ModuleList, nn.ModuleList]:
-        return nn.ModuleList(), nn.ModuleList()
+    has_local_path = False
 
 
 class HMCNR(HLSTM, **CARD):
@@ -59,7 +56,7 @@ class HMCNCHMC(HMCNR, **CARD):
     method = "hmcn-chmc"
 
 
-class HMCNF(CoherentModel, PyTorchModelHubMixin, **CARD):
+class HMCNF(CoherentModel, **CARD):
     """HMCN-F (Wehrmann et al. 2018): a hidden layer of its own for each level.
 
     A_G^h = f(W_G^h [A_G^{h-1}; x]), A_L^h = f(W_T^h A_G^h), with f = ReLU, batch normalisation, dropout.
@@ -100,7 +97,7 @@ class HMCNF(CoherentModel, PyTorchModelHubMixin, **CARD):
         return mixed_logits(global_logits, local_logits)
 
 
-class HMCLMLP(CoherentModel, PyTorchModelHubMixin, **CARD):
+class HMCLMLP(CoherentModel, **CARD):
     """HMC-LMLP (Cerri et al. 2014): a perceptron for each level that also sees the level above's outputs.
 
     The published procedure trains level after level. Here all are trained at once, and the outputs are

@@ -81,8 +81,8 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
             feature_scale=torch.from_numpy(scale),
         )
         with tempfile.TemporaryDirectory() as folder:
-            config = Config(method=self.method, seed=self.random_state, output_dir=folder, dataset="array")
-            train(replace(config, **(self.options or {})), dataset)
+            config = Config(seed=self.random_state, output_dir=folder, dataset="array")
+            train(replace(config, **{"method": self.method, **(self.options or {})}), dataset)
             self.model_ = load_model(Path(folder) / "model")
         return self
 

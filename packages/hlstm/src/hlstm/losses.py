@@ -34,8 +34,9 @@ def mc_loss(logits: Tensor, targets: Tensor, hierarchy: Hierarchy, class_weight:
     A positive class is scored by its best positive descendant, max(y_B h_B), a negative one by its best
     descendant, MCM. With y_B = 0 the product is probability 0, the logit -inf.
     """
-    positive = max_over_descendants(logits.masked_fill(~targets, -torch.inf), hierarchy)
-    negative = max_over_descendants(logits, hierarchy)
+    of_positives = logits.masked_fill(~targets, -torch.inf)
+    both = max_over_descendants(torch.cat([of_positives, logits]), hierarchy)  # one walk over the levels
+    positive, negative = both.chunk(2)
     return bce(torch.where(targets, positive, negative), targets, class_weight)
 
 

@@ -41,7 +41,7 @@ CARD = {
 }
 
 
-class CoherentModel(nn.Module):
+class CoherentModel(nn.Module, PyTorchModelHubMixin, **CARD):
     """What HLSTM and its baselines have in common: coherent scores from standardised feature vectors.
 
     ``forward`` returns what the losses need: (global_logits, local_logits), both (batch, C), as they leave
@@ -49,6 +49,8 @@ class CoherentModel(nn.Module):
     """
 
     method: ClassVar[str]
+    feature_mean: Tensor
+    feature_scale: Tensor
 
     def __init__(self, num_features: int, hierarchy: Hierarchy) -> None:
         super().__init__()
@@ -72,7 +74,7 @@ class CoherentModel(nn.Module):
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write what :func:`hlstm.methods.load_model` reads: config.json, model.safetensors, a model card."""
-        config = {**self._hub_mixin_config, "method": self.method}
+        config = {**(self._hub_mixin_config or {}), "method": self.method}  # type: ignore[dict-item]
         return super().save_pretrained(save_directory, config=config, **options)
 
     @torch.no_grad()
@@ -98,7 +100,7 @@ class CoherentModel(nn.Module):
         return torch.cat(scores) if scores else features.new_zeros(0, len(self.hierarchy))
 
 
-class HLSTM(CoherentModel, PyTorchModelHubMixin, **CARD):
+class HLSTM(CoherentModel, **CARD):
     """LSTM over levels with a local output for each level and a global output at the end.
 
     Deviations and readings (see docs/hlstm/deviations.md): the circle in Eq. (6)-(8) is concatenation; the
@@ -116,6 +118,7 @@ class HLSTM(CoherentModel, PyTorchModelHubMixin, **CARD):
     """
 
     method = "hlstm"
+    has_local_path = True
 
     def __init__(
         self,
@@ -140,14 +143,12 @@ class HLSTM(CoherentModel, PyTorchModelHubMixin, **CARD):
         self.dropout = nn.Dropout(dropout)
         self.global_head = nn.Linear(hidden_size, len(hierarchy))
         self.num_steps = len(level_sizes)
-        self.transitions, self.local_heads = self._local_path(hidden_size, level_sizes)
-        for head in self.local_heads:
+        local_sizes = level_sizes if self.has_local_path else []
+        self.transitions = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in local_sizes)  # W_T^h
+        heads = [nn.Linear(hidden_size, size) for size in local_sizes]  # W_L^h
+        for head in heads:
             init_local(head, local_init, local_constant)
-
-    def _local_path(self, hidden_size: int, level_sizes: list[int]) -> tuple[nn.ModuleList, nn.ModuleList]:
-        transitions = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in level_sizes)  # W_T^h
-        heads = nn.ModuleList(nn.Linear(hidden_size, size) for size in level_sizes)  # W_L^h
-        return transitions, heads
+        self.local_heads = nn.ModuleList(heads)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised features (batch, F) to global and local logits, (batch, C) each."""
@@ -158,7 +159,7 @@ class HLSTM(CoherentModel, PyTorchModelHubMixin, **CARD):
             state, cell = self.step(from_input, state, cell)
             states.append(state)
         global_logits = self.global_head(self.dropout(state))
-        if not self.local_heads:
+        if not self.has_local_path:
             return global_logits, global_logits
         local = [
             head(torch.relu(transition(self.dropout(state))))  # A_L^h, then the classes of level h
@@ -171,8 +172,8 @@ class HLSTM(CoherentModel, PyTorchModelHubMixin, **CARD):
         gates = from_input if state is None else from_input + self.gates_of_state(state)
         forget, enter, candidate, out = gates.chunk(4, dim=1)
         entering = enter.sigmoid() * candidate.tanh()
-        cell = entering if cell is None else forget.sigmoid() * cell + entering  # Eq. (9)
-        return out.sigmoid() * cell.tanh(), cell  # Eq. (11)
+        new_cell = entering if cell is None else forget.sigmoid() * cell + entering  # Eq. (9)
+        return out.sigmoid() * new_cell.tanh(), new_cell  # Eq. (11)
 
 
 def hidden_layers(num_features: int, hidden_size: int, count: int, dropout: float) -> nn.Sequential:

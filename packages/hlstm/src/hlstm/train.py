@@ -71,7 +71,8 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
 
     # Prepare
     # Wrapped, because mixed precision replaces the forward of what is prepared: `model` scores in float32.
-    network = torch.nn.Sequential(torch.compile(model) if config.compile else model)
+    wrapped: Any = torch.compile(model) if config.compile else model
+    network = torch.nn.Sequential(wrapped)
     network, optimizer = accelerator.prepare(network, optimizer)
     progress = Progress()
     accelerator.register_for_checkpointing(progress)
@@ -102,12 +103,13 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
         )
         for rows, weights in order:
             rows, weights = rows.to(device), weights.to(device)
-            loss = weights @ loss_of(*network(inputs[rows]), targets[rows])
+            global_logits, local_logits = network(inputs[rows])
+            loss = weights @ loss_of(global_logits, local_logits, targets[rows])
             accelerator.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.detach())
-        step_losses = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)
+        step_losses: Any = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)
         if not step_losses.isfinite().all():
             step = int((~step_losses.isfinite()).nonzero()[0])
             raise FloatingPointError(
@@ -123,8 +125,9 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
         if config.protocol == "default":
             scores = score(model, validation_inputs)[:, evaluated]
             # One process decides: batch statistics (hmcn-f) may differ between processes.
-            found = torch.tensor(au_prc(scores, validation_targets), dtype=torch.float64, device=device)
-            record["validation/au_prc"] = broadcast(found).item()
+            found = au_prc(scores, validation_targets)
+            agreed: Any = broadcast(torch.tensor(found, dtype=torch.float64, device=device))
+            record["validation/au_prc"] = agreed.item()
             progress.keep_if_best(record["validation/au_prc"], model)
         bar.set_postfix(
             {name: f"{value:.4f}" for name, value in record.items() if name not in ("epoch", "seconds")}

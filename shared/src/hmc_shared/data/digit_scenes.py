@@ -62,8 +62,9 @@ def load(view: View = "vector") -> HierarchicalDataset:
         kind=view,
         sources={"sklearn.datasets.load_digits": digest(scans, labels), "scenes": digest(*images.values())},
         notes=("training scenes are long-tailed, validation and test scenes are balanced",),
+        feature_mean=scaling.get("feature_mean"),
+        feature_scale=scaling.get("feature_scale"),
         **splits,
-        **scaling,
     )
 
 

@@ -60,8 +60,9 @@ def load(view: View = "vector") -> HierarchicalDataset:
         kind=view,
         sources={"sklearn.datasets.load_digits": digest(scans, labels)},
         notes=(f"validation and test: 20 % each, stratified by digit, seed {SPLIT_SEED}",),
+        feature_mean=scaling.get("feature_mean"),
+        feature_scale=scaling.get("feature_scale"),
         **splits,
-        **scaling,
     )
 
 
