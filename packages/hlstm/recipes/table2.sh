@@ -3,6 +3,8 @@
 # kept and interrupted ones go on, so the script can be started again at any time.
 #
 #   HMC_DATA=... packages/hlstm/recipes/table2.sh [SEED ...]        (default: seed 0)
+#
+# SETS, METHODS and FLAGS narrow the work: SETS="Enron" METHODS="hlstm chmcnn" FLAGS="--epochs 30".
 set -euo pipefail
 : "${HMC_DATA:?set it to the folder that holds hmc/}"
 sets="${SETS:-cellcycle_FUN derisi_FUN eisen_FUN expr_FUN gasch1_FUN gasch2_FUN seq_FUN spo_FUN Diatoms Enron ImCLEF07A ImCLEF07D derisi_GO eisen_GO}"
@@ -13,7 +15,7 @@ for seed in "${@:-0}"; do
     for method in $methods; do
       folder="runs/$set/$method/seed-$seed"
       [ -f "$folder/results.json" ] && continue
-      hlstm train --dataset "$set" --method "$method" --seed "$seed" --output-dir "$folder" --resume
+      hlstm train --dataset "$set" --method "$method" --seed "$seed" --output-dir "$folder" --resume ${FLAGS:-}
     done
   done
 done
