@@ -79,7 +79,11 @@ def brute_force(
             has_nan = any(math.isnan(row[i]) for i in candidates)
             result = math.nan if has_nan else best(row[i] for i in candidates)
             results[-1].append(result)
-            sources[-1].append(node if has_nan else next(i for i in candidates if row[i] == result))
+            if has_nan:  # a NaN equals nothing, itself included: min_over_parents leaves it with the node
+                nans = [i for i in candidates if math.isnan(row[i])]
+                sources[-1].append(nans[0] if operator is max_over_descendants else node)
+            else:
+                sources[-1].append(next(i for i in candidates if row[i] == result))
     return results, sources
 
 

@@ -5,7 +5,7 @@ sigmoid. They work on a (C, batch) copy, where one index moves a whole row of sa
 (batch, C, C) tensor. Each result is one of the given scores, so the backward pass is a single scatter of
 the incoming gradient to the node that the score came from. Where scores tie this is a sub-gradient: the
 node itself if it attains the result, else the tied node nearest to it in id. A NaN among the scores
-makes the result NaN, and the gradient of such a result stays with its own node.
+makes the result NaN; its gradient goes to the NaN (maximum) or stays with the node (minimum).
 """
 
 from __future__ import annotations
@@ -72,19 +72,15 @@ def _check(scores: Tensor, hierarchy: Hierarchy) -> None:
 class _MaxOverDescendants(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, hierarchy: Hierarchy) -> Tensor:
-        own = scores.detach().T  # (C, batch)
-        best = own.clone(memory_format=torch.contiguous_format)
+        own = scores.detach().T.contiguous()  # (C, batch)
+        # Score and id in one number: its maximum is the largest score and, among tied ones, the smallest id.
+        # Descendants have larger ids, so a node's own score comes first.
+        key = (_order(own) << 32) | (len(hierarchy) - _ids(hierarchy))
         for parents, children in hierarchy.edges_bottom_up:
-            best.scatter_reduce_(0, _rows(parents, best), best[children], "amax")
-        if ctx.needs_input_grad[0]:
-            # The smallest id that attains the result. Descendants have larger ids: a node's own comes first.
-            nobody = len(hierarchy)
-            source = torch.where(own < best, nobody, _ids(hierarchy))
-            for parents, children in hierarchy.edges_bottom_up:
-                passed = torch.where(best[children] == best[parents], source[children], nobody)
-                source.scatter_reduce_(0, _rows(parents, source), passed, "amin")
-            ctx.save_for_backward(source)
-        return best.T.contiguous()
+            key.scatter_reduce_(0, _rows(parents, key), key[children], "amax")
+        source = len(hierarchy) - (key & 0xFFFFFFFF)
+        ctx.save_for_backward(source)
+        return own.gather(0, source).T.contiguous()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
@@ -108,6 +104,16 @@ class _MinOverParents(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         return _scatter_back(grads[0], ctx.saved_tensors[0]), None
+
+
+def _order(scores: Tensor) -> Tensor:
+    """int64 numbers below 2^31 in size that compare as the scores do, NaN above all others."""
+    if scores.dtype == torch.float64:
+        return scores.unique(return_inverse=True)[1]
+    bits = (scores.float() + 0.0).view(torch.int32)  # + 0.0 makes -0.0 equal to 0.0
+    # Of negative floats the bits fall as the value rises, below the sign: turn those round.
+    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return ordered.masked_fill_(scores.isnan(), 0x7FFFFFFF).long()
 
 
 def _scatter_back(grad: Tensor, source: Tensor) -> Tensor:
