@@ -77,7 +77,7 @@ class _MaxOverDescendants(torch.autograd.Function):
         # Descendants have larger ids, so a node's own score comes first.
         key = (_order(own) << 32) | (len(hierarchy) - _ids(hierarchy))
         for parents, children in hierarchy.edges_bottom_up:
-            key.scatter_reduce_(0, _rows(parents, key), key[children], "amax")
+            key.scatter_reduce_(0, _rows(parents, key), key.index_select(0, children), "amax")
         source = len(hierarchy) - (key & 0xFFFFFFFF)
         ctx.save_for_backward(source)
         return own.gather(0, source).T.contiguous()
