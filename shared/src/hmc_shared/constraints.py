@@ -109,10 +109,11 @@ class _MinOverParents(torch.autograd.Function):
 def _order(scores: Tensor) -> Tensor:
     """int64 numbers below 2^31 in size that compare as the scores do, NaN above all others."""
     if scores.dtype == torch.float64:
-        return scores.unique(return_inverse=True)[1]
-    bits = (scores.float() + 0.0).view(torch.int32)  # + 0.0 makes -0.0 equal to 0.0
-    # Of negative floats the bits fall as the value rises, below the sign: turn those round.
-    ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+        ordered = scores.unique(return_inverse=True)[1]
+    else:
+        bits = (scores.float() + 0.0).view(torch.int32)  # + 0.0 makes -0.0 equal to 0.0
+        # Of negative floats the bits fall as the value rises, below the sign: turn those round.
+        ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     return ordered.masked_fill_(scores.isnan(), 0x7FFFFFFF).long()
 
 
