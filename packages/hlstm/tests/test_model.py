@@ -99,6 +99,13 @@ def test_mixed_logits_average_probabilities():
     assert mixed_logits(*far).isfinite().all()
 
 
+def test_a_last_batch_of_one_row_can_be_learnt_from(model, digits):
+    model.train()
+    loss = method_loss(Config(method=model.method), digits.hierarchy, digits.evaluated)
+    loss(*model(digits.train.inputs[:1]), digits.train.targets[:1]).sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
 def test_lmlp_trains_each_level_by_itself():
     model = HMCLMLP(3, DAG, hidden_size=4)
     logits, _ = model(torch.randn(5, 3))

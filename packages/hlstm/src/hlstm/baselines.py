@@ -56,6 +56,18 @@ class HMCNCHMC(HMCNR, **CARD):
     method = "hmcn-chmc"
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation that takes a batch of one row, which has no variance, by the running statistics.
+
+    In several processes the statistics are those of each process's part of the batch.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if len(input) > 1:
+            return super().forward(input)
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
 class HMCNF(CoherentModel, **CARD):
     """HMCN-F (Wehrmann et al. 2018): a hidden layer of its own for each level.
 
@@ -78,7 +90,7 @@ class HMCNF(CoherentModel, **CARD):
 
         def layer(width: int) -> nn.Sequential:
             return nn.Sequential(
-                nn.Linear(width, hidden_size), nn.ReLU(), nn.BatchNorm1d(hidden_size), nn.Dropout(dropout)
+                nn.Linear(width, hidden_size), nn.ReLU(), BatchNorm(hidden_size), nn.Dropout(dropout)
             )
 
         self.global_layers = nn.ModuleList(map(layer, widths))
