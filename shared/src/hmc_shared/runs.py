@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import resource
@@ -151,7 +152,7 @@ class RunFolder:
                 "checksum": dataset.checksum,
                 "sizes": {name: len(split) for name, split in splits.items()},
             },
-            "metrics": {f"test/{name}": value for name, value in metrics.items()},
+            "metrics": {f"test/{name}": or_null(value) for name, value in metrics.items()},
             "parameters": parameters,
             "seconds": dict(seconds),
             "peak_memory_mib": peak_memory_mib(device),
@@ -247,6 +248,11 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
         )
     read = {name: arrays[name] for name in expected}
     return read | {"ids": read["ids"].astype(np.str_), "threshold": float(read["threshold"])}
+
+
+def or_null(value: float) -> float | None:
+    """A metric as JSON can write it: an undefined one, NaN, is null."""
+    return None if math.isnan(value) else value
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -31,8 +31,8 @@ class EvaluateConfig:
     """Print JSON instead of lines."""
 
 
-def evaluate(config: EvaluateConfig) -> dict[str, float]:
-    """The metrics of :func:`hmc_shared.metrics.summarize`, named ``<split>/<metric>``.
+def evaluate(config: EvaluateConfig) -> dict[str, float | None]:
+    """The metrics of :func:`hmc_shared.metrics.summarize`, named ``<split>/<metric>``; None if undefined.
 
     Raises ValueError for a folder without a model, or a data set with other classes or features.
     """
@@ -40,6 +40,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
     from hlstm.train import score
     from hmc_shared.data import load_dataset
     from hmc_shared.metrics import summarize
+    from hmc_shared.runs import or_null
 
     folder, trained = open_run(config.run)
     name = config.dataset or trained.get("dataset")
@@ -62,7 +63,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, float]:
         evaluated=dataset.evaluated,
         train_counts=dataset.train_counts,
     )
-    return {f"{config.split}/{metric}": value for metric, value in metrics.items()}
+    return {f"{config.split}/{metric}": or_null(value) for metric, value in metrics.items()}
 
 
 def open_run(path: str) -> tuple[Path, dict[str, Any]]:
@@ -73,8 +74,19 @@ def open_run(path: str) -> tuple[Path, dict[str, Any]]:
     return folder / "model", yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
 
 
-def format_metrics(metrics: dict[str, float]) -> str:
-    return "\n".join(f"{name:28} {value:.4f}" for name, value in metrics.items())
+def format_metrics(metrics: dict[str, float | None]) -> str:
+    """One line a metric; counts as integers, undefined values as a dash."""
+    lines = []
+    for name, value in metrics.items():
+        shown = (
+            "-"
+            if value is None
+            else f"{value:.0f}"
+            if name.endswith(("_classes", "_absent"))
+            else f"{value:.4f}"
+        )
+        lines.append(f"{name:28} {shown}")
+    return "\n".join(lines)
 
 
 def command(argv: list[str]) -> None:
