@@ -83,8 +83,6 @@ class CoherentModel(nn.Module, PyTorchModelHubMixin, **CARD):
 
         Raises ValueError for another shape, or an infinite value.
         """
-        was_training = self.training
-        self.eval()
         features = torch.as_tensor(features, dtype=torch.float32, device=self.feature_mean.device)
         if features.ndim != 2 or features.shape[1] != self.num_features:
             raise ValueError(
@@ -95,6 +93,8 @@ class CoherentModel(nn.Module, PyTorchModelHubMixin, **CARD):
             row = infinite.int().argmax()
             raise ValueError(f"`features` should be finite or NaN. Found inf in row {row}.")
         standardised = ((features - self.feature_mean) / self.feature_scale).nan_to_num(nan=0.0)
+        was_training = self.training
+        self.eval()
         scores = [self.logits(rows).sigmoid() for rows in standardised.split(batch_size)]
         self.train(was_training)
         return torch.cat(scores) if scores else features.new_zeros(0, len(self.hierarchy))
