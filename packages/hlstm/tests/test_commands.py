@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from hlstm.config import Config
-from hlstm.evaluate import EvaluateConfig, evaluate, format_metrics
+from hlstm.evaluate import EvaluateConfig, evaluate
 from hlstm.methods import load_model
 from hlstm.predict import PredictConfig, predict, read_table
 from hlstm.train import train
@@ -197,7 +197,7 @@ def test_load_model_of_a_run_is_coherent_and_ready(run):
 
 
 def test_metrics_print_counts_as_integers_and_undefined_values_as_a_dash():
-    lines = format_metrics(
+    lines = options.format_metrics(
         {"test/map": 0.25, "test/map_classes": 16.0, "test/hvr_relations": None}
     ).splitlines()
     assert [line.split()[1] for line in lines] == ["0.2500", "16", "-"]

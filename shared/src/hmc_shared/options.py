@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -87,6 +88,35 @@ def _as_flags(content: dict[str, Any], given: Any, path: Path) -> list[str]:
 def to_yaml(config: Any) -> str:
     """The resolved options as YAML that ``--config`` reads back."""
     return yaml.safe_dump(asdict(config), sort_keys=False)
+
+
+def format_metrics(metrics: dict[str, float | None]) -> str:
+    """One line a metric; counts as integers, undefined values as a dash."""
+    lines = []
+    for name, value in metrics.items():
+        shown = (
+            "-"
+            if value is None
+            else f"{value:.0f}"
+            if name.endswith(("_classes", "_absent"))
+            else f"{value:.4f}"
+        )
+        lines.append(f"{name:28} {shown}")
+    return "\n".join(lines)
+
+
+def dispatch(argv: list[str], package: str, commands: dict[str, str]) -> None:
+    """Run ``package.<command>.command(arguments)`` for the first argument, one of ``commands``.
+
+    ``commands`` maps names to a line of help. Raises ValueError for another name.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"usage: {package} COMMAND [--help] [options]\n")
+        print("\n".join(f"  {name:10}{text}" for name, text in commands.items()))
+        return
+    if argv[0] not in commands:
+        raise ValueError(f"the command should be one of {', '.join(commands)}. Found {argv[0]!r}.")
+    import_module(f"{package}.{argv[0]}").command(argv[1:])
 
 
 def main(command: Callable[[list[str]], None], prog: str) -> None:

@@ -182,6 +182,14 @@ class Run:
     hierarchy: Hierarchy
 
 
+def open_run(path: str) -> tuple[Path, dict[str, Any]]:
+    """The folder of the saved model, and the options of the run (none for a bare model folder)."""
+    folder = Path(path)
+    if not (folder / "config.yaml").is_file():
+        return folder, {}
+    return folder / "model", yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+
+
 def load_run(path: str | Path) -> Run:
     """Read a run folder. Raises ValueError that names the file and what is wrong with it."""
     path = Path(path)

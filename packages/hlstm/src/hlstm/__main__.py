@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from hmc_shared import options
 
 COMMANDS = {
@@ -13,18 +11,8 @@ COMMANDS = {
 }
 
 
-def dispatch(argv: list[str]) -> None:
-    if not argv or argv[0] in ("-h", "--help"):
-        print("usage: hlstm COMMAND [--help] [options]\n")
-        print("\n".join(f"  {name:10}{text}" for name, text in COMMANDS.items()))
-        return
-    if argv[0] not in COMMANDS:
-        raise ValueError(f"the command should be one of {', '.join(COMMANDS)}. Found {argv[0]!r}.")
-    import_module(f"hlstm.{argv[0]}").command(argv[1:])
-
-
 def main() -> None:
-    options.main(dispatch, prog="hlstm")
+    options.main(lambda argv: options.dispatch(argv, "hlstm", COMMANDS), prog="hlstm")
 
 
 if __name__ == "__main__":

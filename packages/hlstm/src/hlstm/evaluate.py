@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
-import yaml
 
 from hmc_shared import options
 
@@ -40,7 +38,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, float | None]:
     from hlstm.train import score
     from hmc_shared.data import load_dataset
     from hmc_shared.metrics import summarize
-    from hmc_shared.runs import or_null
+    from hmc_shared.runs import open_run, or_null
 
     folder, trained = open_run(config.run)
     name = config.dataset or trained.get("dataset")
@@ -66,33 +64,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, float | None]:
     return {f"{config.split}/{metric}": or_null(value) for metric, value in metrics.items()}
 
 
-def open_run(path: str) -> tuple[Path, dict[str, Any]]:
-    """The folder of the saved model, and the options of the run (none for a bare model folder)."""
-    folder = Path(path)
-    if not (folder / "config.yaml").is_file():
-        return folder, {}
-    return folder / "model", yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-
-
-def format_metrics(metrics: dict[str, float | None]) -> str:
-    """One line a metric; counts as integers, undefined values as a dash."""
-    lines = []
-    for name, value in metrics.items():
-        shown = (
-            "-"
-            if value is None
-            else f"{value:.0f}"
-            if name.endswith(("_classes", "_absent"))
-            else f"{value:.4f}"
-        )
-        lines.append(f"{name:28} {shown}")
-    return "\n".join(lines)
-
-
 def command(argv: list[str]) -> None:
     config = tyro.cli(EvaluateConfig, args=argv, prog="hlstm evaluate")
     metrics = evaluate(config)
-    print(json.dumps(metrics, indent=2) if config.json else format_metrics(metrics))
+    print(json.dumps(metrics, indent=2) if config.json else options.format_metrics(metrics))
 
 
 if __name__ == "__main__":

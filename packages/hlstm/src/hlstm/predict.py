@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import tyro
 
-from hlstm.evaluate import open_run
 from hmc_shared import options
 
 
@@ -34,6 +33,7 @@ def predict(config: PredictConfig) -> tuple[list[str], tuple[str, ...], Any]:
     Raises ValueError, naming file and line, for a table that is not readable or has another width.
     """
     from hlstm.methods import load_model
+    from hmc_shared.runs import open_run
 
     model = load_model(open_run(config.run)[0])
     ids, features = read_table(Path(config.table))

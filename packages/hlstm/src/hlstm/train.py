@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 from hlstm.config import Config
-from hlstm.evaluate import format_metrics
 from hmc_shared import options
 
 
@@ -29,10 +28,10 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     from tqdm import tqdm
 
     from hlstm.methods import build_model, method_loss
-    from hlstm.progress import Progress, last_checkpoint, save_checkpoint
     from hmc_shared.data import load_dataset
     from hmc_shared.data.batches import batches
     from hmc_shared.metrics import au_prc
+    from hmc_shared.progress import Progress, last_checkpoint, save_checkpoint
     from hmc_shared.runs import RunFolder
 
     # Options
@@ -93,7 +92,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
         unit="epoch",
         disable=not accelerator.is_main_process,
     )
-    while progress.epoch < config.epochs and not progress.is_stale(config):
+    while progress.epoch < config.epochs and not progress.is_stale(config.patience):
         # Train
         epoch_started = time.perf_counter()
         network.train()
@@ -181,7 +180,7 @@ def command(argv: list[str]) -> None:
     config = options.parse(Config, argv, prog="hlstm train", package="hlstm")
     results = train(config)
     if results:
-        print(format_metrics(results["metrics"]))
+        print(options.format_metrics(results["metrics"]))
 
 
 if __name__ == "__main__":

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator
-from torch import nn
-
-from hlstm.config import Config
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import nn
 
 
 class Progress:
@@ -27,9 +26,9 @@ class Progress:
             self.best_score, self.best_epoch = score, self.epoch
             self.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
-    def is_stale(self, config: Config) -> bool:
+    def is_stale(self, patience: int) -> bool:
         """Whether ``patience`` epochs have gone by without a better score."""
-        return self.best_epoch is not None and self.epoch - self.best_epoch >= config.patience
+        return self.best_epoch is not None and self.epoch - self.best_epoch >= patience
 
     def restore_best(self, model: nn.Module) -> None:
         if self.best_weights:
