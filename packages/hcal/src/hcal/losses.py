@@ -1,0 +1,142 @@
+"""The losses of HCAL, Eq. (2)-(11), and cross-entropy by level for the baselines.
+
+The paper counts levels from the finest, here they are depths: 0 is the top. Labels are ``paths`` (B, L): the
+id of the sample's node at each depth, -1 where its path has ended (or it has no label at all). Nothing here
+loops over classes or waits for the device.
+
+With several processes the losses are those of the global batch. What a process computes from its own rows
+alone is multiplied by the number of processes, so that the average of the processes' losses and gradients is
+the loss and the gradient of one process that holds all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, distributed
+from torch.nn import functional as F
+
+
+def perturb(prototypes: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+    """Eq. (3), (4): unit prototypes (P, d) plus uniform noise in (-epsilon, epsilon), on the sphere again.
+
+    The paper adds the noise to the raw prototypes, its code to the normalised ones, as here: epsilon then
+    means the same angle for every prototype. All processes draw the same noise from equal generators.
+    """
+    noise = torch.empty_like(prototypes).uniform_(-epsilon, epsilon, generator=generator)
+    return F.normalize(prototypes + noise)
+
+
+def info_nce(features: Tensor, labels: Tensor, prototypes: Sequence[Tensor], temperature: float) -> Tensor:
+    """Eq. (6) without the mean: one loss a row, (rows,); 0 where the label is -1.
+
+    ``prototypes`` are one or more versions, (P, d) unit vectors each, of the same P prototypes: [perturbed], or
+    [original, perturbed] for the paper's double positive. Every version of the row's prototype is a positive
+    and has its own term; all versions of the others are negatives. With one version this is cross-entropy.
+    """
+    size = len(prototypes[0])
+    similarities = features @ torch.cat(list(prototypes)).T / temperature
+    loss = features.new_zeros(len(features))
+    for version in range(len(prototypes)):
+        positive = torch.where(labels < 0, -1, labels + version * size)
+        loss = loss + F.cross_entropy(similarities, positive, ignore_index=-1, reduction="none")
+    return loss
+
+
+def group_means(features: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
+    """Eq. (2): mean feature of each group, (G, d), and its size, (G,), over the global batch.
+
+    ``members`` is (B, G) bool. The mean of an empty group is 0.
+    """
+    members = members.to(features.dtype)
+    with_ones = torch.cat([features, features.new_ones(len(features), 1)], dim=1)
+    sums = over_processes(members.T @ with_ones)  # (G, d + 1): the last column counts
+    size = sums[:, -1].detach()
+    return sums[:, :-1] / size.clamp(min=1).unsqueeze(1), size
+
+
+def level_losses(
+    features: Tensor,
+    paths: Tensor,
+    prototypes: Sequence[Sequence[Tensor]],
+    levels: Sequence[range],
+    *,
+    temperature: float,
+    aggregation: bool = True,
+    renormalise: bool = False,
+) -> Tensor:
+    """L_k of Eq. (6), (7) for each depth, (L,).
+
+    Where a sample's path ends it is contrasted with the prototypes by itself, Eq. (6). Above, the samples of
+    one label are contrasted as one, by their mean feature, and the loss is the mean over the labels that
+    occur, Eq. (7). If all leaves are equally deep, these are the deepest level and all others, as in the
+    paper. In an unbalanced tree both kinds occur in one level; they weigh as many samples as they stand for.
+
+    Args:
+        features: (B, d) unit vectors, or (B, L, d) if each level has its own.
+        paths: (B, L) int64.
+        prototypes: for each depth, the versions that :func:`info_nce` takes.
+        levels: the ids of each depth, as in ``Hierarchy.levels``.
+        temperature: tau.
+        aggregation: False: every sample by itself at every level (Table 2, without FA).
+        renormalise: scale group means to length 1 (the paper and its code do not).
+    """
+    reached = paths >= 0
+    ends = reached & ~F.pad(reached[:, 1:], (0, 1)) if aggregation else reached
+    goes_on = reached & ~ends
+    ending, going_on = over_processes(torch.stack([ends, goes_on]).sum(1).to(features.dtype))  # (L,) each
+    share = 1 / (ending + going_on).clamp(min=1)
+    losses = []
+    for depth, level in enumerate(levels):
+        rows = features if features.ndim == 2 else features[:, depth]
+        labels = paths[:, depth] - level.start
+        weights = ends[:, depth] * (share[depth] * num_processes())
+        if aggregation and depth < len(levels) - 1:
+            every = torch.arange(len(level), device=paths.device)
+            means, size = group_means(rows, (labels.unsqueeze(1) == every) & goes_on[:, depth : depth + 1])
+            occurs = (size > 0).to(features.dtype)
+            of_groups = occurs * (going_on[depth] * share[depth] / occurs.sum().clamp(min=1))
+            rows = torch.cat([rows, F.normalize(means) if renormalise else means])
+            labels = torch.cat([labels, every])
+            weights = torch.cat([weights, of_groups])
+        losses.append(weights @ info_nce(rows, labels.clamp(min=-1), prototypes[depth], temperature))
+    return torch.stack(losses)
+
+
+def cross_entropies(logits: Tensor, paths: Tensor, levels: Sequence[range]) -> Tensor:
+    """Mean cross-entropy of each level, (L,), of logits (B, C), over the samples whose path reaches it."""
+    count = over_processes((paths >= 0).sum(0).to(logits.dtype))
+    sums = [
+        F.cross_entropy(
+            logits[:, level.start : level.stop],
+            (paths[:, depth] - level.start).clamp(min=-1),
+            ignore_index=-1,
+            reduction="sum",
+        )
+        for depth, level in enumerate(levels)
+    ]
+    return num_processes() * torch.stack(sums) / count.clamp(min=1)
+
+
+def adaptive_weights(losses: Tensor, gamma: float) -> Tensor:
+    """Eq. (11): softmax of L_k / gamma over the levels, a constant for the gradient, (L,).
+
+    The losses are averaged over the processes first. A level without any loss (no sample of the batch reaches
+    it) takes no share.
+    """
+    losses = over_processes(losses.detach()) / num_processes()
+    return torch.where(losses > 0, losses / gamma, -torch.inf).softmax(0).nan_to_num()
+
+
+def num_processes() -> int:
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def over_processes(values: Tensor) -> Tensor:
+    """Sum over all processes; the gradient of the sum of their results flows back."""
+    if num_processes() == 1:
+        return values
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(values)

@@ -1,0 +1,108 @@
+"""Which network and which losses each ``--method`` is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from inspect import signature
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from hcal.config import Config
+from hcal.inputs import CROP, IMAGENET_MEAN, IMAGENET_STD, channel_statistics
+from hcal.losses import adaptive_weights, cross_entropies, level_losses, perturb
+from hcal.model import HCAL, Flat, LevelClassifier
+from hmc_shared.data import HierarchicalDataset
+
+MODELS: dict[str, type[LevelClassifier]] = {model.method: model for model in (HCAL, Flat)}
+
+
+def build_model(config: Config, dataset: HierarchicalDataset) -> LevelClassifier:
+    """The network of ``config.method``, with those options of ``config`` that its constructor names.
+
+    It learns the statistics that normalise inputs: of the training images if they are small, of ImageNet for
+    photographs, of the training rows for vectors. Raises ValueError for data that the method cannot take.
+    """
+    check_labels(dataset)
+    inputs = dataset.train.inputs
+    is_table = not isinstance(inputs, Tensor)
+    model_type = MODELS[config.method]
+    names = signature(model_type.__init__).parameters.keys() & vars(config).keys()
+    chosen = {name: getattr(config, name) for name in names}
+    shape = (3, config.image_size, config.image_size) if is_table else tuple(inputs.shape[1:])
+    model = model_type(dataset.hierarchy, shape, crop=CROP if is_table else 1.0, **chosen)
+    mean, scale = dataset.feature_mean, dataset.feature_scale
+    if dataset.kind == "image":
+        mean, scale = (IMAGENET_MEAN, IMAGENET_STD) if is_table else channel_statistics(inputs)
+    if mean is not None and scale is not None:
+        model.input_mean.copy_(mean.view_as(model.input_mean))
+        model.input_scale.copy_(scale.view_as(model.input_scale))
+    return model
+
+
+def check_labels(dataset: HierarchicalDataset) -> None:
+    """Raise ValueError unless the classes are a tree and every training sample has one path in it."""
+    if not dataset.hierarchy.is_tree or not dataset.is_single_path:
+        found = "several classes in one level" if dataset.hierarchy.is_tree else "a class with two parents"
+        raise ValueError(
+            f"`dataset` should have a tree of classes and one path for each sample. Found {found} in "
+            f"{dataset.name!r}."
+        )
+    unlabelled = ~dataset.train.targets.any(1)
+    if unlabelled.any():
+        name = dataset.train.ids[int(unlabelled.int().argmax())]
+        raise ValueError(f"`dataset` should give every training sample a class. Found none for {name!r}.")
+
+
+def method_losses(
+    config: Config, model: LevelClassifier
+) -> Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]:
+    """The losses of ``config.method``: (outputs, paths, generator) to losses and weights by level, (L,) each.
+
+    ``outputs`` are what the network returned for the rows of this process, ``paths`` (B, L) their labels; the
+    generator must be in the same state on all processes. The loss of a step is the product of the two.
+    """
+    levels = model.hierarchy.levels
+
+    def hcal(outputs: Tensor, paths: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        prototypes = []
+        for level in model.prototypes:  # type: ignore[union-attr]
+            original = F.normalize(level)
+            perturbed = perturb(original, config.epsilon, generator)
+            prototypes.append([original, perturbed] if config.positives == "both" else [perturbed])
+        losses = level_losses(
+            outputs,
+            paths,
+            prototypes,
+            levels,
+            temperature=config.temperature,
+            aggregation=config.aggregation,
+            renormalise=config.renormalise_group_mean,
+        )
+        if config.task == "single":  # networks that share nothing: each minimises its own loss
+            return losses, torch.ones_like(losses)
+        if config.weighting == "adaptive":
+            return losses, adaptive_weights(losses, config.gamma)
+        return losses, torch.full_like(losses, 1 / len(levels))
+
+    def flat(outputs: Tensor, paths: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        losses = cross_entropies(outputs, paths, levels)
+        return losses, torch.full_like(losses, 1 / len(levels))
+
+    return {"hcal": hcal, "flat": flat}[config.method]
+
+
+def load_model(folder: str | Path) -> LevelClassifier:
+    """Load what ``save_pretrained`` wrote, whichever method it is."""
+    path = Path(folder) / "config.json"
+    try:
+        method = json.loads(path.read_text(encoding="utf-8"))["method"]
+        with redirect_stdout(sys.stderr):  # huggingface_hub prints a line; stdout is for results
+            return MODELS[method].from_pretrained(folder)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not the configuration of a model of this package: {error}") from error
