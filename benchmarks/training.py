@@ -33,6 +33,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from constraints import dense
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from hlstm.config import Config
@@ -63,6 +64,11 @@ class Ours:
         )
         network = torch.compile(self.model) if config.compile else self.model
         self.network, self.optimizer = self.accelerator.prepare(network, optimizer)
+        self.scored, self.averages = self.model, []
+        if config.weight_average:
+            decay = get_ema_multi_avg_fn(config.weight_average)
+            self.averages = [AveragedModel(self.model, multi_avg_fn=decay)]
+            self.scored = self.averages[0].module
         self.epochs = 0
 
     def epoch(self, steps: int | None = None) -> None:
@@ -84,6 +90,8 @@ class Ours:
             self.accelerator.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()
+            for average in self.averages:
+                average.update_parameters(self.model)
             losses.append(loss.detach())
         step_losses = self.accelerator.reduce(torch.stack(losses), reduction="mean")
         if not step_losses.isfinite().all():
@@ -215,7 +223,7 @@ def seconds_to_target(
     seconds, best = 0.0, 0.0
     while ours.epochs < config.epochs and seconds < max_seconds:
         seconds += timed(ours.epoch, device)[0]
-        reached = au_prc(score(ours.model, test)[:, evaluated], dataset.test.targets[:, evaluated])
+        reached = au_prc(score(ours.scored, test)[:, evaluated], dataset.test.targets[:, evaluated])
         if reached >= target:
             return seconds, seconds, f"epoch {ours.epochs} ({reached:.4f})"
         best = max(best, reached)

@@ -14,8 +14,10 @@ import torch
 import yaml
 
 from hlstm.config import Config
-from hlstm.train import train
+from hlstm.methods import load_model
+from hlstm.train import score, train
 from hmc_shared.data import load_dataset
+from hmc_shared.metrics import au_prc
 from hmc_shared.runs import load_run
 
 SMALL = ["--hidden-size", "32", "--num-layers", "1", "--dropout", "0.3", "--learning-rate", "0.005"]
@@ -62,9 +64,28 @@ def test_a_run_leaves_a_complete_folder(tmp_path, digits):
 
 
 def test_the_saved_model_is_that_of_the_best_epoch(tmp_path, digits):
-    # A learning rate of 0 keeps the first epoch's weights, which ties do not replace.
-    results = train(small(tmp_path, learning_rate=0.0), digits)
-    assert results["best_epoch"] == 1
+    results = train(small(tmp_path, epochs=8, learning_rate=0.5, patience=8), digits)
+    log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    scores = [line["validation/au_prc"] for line in log]
+    saved = load_model(tmp_path / "run" / "model")
+    assert au_prc(score(saved, digits.validation.inputs), digits.validation.targets) == max(scores)
+    assert scores[results["best_epoch"] - 1] == max(scores)
+    assert scores[-1] < max(scores), "the last epoch is the best: the test cannot tell them apart"
+
+
+def test_of_equal_epochs_the_last_is_kept(tmp_path, digits):
+    results = train(small(tmp_path, learning_rate=0.0, epochs=3), digits)
+    assert results["best_epoch"] == 3
+
+
+def test_the_average_of_the_weights_is_scored_and_kept(tmp_path, digits):
+    """One epoch, so that the average can be told from the weights: both runs take the same steps."""
+    raw = train(small(tmp_path / "raw", epochs=1), digits)
+    averaged = train(small(tmp_path / "averaged", epochs=1, weight_average=0.9), digits)
+    assert raw["metrics"]["test/au_prc"] != averaged["metrics"]["test/au_prc"]
+    scores = load_run(tmp_path / "averaged" / "run").scores
+    saved = load_model(tmp_path / "averaged" / "run" / "model")
+    assert np.array_equal(score(saved, digits.test.inputs).numpy(), scores)
 
 
 def test_patience_ends_a_run(tmp_path, digits):
@@ -91,6 +112,7 @@ def test_same_seed_same_bits_other_seed_other_bits(tmp_path, digits):
 
 def test_killed_in_mid_epoch_and_resumed_gives_the_same_bits(tmp_path):
     options = ("--epochs", "40", "--patience", "40", "--batch-size", "4", "--checkpoint-every", "2")
+    options += ("--weight-average", "0.9")
     straight = launch(tmp_path / "straight", *options)
     killed = launch(tmp_path / "killed", *options)
     log = tmp_path / "killed" / "metrics.jsonl"

@@ -19,16 +19,20 @@ class Progress:
         self.train_seconds = 0.0
         self.best_score: float | None = None
         self.best_epoch: int | None = None
+        self.improved_epoch: int | None = None
         self.best_weights: dict[str, Any] = {}
 
     def keep_if_best(self, score: float, model: nn.Module) -> None:
+        """Of equal scores the later epoch wins: a perfect ranking may still be far from 0 and 1."""
         if self.best_score is None or score > self.best_score:
-            self.best_score, self.best_epoch = score, self.epoch
+            self.best_score, self.improved_epoch = score, self.epoch
+        if score == self.best_score:
+            self.best_epoch = self.epoch
             self.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
     def is_stale(self, patience: int) -> bool:
         """Whether ``patience`` epochs have gone by without a better score."""
-        return self.best_epoch is not None and self.epoch - self.best_epoch >= patience
+        return self.improved_epoch is not None and self.epoch - self.improved_epoch >= patience
 
     def restore_best(self, model: nn.Module) -> None:
         if self.best_weights:

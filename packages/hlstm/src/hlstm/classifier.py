@@ -17,7 +17,7 @@ from hlstm.methods import load_model
 from hlstm.train import train
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset, Split
-from hmc_shared.data.preprocessing import stratified_draw
+from hmc_shared.data.preprocessing import prepare, stratified_draw
 
 
 class HLSTMClassifier(ClassifierMixin, BaseEstimator):
@@ -63,22 +63,26 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
         targets = self._from_levels(y) if self.is_level_matrix_ else self.hierarchy_.close(np.asarray(y))
         self.classes_ = np.asarray(self.hierarchy_.names)
         drawn = stratified_draw(targets, max(0.1, 1 / len(X)), self.random_state)
-        mean, scale = standardisation(X[~drawn])
-        features = torch.from_numpy(np.nan_to_num((X - mean) / scale, nan=0.0))
-        splits = [
-            Split(features[rows], torch.from_numpy(targets[rows]), tuple(map(str, np.flatnonzero(rows))))
-            for rows in (~drawn, drawn)
-        ]
+        rows = {"train": ~drawn, "validation": drawn, "test": drawn}
+        features, mean, scale = prepare(
+            {name: X[r].astype(np.float64) for name, r in rows.items()}, "default"
+        )
+        splits = {
+            name: Split(
+                torch.from_numpy(features[name]),
+                torch.from_numpy(targets[r]),
+                tuple(map(str, np.flatnonzero(r))),
+            )
+            for name, r in rows.items()
+        }
         dataset = HierarchicalDataset(
             name="array",
             hierarchy=self.hierarchy_,
             evaluated=torch.ones(len(self.hierarchy_), dtype=torch.bool),
             kind="vector",
-            train=splits[0],
-            validation=splits[1],
-            test=splits[1],
             feature_mean=torch.from_numpy(mean),
             feature_scale=torch.from_numpy(scale),
+            **splits,
         )
         with tempfile.TemporaryDirectory() as folder:
             config = Config(seed=self.random_state, output_dir=folder, dataset="array")
@@ -119,12 +123,3 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
                 paths[row, level] = self.hierarchy_.names[best]
                 candidates = self.hierarchy_.children(best)
         return paths
-
-
-def standardisation(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation (F,) of the values that are there; scale inf for a constant or empty column."""
-    present = ~np.isnan(X)
-    count = np.maximum(present.sum(0), 1)
-    mean = np.where(present, X, 0.0).sum(0) / count
-    deviation = np.sqrt(np.where(present, (X - mean) ** 2, 0.0).sum(0) / count)
-    return mean.astype(np.float32), np.where(deviation > 0, deviation, np.inf).astype(np.float32)

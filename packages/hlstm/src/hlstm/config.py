@@ -43,6 +43,9 @@ class Config:
     """Step size of Adam."""
     weight_decay: float = 1e-6
     """L2 penalty of Adam, added to the gradient."""
+    weight_average: float = 0.0
+    """Decay, each step, of an exponential moving average of the weights, which is then what is scored and
+    kept; 0: the weights themselves."""
 
     hidden_size: int = 512
     """Units of a hidden layer, or of the LSTM state."""
@@ -79,7 +82,8 @@ class Config:
         for name in ("epochs", "patience", "batch_size", "hidden_size", "num_layers", "checkpoint_every"):
             self._check(name, getattr(self, name) >= 1, "be at least 1")
         self._check("max_levels", self.max_levels is None or self.max_levels >= 1, "be at least 1")
-        self._check("dropout", 0 <= self.dropout < 1, "lie in [0, 1)")
+        for name in ("dropout", "weight_average"):
+            self._check(name, 0 <= getattr(self, name) < 1, "lie in [0, 1)")
         self._check("global_weight", 0 <= self.global_weight <= 1, "lie in [0, 1]")
         for name in ("learning_rate", "weight_decay", "violation_weight"):
             self._check(name, 0 <= getattr(self, name) < float("inf"), "be finite and not negative")

@@ -25,6 +25,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     import torch
     from accelerate import Accelerator
     from accelerate.utils import broadcast, set_seed
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
     from tqdm import tqdm
 
     from hlstm.methods import build_model, method_loss
@@ -73,8 +74,12 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     wrapped: Any = torch.compile(model) if config.compile else model
     network = torch.nn.Sequential(wrapped)
     network, optimizer = accelerator.prepare(network, optimizer)
+    scored, averages = model, []
+    if config.weight_average:
+        averages = [AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.weight_average))]
+        scored = averages[0].module
     progress = Progress()
-    accelerator.register_for_checkpointing(progress)
+    accelerator.register_for_checkpointing(progress, *averages)
 
     # Resume
     checkpoint = last_checkpoint(folder.checkpoints) if config.resume else None
@@ -107,6 +112,8 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
             accelerator.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
+            for average in averages:
+                average.update_parameters(model)
             losses.append(loss.detach())
         step_losses: Any = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)
         if not step_losses.isfinite().all():
@@ -122,12 +129,12 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
         # Evaluate
         record = {"epoch": progress.epoch - 1, "train_loss": train_loss, "seconds": progress.train_seconds}
         if config.protocol == "default":
-            scores = score(model, validation_inputs)[:, evaluated]
+            scores = score(scored, validation_inputs)[:, evaluated]
             # One process decides: batch statistics (hmcn-f) may differ between processes.
             found = au_prc(scores, validation_targets)
             agreed: Any = broadcast(torch.tensor(found, dtype=torch.float64, device=device))
             record["validation/au_prc"] = agreed.item()
-            progress.keep_if_best(record["validation/au_prc"], model)
+            progress.keep_if_best(record["validation/au_prc"], scored)
         bar.set_postfix(
             {name: f"{value:.4f}" for name, value in record.items() if name not in ("epoch", "seconds")}
         )
@@ -142,11 +149,11 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     save_checkpoint(accelerator, folder.checkpoints, progress.epoch)
 
     # Results
-    progress.restore_best(model)
-    logits = score(model, dataset.test.inputs.to(device))
+    progress.restore_best(scored)
+    logits = score(scored, dataset.test.inputs.to(device))
     results: dict[str, Any] = {}
     if accelerator.is_main_process:
-        model.save_pretrained(folder.model)
+        scored.save_pretrained(folder.model)
         results = folder.finish(
             dataset,
             logits,
