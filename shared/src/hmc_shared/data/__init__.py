@@ -1,4 +1,4 @@
-"""Data sets: embedded ones, the CLUS sets, and exported folders."""
+"""Data sets: embedded ones, the CLUS sets, image sets, and exported folders."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from hmc_shared.data.batches import batches
 from hmc_shared.data.dataset import EMBEDDED, HierarchicalDataset, Split
 from hmc_shared.data.describe import available, describe, plot_description
 from hmc_shared.data.folder import export
+from hmc_shared.data.images import ImageTable
+from hmc_shared.data.preprocessing import Protocol
 
 __all__ = [
     "EMBEDDED",
     "HierarchicalDataset",
+    "ImageTable",
     "Split",
     "available",
     "batches",
@@ -28,49 +31,69 @@ def load_dataset(
     name: str,
     data_dir: str | Path | None = None,
     *,
-    view: Literal["vector", "image"] = "vector",
+    view: Literal["vector", "image"] | None = None,
     protocol: Literal["default", "paper"] = "default",
 ) -> HierarchicalDataset:
     """Load a data set by name, in any case.
 
     Args:
-        name: "digits" or "digit-scenes", which need no file; the name of a CLUS set such as "cellcycle_FUN",
-            whose files are found by the pattern of their names; or "hf:PATH" for a folder that `hmc datasets
-            export` wrote, "hf:OWNER/NAME" for a dataset repository of the Hugging Face hub that holds one.
-        data_dir: folder with the files of the CLUS sets; default the environment variable HMC_DATA.
-        view: what the embedded sets give: "vector", flattened and standardised, or "image", uint8.
+        name: "digits" or "digit-scenes", which need no file; "cifar100", "grocery", "fgvc-aircraft" or
+            "fgvc-aircraft-boxes" (cropped to the bounding boxes), whose folder is found in ``data_dir`` or up
+            to two folders below; "folder:PATH" for nested folders of images; the name of a CLUS set such as
+            "cellcycle_FUN", whose files are found by the pattern of their names; or "hf:PATH" for a folder
+            that `hmc datasets export` wrote, "hf:OWNER/NAME" for a dataset repository of the Hugging Face hub
+            that holds one.
+        data_dir: folder with the files of sets that are not embedded; default the environment variable
+            HMC_DATA.
+        view: "vector" or "image", where a set has both: the embedded ones give flattened, standardised
+            float32 or uint8 pixels. Default: the only one, and "vector" for the embedded sets.
         protocol: how the CLUS sets are preprocessed, see :func:`hmc_shared.data.preprocessing.prepare`.
 
     Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view
     that the set does not have; and, naming file and line, for a damaged or missing file.
     """
-    # Readers are imported where they are used: torch and scikit-learn take seconds.
-    if view not in ("vector", "image"):
+    if view not in (None, "vector", "image"):
         raise ValueError(f"`view` should be 'vector' or 'image'. Found {view!r}.")
     if protocol not in ("default", "paper"):
         raise ValueError(f"`protocol` should be 'default' or 'paper'. Found {protocol!r}.")
-    if name.lower() == "digits":
-        from hmc_shared.data import digits
-
-        return digits.load(view)
-    if name.lower() == "digit-scenes":
-        from hmc_shared.data import digit_scenes
-
-        return digit_scenes.load(view)
-    if name.startswith("hf:"):
-        from hmc_shared.data import folder
-
-        dataset = folder.load(name.removeprefix("hf:"))
-    else:
-        data_dir = data_dir or os.environ.get("HMC_DATA")
-        if not data_dir:
-            known = ", ".join(EMBEDDED)
-            raise ValueError(
-                f"{name!r} is not an embedded data set ({known}): pass `data_dir` or set HMC_DATA."
-            )
-        from hmc_shared.data import clus
-
-        dataset = clus.load(name, data_dir, protocol)
-    if view == "image" and dataset.kind == "vector":
-        raise ValueError(f"`view` should be 'vector' for {name!r}, a set of feature vectors. Found 'image'.")
+    dataset = _load(name, data_dir or os.environ.get("HMC_DATA"), view, protocol)
+    if view not in (None, dataset.kind):
+        content = "images" if dataset.kind == "image" else "feature vectors"
+        raise ValueError(
+            f"`view` should be {dataset.kind!r} for {name!r}, a set of {content}. Found {view!r}."
+        )
     return dataset
+
+
+def _load(
+    name: str, data_dir: str | Path | None, view: Literal["vector", "image"] | None, protocol: Protocol
+) -> HierarchicalDataset:
+    # Readers are imported where they are used: torch and scikit-learn take seconds.
+    match name.lower().split(":")[0]:
+        case "digits":
+            from hmc_shared.data import digits
+
+            return digits.load(view or "vector")
+        case "digit-scenes":
+            from hmc_shared.data import digit_scenes
+
+            return digit_scenes.load(view or "vector")
+        case "hf":
+            from hmc_shared.data import folder
+
+            return folder.load(name[len("hf:") :])
+    if not data_dir:
+        known = ", ".join(EMBEDDED)
+        raise ValueError(f"{name!r} is not an embedded data set ({known}): pass `data_dir` or set HMC_DATA.")
+    match name.lower():
+        case "cifar100":
+            from hmc_shared.data import cifar100
+
+            return cifar100.load(data_dir)
+        case "grocery":
+            from hmc_shared.data import grocery
+
+            return grocery.load(data_dir)
+    from hmc_shared.data import clus
+
+    return clus.load(name, data_dir, protocol)

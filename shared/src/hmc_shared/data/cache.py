@@ -1,4 +1,4 @@
-"""The cache of parsed sources: one `datasets` folder for each set of source checksums.
+"""The cache of parsed sources and of images: one `datasets` folder for each set of sources.
 
 It lies under ``$HMC_CACHE``, else ``$XDG_CACHE_HOME/hmc``, else ``~/.cache/hmc``; delete it at any time.
 """
@@ -11,11 +11,14 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from hmc_shared.data.images import ImageTable, write_images
 
 if TYPE_CHECKING:
     import datasets
@@ -87,23 +90,115 @@ def write_folder(raw: RawSet, folder: Path) -> None:
             "labels": pa.array(part.labels, pa.list_(pa.int32())),
         }
         tables[name] = datasets.Dataset(InMemoryTable(pa.table(columns)))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with new_entry(folder, read_folder) as temporary:
         save_quietly(datasets.DatasetDict(tables), temporary)
         index = {"parts": list(raw.parts), "hierarchy": raw.hierarchy.to_json(), "digest": raw.digest()}
         (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged entry
+
+
+def cached_images(
+    reader: str,
+    origin: Path,
+    names: Sequence[str],
+    sources: Iterable[Path],
+    read: Callable[[], Iterable[bytes]],
+) -> tuple[ImageTable, str]:
+    """A table of encoded images, from the cache if the same reader has read the same sources before.
+
+    Sources are the same if their names, sizes and times of change are: a set of images may be too large to
+    be read whole at every start. A damaged entry is made anew.
+
+    Args:
+        reader: names set and reader version.
+        origin: folder or archive, for messages.
+        names: of each image, such as its path in the source; the rows of the table are in this order.
+        sources: the files that hold the images, one each or archives.
+        read: gives the encoded images, in the order of ``names``.
+
+    Returns:
+        The table, and the SHA-256 over names and contents.
+
+    Raises ValueError, and stores nothing, for a missing source, for bytes that are not an image, and if the
+    cache cannot be written.
+    """
+    key = hashlib.sha256(json.dumps([reader, list(names), _stamps(sources)]).encode()).hexdigest()
+    folder = cache_folder() / f"{reader.split()[0]}-{key[:16]}"
+    if found := read_images(folder):
+        return found
+    sha = hashlib.sha256()
+
+    def rows() -> Iterator[dict[str, str | bytes]]:
+        for name, content in zip(names, read(), strict=True):
+            sha.update(f"{name} {len(content)}\n".encode() + content)
+            yield {"id": name, "image": content}
+
+    try:
+        with new_entry(folder, read_images) as temporary:
+            with tempfile.TemporaryDirectory(dir=temporary) as rest:
+                save_quietly(write_images(Path(rest, "rows"), rows(), origin), temporary)
+            index = {"digest": sha.hexdigest(), "seal": _seal(temporary, sha.hexdigest())}
+            (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be written, set HMC_CACHE to another place: {error}") from error
+    return ImageTable(_arrow_files(folder)), sha.hexdigest()
+
+
+def read_images(folder: Path) -> tuple[ImageTable, str] | None:
+    """Read an entry of :func:`cached_images`; None if it is not there or is damaged."""
+    import pyarrow as pa
+
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        if index["seal"] != _seal(folder, index["digest"]):
+            return None
+        return ImageTable(_arrow_files(folder)), index["digest"]
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
+        return None
+
+
+def _arrow_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.arrow"))
+
+
+def _stamps(files: Iterable[Path]) -> list[str]:
+    """Name, size and time of change of each file. Raises ValueError if one is missing."""
+    stamps = []
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise ValueError(f"{file} is missing.") from error
+        stamps.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
+    return stamps
+
+
+def _seal(folder: Path, digest: str) -> str:
+    """What changes when somebody else than :func:`cached_images` writes to an entry."""
+    return hashlib.sha256("\n".join([digest, *_stamps(_arrow_files(folder))]).encode()).hexdigest()
+
+
+@contextmanager
+def new_entry(folder: Path, read: Callable[[Path], object]) -> Iterator[Path]:
+    """A folder to fill, which is then renamed to ``folder``: a reader never sees half of an entry.
+
+    ``read`` gives None for a damaged entry. If another process has made a sound one meanwhile, that stays.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield temporary
+        if read(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)
         try:
             temporary.rename(folder)
         except OSError:
-            if not folder.is_dir():  # else another process was faster with the same entry
+            if not folder.is_dir():
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def save_quietly(tables: datasets.DatasetDict, folder: Path) -> None:
+def save_quietly(tables: datasets.Dataset | datasets.DatasetDict, folder: Path) -> None:
     """``save_to_disk`` without its progress bars."""
     import datasets
 

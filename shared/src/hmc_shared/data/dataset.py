@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from hmc_shared.data.images import ImageTable
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,8 +22,8 @@ EMBEDDED = ("digits", "digit-scenes")  # these need no file
 class Split:
     """Samples with their closed targets. Raises ValueError if the lengths differ or targets are not bool."""
 
-    inputs: Tensor
-    """(n, F) float32 vectors or (n, channels, height, width) uint8 images."""
+    inputs: Tensor | ImageTable
+    """(n, F) float32 vectors, (n, channels, height, width) uint8 images, or a table of encoded images."""
     targets: Tensor
     """(n, C) bool, ancestors included."""
     ids: tuple[str, ...]
@@ -82,7 +84,9 @@ class HierarchicalDataset:
 
     @property
     def num_features(self) -> int:
-        """Numbers in one input: F, or channels * height * width."""
+        """Numbers in one input: F, or channels * height * width. Raises ValueError for a table of images."""
+        if isinstance(self.train.inputs, ImageTable):
+            raise ValueError(f"The images of {self.name!r} differ in size: they have no number of features.")
         return self.train.inputs[0].numel()
 
     @cached_property

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hmc_shared.data.dataset import EMBEDDED, HierarchicalDataset, Split
+from hmc_shared.data.images import ImageTable
 
 
 def available(data_dir: str | Path | None = None) -> list[tuple[str, str, str]]:
@@ -39,10 +40,9 @@ def describe(dataset: HierarchicalDataset) -> str:
     """Text: splits, levels, long tail, origin. Labels are counted over evaluated classes, closed."""
     hierarchy, evaluated = dataset.hierarchy, dataset.evaluated
     shape = "tree" if hierarchy.is_tree else "DAG"
-    inputs = " x ".join(map(str, dataset.train.inputs.shape[1:]))
     left_out = int((~evaluated).sum())
     lines = [
-        f"{dataset.name}: {inputs} {dataset.kind} inputs",
+        f"{dataset.name}: {_inputs(dataset)}",
         f"{shape} of {len(hierarchy)} classes, {len(hierarchy.edges)} edges, {hierarchy.num_levels} levels",
         f"{left_out or 'no'} classes are left out of the evaluation",
         "labels: " + ("one path for each sample" if dataset.is_single_path else "several paths for a sample"),
@@ -74,6 +74,22 @@ def describe(dataset: HierarchicalDataset) -> str:
     lines += [f"note: {note}" for note in dataset.notes]
     lines += [f"source: {file} sha256 {digest[:16]}" for file, digest in dataset.sources.items()]
     return "\n".join([*lines, f"checksum: {dataset.checksum}"])
+
+
+def _inputs(dataset: HierarchicalDataset) -> str:
+    """Kind and shape of an input, or the range of the sizes of encoded images."""
+    if not isinstance(dataset.train.inputs, ImageTable):
+        return f"{' x '.join(map(str, dataset.train.inputs.shape[1:]))} {dataset.kind} inputs"
+    sizes = image_sizes(dataset)
+    (width, height), (widest, highest) = sizes.min(0), sizes.max(0)
+    median = " x ".join(f"{side:.0f}" for side in np.median(sizes, axis=0))
+    return f"images {width} to {widest} pixels wide, {height} to {highest} high, median {median}"
+
+
+def image_sizes(dataset: HierarchicalDataset) -> np.ndarray:
+    """(n, 2) width and height of all encoded images of a data set, none if its images are tensors."""
+    tables = [split.inputs.sizes for split in dataset.splits.values() if isinstance(split.inputs, ImageTable)]
+    return np.concatenate([np.zeros((0, 2), dtype=np.int32), *tables])
 
 
 def cardinality(split: Split, mask: np.ndarray) -> float:

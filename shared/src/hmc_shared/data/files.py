@@ -1,8 +1,9 @@
-"""Finds the files of the CLUS sets by the pattern of their names."""
+"""Finds the files of the CLUS sets by the pattern of their names, and the folders of the image sets."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hmc_shared.data.dataset import EMBEDDED
@@ -18,6 +19,24 @@ PUBLISHED = (
     *(f"{yeast}_{ontology}" for ontology in ("FUN", "GO") for yeast in YEAST),
     *("Diatoms", "Enron", "ImCLEF07A", "ImCLEF07D"),
 )
+# Image set -> the files that its folder has; looked for in data_dir and up to two folders below.
+LISTS = (
+    "images_box",
+    *(
+        f"images_{level}_{part}"
+        for level in ("variant", "family", "manufacturer")
+        for part in ("train", "val", "test")
+    ),
+)
+AIRCRAFT = tuple(
+    f"fgvc-aircraft-2013b/data/{name}.txt" for name in ("variants", "families", "manufacturers", *LISTS)
+)
+IMAGE_SETS = {
+    "cifar100": tuple(f"cifar-100-python/{name}" for name in ("meta", "train", "test")),
+    "fgvc-aircraft": AIRCRAFT,
+    "fgvc-aircraft-boxes": AIRCRAFT,
+    "grocery": ("classes.csv", "train.txt", "val.txt", "test.txt"),
+}
 
 
 def find_sets(data_dir: str | Path) -> dict[str, dict[str, list[Path]]]:
@@ -48,7 +67,8 @@ def find_files(name: str, data_dir: str | Path) -> tuple[str, dict[str, Path]]:
     sets = find_sets(data_dir)
     same = [name] if name in sets else [known for known in sets if known.lower() == name.lower()]
     if not same:
-        known = ", ".join([*EMBEDDED, *sets])
+        images = [known for known in IMAGE_SETS if any(find_folders(known, data_dir))]
+        known = ", ".join([*EMBEDDED, *images, *sets])
         raise ValueError(f"Unknown data set {name!r}. Embedded or found under {data_dir}: {known}.")
     if len(same) > 1:
         raise ValueError(f"The name {name!r} stands for several sets under {data_dir}: {', '.join(same)}.")
@@ -62,3 +82,39 @@ def find_files(name: str, data_dir: str | Path) -> tuple[str, dict[str, Path]]:
         if len(paths) > 1:
             raise ValueError(f"{same[0]} has two files for its {part} part: {paths[0]} and {paths[1]}.")
     return same[0], {part: paths[0] for part, paths in parts.items()}
+
+
+def find_folders(name: str, data_dir: str | Path) -> Iterator[Path]:
+    """The folders, nearest first, that hold the first of the files of an image set."""
+    first = IMAGE_SETS[name][0]
+    for below in ("", "*/", "*/*/"):
+        yield from (path.parent for path in sorted(Path(data_dir).glob(below + first)))
+
+
+def find_folder(name: str, data_dir: str | Path) -> Path:
+    """The folder of an image set, in ``data_dir`` or up to two folders below.
+
+    Raises ValueError if there is none, or none that has all its files; and if ``data_dir`` is no folder.
+    """
+    if not Path(data_dir).is_dir():
+        raise ValueError(f"`data_dir` should be a folder. Found {str(data_dir)!r}.")
+    needed = [Path(file).name for file in IMAGE_SETS[name]]
+    missing = ""
+    for folder in find_folders(name, data_dir):
+        absent = [file for file in needed if not (folder / file).is_file()]
+        if not absent:
+            return folder
+        missing = missing or f"{folder}: {absent[0]} of {name} is missing."
+    first = IMAGE_SETS[name][0]
+    raise ValueError(
+        missing or f"{name} is not under {data_dir}: no {first} there or up to two folders below."
+    )
+
+
+def read_all(paths: Iterable[Path]) -> Iterator[bytes]:
+    """The content of each file. Raises ValueError for one that cannot be read."""
+    for path in paths:
+        try:
+            yield path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror}.") from error

@@ -2,22 +2,28 @@
 
 The folder holds a ``DatasetDict`` of train, validation and test with the columns ``id``, ``inputs`` (flat),
 ``labels`` (ids of the classes, ancestors included) and perhaps ``caption``; ``hierarchy.json``; and
-``dataset.json`` with the rest: name, kind, shape of one input, evaluated classes, sources, notes.
+``dataset.json`` with the rest: name, kind, shape of one input, evaluated classes, sources, notes. Images that
+are kept as their source encodes them stand in the columns ``image``, ``width``, ``height`` and perhaps
+``box`` instead of ``inputs``, and the shape is null.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hmc_shared.data.cache import save_quietly
 from hmc_shared.data.dataset import HierarchicalDataset, Split
+from hmc_shared.data.images import ImageTable, write_images
 
 if TYPE_CHECKING:
+    import datasets
     import pyarrow as pa
     from torch import Tensor
 
@@ -25,30 +31,26 @@ if TYPE_CHECKING:
 def export(dataset: HierarchicalDataset, folder: str | Path) -> None:
     """Write ``dataset``, inputs as they are, to ``folder``. Raises ValueError if the folder is not empty."""
     import datasets
-    import pyarrow as pa
-    from datasets.table import InMemoryTable
 
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} should be a new or an empty folder. Found files in it.")
-    tables = {}
-    for name, split in dataset.splits.items():
-        flat = split.inputs.numpy().reshape(-1)
-        columns = {
-            "id": pa.array(split.ids),
-            "inputs": pa.FixedSizeListArray.from_arrays(pa.array(flat), dataset.num_features),
-            "labels": pa.array([row.nonzero()[0] for row in split.targets.numpy()], pa.list_(pa.int32())),
-        }
-        if split.captions:
-            columns["caption"] = pa.array(split.captions)
-        tables[name] = datasets.Dataset(InMemoryTable(pa.table(columns)))
     folder.mkdir(parents=True, exist_ok=True)
-    save_quietly(datasets.DatasetDict(tables), folder)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        tables = datasets.DatasetDict()
+        for name, split in dataset.splits.items():
+            if isinstance(split.inputs, ImageTable):
+                tables[name] = _image_table(split, split.inputs, Path(temporary, name))
+            else:
+                tables[name] = _vector_table(split, split.inputs)
+        save_quietly(tables, folder)
     (folder / "hierarchy.json").write_text(dataset.hierarchy.to_json(), encoding="utf-8")
     rest = {
         "name": dataset.name,
         "kind": dataset.kind,
-        "input_shape": list(dataset.train.inputs.shape[1:]),
+        "input_shape": None
+        if isinstance(dataset.train.inputs, ImageTable)
+        else list(dataset.train.inputs.shape[1:]),
         "not_evaluated": [
             dataset.hierarchy.names[i] for i in (~dataset.evaluated).nonzero().flatten().tolist()
         ],
@@ -80,7 +82,7 @@ def load(path: str) -> HierarchicalDataset:
         hierarchy = Hierarchy.from_json((folder / "hierarchy.json").read_text(encoding="utf-8"))
         rest = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
         splits = {
-            name: _split(tables[name].data.table, rest["input_shape"], len(hierarchy))
+            name: _split(tables[name].data.table, folder / name, rest["input_shape"], len(hierarchy))
             for name in ("train", "validation", "test")
         }
         left_out = set(rest["not_evaluated"])
@@ -112,16 +114,62 @@ def _as_tensor(values: list[float | None] | None) -> Tensor | None:
     )
 
 
-def _split(table: pa.Table, shape: list[int], classes: int) -> Split:
+def _vector_table(split: Split, inputs: Tensor) -> datasets.Dataset:
+    """The rows of a split as a table in memory."""
+    import datasets
+    import pyarrow as pa
+    from datasets.table import InMemoryTable
+
+    flat = inputs.numpy().reshape(len(split), -1)
+    columns = {
+        "id": pa.array(split.ids),
+        "inputs": pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1]),
+        "labels": pa.array(list(_labels(split)), pa.list_(pa.int32())),
+    }
+    if split.captions:
+        columns["caption"] = pa.array(split.captions)
+    return datasets.Dataset(InMemoryTable(pa.table(columns)))
+
+
+def _image_table(split: Split, images: ImageTable, path: Path) -> datasets.Dataset:
+    """The rows of a split, written to ``path`` a few at a time."""
+    from datasets import List, Value
+
+    more: dict[str, Any] = {"labels": List(Value("int32"))}
+    columns: dict[str, Iterable[Any]] = {
+        "id": split.ids,
+        "image": map(images.encoded, range(len(split))),
+        "labels": (row.tolist() for row in _labels(split)),
+    }
+    if split.captions:
+        more["caption"], columns["caption"] = Value("string"), split.captions
+    if images.boxes is not None:
+        more["box"], columns["box"] = List(Value("int32")), images.boxes.tolist()
+    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    return write_images(path, rows, images.files[0].parent, more)
+
+
+def _labels(split: Split) -> Iterator[np.ndarray]:
+    return (row.nonzero()[0] for row in split.targets.numpy())
+
+
+def _split(table: pa.Table, folder: Path, shape: list[int] | None, classes: int) -> Split:
+    """One split; ``folder`` holds the Arrow files of ``table``."""
     import torch
 
-    inputs = table["inputs"].combine_chunks().flatten().to_numpy().reshape(len(table), *shape)
+    if shape is None:
+        inputs = ImageTable(sorted(folder.glob("*.arrow")))
+        if "box" in table.column_names:
+            inputs = inputs.crop(table["box"].combine_chunks().flatten().to_numpy().reshape(-1, 4))
+    else:
+        flat = table["inputs"].combine_chunks().flatten().to_numpy()
+        inputs = torch.from_numpy(flat.reshape(len(table), *shape).copy())
     labels = table["labels"].combine_chunks()
     targets = torch.zeros(len(table), classes, dtype=torch.bool)
     rows = np.repeat(np.arange(len(table)), labels.value_lengths().to_numpy())
     targets[rows, labels.flatten().to_numpy().astype(np.int64)] = True
     captions = tuple(table["caption"].to_pylist()) if "caption" in table.column_names else ()
-    return Split(torch.from_numpy(inputs.copy()), targets, tuple(table["id"].to_pylist()), captions)
+    return Split(inputs, targets, tuple(table["id"].to_pylist()), captions)
 
 
 def _download(repository: str) -> Path:

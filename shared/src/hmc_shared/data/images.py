@@ -1,0 +1,185 @@
+"""Encoded images in memory-mapped Arrow tables: each is decoded when it is asked for."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
+    from torch import Tensor
+
+BATCH = 64  # rows that are in memory while a table is written
+
+
+class ImageTable:
+    """n images of any sizes, as their source encodes them: ``table[row]`` is (3, height, width) uint8, RGB.
+
+    Grey, palette, CMYK and 16-bit images become RGB, transparency is dropped, and the EXIF orientation is
+    applied. Only paths and row numbers are pickled, so a table goes to data loading processes cheaply.
+
+    Args:
+        files: the Arrow files of a `datasets` folder, in order.
+        rows: (n,) row numbers in these files; default all.
+        boxes: (n, 4) left, top, right, bottom in pixels of the encoded image; only that part is shown.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], rows: np.ndarray | None = None, boxes: np.ndarray | None = None
+    ) -> None:
+        self.files = tuple(files)
+        self.rows = np.arange(self._table.num_rows) if rows is None else np.asarray(rows, dtype=np.int64)
+        self.boxes = boxes
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> Tensor:
+        """Decode one image. Raises ValueError, naming file and image, if it is damaged."""
+        import torch
+
+        try:
+            pixels = decode(self.encoded(row), None if self.boxes is None else self.boxes[row])
+        except ValueError as error:
+            name = self._column("id")[self.rows[row]].as_py()
+            raise ValueError(f"{self.files[0].parent}: {name!r} {error}") from error
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+    def __add__(self, other: ImageTable) -> ImageTable:
+        """The images of both, one after the other."""
+        same = self.files == other.files
+        files = self.files if same else self.files + other.files
+        rows = np.concatenate([self.rows, other.rows + (0 if same else self._table.num_rows)])
+        joined = ImageTable(files, rows)
+        if self.boxes is not None or other.boxes is not None:
+            joined.boxes = np.concatenate([self._frames(), other._frames()])
+        return joined
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_table"}
+
+    def select(self, rows: np.ndarray) -> ImageTable:
+        """The images of the given rows (m,), as a table over the same files."""
+        return ImageTable(self.files, self.rows[rows], None if self.boxes is None else self.boxes[rows])
+
+    def crop(self, boxes: np.ndarray) -> ImageTable:
+        """The same images, of each the part in its box: (n, 4) left, top, right, bottom."""
+        return ImageTable(self.files, self.rows, boxes)
+
+    def encoded(self, row: int) -> bytes:
+        """The bytes of one image as its source has them."""
+        return self._column("image.bytes")[self.rows[row]].as_py()
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(n, 2) width and height in pixels, before any EXIF orientation."""
+        frames = self._frames()
+        return frames[:, 2:] - frames[:, :2]
+
+    def _frames(self) -> np.ndarray:
+        """(n, 4) the part shown of each image."""
+        if self.boxes is not None:
+            return self.boxes
+        width, height = (self._column(name).to_numpy()[self.rows] for name in ("width", "height"))
+        return np.stack([np.zeros_like(width), np.zeros_like(height), width, height], axis=1)
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        return self._table[name]
+
+    @cached_property
+    def _table(self) -> pa.Table:
+        import pyarrow as pa
+
+        parts = [pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in self.files]
+        columns = ["id", "image", "width", "height"]
+        return pa.concat_tables(part.select(columns) for part in parts).flatten()
+
+
+def decode(content: bytes, box: np.ndarray | None = None) -> np.ndarray:
+    """(height, width, 3) uint8 RGB pixels of an encoded image, or of the part in ``box``.
+
+    Raises ValueError, a sentence without its subject, if the content is damaged.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about broken EXIF blocks and the like, once for each image
+            image = Image.open(io.BytesIO(content))
+            if box is not None:
+                left, top, right, bottom = box.tolist()
+                image = image.crop((left, top, right, bottom))
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip them to 255
+                image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+            if "transparency" in image.info:
+                image = image.convert("RGBA")
+            return np.array(image.convert("RGB"))
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads to
+        raise ValueError(f"cannot be decoded: {error}") from error
+
+
+def image_size(content: bytes) -> tuple[int, int]:
+    """Width and height by the header of an encoded image.
+
+    Raises ValueError, a sentence without its subject, if it is none, or more pixels than Pillow's limit.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(content)).size
+    except Exception as error:
+        raise ValueError(f"is not an image that Pillow can read: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    # Pillow names the BytesIO object, which says nothing.
+    text = str(error)
+    return "unknown format" if "cannot identify image file" in text else text
+
+
+def write_images(
+    path: Path, rows: Iterable[Mapping[str, Any]], origin: Path, more: Mapping[str, Any] | None = None
+) -> datasets.Dataset:
+    """Write rows with ``id`` and ``image`` (bytes) to one Arrow file, a few at a time, and map it.
+
+    ``more`` are the `datasets` features of further columns. Width and height are added. Raises ValueError,
+    naming ``origin`` and id, for bytes that are not an image.
+    """
+    import datasets
+    import pyarrow as pa
+
+    number = datasets.Value("int32")
+    features = {"id": datasets.Value("string"), "image": datasets.Image(), "width": number, "height": number}
+    schema = datasets.Features({**features, **(more or {})}).arrow_schema
+    rows = (_with_size(row, origin) for row in rows)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+        while batch := list(islice(rows, BATCH)):
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
+    return datasets.Dataset.from_file(str(path))
+
+
+def _with_size(row: Mapping[str, Any], origin: Path) -> dict[str, Any]:
+    try:
+        width, height = image_size(row["image"])
+    except ValueError as error:
+        raise ValueError(f"{origin}: {row['id']!r} {error}") from error
+    image = {"bytes": row["image"], "path": Path(row["id"]).name}
+    return {**row, "image": image, "width": width, "height": height}
+
+
+def needs(module: str, what: str) -> None:
+    """Raise ValueError, saying how to install it, if a module that ``what`` needs is not there."""
+    if find_spec(module) is None:
+        raise ValueError(f"{what} needs {module}: pip install hmc-shared[images]")
