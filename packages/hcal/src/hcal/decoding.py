@@ -96,7 +96,7 @@ def level_nll(logits: Tensor, paths: Tensor, hierarchy: Hierarchy) -> Tensor:
 
 
 def path_nll(logits: Tensor, paths: Tensor, hierarchy: Hierarchy) -> Tensor:
-    """-ln p of the true path, mean over samples; where it ends above a leaf, of all paths that start with it."""
+    """-ln p of the true path, mean over samples; one that ends above a leaf is all paths that begin so."""
     log_p = path_scores(logits, hierarchy).log_softmax(1)  # (n, leaves)
     deepest = paths.amax(1)  # ids rise with depth
     through = hierarchy.ancestors[hierarchy.leaves].T[deepest.clamp(min=0)]  # (n, leaves)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -71,20 +70,21 @@ class SmallResNet(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        widths = [width, width, 2 * width, 4 * width]
-        for number, (inside, outside) in enumerate(pairwise(widths), start=1):
-            stride = 1 if number == 1 else 2
+        self.stages = nn.ModuleList()
+        for inside, outside, stride in ((width, width, 1), (width, 2 * width, 2), (2 * width, 4 * width, 2)):
             first = BasicBlock(inside, outside, stride, _shortcut(inside, outside, stride))
             others = [BasicBlock(outside, outside) for _ in range(blocks - 1)]
-            setattr(self, f"layer{number}", nn.Sequential(first, *others))
-        self.num_features = widths[-1]
+            self.stages.append(nn.Sequential(first, *others))
+        self.num_features = 4 * width
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
         x = torch.relu(self.bn1(self.conv1(images)))
-        return self.layer3(self.layer2(self.layer1(x))).mean((2, 3))
+        for stage in self.stages:
+            x = stage(x)
+        return x.mean((2, 3))
 
 
 def _shortcut(inside: int, outside: int, stride: int) -> nn.Module | None:

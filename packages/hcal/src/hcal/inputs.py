@@ -40,8 +40,8 @@ def epoch_batches(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Augmented batches of one epoch: (raw inputs, row numbers, weights), on the generator's device.
 
-    ``order`` is what ``hmc_shared.data.batches`` yields. Before each batch the generator is seeded by seed and
-    step, so that nothing of it needs saving; what it yields next is the same on all processes.
+    ``order`` is what ``hmc_shared.data.batches`` yields. Before each batch the generator is seeded by seed
+    and step, so that nothing of it needs saving; what it yields next is the same on all processes.
     """
     device = generator.device
     for step, (rows, weights) in enumerate(order):

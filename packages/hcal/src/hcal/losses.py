@@ -31,9 +31,9 @@ def perturb(prototypes: Tensor, epsilon: float, generator: torch.Generator) -> T
 def info_nce(features: Tensor, labels: Tensor, prototypes: Sequence[Tensor], temperature: float) -> Tensor:
     """Eq. (6) without the mean: one loss a row, (rows,); 0 where the label is -1.
 
-    ``prototypes`` are one or more versions, (P, d) unit vectors each, of the same P prototypes: [perturbed], or
-    [original, perturbed] for the paper's double positive. Every version of the row's prototype is a positive
-    and has its own term; all versions of the others are negatives. With one version this is cross-entropy.
+    ``prototypes`` are one or more versions, (P, d) unit vectors each, of the same P prototypes: [perturbed],
+    or [original, perturbed] for the paper's double positive. Every version of the row's prototype is a
+    positive with a term of its own; all versions of the others are negatives. One version: cross-entropy.
     """
     size = len(prototypes[0])
     similarities = features @ torch.cat(list(prototypes)).T / temperature

@@ -1,4 +1,4 @@
-"""HCAL: features and one prototype for each class on a sphere; the nearest prototype of a level is predicted."""
+"""HCAL: features and a prototype for each class on a sphere; the nearest one of each level is predicted."""
 
 # No `from __future__ import annotations`: huggingface_hub reads the constructors' annotations as types.
 from collections.abc import Sequence
@@ -29,8 +29,8 @@ MODEL_CARD = """---
 
 # {{ model_name | default("Hierarchical classifier", true) }}
 
-Trained with `hcal`. For each level of its tree of classes it names a node, and gives every class a probability
-that does not exceed its parent's:
+Trained with `hcal`. For each level of its tree of classes it names a node, and gives every class a
+probability that does not exceed its parent's:
 
 ```python
 from hcal.methods import load_model
@@ -40,9 +40,9 @@ probabilities, nodes = model.predict(images)  # uint8 (n, channels, height, widt
 model.hierarchy.names  # the classes
 ```
 
-`hcal predict path/to/this/folder photo.jpg` does the same for files. `config.json` holds the tree and the options
-of the network, `model.safetensors` the weights, the statistics of the inputs and the calibration. How it was
-trained and what it scores is in the `results.json` of its run folder.
+`hcal predict path/to/this/folder photo.jpg` does the same for files. `config.json` holds the tree and the
+options of the network, `model.safetensors` the weights, the statistics of the inputs and the calibration. How
+it was trained and what it scores is in the `results.json` of its run folder.
 """
 
 CARD = {
@@ -57,8 +57,8 @@ CARD = {
 class LevelClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
     """What HCAL and its baselines have in common: a softmax over the nodes of each level.
 
-    ``forward`` takes normalised inputs (B, ...) and returns what the losses need; ``logits_of`` turns that into
-    logits (B, C), whose softmax over each level's slice is the prediction.
+    ``forward`` takes normalised inputs (B, ...) and returns what the losses need; ``logits_of`` turns that
+    into logits (B, C), whose softmax over each level's slice is the prediction.
     """
 
     method: ClassVar[str]
@@ -88,7 +88,7 @@ class LevelClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
         return [{"params": list(self.parameters()), "lr": learning_rate}]
 
     def normalize(self, raw: Tensor) -> Tensor:
-        """Raw inputs to what ``forward`` takes: images with values 0 to 255, or vectors, NaN where missing."""
+        """To what ``forward`` takes, from images with values 0 to 255, or raw vectors, NaN where missing."""
         standardised = (raw.float() - self.input_mean) / self.input_scale
         return standardised if len(self.input_shape) > 1 else standardised.nan_to_num(nan=0.0)
 
@@ -105,7 +105,7 @@ class LevelClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
         return path_log_odds(calibrated, hierarchy) if is_path else level_log_odds(calibrated, hierarchy)
 
     def calibrate(self, logits: Tensor, paths: Tensor) -> None:
-        """Fit the temperatures on the uncalibrated logits (n, C) and true paths (n, L) of held-out samples."""
+        """Fit the temperatures on uncalibrated logits (n, C) and true paths (n, L) of held-out samples."""
         hierarchy = self.hierarchy.to(logits.device)
         self.level_temperature.copy_(fit_temperatures(level_nll, logits, paths, hierarchy))
         self.path_temperature.copy_(fit_temperatures(path_nll, logits, paths, hierarchy))
@@ -114,10 +114,10 @@ class LevelClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
     def predict(self, raw: Any, batch_size: int = 256, decode: str | None = None) -> tuple[Tensor, Tensor]:
         """Coherent probabilities (n, C) and the predicted node of each level, (n, L) ids.
 
-        ``raw`` is (n, channels, height, width) uint8, or raw vectors (n, F), NaN where missing. The probability
-        of a node is that of its level's softmax, calibrated, or of a descendant if that has more: none exceeds
-        its parent's. ``decode`` "path" names the nodes of the best path, -1 below its end; "independent" the
-        best of each level, which may contradict each other; default: what the model was saved with.
+        ``raw`` is (n, channels, height, width) uint8, or raw vectors (n, F), NaN where missing. The
+        probability of a node is that of its level's softmax, calibrated, or of a descendant if that has more:
+        none exceeds its parent's. ``decode`` "path" names the nodes of the best path, -1 below its end;
+        "independent" the best of each level, which may contradict each other; default: as saved.
 
         Raises ValueError for another shape.
         """
@@ -129,12 +129,10 @@ class LevelClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
         hierarchy = self.hierarchy.to(device)
         self.eval()
         try:
-            logits = [
-                self.logits(self.normalize(rows.to(device))) for rows in raw.split(batch_size) if len(rows)
-            ]
+            logits = [self.logits(self.normalize(rows.to(device))) for rows in raw.split(batch_size)]
         finally:
             self.train(was_training)
-        joined = torch.cat(logits) if logits else torch.zeros(0, len(hierarchy), device=device)
+        joined = torch.cat(logits)
         probabilities = max_over_descendants(self.scores(joined, "independent"), hierarchy).sigmoid()
         if (decode or self.decode) == "path":
             return probabilities, best_paths(self.scores(joined, "path"), hierarchy)

@@ -116,7 +116,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
         for raw, rows, weights in epoch_batches(
             inputs, order, config, epoch=progress.epoch, generator=generator, rank=rank, world=world
         ):
-            factor = step_factor(config, progress.epoch + len(steps) / steps_an_epoch)
+            factor = step_factor(config, progress.epoch + (len(steps) + 0.5) / steps_an_epoch)
             for group, step_size in zip(optimizer.param_groups, step_sizes, strict=True):
                 group["lr"] = step_size * factor
             outputs = network(model.normalize(raw) if raw.ndim == 4 else raw)
@@ -197,15 +197,13 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
 
 
 def step_factor(config: Config, epoch: float) -> float:
-    """What the step sizes are multiplied by after so many epochs: linear warm-up, then constant or a cosine."""
-    warm = min(1.0, (epoch + 1e-3) / config.warmup_epochs) if config.warmup_epochs else 1.0
-    return warm * (
-        0.5 + 0.5 * math.cos(math.pi * epoch / config.epochs) if config.schedule == "cosine" else 1.0
-    )
+    """What the step sizes are multiplied by after ``epoch`` epochs: warm-up, then constant or a cosine."""
+    factor = 0.5 + 0.5 * math.cos(math.pi * epoch / config.epochs) if config.schedule == "cosine" else 1.0
+    return factor * min(1.0, epoch / config.warmup_epochs) if config.warmup_epochs else factor
 
 
 def level_metrics(scores: Any, paths: Any, hierarchy: Any) -> dict[str, float]:
-    """Accuracy of each level and of the deepest true node, and HVR, of scores (n, C) and true paths (n, L)."""
+    """Accuracy by level and of the deepest true node, and HVR, of scores (n, C) and true paths (n, L)."""
     from hmc_shared.metrics import accuracy_leaf, accuracy_per_level, hvr, level_predictions
 
     predicted = level_predictions(scores, hierarchy)
