@@ -9,6 +9,9 @@ from typing import Literal
 Method = Literal["hcal", "flat"]
 Decode = Literal["independent", "path"]
 
+FREE = frozenset({"resume", "overwrite", "output_dir", "data_dir", "workers"})
+"""Options that a run may be resumed with whatever they were."""
+
 
 @dataclass(frozen=True)
 class Config:

@@ -28,20 +28,23 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     return mean.float(), torch.where(deviation > 0, deviation, 1.0).float()
 
 
-def epoch_batches(
+def training_batches(
+    model: LevelClassifier,
     inputs: Any,
+    paths: Tensor,
     order: list[tuple[Tensor, Tensor]],
     config: Config,
-    *,
     epoch: int,
     generator: Generator,
+    *,
     rank: int,
     world: int,
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Augmented batches of one epoch: (raw inputs, row numbers, weights), on the generator's device.
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an epoch on the generator's device: what the network takes, augmented, and paths (B, L).
 
-    ``order`` is what ``hmc_shared.data.batches`` yields. Before each batch the generator is seeded by seed
-    and step, so that nothing of it needs saving; what it yields next is the same on all processes.
+    ``order`` is what ``hmc_shared.data.batches`` yields. A row of weight 0 gets no label, -1. Before each
+    batch the generator is seeded by seed and step, so that nothing of it needs saving; what is drawn from it
+    is the same on all processes.
     """
     device = generator.device
     for step, (rows, weights) in enumerate(order):
@@ -51,11 +54,13 @@ def epoch_batches(
         rows, weights = rows.to(device), weights.to(device)
         batch = inputs[rows]
         if batch.ndim == 4:
-            drawn = draw(config.batch_size, generator)[rank::world][: len(rows)]
+            places = torch.arange(len(rows), device=device) * world + rank  # in the global batch
+            drawn = draw(config.batch_size, generator)[places % config.batch_size]
             batch = augment(
                 batch, drawn, padding=config.crop_padding, flip=config.flip, rotation=config.rotation
             )
-        yield batch, rows, weights
+            batch = model.normalize(batch)
+        yield batch, paths[rows].masked_fill(weights.unsqueeze(1) == 0, -1)
 
 
 def score_logits(model: LevelClassifier, inputs: Any, batch_size: int = 512) -> Tensor:

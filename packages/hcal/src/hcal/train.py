@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from hcal.config import Config
+from hcal.config import FREE, Config
 from hmc_shared import options
 
 
@@ -27,8 +27,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     from accelerate.utils import broadcast, set_seed
     from tqdm import tqdm
 
-    from hcal.decoding import level_nll
-    from hcal.inputs import epoch_batches, score_logits
+    from hcal.inputs import score_logits, training_batches
     from hcal.methods import build_model, method_losses
     from hmc_shared.data import load_dataset
     from hmc_shared.data.batches import batches
@@ -45,14 +44,13 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     with accelerator.main_process_first():
         folder = RunFolder(config.run_folder, resume=config.resume or rank > 0, overwrite=config.overwrite)
     if config.resume:
-        free = {"resume", "overwrite", "output_dir", "data_dir", "workers"}
         folder.check_same_options(
-            asdict(config), free=free | {"epochs"} if config.schedule == "none" else free
+            asdict(config), free=FREE | {"epochs"} if config.schedule == "none" else FREE
         )
     set_seed(config.seed, device_specific=True)
 
     # Data: small images and vectors whole on the device
-    view = "vector" if config.encoder == "mlp" else "image"
+    view = None if config.encoder == "mlp" else "image"
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view=view)
     model = build_model(config, dataset).to(device)
     hierarchy = dataset.hierarchy.to(device)
@@ -108,20 +106,16 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
         epoch_started = time.perf_counter()
         network.train()
         steps = []
-        order = list(
-            batches(
-                len(inputs), config.batch_size, seed=config.seed, epoch=progress.epoch, rank=rank, world=world
-            )
+        order = batches(
+            len(inputs), config.batch_size, seed=config.seed, epoch=progress.epoch, rank=rank, world=world
         )
-        for raw, rows, weights in epoch_batches(
-            inputs, order, config, epoch=progress.epoch, generator=generator, rank=rank, world=world
+        for batch, labels in training_batches(
+            model, inputs, paths, list(order), config, progress.epoch, generator, rank=rank, world=world
         ):
             factor = step_factor(config, progress.epoch + (len(steps) + 0.5) / steps_an_epoch)
             for group, step_size in zip(optimizer.param_groups, step_sizes, strict=True):
                 group["lr"] = step_size * factor
-            outputs = network(model.normalize(raw) if raw.ndim == 4 else raw)
-            labels = paths[rows].masked_fill(weights.unsqueeze(1) == 0, -1)
-            losses, level_weights = losses_of(outputs, labels, generator)
+            losses, level_weights = losses_of(network(batch), labels, generator)
             accelerator.backward(level_weights @ losses)
             optimizer.step()
             optimizer.zero_grad()
@@ -149,14 +143,10 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
             logits = score_logits(model, validation_inputs)
             model.calibrate(logits, validation_paths)
             found = level_metrics(model.scores(logits), validation_paths, hierarchy)
-            found["nll"] = level_nll(logits, validation_paths, dataset.hierarchy).item()
             record |= {f"validation/{name}": value for name, value in found.items()}
-            # Leaf accuracy decides; among epochs with the same, the likelihood of the true paths does.
-            tie_break = math.exp(-found["nll"]) / (2 * len(validation_paths))
             # One process decides: batch statistics may differ between processes.
-            agreed: Any = broadcast(
-                torch.tensor(found["accuracy_leaf"] + tie_break, dtype=torch.float64, device=device)
-            )
+            leaf = torch.tensor(found["accuracy_leaf"], dtype=torch.float64, device=device)
+            agreed: Any = broadcast(leaf)
             progress.keep_if_best(agreed.item(), model)
         shown = ("train_loss", "validation/accuracy_leaf", "validation/hvr")
         bar.set_postfix({name: f"{record[name]:.4f}" for name in shown if name in record})
