@@ -38,7 +38,7 @@ def precision_recall(table: Table, path: str | Path) -> None:
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     high = table.rows[0].metric("au_prc").mean > 0.5
     _legend(axes, "method, AU(PRC)", "lower left" if high else "upper right")
-    _save(figure, path)
+    save(figure, path)
 
 
 def metric_by_level(table: Table, path: str | Path) -> None:
@@ -75,7 +75,7 @@ def metric_by_level(table: Table, path: str | Path) -> None:
     if axes.get_ylim()[0] < 0.5:  # high values may use the whole height: there is a point to read, not a bar
         axes.set_ylim(bottom=0)
     _legend(axes, "method", "best")
-    _save(figure, path)
+    save(figure, path)
 
 
 def precision_at(grid: np.ndarray, precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
@@ -127,8 +127,8 @@ def _legend(axes: Axes, title: str, where: Literal["best", "lower left", "upper 
     axes.legend(title=title, loc=where, frameon=False, fontsize=9, title_fontsize=9, alignment="left")
 
 
-def _save(figure: Figure, path: str | Path) -> None:
-    # Equal data, equal bytes: no date, and element ids from a fixed salt.
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a figure so that equal data give equal bytes: no date, and element ids from a fixed salt."""
     with matplotlib.rc_context({"svg.hashsalt": "hmc"}):
         metadata = {"Date": None} if Path(path).suffix == ".svg" else {}
         figure.savefig(path, dpi=150, metadata=metadata)
