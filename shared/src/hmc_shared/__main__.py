@@ -30,7 +30,7 @@ class Datasets:
     """
 
     name: Annotated[str | None, Positional, tyro.conf.arg(metavar="[NAME]")] = None
-    """Data set to describe; without it, all that are known and found are listed."""
+    """Data set to describe, or hf:PATH or folder:PATH; without it, all known and found ones are listed."""
     data_dir: Annotated[Path | None, Folder] = None
     """Folder with the files of sets that are not embedded; default: the environment variable HMC_DATA."""
     plot: Annotated[Path | None, File] = None
@@ -116,6 +116,9 @@ def datasets(command: Datasets) -> None:
             [name, source, where or "not found"] for name, source, where in data.available(command.data_dir)
         ]
         print(align([["name", "source", "found"], *found], left=3))
+        print(
+            "\nalso hf:PATH, a folder that `hmc datasets export` wrote, and folder:PATH, nested image folders"
+        )
         return
     if command.plot and command.plot.suffix not in {".svg", ".png", ".pdf"}:
         raise ValueError(f"`--plot` should end in .svg, .png or .pdf. Found {str(command.plot)!r}.")

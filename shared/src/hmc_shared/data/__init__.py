@@ -82,6 +82,10 @@ def _load(
             from hmc_shared.data import folder
 
             return folder.load(name[len("hf:") :])
+        case "folder":
+            from hmc_shared.data import image_folder
+
+            return image_folder.load(name[len("folder:") :])
     if not data_dir:
         known = ", ".join(EMBEDDED)
         raise ValueError(f"{name!r} is not an embedded data set ({known}): pass `data_dir` or set HMC_DATA.")
@@ -90,6 +94,10 @@ def _load(
             from hmc_shared.data import cifar100
 
             return cifar100.load(data_dir)
+        case "fgvc-aircraft" | "fgvc-aircraft-boxes":
+            from hmc_shared.data import fgvc_aircraft
+
+            return fgvc_aircraft.load(name.lower(), data_dir)
         case "grocery":
             from hmc_shared.data import grocery
 

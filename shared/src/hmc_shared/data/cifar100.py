@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hmc_shared.data.dataset import HierarchicalDataset, Split
+from hmc_shared.data.dataset import HierarchicalDataset, Split, closed_targets
 from hmc_shared.data.files import find_folder
 from hmc_shared.data.preprocessing import divide, stratified_draw
 from hmc_shared.hierarchy import Hierarchy
@@ -43,10 +43,9 @@ def load(data_dir: str | Path) -> HierarchicalDataset:
     for part in ("train", "test"):
         content = contents[part]
         pixels[part] = content["data"].reshape(-1, 3, 32, 32)
-        one_hot = torch.zeros(len(pixels[part]), len(hierarchy), dtype=torch.bool)
-        one_hot[torch.arange(len(one_hot)), torch.tensor(content["fine_labels"]) + len(coarse)] = True
-        targets[part] = hierarchy.close(one_hot).numpy()
-        ids[part] = np.array([f"{part}-{row}" for row in range(len(one_hot))])  # file names repeat
+        nodes = [len(coarse) + label for label in content["fine_labels"]]
+        targets[part] = closed_targets(nodes, hierarchy).numpy()
+        ids[part] = np.array([f"{part}-{row}" for row in range(len(nodes))])  # file names repeat
     drawn = stratified_draw(targets["train"][:, len(coarse) :], VALIDATION_SHARE, VALIDATION_SEED)
     pixels, targets, ids = (divide(arrays, drawn) for arrays in (pixels, targets, ids))
     splits = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from hmc_shared.data.images import ImageTable
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from hmc_shared.hierarchy import Hierarchy
@@ -109,3 +111,12 @@ class HierarchicalDataset:
         """SHA-256 over name, sources and hierarchy: two views of the same data have the same."""
         parts = [self.name, *(f"{file} {digest}" for file, digest in sorted(self.sources.items()))]
         return hashlib.sha256("\n".join([*parts, self.hierarchy.checksum]).encode()).hexdigest()
+
+
+def closed_targets(nodes: Sequence[int] | np.ndarray, hierarchy: Hierarchy) -> Tensor:
+    """(n, C) bool: the targets of n samples that each have one most specific class."""
+    import torch
+
+    targets = torch.zeros(len(nodes), len(hierarchy), dtype=torch.bool)
+    targets[torch.arange(len(nodes)), torch.as_tensor(nodes)] = True
+    return hierarchy.close(targets)

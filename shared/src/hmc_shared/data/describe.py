@@ -14,14 +14,22 @@ from hmc_shared.data.images import ImageTable
 def available(data_dir: str | Path | None = None) -> list[tuple[str, str, str]]:
     """All data sets that :func:`hmc_shared.data.load_dataset` knows, and all that are found.
 
-    Rows are (name, source, where): source is "embedded" or "CLUS", where is the folder of the files, or ""
-    for a published set that is not there. ``data_dir`` defaults to the environment variable HMC_DATA. Raises
-    ValueError if it is no folder.
+    Rows are (name, source, where): source is "embedded", "images" or "CLUS", where is the folder of the
+    files, or "" for a published set that is not there. ``data_dir`` defaults to the environment variable
+    HMC_DATA. Raises ValueError if it is no folder.
     """
     rows = [(name, "embedded", "built in") for name in EMBEDDED]
     data_dir = data_dir or os.environ.get("HMC_DATA")
-    from hmc_shared.data.files import PUBLISHED, find_files, find_sets
+    from hmc_shared.data.files import IMAGE_SETS, PUBLISHED, find_files, find_folder, find_folders, find_sets
 
+    for name in IMAGE_SETS:
+        where = ""
+        if data_dir and any(find_folders(name, data_dir)):
+            try:
+                where = str(find_folder(name, data_dir))
+            except ValueError as error:
+                where = f"incomplete: {error}"
+        rows.append((name, "images", where))
     found = find_sets(data_dir) if data_dir else {}
     present = {name.lower() for name in found}
     absent = [name for name in PUBLISHED if name.lower() not in present]
@@ -112,16 +120,18 @@ def long_tail(dataset: HierarchicalDataset) -> dict[str, np.ndarray]:
 
 
 def plot_description(dataset: HierarchicalDataset, path: str | Path) -> None:
-    """Draw classes per level and the sorted class frequencies of the training split to ``path``.
+    """Draw classes per level, class frequencies in training, and the sizes of encoded images to ``path``.
 
     The format follows the name (.png, .svg, .pdf). Raises ValueError for a format that cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    images = image_sizes(dataset)
+    panels = 3 if len(images) else 2
+    figure = Figure(figsize=(5 * panels, 3.8), layout="constrained")
     FigureCanvasAgg(figure)  # no pyplot: no window and no global state
-    sizes, tail = figure.subplots(1, 2)
+    sizes, tail, *rest = figure.subplots(1, panels)
     levels = dataset.hierarchy.levels
     bars = sizes.bar(range(len(levels)), [len(level) for level in levels], color="#4878a8")
     sizes.bar_label(bars, fontsize=8)
@@ -136,6 +146,11 @@ def plot_description(dataset: HierarchicalDataset, path: str | Path) -> None:
     empty = int((counts == 0).sum())
     if empty:
         tail.text(len(counts), 0.54, f"{empty} without", ha="right", fontsize=8)
+    for axes in rest:
+        different, occurrences = np.unique(images, axis=0, return_counts=True)
+        area = 4 + 300 * occurrences / occurrences.max()
+        axes.scatter(*different.T, s=area, alpha=0.5, color="#55a868", linewidths=0)
+        axes.set(title="image sizes in pixels", xlabel="width", ylabel="height")
     figure.suptitle(
         f"{dataset.name}: {len(dataset.hierarchy)} classes, {len(dataset.train)} training samples"
     )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hmc_shared.data.dataset import HierarchicalDataset, Split
-from hmc_shared.data.preprocessing import prepare, stratified_draw
+from hmc_shared.data.preprocessing import draw_splits, prepare
 from hmc_shared.hierarchy import Hierarchy
 
 View = Literal["vector", "image"]
@@ -78,11 +78,7 @@ def read_scans() -> tuple[np.ndarray, np.ndarray]:
 
 def split_rows(labels: np.ndarray) -> dict[str, np.ndarray]:
     """Row numbers of the three splits, each in ascending order."""
-    one_hot = np.eye(10, dtype=bool)[labels]
-    test = stratified_draw(one_hot, 0.2, SPLIT_SEED)
-    rest = np.flatnonzero(~test)
-    validation = stratified_draw(one_hot[rest], 0.25, SPLIT_SEED)
-    return {"train": rest[~validation], "validation": rest[validation], "test": np.flatnonzero(test)}
+    return draw_splits(np.eye(10, dtype=bool)[labels], SPLIT_SEED)
 
 
 def close_digits(present: np.ndarray, hierarchy: Hierarchy) -> torch.Tensor:

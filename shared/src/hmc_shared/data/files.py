@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,22 +20,16 @@ PUBLISHED = (
     *(f"{yeast}_{ontology}" for ontology in ("FUN", "GO") for yeast in YEAST),
     *("Diatoms", "Enron", "ImCLEF07A", "ImCLEF07D"),
 )
-# Image set -> the files that its folder has; looked for in data_dir and up to two folders below.
-LISTS = (
-    "images_box",
-    *(
-        f"images_{level}_{part}"
-        for level in ("variant", "family", "manufacturer")
-        for part in ("train", "val", "test")
-    ),
-)
+# Image set -> the lists that its folder has; looked for in data_dir and up to two folders below.
 AIRCRAFT = tuple(
-    f"fgvc-aircraft-2013b/data/{name}.txt" for name in ("variants", "families", "manufacturers", *LISTS)
+    f"fgvc-aircraft-2013b/data/images_{level}_{part}.txt"
+    for level in ("variant", "family", "manufacturer")
+    for part in ("train", "val", "test")
 )
 IMAGE_SETS = {
     "cifar100": tuple(f"cifar-100-python/{name}" for name in ("meta", "train", "test")),
     "fgvc-aircraft": AIRCRAFT,
-    "fgvc-aircraft-boxes": AIRCRAFT,
+    "fgvc-aircraft-boxes": (*AIRCRAFT, "fgvc-aircraft-2013b/data/images_box.txt"),
     "grocery": ("classes.csv", "train.txt", "val.txt", "test.txt"),
 }
 
@@ -109,6 +104,12 @@ def find_folder(name: str, data_dir: str | Path) -> Path:
     raise ValueError(
         missing or f"{name} is not under {data_dir}: no {first} there or up to two folders below."
     )
+
+
+def checksums(name: str, folder: Path) -> dict[str, str]:
+    """The SHA-256 of each list of an image set."""
+    lists = [folder / Path(file).name for file in IMAGE_SETS[name]]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in lists}
 
 
 def read_all(paths: Iterable[Path]) -> Iterator[bytes]:

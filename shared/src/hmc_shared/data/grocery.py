@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,8 +11,8 @@ import torch
 
 from hmc_shared.data.arff import file_error
 from hmc_shared.data.cache import cached_images
-from hmc_shared.data.dataset import HierarchicalDataset, Split
-from hmc_shared.data.files import find_folder, read_all
+from hmc_shared.data.dataset import HierarchicalDataset, Split, closed_targets
+from hmc_shared.data.files import checksums, find_folder, read_all
 from hmc_shared.data.images import ImageTable, needs
 from hmc_shared.hierarchy import Hierarchy
 
@@ -35,14 +34,12 @@ def load(data_dir: str | Path) -> HierarchicalDataset:
     needs("PIL", "grocery")
     folder = find_folder("grocery", data_dir)
     hierarchy, classes = read_classes(folder / "classes.csv")
-    splits, sources = {}, {"classes.csv": _sha256(folder / "classes.csv")}
+    splits, sources = {}, checksums("grocery", folder)
     for part, stem in PARTS.items():
         names, fine = read_list(folder / f"{stem}.txt", classes)
-        images, digest = read_images(folder, stem, names)
-        targets = torch.zeros(len(names), len(hierarchy), dtype=torch.bool)
-        targets[torch.arange(len(names)), torch.tensor([hierarchy.index[name] for name in fine])] = True
-        splits[part] = Split(images, hierarchy.close(targets), tuple(names))
-        sources |= {f"{stem}.txt": _sha256(folder / f"{stem}.txt"), f"{stem} images": digest}
+        images, sources[f"{stem} images"] = read_images(folder, stem, names)
+        targets = closed_targets([hierarchy.index[name] for name in fine], hierarchy)
+        splits[part] = Split(images, targets, tuple(names))
     return HierarchicalDataset(
         name="grocery",
         hierarchy=hierarchy,
@@ -125,7 +122,3 @@ def read_tar(path: Path, names: Sequence[str]) -> Iterator[bytes]:
                 yield archive.extractfile(members[name]).read()  # pyright: ignore[reportOptionalMemberAccess]
     except (tarfile.TarError, OSError) as error:
         raise ValueError(f"{path} cannot be read: {error}.") from error
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
