@@ -70,11 +70,9 @@ class SmallResNet(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.stages = nn.ModuleList()
-        for inside, outside, stride in ((width, width, 1), (width, 2 * width, 2), (2 * width, 4 * width, 2)):
-            first = BasicBlock(inside, outside, stride, _shortcut(inside, outside, stride))
-            others = [BasicBlock(outside, outside) for _ in range(blocks - 1)]
-            self.stages.append(nn.Sequential(first, *others))
+        self.layer1 = _stage(width, width, 1, blocks)
+        self.layer2 = _stage(width, 2 * width, 2, blocks)
+        self.layer3 = _stage(2 * width, 4 * width, 2, blocks)
         self.num_features = 4 * width
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -82,15 +80,15 @@ class SmallResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = torch.relu(self.bn1(self.conv1(images)))
-        for stage in self.stages:
-            x = stage(x)
-        return x.mean((2, 3))
+        return self.layer3(self.layer2(self.layer1(x))).mean((2, 3))
 
 
-def _shortcut(inside: int, outside: int, stride: int) -> nn.Module | None:
-    if inside == outside and stride == 1:
-        return None
-    return nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+def _stage(inside: int, outside: int, stride: int, blocks: int) -> nn.Sequential:
+    shortcut = None
+    if inside != outside:
+        shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+    first = BasicBlock(inside, outside, stride, shortcut)
+    return nn.Sequential(first, *[BasicBlock(outside, outside) for _ in range(blocks - 1)])
 
 
 def torchvision_backbone(name: str, stem: str, max_pool: bool) -> tuple[nn.Module, int]:

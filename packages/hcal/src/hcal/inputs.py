@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as images_of
 
 from hcal.augment import augment, draw
 from hcal.config import Config
@@ -28,6 +31,33 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     return mean.float(), torch.where(deviation > 0, deviation, 1.0).float()
 
 
+def resize_and_crop(image: Tensor, input_shape: tuple[int, ...], crop: float) -> Tensor:
+    """An image of any size, (3, height, width) uint8, to the square that a model looks at.
+
+    Its shorter side becomes the model's over ``crop``, and the centre is cut out; grey for one channel.
+    """
+    channels, height, width = input_shape
+    if channels == 1:
+        image = images_of.rgb_to_grayscale(image)
+    scale = max(height / image.shape[1], width / image.shape[2]) / crop
+    size = [round(scale * image.shape[1]), round(scale * image.shape[2])]
+    return images_of.center_crop(images_of.resize(image, size, antialias=True), [height, width])
+
+
+def random_crop(config: Config) -> Callable[[Tensor], Tensor]:
+    """Augmentation of photographs: a random part, brought to ``image_size``, and its mirror image."""
+    part = v2.RandomResizedCrop(config.image_size, scale=(config.min_scale, 1.0), antialias=True)
+    return v2.Compose([part, v2.RandomHorizontalFlip(0.5 if config.flip else 0.0)])
+
+
+def some_images(inputs: Any, input_shape: tuple[int, ...], crop: float, count: int = 64) -> Tensor:
+    """At most ``count`` raw images from all over a split, (n, channels, height, width)."""
+    rows = torch.linspace(0, len(inputs) - 1, min(count, len(inputs))).long()
+    if isinstance(inputs, Tensor):
+        return inputs[rows]
+    return torch.stack([resize_and_crop(inputs[row], input_shape, crop) for row in rows.tolist()])
+
+
 def training_batches(
     model: LevelClassifier,
     inputs: Any,
@@ -47,29 +77,47 @@ def training_batches(
     is the same on all processes.
     """
     device = generator.device
+    photographs: Iterator[Tensor] = iter(())
+    if not isinstance(inputs, Tensor):
+        from hmc_shared.data.loading import image_batches
+
+        parts = [rows for rows, _ in order]
+        photographs = image_batches(
+            inputs, parts, random_crop(config), seed=config.seed, epoch=epoch, workers=config.workers
+        )
     for step, (rows, weights) in enumerate(order):
         generator.manual_seed((config.seed * 1_000_003 + epoch) * 1_000_003 + step)
-        if len(rows) == 1:  # batch normalisation needs two
-            rows, weights = rows.repeat(2), torch.cat([weights, torch.zeros(1)])
         rows, weights = rows.to(device), weights.to(device)
-        batch = inputs[rows]
-        if batch.ndim == 4:
+        if not isinstance(inputs, Tensor):
+            batch = model.normalize(next(photographs).to(device, non_blocking=True))
+        elif inputs.ndim == 4:
             places = torch.arange(len(rows), device=device) * world + rank  # in the global batch
             drawn = draw(config.batch_size, generator)[places % config.batch_size]
-            batch = augment(
-                batch, drawn, padding=config.crop_padding, flip=config.flip, rotation=config.rotation
-            )
-            batch = model.normalize(batch)
-        yield batch, paths[rows].masked_fill(weights.unsqueeze(1) == 0, -1)
+            options = {"padding": config.crop_padding, "flip": config.flip, "rotation": config.rotation}
+            batch = model.normalize(augment(inputs[rows], drawn, **options))
+        else:
+            batch = inputs[rows]
+        labels = paths[rows].masked_fill(weights.unsqueeze(1) == 0, -1)
+        if len(rows) == 1:  # batch normalisation needs two
+            batch, labels = torch.cat([batch, batch]), torch.cat([labels, torch.full_like(labels, -1)])
+        yield batch, labels
 
 
-def score_logits(model: LevelClassifier, inputs: Any, batch_size: int = 512) -> Tensor:
-    """Uncalibrated logits (n, C) float32 on the CPU of the inputs of a split, in evaluation mode."""
+@torch.no_grad()
+def score_logits(model: LevelClassifier, inputs: Any, batch_size: int = 512, workers: int = 0) -> Tensor:
+    """Uncalibrated logits (n, C) float32 on the CPU of the inputs of a split, in evaluation mode.
+
+    ``inputs`` are raw images, a table of images, or standardised vectors; ``workers`` processes read a table.
+    """
     model.eval()
     device = model.input_mean.device
-    with torch.no_grad():
-        logits = []
-        for rows in inputs.split(batch_size):
-            rows = rows.to(device)
-            logits.append(model.logits(model.normalize(rows) if rows.ndim == 4 else rows).cpu())
-    return torch.cat(logits)
+    if isinstance(inputs, Tensor):
+        parts: Any = inputs.split(batch_size)
+    else:
+        from hmc_shared.data.loading import image_batches
+
+        transform = partial(resize_and_crop, input_shape=model.input_shape, crop=model.crop)
+        order = list(torch.arange(len(inputs)).split(min(batch_size, 64)))
+        parts = image_batches(inputs, order, transform, seed=0, epoch=0, workers=workers)
+    batches = (part.to(device) for part in parts)
+    return torch.cat([model.logits(model.normalize(x) if x.ndim == 4 else x).cpu() for x in batches])

@@ -14,9 +14,10 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from hcal.config import Config
-from hcal.inputs import CROP, IMAGENET_MEAN, IMAGENET_STD, channel_statistics
+from hcal.inputs import CROP, IMAGENET_MEAN, IMAGENET_STD, channel_statistics, some_images
 from hcal.losses import adaptive_weights, cross_entropies, level_losses, perturb
 from hcal.model import HCAL, Flat, LevelClassifier
+from hcal.weights import load_weights
 from hmc_shared.data import HierarchicalDataset
 
 MODELS: dict[str, type[LevelClassifier]] = {model.method: model for model in (HCAL, Flat)}
@@ -42,6 +43,10 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> LevelClassifier
     if mean is not None and scale is not None:
         model.input_mean.copy_(mean.view_as(model.input_mean))
         model.input_scale.copy_(scale.view_as(model.input_scale))
+    if config.weights != "none":
+        images = model.normalize(some_images(inputs, shape, model.crop))
+        for encoder in model.backbones():
+            print(load_weights(encoder, config.weights, config.encoder, images), file=sys.stderr)
     return model
 
 

@@ -83,6 +83,10 @@ class LevelClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
         """(B, C) float32 logits of what ``forward`` returned."""
         raise NotImplementedError
 
+    def backbones(self) -> list[nn.Module]:
+        """The encoders of :func:`hcal.encoders.build_encoder`, which may start from pre-trained weights."""
+        raise NotImplementedError
+
     def parameter_groups(self, learning_rate: float, prototype_learning_rate: float) -> list[dict[str, Any]]:
         """Groups for the optimiser, each with its ``lr``."""
         return [{"params": list(self.parameters()), "lr": learning_rate}]
@@ -199,6 +203,9 @@ class HCAL(LevelClassifier, **CARD):
             similarities = torch.cat([features @ F.normalize(p).T for features, p in own], dim=1)
         return similarities / self.temperature
 
+    def backbones(self) -> list[nn.Module]:
+        return [encoder[0] for encoder in self.encoders]  # type: ignore[index]
+
     def parameter_groups(self, learning_rate: float, prototype_learning_rate: float) -> list[dict[str, Any]]:
         """The encoder, and the prototypes of each level with twice the step size of the level below."""
         groups = [{"params": list(self.encoders.parameters()), "lr": learning_rate}]
@@ -229,6 +236,9 @@ class Flat(LevelClassifier, **CARD):
         super().__init__(hierarchy, input_shape, decode, crop)
         self.encoder, size = build_encoder(encoder, input_shape, stem=stem, max_pool=max_pool, width=width)
         self.heads = nn.Linear(size, len(hierarchy))
+
+    def backbones(self) -> list[nn.Module]:
+        return [self.encoder]
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.heads(self.encoder(inputs)).float()

@@ -56,11 +56,12 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     hierarchy = dataset.hierarchy.to(device)
     inputs, targets = dataset.train.inputs, dataset.train.targets
     if config.protocol == "paper":
-        inputs = torch.cat([inputs, dataset.validation.inputs])
+        more = dataset.validation.inputs
+        inputs = torch.cat([inputs, more]) if isinstance(inputs, torch.Tensor) else inputs + more
         targets = torch.cat([targets, dataset.validation.targets])
-    inputs = inputs.to(device)
+    if isinstance(inputs, torch.Tensor):
+        inputs = inputs.to(device)
     paths = torch.from_numpy(level_targets(targets, hierarchy)).to(device)  # (n, L)
-    validation_inputs = dataset.validation.inputs.to(device)
     validation_paths = torch.from_numpy(level_targets(dataset.validation.targets, hierarchy))
 
     # Model
@@ -140,7 +141,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
         for depth, (loss, weight) in enumerate(of_steps.mean(0).T.tolist()):
             record |= {f"loss_level_{depth}": loss, f"weight_level_{depth}": weight}
         if config.protocol == "default":
-            logits = score_logits(model, validation_inputs)
+            logits = score_logits(model, dataset.validation.inputs, workers=config.workers)
             model.calibrate(logits, validation_paths)
             found = level_metrics(model.scores(logits), validation_paths, hierarchy)
             record |= {f"validation/{name}": value for name, value in found.items()}
@@ -162,7 +163,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
 
     # Results
     progress.restore_best(model)
-    scores = model.scores(score_logits(model, dataset.test.inputs))
+    scores = model.scores(score_logits(model, dataset.test.inputs, workers=config.workers))
     results: dict[str, Any] = {}
     if accelerator.is_main_process:
         model.save_pretrained(folder.model)

@@ -1,0 +1,132 @@
+"""Pre-trained weights of an encoder: torchvision's, or a state dict in a file, read without running code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def load_weights(encoder: nn.Module, source: str, name: str, images: Tensor) -> str:
+    """Start an encoder of :func:`hcal.encoders.build_encoder` from pre-trained weights.
+
+    Every tensor whose name and shape fit is taken. Where the file has a bias for a convolution that has none
+    here, batch normalisation was folded into it: see :func:`unfold_batch_norm`, which ``images`` are for.
+
+    Args:
+        source: "imagenet" for what torchvision offers for the network (a download, kept in torch's cache), or
+            a file: .safetensors, .npz, or what ``torch.save`` wrote.
+        name: the encoder's name.
+        images: normalised images (B, channels, height, width).
+
+    Returns a sentence about what was taken. Raises ValueError if the weights cannot be had or do not fit.
+    """
+    network: nn.Module = (
+        encoder[1] if name != "mlp" and isinstance(encoder, nn.Sequential) else encoder
+    )
+    state = imagenet_weights(name) if source == "imagenet" else read_state_dict(Path(source))
+    own = network.state_dict()
+    fitting = {key: state[key] for key in own if key in state and state[key].shape == own[key].shape}
+    if not fitting:
+        raise ValueError(f"`--weights` should hold tensors of {name}. Found none that fits in {source!r}.")
+    network.load_state_dict(fitting, strict=False)
+    biases = {
+        key.removesuffix(".bias"): value
+        for key, value in state.items()
+        if key.endswith(".bias") and key not in own and key.replace(".bias", ".weight") in fitting
+    }
+    unfolded = unfold_batch_norm(network, biases, images) if biases else set()
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    new = [
+        key
+        for key in own
+        if key not in fitting and not key.endswith(statistics) and key.rpartition(".")[0] not in unfolded
+    ]
+    return (
+        f"Weights from {source}: {len(own) - len(new)} of {len(own)} tensors; new: {', '.join(new) or 'none'}"
+    )
+
+
+def imagenet_weights(name: str) -> Mapping[str, Tensor]:
+    """The state dict of torchvision's best weights for a network of that name."""
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        raise ValueError(f"`--weights imagenet` is for networks of torchvision. Found the encoder {name!r}.")
+    try:
+        best: Any = models.get_weight(f"{models.get_model_weights(name).__name__}.DEFAULT")
+        return best.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"`--weights imagenet` could not be downloaded ({error}): pass a file with a state dict instead."
+        ) from error
+
+
+def read_state_dict(path: Path) -> Mapping[str, Tensor]:
+    """Names and tensors of a file. Raises ValueError, naming it, if it is not readable without a pickle."""
+    if not path.is_file():
+        raise ValueError(f"`--weights` should be none, imagenet or a file. Found {str(path)!r}.")
+    try:
+        if path.suffix == ".npz":
+            import numpy as np
+
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                state: Any = {name: torch.from_numpy(archive[name]) for name in archive.files}
+        elif path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = state.get("state_dict", state)  # as many training scripts save it
+        return {name.removeprefix("module."): value for name, value in state.items()}
+    except Exception as error:  # zipfile, pickle, safetensors: a dozen types for damaged or unsafe content
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is not readable as a state dict: {reason}") from error
+
+
+@torch.no_grad()
+def unfold_batch_norm(network: nn.Module, biases: Mapping[str, Tensor], images: Tensor) -> set[str]:
+    """Give back batch normalisation to convolutions into which it was folded, y = W x + b.
+
+    With the mean m and variance v of W x over ``images`` as running statistics, scale sqrt(v) and shift
+    b + m, the layer computes W x + b as before, and almost so in training, where it takes the batch's own
+    statistics. One pass does all layers: each is set when the images reach it.
+
+    Args:
+        network: its convolutions have the folded weights W; the normalisation after each is overwritten.
+        biases: b by the name of the convolution.
+
+    Returns the names of the layers that were set.
+    """
+    handles, names, convolution = [], set(), ""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            convolution = name
+        elif isinstance(module, nn.BatchNorm2d) and convolution in biases:
+            bias = biases[convolution].float()
+            handles.append(module.register_forward_pre_hook(partial(_take_over, bias)))
+            names.add(name)
+    network.eval()(images)
+    network.train()
+    for handle in handles:
+        handle.remove()
+    return names
+
+
+def _take_over(bias: Tensor, norm: Any, inputs: tuple[Tensor, ...]) -> None:
+    (x,) = inputs
+    variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+    norm.load_state_dict(
+        {
+            "running_mean": mean,
+            "running_var": variance,
+            "weight": (variance + norm.eps).sqrt(),
+            "bias": bias.to(x.device) + mean,
+            "num_batches_tracked": torch.tensor(0),
+        }
+    )
