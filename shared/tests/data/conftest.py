@@ -1,10 +1,13 @@
 """Small CLUS sets, written to a folder of the test, and a cache of its own for every test."""
 
 import gzip
+import io
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 PATHS = "01,01/02,01/02/03,02,02/01"
 ROWS = {
@@ -54,3 +57,17 @@ def write_set(tmp_path: Path) -> Callable[..., dict[str, Path]]:
         return files
 
     return write
+
+
+@pytest.fixture
+def encode() -> Callable[..., bytes]:
+    """A function that encodes pixels, or a size (height, width) filled with one colour, as a picture."""
+
+    def to_bytes(pixels: np.ndarray | tuple[int, int], suffix: str = "png", **options: object) -> bytes:
+        if isinstance(pixels, tuple):
+            pixels = np.full((*pixels, 3), (200, 30, 90), dtype=np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, suffix, **options)
+        return file.getvalue()
+
+    return to_bytes

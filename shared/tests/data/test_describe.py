@@ -27,16 +27,26 @@ def test_available_lists_the_known_and_the_found(
     monkeypatch.delenv("HMC_DATA", raising=False)
     assert available()[:2] == [("digits", "embedded", "built in"), ("digit-scenes", "embedded", "built in")]
     assert ("Enron", "CLUS", "") in available()
-    assert len(available()) == 22
+    assert [row for row in available() if row[1] == "images"] == [
+        (name, "images", "") for name in ("cifar100", "fgvc-aircraft", "fgvc-aircraft-boxes", "grocery")
+    ]
+    assert len(available()) == 26
     write_set("enron", folder=tmp_path / "a")
     write_set("mine", folder=tmp_path / "b")["test"].unlink()
+    (tmp_path / "c" / "cifar-100-python").mkdir(parents=True)
+    (tmp_path / "c" / "cifar-100-python" / "meta").touch()
     monkeypatch.setenv("HMC_DATA", str(tmp_path))
     rows = {name: where for name, _, where in available()}
     assert rows["enron"] == str(tmp_path / "a")
     assert "Enron" not in rows
     assert rows["mine"].startswith("incomplete: ")
-    assert rows["spo_GO"] == ""
-    assert len(rows) == 23
+    assert rows["spo_GO"] == rows["grocery"] == ""
+    assert rows["cifar100"].startswith("incomplete: ")
+    assert "train of cifar100 is missing" in rows["cifar100"]
+    for name in ("train", "test"):
+        (tmp_path / "c" / "cifar-100-python" / name).touch()
+    assert ("cifar100", "images", str(tmp_path / "c" / "cifar-100-python")) in available()
+    assert len(rows) == 27
     with pytest.raises(ValueError, match="`data_dir` should be a folder"):
         available(tmp_path / "nowhere")
 
@@ -74,3 +84,21 @@ def test_picture_shows_classes_without_samples(write_set: Writer, tmp_path: Path
     write_set(rows=ROWS, classes=GO)
     plot_description(load_dataset("toy", tmp_path), tmp_path / "toy.png")
     assert np.ptp(imread(tmp_path / "toy.png")) > 0
+
+
+def test_image_sizes_are_described_and_drawn(tmp_path: Path, encode: Callable[..., bytes]) -> None:
+    sizes = [(4, 8), (4, 8), (6, 7), (9, 5), (4, 8)]
+    for name in ("a", "b"):
+        (tmp_path / "toy" / name).mkdir(parents=True)
+        for number, size in enumerate(sizes):
+            (tmp_path / "toy" / name / f"{number}.png").write_bytes(encode(size))
+    dataset = load_dataset(f"folder:{tmp_path / 'toy'}")
+    text = describe(dataset)
+    assert text.splitlines()[0] == "toy: images 5 to 8 pixels wide, 4 to 9 high, median 8 x 4"
+    assert ["train", "6", "1.00", "0.5000", "0"] in cells(text)
+    for name in ("with.svg", "without.svg"):
+        plot_description(dataset if name == "with.svg" else load_dataset("digits"), tmp_path / name)
+    assert [("image sizes" in (tmp_path / name).read_text()) for name in ("with.svg", "without.svg")] == [
+        True,
+        False,
+    ]

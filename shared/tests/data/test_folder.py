@@ -1,19 +1,30 @@
 """Export and the way back."""
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 
-from hmc_shared.data import HierarchicalDataset, export, load_dataset
+from hmc_shared.data import HierarchicalDataset, ImageTable, export, load_dataset
 
 
-@pytest.fixture(params=["digits", "digit-scenes", "toy"])
+@pytest.fixture(params=["digits", "digit-scenes", "toy", "pictures", "cropped"])
 def dataset(
-    request: pytest.FixtureRequest, write_set: Callable[..., object], tmp_path: Path
+    request: pytest.FixtureRequest,
+    write_set: Callable[..., object],
+    pictures: HierarchicalDataset,
+    tmp_path: Path,
 ) -> HierarchicalDataset:
+    if request.param == "pictures":
+        return pictures
+    if request.param == "cropped":
+        return cropped(pictures)
     if request.param == "toy":
         write_set(
             classes="root/GO0003674,GO0003674/01,root/02,02/01/02".replace("02/01/02", "02/01"), rows=TOY
@@ -23,6 +34,26 @@ def dataset(
 
 
 TOY = {part: ["1,?,red,4,01", "2,3,red,4,02"] for part in ("train", "valid", "test")}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, encode: Callable[..., bytes]) -> HierarchicalDataset:
+    """Photographs of different sizes, kept encoded."""
+    for name, quality in (("one/é", 90), ("two", 70)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(10):
+            path = tmp_path / "pictures" / name / f"{number}.jpg"
+            path.write_bytes(encode((9 + number, 20 - number), "jpeg", quality=quality))
+    return load_dataset(f"folder:{tmp_path / 'pictures'}")
+
+
+def cropped(dataset: HierarchicalDataset) -> HierarchicalDataset:
+    boxes = np.array([1, 2, 7, 9], dtype=np.int32)
+    splits = {
+        name: replace(split, inputs=split.inputs.crop(np.tile(boxes, (len(split), 1))))
+        for name, split in dataset.splits.items()
+    }
+    return replace(dataset, **splits)
 
 
 def test_round_trip_bit_for_bit(dataset: HierarchicalDataset, tmp_path: Path) -> None:
@@ -37,8 +68,15 @@ def test_round_trip_bit_for_bit(dataset: HierarchicalDataset, tmp_path: Path) ->
     assert back.evaluated.equal(dataset.evaluated)
     for name, split in dataset.splits.items():
         other = back.splits[name]
-        assert other.inputs.dtype == split.inputs.dtype
-        assert other.inputs.equal(split.inputs)
+        if isinstance(split.inputs, ImageTable):
+            assert len(other.inputs) == len(split.inputs)
+            assert other.inputs.sizes.tolist() == split.inputs.sizes.tolist()
+            for row in range(len(split)):
+                assert other.inputs.encoded(row) == split.inputs.encoded(row)
+                assert other.inputs[row].equal(split.inputs[row])
+        else:
+            assert other.inputs.dtype == split.inputs.dtype
+            assert other.inputs.equal(split.inputs)
         assert other.targets.equal(split.targets)
         assert (other.ids, other.captions) == (split.ids, split.captions)
 
@@ -56,6 +94,44 @@ def test_an_export_is_a_folder_that_datasets_reads(tmp_path: Path) -> None:
     assert [names[i] for i in row["labels"]] == [
         names[i] for i in dataset.test.targets[0].nonzero().flatten()
     ]
+
+
+def test_exported_pictures_are_pictures_to_datasets(pictures: HierarchicalDataset, tmp_path: Path) -> None:
+    import datasets
+
+    export(cropped(pictures), tmp_path / "out")
+    table = datasets.load_from_disk(str(tmp_path / "out"))["train"]
+    row = table[3]
+    assert (row["id"], row["box"]) == (pictures.train.ids[3], [1, 2, 7, 9])
+    image = np.asarray(row["image"].convert("RGB"))
+    np.testing.assert_array_equal(image, pictures.train.inputs[3].permute(1, 2, 0))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "dataset.json",
+        "dataset_dict.json",
+        "hierarchy.json",
+        "test",
+        "train",
+        "validation",
+    ]
+
+
+def test_an_export_needs_neither_source_nor_cache(
+    pictures: HierarchicalDataset, tmp_path: Path, own_cache: Path
+) -> None:
+    export(pictures, tmp_path / "out")
+    expected = pictures.test.inputs[0]
+    shutil.rmtree(own_cache)
+    shutil.rmtree(tmp_path / "pictures")
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert load_dataset(f"hf:{tmp_path / 'moved'}").test.inputs[0].equal(expected)
+
+
+def test_a_truncated_export_of_pictures_is_refused(pictures: HierarchicalDataset, tmp_path: Path) -> None:
+    export(pictures, tmp_path / "out")
+    (path,) = (tmp_path / "out" / "test").glob("*.arrow")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"out is not a folder that `hmc datasets export` wrote: ."):
+        load_dataset(f"hf:{tmp_path / 'out'}")
 
 
 def test_a_folder_with_files_is_not_written_to(tmp_path: Path) -> None:
@@ -104,7 +180,22 @@ def test_a_hub_repository_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyP
         load_dataset("hf:me/other")
 
 
-def test_a_folder_of_vectors_has_no_image_view(tmp_path: Path) -> None:
-    export(load_dataset("digits"), tmp_path / "out")
-    with pytest.raises(ValueError, match=r"`view` should be 'vector' .*Found 'image'"):
-        load_dataset(f"hf:{tmp_path / 'out'}", view="image")
+@pytest.mark.parametrize(("has", "wants"), [("vector", "image"), ("image", "vector")])
+def test_a_folder_has_the_view_that_was_exported(
+    tmp_path: Path, has: Literal["vector", "image"], wants: Literal["vector", "image"]
+) -> None:
+    export(load_dataset("digits", view=has), tmp_path / "out")
+    assert load_dataset(f"hf:{tmp_path / 'out'}").kind == has
+    assert load_dataset(f"hf:{tmp_path / 'out'}", view=has).kind == has
+    with pytest.raises(ValueError, match=rf"`view` should be '{has}' .*Found '{wants}'"):
+        load_dataset(f"hf:{tmp_path / 'out'}", view=wants)
+
+
+def test_pictures_have_no_number_of_features_and_no_vector_view(
+    pictures: HierarchicalDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"images of 'pictures' differ in size: they have no number of"):
+        _ = pictures.num_features
+    with pytest.raises(ValueError, match=r"`view` should be 'image' .* a set of images. Found 'vector'"):
+        load_dataset(f"folder:{tmp_path / 'pictures'}", view="vector")
+    assert load_dataset(f"FOLDER:{tmp_path / 'pictures'}", view="image").kind == "image"

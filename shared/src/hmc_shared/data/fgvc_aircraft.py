@@ -12,7 +12,7 @@ from hmc_shared.data.arff import file_error
 from hmc_shared.data.cache import cached_images
 from hmc_shared.data.dataset import HierarchicalDataset, Split, closed_targets
 from hmc_shared.data.files import checksums, find_folder, read_all
-from hmc_shared.data.images import ImageTable, needs
+from hmc_shared.data.images import ImageTable, needs_pillow
 from hmc_shared.hierarchy import Hierarchy
 
 READER_VERSION = 1
@@ -32,7 +32,7 @@ def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
     Raises ValueError, naming file and line, for a damaged list; where a class has two parents; and for a
     missing or damaged image.
     """
-    needs("PIL", name)
+    needs_pillow(name)
     folder = find_folder(name, data_dir)
     paths = {part: read_split(folder, stem) for part, stem in PARTS.items()}
     hierarchy = build_hierarchy([path for part in paths.values() for path in part.values()], folder)

@@ -20,7 +20,7 @@ import numpy as np
 
 from hmc_shared.data.cache import save_quietly
 from hmc_shared.data.dataset import HierarchicalDataset, Split
-from hmc_shared.data.images import ImageTable, write_images
+from hmc_shared.data.images import ImageTable, needs_pillow, write_images
 
 if TYPE_CHECKING:
     import datasets
@@ -158,6 +158,7 @@ def _split(table: pa.Table, folder: Path, shape: list[int] | None, classes: int)
     import torch
 
     if shape is None:
+        needs_pillow(str(folder.parent))
         inputs = ImageTable(sorted(folder.glob("*.arrow")))
         if "box" in table.column_names:
             inputs = inputs.crop(table["box"].combine_chunks().flatten().to_numpy().reshape(-1, 4))

@@ -13,7 +13,7 @@ from hmc_shared.data.arff import file_error
 from hmc_shared.data.cache import cached_images
 from hmc_shared.data.dataset import HierarchicalDataset, Split, closed_targets
 from hmc_shared.data.files import checksums, find_folder, read_all
-from hmc_shared.data.images import ImageTable, needs
+from hmc_shared.data.images import ImageTable, needs_pillow
 from hmc_shared.hierarchy import Hierarchy
 
 READER_VERSION = 1
@@ -31,7 +31,7 @@ def load(data_dir: str | Path) -> HierarchicalDataset:
 
     Raises ValueError, naming file and line, for a damaged list; and for a missing or damaged image.
     """
-    needs("PIL", "grocery")
+    needs_pillow("grocery")
     folder = find_folder("grocery", data_dir)
     hierarchy, classes = read_classes(folder / "classes.csv")
     splits, sources = {}, checksums("grocery", folder)

@@ -11,7 +11,7 @@ import torch
 from hmc_shared.data.cache import cached_images
 from hmc_shared.data.dataset import HierarchicalDataset, Split, closed_targets
 from hmc_shared.data.files import read_all
-from hmc_shared.data.images import needs
+from hmc_shared.data.images import needs_pillow
 from hmc_shared.data.preprocessing import draw_splits, stratified_draw
 from hmc_shared.hierarchy import Hierarchy
 
@@ -33,7 +33,7 @@ def load(path: str) -> HierarchicalDataset:
     Raises ValueError, naming the folder, if it is none, if a class has no image, for fewer than two classes,
     and for an image in no class or one that Pillow cannot read.
     """
-    needs("PIL", "folder:PATH")
+    needs_pillow("folder:PATH")
     root = Path(path).expanduser().resolve()
     if not root.is_dir():
         raise ValueError(f"folder:PATH should name a folder. Found none at {root}.")

@@ -6,7 +6,6 @@ import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +49,7 @@ class ImageTable:
         try:
             pixels = decode(self.encoded(row), None if self.boxes is None else self.boxes[row])
         except ValueError as error:
-            name = self._column("id")[self.rows[row]].as_py()
-            raise ValueError(f"{self.files[0].parent}: {name!r} {error}") from error
+            raise ValueError(f"{self.files[0].parent}: {self.name(row)!r} {error}") from error
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
     def __add__(self, other: ImageTable) -> ImageTable:
@@ -72,8 +70,24 @@ class ImageTable:
         return ImageTable(self.files, self.rows[rows], None if self.boxes is None else self.boxes[rows])
 
     def crop(self, boxes: np.ndarray) -> ImageTable:
-        """The same images, of each the part in its box: (n, 4) left, top, right, bottom."""
+        """The same images, of each the part in its box: (n, 4) left, top, right, bottom.
+
+        Raises ValueError, naming the image, for a box that is empty or not inside.
+        """
+        width, height = ImageTable(self.files, self.rows).sizes.T
+        left, top, right, bottom = boxes.T
+        outside = (
+            (left < 0) | (top < 0) | (left >= right) | (top >= bottom) | (right > width) | (bottom > height)
+        )
+        if outside.any():
+            row = int(outside.argmax())
+            size = f"{self.name(row)!r} has {width[row]} x {height[row]} pixels"
+            raise ValueError(f"`boxes` should lie in the image: {size}. Found {boxes[row].tolist()}.")
         return ImageTable(self.files, self.rows, boxes)
+
+    def name(self, row: int) -> str:
+        """What the image is called in its source."""
+        return self._column("id")[self.rows[row]].as_py()
 
     def encoded(self, row: int) -> bytes:
         """The bytes of one image as its source has them."""
@@ -179,7 +193,9 @@ def _with_size(row: Mapping[str, Any], origin: Path) -> dict[str, Any]:
     return {**row, "image": image, "width": width, "height": height}
 
 
-def needs(module: str, what: str) -> None:
-    """Raise ValueError, saying how to install it, if a module that ``what`` needs is not there."""
-    if find_spec(module) is None:
-        raise ValueError(f"{what} needs {module}: pip install hmc-shared[images]")
+def needs_pillow(what: str) -> None:
+    """Raise ValueError, saying how to install it, if Pillow is not there."""
+    try:
+        import PIL  # noqa: F401
+    except ModuleNotFoundError:
+        raise ValueError(f"{what} needs Pillow: pip install hmc-shared[images]") from None
