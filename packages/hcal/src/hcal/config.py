@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Method = Literal["hcal", "flat"]
+Method = Literal["hcal", "flat", "mmoe", "cagrad", "imtl-g", "nash-mtl"]
 Decode = Literal["independent", "path"]
 
 FREE = frozenset({"resume", "overwrite", "output_dir", "data_dir", "workers"})
@@ -26,7 +26,8 @@ class Config:
     config: str | None = None
     """YAML file of options, or the name of a shipped one; default: the shipped one named like --dataset."""
     method: Method = "hcal"
-    """hcal, or flat: a linear layer and cross-entropy for each level on a shared encoder."""
+    """hcal; flat: a linear layer and cross-entropy for each level on a shared encoder; mmoe: with a mixture
+    of experts in between; cagrad, imtl-g, nash-mtl: flat, the levels' gradients combined by that method."""
     protocol: Literal["default", "paper"] = "default"
     """default: the epoch with the best leaf accuracy on the validation split, probabilities calibrated on it.
     paper: train on train + validation, keep the last epoch, with the paper's settings."""

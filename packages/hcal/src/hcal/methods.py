@@ -10,9 +10,11 @@ from inspect import signature
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from hcal.baselines import AGGREGATED, MMoE, check_aggregation, combined_backward
 from hcal.config import Config
 from hcal.inputs import CROP, IMAGENET_MEAN, IMAGENET_STD, channel_statistics, some_images
 from hcal.losses import adaptive_weights, cross_entropies, level_losses, perturb
@@ -20,16 +22,19 @@ from hcal.model import HCAL, Flat, LevelClassifier
 from hcal.weights import load_weights
 from hmc_shared.data import HierarchicalDataset
 
-MODELS: dict[str, type[LevelClassifier]] = {model.method: model for model in (HCAL, Flat)}
+MODELS: dict[str, type[LevelClassifier]] = {model.method: model for model in (HCAL, Flat, MMoE)}
+MODELS |= dict.fromkeys(AGGREGATED, Flat)
 
 
 def build_model(config: Config, dataset: HierarchicalDataset) -> LevelClassifier:
     """The network of ``config.method``, with those options of ``config`` that its constructor names.
 
     It learns the statistics that normalise inputs: of the training images if they are small, of ImageNet for
-    photographs, of the training rows for vectors. Raises ValueError for data that the method cannot take.
+    photographs, of the training rows for vectors. Raises ValueError for data or options that the method
+    cannot take.
     """
     check_labels(dataset)
+    check_aggregation(config)
     inputs = dataset.train.inputs
     is_table = not isinstance(inputs, Tensor)
     model_type = MODELS[config.method]
@@ -99,7 +104,16 @@ def method_losses(
         losses = cross_entropies(outputs, paths, levels)
         return losses, torch.full_like(losses, 1 / len(levels))
 
-    return {"hcal": hcal, "flat": flat}[config.method]
+    return hcal if config.method == "hcal" else flat
+
+
+def method_backward(
+    config: Config, model: LevelClassifier, accelerator: Accelerator
+) -> Callable[[Tensor, Tensor], None]:
+    """The backward pass of ``config.method``: called with losses and weights by level, (L,) each."""
+    if config.method in AGGREGATED:
+        return combined_backward(config.method, model)  # type: ignore[arg-type]
+    return lambda losses, weights: accelerator.backward(weights @ losses)
 
 
 def load_model(folder: str | Path) -> LevelClassifier:

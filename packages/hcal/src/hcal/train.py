@@ -28,7 +28,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     from tqdm import tqdm
 
     from hcal.inputs import score_logits, training_batches
-    from hcal.methods import build_model, method_losses
+    from hcal.methods import build_model, method_backward, method_losses
     from hmc_shared.data import load_dataset
     from hmc_shared.data.batches import batches
     from hmc_shared.metrics import level_targets
@@ -106,6 +106,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
         # Train
         epoch_started = time.perf_counter()
         network.train()
+        backward = method_backward(config, model, accelerator)  # anew: what it remembers is in no checkpoint
         steps = []
         order = batches(
             len(inputs), config.batch_size, seed=config.seed, epoch=progress.epoch, rank=rank, world=world
@@ -117,7 +118,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
             for group, step_size in zip(optimizer.param_groups, step_sizes, strict=True):
                 group["lr"] = step_size * factor
             losses, level_weights = losses_of(network(batch), labels, generator)
-            accelerator.backward(level_weights @ losses)
+            backward(losses, level_weights)
             optimizer.step()
             optimizer.zero_grad()
             steps.append(torch.stack([losses.detach(), level_weights]))
