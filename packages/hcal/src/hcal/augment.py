@@ -19,43 +19,36 @@ def draw(rows: int, generator: Generator) -> Tensor:
 
 
 def augment(images: Tensor, drawn: Tensor, *, padding: int, flip: bool, rotation: float) -> Tensor:
-    """Random crop of the padded image, mirror image, rotation.
+    """Random crop of the padded image, mirror image, rotation: one after the other, but in one gather.
+
+    Every pixel is one of the old ones or black, as with torchvision's ``RandomCrop``,
+    ``RandomHorizontalFlip`` and ``RandomRotation``, which takes the nearest pixel, too.
 
     Args:
         images: (B, channels, height, width), uint8.
         drawn: (B, 4) of :func:`draw`.
         padding: pixels of black border on each side, from which a window of the old size is cut.
         flip: mirror where the third number is below 1/2.
-        rotation: largest angle in degrees, either way; 0: none.
+        rotation: largest angle in degrees, either way, about the centre of the window; black comes in.
 
-    Returns images of the same shape with values 0 to 255: uint8, or float32 after a rotation.
+    Returns images of the same shape and type.
     """
-    shift = (drawn[:, :2] * (2 * padding + 1)).long() - padding
-    images = shift_and_flip(images, shift, drawn[:, 2] < (0.5 if flip else 0.0), padding)
-    return rotate(images, (2 * drawn[:, 3] - 1) * rotation) if rotation else images
+    channels, height, width = images.shape[1:]
+    down, right = ((drawn[:, :2] * (2 * padding + 1)).floor() - padding).view(-1, 2, 1, 1).unbind(1)
+    mirror = torch.where(drawn[:, 2] < (0.5 if flip else 0.0), -1.0, 1.0).view(-1, 1, 1)
+    angle = ((2 * drawn[:, 3] - 1) * math.radians(rotation)).view(-1, 1, 1)
+    cos, sin = angle.cos(), angle.sin()
 
+    # Rotation: where an output pixel comes from, seen from the centre; counter-clockwise if positive.
+    y = torch.arange(height, device=images.device).unsqueeze(1) - (height - 1) / 2
+    x = torch.arange(width, device=images.device) - (width - 1) / 2
+    from_y, from_x = cos * y + sin * x, cos * x - sin * y  # (B, height, width)
+    inside = (from_y.abs() < height / 2) & (from_x.abs() < width / 2)
 
-def shift_and_flip(images: Tensor, shift: Tensor, flipped: Tensor, padding: int) -> Tensor:
-    """Move each image by ``shift`` (B, 2), down and right, at most ``padding`` pixels, then mirror some.
-
-    What comes in is black. Pixels are moved as they are, by one gather.
-    """
-    height, width = images.shape[2:]
-    down, right = shift.unsqueeze(2).unbind(1)  # (B, 1) each
-    rows = torch.arange(height, device=images.device) + padding - down  # (B, height)
-    columns = torch.arange(width, device=images.device).expand(len(images), -1)
-    columns = torch.where(flipped.unsqueeze(1), width - 1 - columns, columns) + padding - right
-    padded = F.pad(images, (padding,) * 4)
-    sample = torch.arange(len(images), device=images.device)[:, None, None]
-    return padded[sample, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Turn images counter-clockwise by angles (B,) about their centres; bilinear, black outside; float32."""
-    height, width = images.shape[2:]
-    angle = degrees * (math.pi / 180)
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    # Where an output pixel comes from, in coordinates from -1 to 1 on either axis: hence the sides' ratio.
-    rows = [cos, -sin * (height / width), zero, sin * (width / height), cos, zero]
-    grid = F.affine_grid(torch.stack(rows, 1).view(-1, 2, 3), list(images.shape), align_corners=False)
-    return F.grid_sample(images.float(), grid, align_corners=False)
+    # Mirror and crop: row and column of that pixel in the padded image, whose first pixel is always black.
+    border = padding + 1
+    row = (from_y + (height / 2 - down + border)).floor()
+    column = (mirror * from_x + (width / 2 - right + border)).floor()
+    place = torch.where(inside, row * (width + 2 * border) + column, 0).long()
+    padded = F.pad(images, (border,) * 4).flatten(2)
+    return padded.gather(2, place.flatten(1).unsqueeze(1).expand(-1, channels, -1)).view_as(images)
