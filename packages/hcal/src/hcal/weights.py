@@ -25,13 +25,11 @@ def load_weights(encoder: nn.Module, source: str, name: str, images: Tensor) -> 
 
     Returns a sentence about what was taken. Raises ValueError if the weights cannot be had or do not fit.
     """
-    network: nn.Module = (
-        encoder[1] if name != "mlp" and isinstance(encoder, nn.Sequential) else encoder
-    )
+    network: nn.Module = encoder[1] if name != "mlp" and isinstance(encoder, nn.Sequential) else encoder
     state = imagenet_weights(name) if source == "imagenet" else read_state_dict(Path(source))
     own = network.state_dict()
     fitting = {key: state[key] for key in own if key in state and state[key].shape == own[key].shape}
-    if not fitting:
+    if not any(value.ndim > 1 for value in fitting.values()):
         raise ValueError(f"`--weights` should hold tensors of {name}. Found none that fits in {source!r}.")
     network.load_state_dict(fitting, strict=False)
     biases = {
@@ -40,15 +38,10 @@ def load_weights(encoder: nn.Module, source: str, name: str, images: Tensor) -> 
         if key.endswith(".bias") and key not in own and key.replace(".bias", ".weight") in fitting
     }
     unfolded = unfold_batch_norm(network, biases, images) if biases else set()
-    statistics = ("running_mean", "running_var", "num_batches_tracked")
-    new = [
-        key
-        for key in own
-        if key not in fitting and not key.endswith(statistics) and key.rpartition(".")[0] not in unfolded
-    ]
-    return (
-        f"Weights from {source}: {len(own) - len(new)} of {len(own)} tensors; new: {', '.join(new) or 'none'}"
-    )
+    names = [name for name, _ in network.named_parameters()]
+    new = [name for name in names if name not in fitting and name.rpartition(".")[0] not in unfolded]
+    taken = f"{len(names) - len(new)} of {len(names)} tensors"
+    return f"Weights from {source}: {taken}; new: {', '.join(new) or 'none'}"
 
 
 def imagenet_weights(name: str) -> Mapping[str, Tensor]:

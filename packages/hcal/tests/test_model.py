@@ -1,0 +1,303 @@
+"""Networks: features, prototypes, encoders, pre-trained weights, saving, prediction."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from hcal import HCAL
+from hcal.config import Config
+from hcal.encoders import build_encoder
+from hcal.methods import build_model, load_model, method_losses
+from hcal.weights import load_weights, read_state_dict
+from hmc_shared import Hierarchy
+from hmc_shared.data import load_dataset
+from hmc_shared.metrics import hvr, incoherent
+
+UNBALANCED = Hierarchy.from_paths(["p", "b/c/x", "b/c/y", "b/d"])
+SMALL = {"encoder": "resnet8", "width": 4, "dim": 16}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits", view="image")
+
+
+@pytest.fixture(params=["hcal", "flat", "mmoe"])
+def model(request, digits):
+    torch.manual_seed(0)
+    return build_model(Config(method=request.param, **SMALL), digits).eval()
+
+
+def step(config, model, inputs, paths):
+    losses, weights = method_losses(config, model)(model(inputs), paths, torch.Generator().manual_seed(0))
+    (losses @ weights).backward()
+    return losses
+
+
+def paths_of(dataset, rows):
+    from hmc_shared.metrics import level_targets
+
+    return torch.from_numpy(level_targets(dataset.train.targets[:rows], dataset.hierarchy))
+
+
+def test_scores_do_not_depend_on_the_batch(model, digits):
+    inputs = model.normalize(digits.test.inputs[:5])
+    logits = model.logits(inputs)
+    assert logits.shape == (5, len(digits.hierarchy))
+    assert logits.dtype == torch.float32
+    alone = torch.cat([model.logits(row[None]) for row in inputs])
+    torch.testing.assert_close(logits, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_every_parameter_learns(model, digits):
+    model.train()
+    config = Config(method=model.method, **SMALL)
+    losses = step(config, model, model.normalize(digits.train.inputs[:32]), paths_of(digits, 32))
+    assert losses.shape == (3,)
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert not without  # data-parallel training would stop at one
+
+
+def test_normalised_training_images_have_mean_0_and_deviation_1(model, digits):
+    normalised = model.normalize(digits.train.inputs)
+    assert normalised.mean().item() == pytest.approx(0, abs=1e-5)
+    assert normalised.std().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_save_and_load_gives_the_same_bits(model, digits, tmp_path):
+    model.calibrate(torch.randn(50, 16), paths_of(digits, 50))
+    model.save_pretrained(tmp_path)
+    loaded = load_model(tmp_path).eval()
+    assert type(loaded) is type(model)
+    assert loaded.hierarchy == model.hierarchy
+    for before, after in zip(
+        model.predict(digits.test.inputs), loaded.predict(digits.test.inputs), strict=True
+    ):
+        assert torch.equal(before, after)
+
+
+def test_hcal_loads_by_its_own_class(digits, tmp_path):
+    build_model(Config(decode="path", **SMALL), digits).save_pretrained(tmp_path)
+    loaded = HCAL.from_pretrained(tmp_path)
+    assert loaded.decode == "path"
+    assert loaded.input_shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("decode", ["independent", "path"])
+def test_predictions_are_coherent(model, digits, decode):
+    probabilities, nodes = model.predict(digits.test.inputs[:50], decode=decode)
+    assert incoherent(probabilities, digits.hierarchy) == 0
+    assert nodes.shape == (50, 3)
+    if decode == "path":
+        assert hvr(nodes, digits.hierarchy) == 0
+    assert not model.training
+
+
+def test_predict_refuses_another_shape(model):
+    with pytest.raises(ValueError, match=r"shape \(n, 1, 8, 8\).*\(2, 3, 8, 8\)"):
+        model.predict(torch.zeros(2, 3, 8, 8))
+    assert model.predict(torch.zeros(0, 1, 8, 8))[0].shape == (0, 16)
+
+
+def test_logits_are_cosines_over_temperature():
+    torch.manual_seed(0)
+    model = HCAL(UNBALANCED, (6,), encoder="mlp", width=8, dim=5, temperature=0.25)
+    features = model(torch.randn(3, 6))
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(3))
+    prototypes = torch.cat(list(model.prototypes))
+    expected = nn.functional.cosine_similarity(features[:, None], prototypes[None], dim=2) / 0.25
+    torch.testing.assert_close(model.logits_of(features), expected)
+    assert [len(p) for p in model.prototypes] == [2, 2, 2]
+
+
+def test_prototypes_step_twice_as_far_at_each_level_above():
+    model = HCAL(UNBALANCED, (6,), encoder="mlp", width=8, dim=5)
+    encoder, *prototypes = model.parameter_groups(0.01, 0.05)
+    assert encoder["lr"] == 0.01
+    by_depth = {id(p): depth for depth, p in enumerate(model.prototypes)}
+    assert {by_depth[id(group["params"][0])]: group["lr"] for group in prototypes} == {
+        2: 0.05,
+        1: 0.1,
+        0: 0.2,
+    }
+    listed = [id(p) for group in (encoder, *prototypes) for p in group["params"]]
+    assert sorted(listed) == sorted(id(p) for p in model.parameters())
+
+
+def test_single_task_networks_share_nothing(digits):
+    config = Config(task="single", **SMALL)
+    model = build_model(config, digits).train()
+    outputs = model(model.normalize(digits.train.inputs[:32]))
+    assert outputs.shape == (32, 3, 16)
+    losses, weights = method_losses(config, model)(outputs, paths_of(digits, 32), torch.Generator())
+    assert weights.tolist() == [1, 1, 1]
+    losses[1].backward()
+    learning = {
+        name.split(".")[1] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()
+    }
+    assert learning == {"1"}  # encoders.1 and prototypes.1
+    assert model.eval().logits(model.normalize(digits.test.inputs[:2])).shape == (2, 16)
+
+
+def test_vectors_are_standardised_by_the_training_rows_and_nan_is_their_mean():
+    vectors = load_dataset("digits")
+    model = build_model(Config(encoder="mlp"), vectors).eval()
+    raw = vectors.test.inputs * vectors.feature_scale.nan_to_num(posinf=0) + vectors.feature_mean
+    torch.testing.assert_close(model.normalize(raw), vectors.test.inputs, atol=1e-5, rtol=1e-5)
+    raw[0] = torch.nan
+    torch.testing.assert_close(model.logits(model.normalize(raw[:1])), model.logits(torch.zeros(1, 64)))
+
+
+def test_data_that_hcal_cannot_take_is_refused(digits):
+    config = Config(**SMALL)
+    targets = digits.train.targets.clone()
+    targets[5] = True
+    several = replace(digits, train=replace(digits.train, targets=targets))
+    with pytest.raises(ValueError, match=r"one path.*several classes in one level in 'digits'"):
+        build_model(config, several)
+    targets[5] = False
+    unlabelled = replace(digits, train=replace(digits.train, targets=targets))
+    with pytest.raises(ValueError, match=f"none for '{digits.train.ids[5]}'"):
+        build_model(config, unlabelled)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options", "features"),
+    [
+        ("mlp", (7,), {"width": 9}, 9),
+        ("mlp", (1, 4, 4), {}, 256),
+        ("resnet8", (3, 32, 32), {}, 64),
+        ("resnet20", (1, 8, 8), {"width": 4}, 16),
+        ("resnet18", (3, 32, 32), {"stem": "cifar", "max_pool": False}, 512),
+        ("mobilenet_v3_small", (1, 32, 32), {}, 1024),
+    ],
+)
+def test_encoders_give_a_row_of_features(name, shape, options, features):
+    encoder, size = build_encoder(name, shape, **options)
+    assert size == features
+    assert encoder.eval()(torch.zeros(2, *shape)).shape == (2, features)
+
+
+def test_the_stem_for_small_images_keeps_their_size():
+    images = torch.zeros(1, 3, 32, 32)
+    sides = {}
+    for stem, max_pool in (("imagenet", True), ("imagenet", False), ("cifar", True), ("cifar", False)):
+        network = build_encoder("resnet18", (3, 32, 32), stem=stem, max_pool=max_pool)[0][1].eval()
+        sides[stem, max_pool] = network.maxpool(network.conv1(images)).shape[-1]
+    assert sides == {
+        ("imagenet", True): 8,
+        ("imagenet", False): 16,
+        ("cifar", True): 16,
+        ("cifar", False): 32,
+    }
+
+
+def test_resnet20_has_the_size_of_the_paper_that_introduced_it():
+    """0.27 million parameters (He et al. 2016, Table 6), the linear layer and 1x1 shortcuts apart."""
+    encoder, _ = build_encoder("resnet20", (3, 32, 32))
+    without = sum(p.numel() for name, p in encoder.named_parameters() if "downsample" not in name)
+    assert without + 64 * 10 + 10 == 269_722
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options", "message"),
+    [
+        ("resnet19", (3, 32, 32), {}, "Found 'resnet19'"),
+        ("resnet18", (64,), {}, r"'mlp' for inputs of shape \(64,\)"),
+        ("resnet18", (4, 32, 32), {}, "1 or 3 channels. Found 4"),
+        ("mobilenet_v3_small", (3, 32, 32), {"stem": "cifar"}, "options of the ResNets"),
+        ("squeezenet1_0", (3, 32, 32), {}, "end in one linear layer"),
+    ],
+)
+def test_encoders_that_do_not_exist_or_fit_are_refused(name, shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        build_encoder(name, shape, **options)
+
+
+def fold(network):
+    """Weights and biases of y = W x + b for each convolution and the batch normalisation after it."""
+    folded, convolution = {}, ""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            convolution = name
+            weight = module.weight
+        elif isinstance(module, nn.BatchNorm2d):
+            scale = module.weight / (module.running_var + module.eps).sqrt()
+            folded[f"{convolution}.weight"] = (weight * scale[:, None, None, None]).detach()
+            folded[f"{convolution}.bias"] = (module.bias - module.running_mean * scale).detach()
+    return folded
+
+
+def test_folded_batch_normalisation_is_given_back(tmp_path):
+    torch.manual_seed(0)
+    trained = models.resnet18()
+    images = torch.randn(16, 3, 32, 32)
+    trained.train()(images)  # running statistics that are not 0 and 1
+    for module in trained.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.2)
+    trained.eval().fc = nn.Identity()
+    np.savez(tmp_path / "folded.npz", **fold(trained))
+    encoder, _ = build_encoder("resnet18", (3, 32, 32))
+    said = load_weights(encoder, str(tmp_path / "folded.npz"), "resnet18", images)
+    assert said.endswith("new: none")
+    expected = trained(images)
+    torch.testing.assert_close(encoder.eval()(images), expected, atol=1e-3, rtol=1e-3)
+    # In training, the batch's statistics are those that were measured: the same output.
+    torch.testing.assert_close(encoder.train()(images), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_state_dicts_are_taken_as_far_as_they_fit(tmp_path, capsys):
+    source, _ = build_encoder("resnet8", (1, 8, 8), width=4)
+    state = {f"module.{name}": value + 1 for name, value in source.state_dict().items()}
+    state["module.linear.weight"] = torch.zeros(10, 16)
+    del state["module.layer3.0.conv1.weight"]
+    torch.save({"state_dict": state}, tmp_path / "trained.pt")
+    digits = load_dataset("digits", view="image")
+    model = build_model(Config(weights=str(tmp_path / "trained.pt"), **SMALL), digits)
+    (encoder,) = model.backbones()
+    assert torch.equal(encoder.conv1.weight, source.conv1.weight + 1)
+    assert torch.equal(encoder.layer2[0].bn1.bias, source.layer2[0].bn1.bias + 1)
+    assert "new: layer3.0.conv1.weight\n" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"none that fits in .*trained\.pt"):
+        build_model(Config(**{**SMALL, "width": 5}, weights=str(tmp_path / "trained.pt")), digits)
+
+
+class Evil:
+    def __reduce__(self):
+        return Path.touch, (Path("opened"),)
+
+
+def test_no_code_in_a_weight_file_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"conv1.weight": Evil()}, tmp_path / "evil.pt")
+    np.savez(tmp_path / "evil.npz", **{"conv1.weight": np.asarray([Evil()], dtype=object)})
+    for name in ("evil.pt", "evil.npz"):
+        with pytest.raises(ValueError, match=name):
+            read_state_dict(tmp_path / name)
+    assert not (tmp_path / "opened").exists()
+    with pytest.raises(ValueError, match=r"none, imagenet or a file\. Found 'nowhere'"):
+        read_state_dict(Path("nowhere"))
+
+
+def test_imagenet_weights_that_cannot_be_downloaded_are_explained(monkeypatch):
+    def offline(*arguments, **options):
+        raise OSError("no route")
+
+    monkeypatch.setattr(models.ResNet18_Weights.DEFAULT.__class__, "get_state_dict", offline)
+    encoder, _ = build_encoder("resnet18", (3, 32, 32))
+    with pytest.raises(ValueError, match=r"could not be downloaded \(no route\)"):
+        load_weights(encoder, "imagenet", "resnet18", torch.zeros(1, 3, 32, 32))
+    with pytest.raises(ValueError, match="networks of torchvision"):
+        load_weights(build_encoder("resnet8", (1, 8, 8))[0], "imagenet", "resnet8", torch.zeros(1, 1, 8, 8))
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"config\.json"):
+        load_model(tmp_path)
