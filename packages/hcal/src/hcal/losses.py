@@ -35,13 +35,9 @@ def info_nce(features: Tensor, labels: Tensor, prototypes: Sequence[Tensor], tem
     or [original, perturbed] for the paper's double positive. Every version of the row's prototype is a
     positive with a term of its own; all versions of the others are negatives. One version: cross-entropy.
     """
-    size = len(prototypes[0])
     similarities = features @ torch.cat(list(prototypes)).T / temperature
-    loss = features.new_zeros(len(features))
-    for version in range(len(prototypes)):
-        positive = torch.where(labels < 0, -1, labels + version * size)
-        loss = loss + F.cross_entropy(similarities, positive, ignore_index=-1, reduction="none")
-    return loss
+    log_shares = similarities.log_softmax(1).unflatten(1, (len(prototypes), -1))  # (rows, versions, P)
+    return F.nll_loss(log_shares.sum(1), labels, ignore_index=-1, reduction="none")
 
 
 def group_means(features: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,7 +46,7 @@ def group_means(features: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
     ``members`` is (B, G) bool. The mean of an empty group is 0.
     """
     members = members.to(features.dtype)
-    with_ones = torch.cat([features, features.new_ones(len(features), 1)], dim=1)
+    with_ones = F.pad(features, (0, 1), value=1.0)
     sums = over_processes(members.T @ with_ones)  # (G, d + 1): the last column counts
     size = sums[:, -1].detach()
     return sums[:, :-1] / size.clamp(min=1).unsqueeze(1), size
@@ -83,23 +79,23 @@ def level_losses(
         renormalise: scale group means to length 1 (the paper and its code do not).
     """
     reached = paths >= 0
-    ends = reached & ~F.pad(reached[:, 1:], (0, 1)) if aggregation else reached
-    goes_on = reached & ~ends
+    goes_on = F.pad(reached[:, 1:], (0, 1)) if aggregation else torch.zeros_like(reached)
+    ends = reached & ~goes_on
     ending, going_on = over_processes(torch.stack([ends, goes_on]).sum(1).to(features.dtype))  # (L,) each
     share = 1 / (ending + going_on).clamp(min=1)
+    of_samples, of_groups = ends * (share * num_processes()), going_on * share  # (B, L), (L,)
     losses = []
     for depth, level in enumerate(levels):
         rows = features if features.ndim == 2 else features[:, depth]
         labels = paths[:, depth] - level.start
-        weights = ends[:, depth] * (share[depth] * num_processes())
+        weights = of_samples[:, depth]
         if aggregation and depth < len(levels) - 1:
             every = torch.arange(len(level), device=paths.device)
             means, size = group_means(rows, (labels.unsqueeze(1) == every) & goes_on[:, depth : depth + 1])
-            occurs = (size > 0).to(features.dtype)
-            of_groups = occurs * (going_on[depth] * share[depth] / occurs.sum().clamp(min=1))
+            occurs = size.clamp(max=1)  # 1 or 0
             rows = torch.cat([rows, F.normalize(means) if renormalise else means])
             labels = torch.cat([labels, every])
-            weights = torch.cat([weights, of_groups])
+            weights = torch.cat([weights, of_groups[depth] / occurs.sum().clamp(min=1) * occurs])
         losses.append(weights @ info_nce(rows, labels.clamp(min=-1), prototypes[depth], temperature))
     return torch.stack(losses)
 
