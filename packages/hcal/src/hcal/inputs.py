@@ -17,6 +17,7 @@ from hcal.model import LevelClassifier
 
 IMAGENET_MEAN = 255 * torch.tensor([0.485, 0.456, 0.406])
 IMAGENET_STD = 255 * torch.tensor([0.229, 0.224, 0.225])
+LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
 CROP = 0.875  # of the shorter side of a photograph, in prediction: 224 of 256 pixels
 
 
@@ -37,8 +38,8 @@ def resize_and_crop(image: Tensor, input_shape: tuple[int, ...], crop: float) ->
     Its shorter side becomes the model's over ``crop``, and the centre is cut out; grey for one channel.
     """
     channels, height, width = input_shape
-    if channels == 1:
-        image = images_of.rgb_to_grayscale(image)
+    if channels == 1:  # not torchvision's rgb_to_grayscale: its weights do not add up to 1
+        image = (image * LUMA).sum(0, keepdim=True).round().to(torch.uint8)
     scale = max(height / image.shape[1], width / image.shape[2]) / crop
     size = [round(scale * image.shape[1]), round(scale * image.shape[2])]
     return images_of.center_crop(images_of.resize(image, size, antialias=True), [height, width])

@@ -52,7 +52,7 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> LevelClassifier
         images = model.normalize(some_images(inputs, shape, model.crop))
         for encoder in model.backbones():
             print(load_weights(encoder, config.weights, config.encoder, images), file=sys.stderr)
-    return model
+    return channels_last(model)
 
 
 def check_labels(dataset: HierarchicalDataset) -> None:
@@ -122,6 +122,11 @@ def load_model(folder: str | Path) -> LevelClassifier:
     try:
         method = json.loads(path.read_text(encoding="utf-8"))["method"]
         with redirect_stdout(sys.stderr):  # huggingface_hub prints a line; stdout is for results
-            return MODELS[method].from_pretrained(folder)
+            return channels_last(MODELS[method].from_pretrained(folder))
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is not the configuration of a model of this package: {error}") from error
+
+
+def channels_last(model: LevelClassifier) -> LevelClassifier:
+    """The memory format that convolutions are fastest in, always: another would give other last bits."""
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

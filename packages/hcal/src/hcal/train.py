@@ -52,7 +52,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     # Data: small images and vectors whole on the device
     view = None if config.encoder == "mlp" else "image"
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view=view)
-    model = build_model(config, dataset).to(device, memory_format=torch.channels_last)
+    model = build_model(config, dataset).to(device)
     hierarchy = dataset.hierarchy.to(device)
     inputs, targets = dataset.train.inputs, dataset.train.targets
     if config.protocol == "paper":

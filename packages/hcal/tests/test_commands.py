@@ -1,0 +1,202 @@
+"""The command line: options, shipped configurations, evaluate, predict, exit codes."""
+
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from hcal.__main__ import main
+from hcal.config import Config
+from hcal.evaluate import EvaluateConfig, evaluate
+from hcal.inputs import resize_and_crop
+from hcal.methods import load_model
+from hcal.predict import PredictConfig, predict
+from hcal.train import train
+from hmc_shared import options
+from hmc_shared.data import load_dataset
+from hmc_shared.metrics import level_predictions
+
+CONFIGS = sorted((files("hcal") / "configs").iterdir(), key=str)
+
+
+def parse(*argv):
+    return options.parse(Config, argv, prog="hcal train", package="hcal")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits", view="image")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train(Config(output_dir=str(folder), epochs=3, encoder="resnet8", width=4, dim=16, flip=False))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory, digits):
+    """The first test scans as grey PNG files; one in a folder below."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "more").mkdir()
+    for row in range(6):
+        name = f"{row}.png" if row < 5 else "more/5.PNG"
+        Image.fromarray(digits.test.inputs[row, 0].numpy()).save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_help_is_quick_because_it_imports_no_torch():
+    code = (
+        "import runpy, sys\n"
+        "for words in ([], ['--help'], *[[name, '--help'] for name in ('train', 'evaluate', 'predict')]):\n"
+        "    sys.argv = ['hcal', *words]\n"
+        "    try:\n        runpy.run_module('hcal', run_name='__main__')\n"
+        "    except SystemExit as stop:\n        assert not stop.code, stop.code\n"
+        "assert 'torch' not in sys.modules and 'accelerate' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage") == 5
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_configuration_is_valid(path):
+    name = path.name.removesuffix(".yaml")
+    content = yaml.safe_load(path.read_text())
+    assert content["dataset"] == name
+    for protocol in ("default", "paper"):
+        config = parse("--dataset", name, "--protocol", protocol)
+        assert (config.dataset, config.protocol) == (name, protocol)
+        assert parse("--config", name, "--protocol", protocol).epochs == config.epochs
+    if "paper" in content:  # what the paper states, for all of its sets
+        stated = (
+            config.batch_size,
+            config.learning_rate,
+            config.prototype_learning_rate,
+            config.weight_decay,
+        )
+        assert stated == (32, 0.01, 0.05, 1e-4)
+        assert (config.schedule, config.momentum, config.dim, config.weights) == (
+            "none",
+            0.9,
+            256,
+            "imagenet",
+        )
+
+
+def test_a_resolved_configuration_reads_back(tmp_path):
+    config = parse("--dataset", "cifar100", "--no-aggregation", "--width", "8", "--positives", "both")
+    file = tmp_path / "config.yaml"
+    file.write_text(options.to_yaml(config))
+    assert asdict(parse("--config", str(file))) == asdict(config) | {"config": str(file)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("fit",), "one of train, evaluate, predict"),
+        (("train", "--dataset", "atlantis"), "atlantis"),
+        (("train", "--epsilon", "-1"), "--epsilon"),
+        (("train", "--encoder", "resnet19", "--output-dir", "{}/run"), "resnet19"),
+        (("predict", "nowhere", "nothing.png"), "nowhere"),
+        (("evaluate", "nowhere"), "--dataset"),
+    ],
+)
+def test_wrong_use_is_explained_and_ends_with_code_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HMC_DATA", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["hcal", *(word.format(tmp_path) for word in arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_evaluate_repeats_the_metrics_of_the_run(run):
+    stored = json.loads((run / "results.json").read_text())
+    assert evaluate(EvaluateConfig(str(run))) == pytest.approx(stored["metrics"], abs=1e-9)
+    bare = evaluate(EvaluateConfig(str(run / "model"), dataset="digits", split="validation"))
+    assert bare["validation/accuracy_leaf"] == stored["validation"]
+    path = evaluate(EvaluateConfig(str(run), decode="path"))
+    assert path["test/hvr"] == 0
+    assert stored["metrics"]["test/hvr"] > 0
+    with pytest.raises(ValueError, match=r"takes inputs of shape \(1, 8, 8\)\. Found \(1, 32, 32\)"):
+        evaluate(EvaluateConfig(str(run), dataset="digit-scenes"))
+
+
+def test_predict_names_what_the_run_scored(run, pictures, digits):
+    names, hierarchy, probabilities, nodes = predict(PredictConfig(str(run), [str(pictures)]))
+    assert names == [
+        str(pictures / name) for name in ("0.png", "1.png", "2.png", "3.png", "4.png", "more/5.PNG")
+    ]
+    assert hierarchy == digits.hierarchy
+    scores = np.load(run / "predictions.npz")["scores"][:6]
+    assert nodes.tolist() == level_predictions(scores, hierarchy).tolist()
+    found = probabilities.gather(1, nodes).numpy()
+    expected = 1 / (1 + np.exp(-np.take_along_axis(scores, nodes.numpy(), 1)))
+    assert (found >= expected - 1e-4).all()  # a node has at least its own probability
+    np.testing.assert_allclose(found[:, 2], expected[:, 2], atol=1e-4)  # at the leaves just that
+
+
+def test_predict_takes_arrays(run, pictures, digits, tmp_path):
+    np.save(tmp_path / "raw.npy", digits.test.inputs[:6].numpy())
+    from_array = predict(PredictConfig(str(run), [str(tmp_path / "raw.npy")], decode="path"))
+    from_files = predict(PredictConfig(str(run), [str(pictures)], decode="path"))
+    assert from_array[0] == [str(row) for row in range(6)]
+    assert torch.equal(from_array[2], from_files[2])
+    assert torch.equal(from_array[3], from_files[3])
+    np.save(tmp_path / "wide.npy", np.zeros((2, 64)))
+    with pytest.raises(ValueError, match=r"wide\.npy: .*\(n, 1, 8, 8\)"):
+        predict(PredictConfig(str(run), [str(tmp_path / "wide.npy")]))
+
+
+def test_predictions_are_a_table(run, pictures):
+    command = [sys.executable, "-m", "hcal", "predict", run, pictures / "0.png", pictures / "1.png"]
+    done = subprocess.run([*command, "--decode", "path"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    header, *rows = list(csv.reader(done.stdout.splitlines()))
+    assert header == [
+        "file",
+        "level_0",
+        "probability_0",
+        "level_1",
+        "probability_1",
+        "level_2",
+        "probability_2",
+    ]
+    assert [row[0] for row in rows] == [str(pictures / "0.png"), str(pictures / "1.png")]
+    tree = load_model(run / "model").hierarchy
+    for row in rows:
+        top, middle, leaf = (tree.index[name] for name in row[1::2])
+        assert tree.parents(leaf) == [middle]
+        assert tree.parents(middle) == [top]
+        assert 1 >= float(row[2]) >= float(row[4]) >= float(row[6]) > 0
+
+
+def test_files_that_are_no_images_are_named(run, tmp_path, pictures):
+    with pytest.raises(ValueError, match=r"notes\.txt cannot be decoded"):
+        predict(PredictConfig(str(run), [str(pictures / "notes.txt")]))
+    with pytest.raises(ValueError, match="should hold images"):
+        predict(PredictConfig(str(run), [str(tmp_path)]))
+    with pytest.raises(ValueError, match="Found nothing there"):
+        predict(PredictConfig(str(run), [str(tmp_path / "gone.jpg")]))
+
+
+def test_photographs_are_resized_and_cut_at_the_centre():
+    image = torch.zeros(3, 40, 80, dtype=torch.uint8)
+    image[:, :, 20:60] = 200  # the centre square
+    whole = resize_and_crop(image, (3, 10, 10), 1.0)
+    assert whole.shape == (3, 10, 10)
+    assert whole[:, :, 1:-1].eq(200).all()
+    wider = resize_and_crop(torch.full((3, 57, 33), 7, dtype=torch.uint8), (1, 8, 6), 0.875)
+    assert wider.eq(7).all()
+    assert wider.shape == (1, 8, 6)
