@@ -173,6 +173,15 @@ class TestGrouping:
         table = compare([make_run()], ["test/map_tail", "au_prc"]).tables[0]
         assert table.metrics == ("map_tail", "au_prc")
 
+    def test_a_pattern_stands_for_all_metrics_that_it_matches(self, make_run):
+        table = compare([make_run()], ["hvr", "accuracy_level_*", "accuracy_l*"]).tables[0]
+        levels = tuple(
+            f"accuracy_level_{depth}" for depth in range(len(table.rows[0].runs[0].evaluation.levels))
+        )
+        assert table.metrics == ("hvr", *levels, "accuracy_leaf")
+        with pytest.raises(ValueError, match=r"Found 'accuracy_depth_\*'"):
+            compare([make_run(seed=1)], ["accuracy_depth_*"])
+
     def test_unknown_metric_is_refused_with_the_known_ones(self, make_run):
         with pytest.raises(ValueError, match=r"`--metrics` should be among au_prc, .*Found 'f2'"):
             compare([make_run()], ["f2"])

@@ -59,7 +59,7 @@ class Compare:
     paths: Annotated[tuple[str, ...], Positional, Paths]
     """Run folders, folders with runs below them, or globs."""
     metrics: Annotated[tuple[str, ...], Names] = ()
-    """Columns, such as au_prc map_tail (with or without test/); the first orders the rows."""
+    """Columns, such as au_prc "accuracy_level_*" (with or without test/); the first orders the rows."""
     output: Annotated[Path | None, Folder] = None
     """Folder for compare.md, compare.csv, compare.json and the plots."""
 

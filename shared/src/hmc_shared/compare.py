@@ -9,6 +9,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import filter as matching
 from functools import cached_property
 from glob import glob
 from itertools import pairwise
@@ -152,9 +153,10 @@ def _search(top: Path) -> tuple[list[Path], list[Path]]:
 def compare(paths: Iterable[str | Path], metrics: Sequence[str] = ()) -> Comparison:
     """Score all runs below ``paths`` and arrange them in a table for each (data set, protocol).
 
-    ``metrics`` are names as in ``results.json``, with or without ``test/``; by default those of
-    ``DEFAULT_METRICS`` that the data have. Raises ValueError if there is no finished run, a run is damaged,
-    runs of one data set do not share their data, a seed is there twice, or a metric is unknown.
+    ``metrics`` are names as in ``results.json``, with or without ``test/``, or patterns like
+    ``accuracy_level_*``; by default those of ``DEFAULT_METRICS`` that the data have. Raises ValueError if
+    there is no finished run, a run is damaged, runs of one data set do not share their data, a seed is there
+    twice, or a metric is unknown.
     """
     paths = list(paths)
     if not paths:
@@ -193,12 +195,14 @@ def _refuse_other_data(runs: Sequence[ScoredRun], but: str = "") -> None:
 
 
 def _known_names(metrics: Sequence[str], runs: Sequence[ScoredRun]) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.removeprefix("test/") for name in metrics))
     known = dict.fromkeys(name for run in runs for name in run.evaluation.metrics)
-    for name in names:
-        if name not in known:
+    found: list[str] = []
+    for name in (given.removeprefix("test/") for given in metrics):
+        matches = matching(known, name)
+        if not matches:
             raise ValueError(f"`--metrics` should be among {', '.join(known)}. Found {name!r}.")
-    return names
+        found += matches
+    return tuple(dict.fromkeys(found))
 
 
 def _table(dataset: str, protocol: str, runs: Sequence[ScoredRun], asked: tuple[str, ...]) -> Table:
