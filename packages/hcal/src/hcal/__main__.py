@@ -1,4 +1,4 @@
-"""Command ``hcal``: ``hcal train|evaluate|predict``, the same as ``python -m hcal.train`` and so on."""
+"""Command ``hcal``: ``hcal train`` and so on, the same as ``python -m hcal.train``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ COMMANDS = {
     "train": "train a method on a data set and write a run folder",
     "evaluate": "score a split of a data set with a trained model",
     "predict": "name the classes of new images",
+    "plot": "draw features and prototypes before and after training",
+    "sweep": "train with several values of gamma or epsilon, with a table and a plot",
 }
 
 

@@ -1,0 +1,170 @@
+"""``hcal sweep``: accuracy and HVR over values of gamma or epsilon, Figure 5 of the paper."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import sys
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hcal.config import FREE, Config
+from hmc_shared import options
+
+if TYPE_CHECKING:
+    from hmc_shared.compare import Statistic
+    from hmc_shared.data import HierarchicalDataset
+
+# Section 4.4 names these of epsilon, and of gamma only 0.5.
+VALUES = {"gamma": (0.1, 0.2, 0.5, 1.0, 2.0), "epsilon": (0.001, 0.01, 0.05, 0.1, 0.2)}
+
+
+@dataclass(frozen=True)
+class SweepConfig(Config):
+    """Train HCAL with several values of gamma or epsilon, each with several seeds; finished runs stay.
+
+    All options of `hcal train` count for every run. Runs go to <output-dir>/<parameter>-<value>/seed-<seed>,
+    the table to <output-dir>/<parameter>.csv, the plot beside it; an interrupted run goes on.
+    """
+
+    parameter: Literal["gamma", "epsilon"] = "gamma"
+    """The option that varies."""
+    values: tuple[float, ...] = ()
+    """Its values; default: 0.1 to 2 for gamma, and for epsilon the paper's, 0.001 to 0.2."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of the runs with each value; default: three, from --seed on."""
+    output_dir: str | None = None
+    """Folder of the sweep; default: sweeps/<dataset>/<method>."""
+    resume: bool = True
+    """Always on: finished runs stay, interrupted ones go on."""
+    overwrite: bool = False
+    """Train all runs anew."""
+
+    @property
+    def folder(self) -> Path:
+        # Not below runs/: two sweeps share a setting, which `hmc compare` would find twice.
+        return Path(self.output_dir or Path("sweeps", *self.run_folder.parts[1:-1]))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("method", self.method == "hcal", "be hcal in a sweep")
+        if self.parameter == "gamma":
+            self._check("weighting", self.weighting == "adaptive", "be adaptive where gamma varies")
+            self._check("task", self.task == "multi", "be multi where gamma varies")
+        for name in ("values", "seeds"):
+            given = getattr(self, name)
+            self._check(name, len(set(given)) == len(given), "differ from each other")
+
+    def run(self, value: float, seed: int) -> Config:
+        """The options of one run."""
+        own = {
+            self.parameter: value,
+            "seed": seed,
+            "output_dir": str(self.folder / f"{self.parameter}-{value:g}" / f"seed-{seed}"),
+            "resume": not self.overwrite,
+        }
+        return Config(**{field.name: getattr(self, field.name) for field in fields(Config)} | own)
+
+
+Row = dict[str, "Statistic"]
+
+
+def sweep(config: SweepConfig, dataset: HierarchicalDataset | None = None) -> dict[float, Row]:
+    """Train what is not finished; returns the metrics of each value over the seeds, as ``<split>/<name>``.
+
+    They are ``accuracy_leaf``, ``accuracy_level_<depth>`` and ``hvr`` of the test split and, but for the
+    paper's protocol, of the validation split in the epoch that was kept. Table and plot are written, too.
+
+    Args:
+        config: all options.
+        dataset: used instead of loading ``config.dataset``.
+
+    Raises ValueError for wrong options, a finished run with other options, and several processes.
+    """
+    from hcal.figures import draw_sweep
+    from hcal.train import train
+    from hmc_shared.compare import Statistic
+    from hmc_shared.plots import save
+    from hmc_shared.runs import RunFolder
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("A sweep should run in one process: train single runs with `hcal train` in several.")
+    values = config.values or VALUES[config.parameter]
+    seeds = config.seeds or range(config.seed, config.seed + 3)
+    runs = {value: [config.run(value, seed) for seed in seeds] for value in values}
+    for run in (run for group in runs.values() for run in group):
+        if run.resume and (run.run_folder / "results.json").is_file():
+            RunFolder(run.run_folder, resume=True).check_same_options(asdict(run), free=FREE)
+        else:
+            print(run.run_folder, file=sys.stderr)
+            train(run, dataset)
+
+    rows: dict[float, Row] = {}
+    for value, group in runs.items():
+        found = [run_metrics(run.run_folder) for run in group]
+        rows[value] = {name: Statistic(tuple(metrics[name] for metrics in found)) for name in found[0]}
+    splits = [name for name in ("validation", "test") if f"{name}/hvr" in rows[values[0]]]
+    write_csv(config.folder / f"{config.parameter}.csv", config.parameter, rows)
+    figure = draw_sweep(config.parameter, rows, splits)
+    for suffix in (".svg", ".png"):
+        save(figure, config.folder / f"{config.parameter}{suffix}")
+    return rows
+
+
+def run_metrics(folder: Path) -> dict[str, float]:
+    """Accuracies and HVR of a finished run: of the kept epoch on validation, if any, and on test."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    kept: dict[str, Any] = {}
+    if results["best_epoch"]:  # counted from 1
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        kept = next(e for e in map(json.loads, lines) if e["epoch"] == results["best_epoch"] - 1)
+    return {
+        name: math.nan if value is None else value
+        for name, value in {**kept, **results["metrics"]}.items()
+        if name.partition("/")[2].startswith("accuracy_") or name.endswith("/hvr")
+    }
+
+
+def write_csv(path: Path, parameter: str, rows: dict[float, Row]) -> None:
+    """One line a value, in full precision: the number of seeds, then each metric's mean and its ``_sd``."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        names = list(next(iter(rows.values())))
+        writer.writerow([parameter, "seeds", *(column for name in names for column in (name, f"{name}_sd"))])
+        for value, row in rows.items():
+            numbers = [number for name in names for number in (row[name].mean, row[name].sd)]
+            shown = ["" if math.isnan(number) else number for number in numbers]
+            writer.writerow([value, len(row[names[0]].values), *shown])
+
+
+def to_text(parameter: str, rows: dict[float, Row]) -> str:
+    """A table for each split, mean ± sample standard deviation; and the best value on validation, if any."""
+    from hmc_shared.report import align
+
+    names = list(next(iter(rows.values())))
+    parts = []
+    for split in dict.fromkeys(name.partition("/")[0] for name in names):
+        columns = [name for name in names if name.startswith(f"{split}/")]
+        table = [[parameter, *(name.partition("/")[2] for name in columns)]]
+        for value, row in rows.items():
+            cells = [f"{row[name].mean:.4f}" for name in columns]
+            spread = ["" if math.isnan(row[name].sd) else f" ± {row[name].sd:.4f}" for name in columns]
+            table.append([f"{value:g}", *map(str.__add__, cells, spread)])
+        parts.append(f"{split}\n{align(table)}")
+    if "validation/accuracy_leaf" in names:
+        best = max(rows, key=lambda value: rows[value]["validation/accuracy_leaf"].mean)
+        parts.append(f"best leaf accuracy on validation: {parameter} {best:g}")
+    return "\n\n".join(parts)
+
+
+def command(argv: list[str]) -> None:
+    config = options.parse(SweepConfig, argv, prog="hcal sweep", package="hcal")
+    print(to_text(config.parameter, sweep(config)))
+    print(f"\n{config.folder / config.parameter}.csv, .svg, .png")
+
+
+if __name__ == "__main__":
+    options.main(command, prog="python -m hcal.sweep")
