@@ -88,7 +88,8 @@ def training_batches(
         )
     for step, (rows, weights) in enumerate(order):
         generator.manual_seed((config.seed * 1_000_003 + epoch) * 1_000_003 + step)
-        rows, weights = rows.to(device), weights.to(device)
+        # Without waiting for the step before.
+        rows, weights = rows.to(device, non_blocking=True), weights.to(device, non_blocking=True)
         if not isinstance(inputs, Tensor):
             batch = model.normalize(next(photographs).to(device, non_blocking=True))
         elif inputs.ndim == 4:
