@@ -12,10 +12,10 @@ from torchvision import models
 from hcal import HCAL
 from hcal.config import Config
 from hcal.encoders import build_encoder
-from hcal.methods import build_model, load_model, method_losses
+from hcal.methods import build_model, check_labels, load_model, method_losses
 from hcal.weights import load_weights, read_state_dict
 from hmc_shared import Hierarchy
-from hmc_shared.data import load_dataset
+from hmc_shared.data import HierarchicalDataset, Split, load_dataset
 from hmc_shared.metrics import hvr, incoherent
 
 UNBALANCED = Hierarchy.from_paths(["p", "b/c/x", "b/c/y", "b/d"])
@@ -154,16 +154,21 @@ def test_vectors_are_standardised_by_the_training_rows_and_nan_is_their_mean():
 
 
 def test_data_that_hcal_cannot_take_is_refused(digits):
-    config = Config(**SMALL)
     targets = digits.train.targets.clone()
     targets[5] = True
     several = replace(digits, train=replace(digits.train, targets=targets))
     with pytest.raises(ValueError, match=r"one path.*several classes in one level in 'digits'"):
-        build_model(config, several)
+        check_labels(several)
     targets[5] = False
     unlabelled = replace(digits, train=replace(digits.train, targets=targets))
     with pytest.raises(ValueError, match=f"none for '{digits.train.ids[5]}'"):
-        build_model(config, unlabelled)
+        check_labels(unlabelled)
+    check_labels(digits)
+    dag = Hierarchy.from_edges([("a", "c"), ("b", "c")])
+    split = Split(torch.zeros(1, 2), torch.ones(1, 3, dtype=torch.bool), ("only",))
+    known = {"evaluated": torch.ones(3, dtype=torch.bool), "kind": "vector"}
+    with pytest.raises(ValueError, match="two parents in 'dag'"):
+        check_labels(HierarchicalDataset("dag", dag, train=split, validation=split, test=split, **known))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,6 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> LevelClassifier
     photographs, of the training rows for vectors. Raises ValueError for data or options that the method
     cannot take.
     """
-    check_labels(dataset)
     check_aggregation(config)
     inputs = dataset.train.inputs
     is_table = not isinstance(inputs, Tensor)

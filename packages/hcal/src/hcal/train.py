@@ -28,7 +28,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     from tqdm import tqdm
 
     from hcal.inputs import score_logits, training_batches
-    from hcal.methods import build_model, method_backward, method_losses
+    from hcal.methods import build_model, check_labels, method_backward, method_losses
     from hmc_shared.data import load_dataset
     from hmc_shared.data.batches import batches
     from hmc_shared.metrics import level_targets
@@ -52,8 +52,8 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     # Data: small images and vectors whole on the device
     view = None if config.encoder == "mlp" else "image"
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view=view)
-    model = build_model(config, dataset).to(device)
-    hierarchy = dataset.hierarchy.to(device)
+    check_labels(dataset)
+    hierarchy = dataset.hierarchy
     inputs, targets = dataset.train.inputs, dataset.train.targets
     if config.protocol == "paper":
         more = dataset.validation.inputs
@@ -65,6 +65,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     validation_paths = torch.from_numpy(level_targets(dataset.validation.targets, hierarchy))
 
     # Model
+    model = build_model(config, dataset).to(device)
     losses_of = method_losses(config, model)
 
     # Optimiser
