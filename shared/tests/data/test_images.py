@@ -76,14 +76,10 @@ def test_jpeg_is_decoded_to_rgb(mode: str) -> None:
     assert np.abs(difference).max() <= 10
 
 
-@pytest.mark.parametrize("mode", ["L", "1", "P", "PA", "LA", "RGBA", "CMYK", "YCbCr"])
+@pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "CMYK"])
 def test_every_mode_becomes_rgb(mode: str) -> None:
-    suffix = {"CMYK": "tiff", "YCbCr": "tiff", "PA": "png"}.get(mode, "png")
-    image = Image.fromarray(noise(6, 5, 3))
-    image = image.convert("P").convert("PA") if mode == "PA" else image.convert(mode)
-    if mode == "PA":
-        image = image.convert("RGBA")  # no common format stores it
-    pixels = decode(saved(image, suffix))
+    image = Image.fromarray(noise(6, 5, 3)).convert(mode)
+    pixels = decode(saved(image, "tiff" if mode == "CMYK" else "png"))
     assert (pixels.shape, pixels.dtype) == ((6, 5, 3), np.uint8)
     np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
 
@@ -145,7 +141,7 @@ def test_selecting_joining_and_cropping(build: Build) -> None:
     assert both.sizes.tolist() == [[*image.shape[:0:-1]] for image in expected]
 
 
-@pytest.mark.parametrize("box", [[0, 0, 9, 5], [-1, 0, 5, 4], [2, 2, 2, 3], [3, 0, 1, 4]])
+@pytest.mark.parametrize("box", [[0, 0, 9, 5], [-1, 0, 5, 4], [2, 2, 2, 3], [0, 3, 4, 3], [3, 0, 1, 4]])
 def test_a_box_outside_its_image_is_refused(build: Build, box: list[int]) -> None:
     boxes = np.array([[0, 0, 8, 5], box])
     with pytest.raises(ValueError, match=r"`boxes` should lie in .*: '0.png' has 9 x 4 pixels. Found \["):
@@ -158,9 +154,10 @@ def first_pixels(table: ImageTable) -> list[int]:
 
 def test_only_paths_and_rows_are_pickled(build: Build) -> None:
     table = build()[0].select(np.array([4, 1]))
+    expected = first_pixels(table)  # now its file is open
     pickled = pickle.dumps(table)
-    assert len(pickled) < 1500
-    assert first_pixels(pickle.loads(pickled)) == first_pixels(table)
+    assert not any(table.encoded(row) in pickled for row in range(2))
+    assert first_pixels(pickle.loads(pickled)) == expected
 
 
 def test_an_entry_is_a_folder_of_images_that_datasets_reads(build: Build, contents: dict[str, bytes]) -> None:

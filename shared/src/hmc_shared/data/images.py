@@ -54,10 +54,8 @@ class ImageTable:
 
     def __add__(self, other: ImageTable) -> ImageTable:
         """The images of both, one after the other."""
-        same = self.files == other.files
-        files = self.files if same else self.files + other.files
-        rows = np.concatenate([self.rows, other.rows + (0 if same else self._table.num_rows)])
-        joined = ImageTable(files, rows)
+        rows = np.concatenate([self.rows, other.rows + self._table.num_rows])
+        joined = ImageTable(self.files + other.files, rows)
         if self.boxes is not None or other.boxes is not None:
             joined.boxes = np.concatenate([self._frames(), other._frames()])
         return joined
@@ -135,8 +133,6 @@ def decode(content: bytes, box: np.ndarray | None = None) -> np.ndarray:
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip them to 255
                 image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-            if "transparency" in image.info:
-                image = image.convert("RGBA")
             return np.array(image.convert("RGB"))
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads to
         raise ValueError(f"cannot be decoded: {error}") from error
