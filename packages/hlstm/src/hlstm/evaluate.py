@@ -46,7 +46,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, float | None]:
         raise ValueError(f"{config.run} is not a run folder, so `--dataset` is needed.")
     model = load_model(folder)
     protocol = config.protocol or trained.get("protocol", "default")
-    dataset = load_dataset(name, config.data_dir or trained.get("data_dir"), protocol=protocol)
+    dataset = load_dataset(name, config.data_dir or trained.get("data_dir"), view="vector", protocol=protocol)
     if model.hierarchy != dataset.hierarchy:
         raise ValueError(f"{config.run} was trained on another hierarchy than that of {name!r}.")
     if model.num_features != dataset.num_features:

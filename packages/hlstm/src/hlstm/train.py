@@ -50,7 +50,9 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     set_seed(config.seed, device_specific=True)  # each process drops other units; weights come from the first
 
     # Data: small vectors, whole on the device
-    dataset = dataset or load_dataset(config.dataset, config.data_dir, protocol=config.protocol)
+    dataset = dataset or load_dataset(
+        config.dataset, config.data_dir, view="vector", protocol=config.protocol
+    )
     inputs, targets = dataset.train.inputs, dataset.train.targets
     if config.protocol == "paper":
         inputs = torch.cat([inputs, dataset.validation.inputs])
