@@ -108,12 +108,11 @@ def aggregator(method: str) -> Callable[[Tensor], Tensor]:
 
     def aggregate(jacobian: Tensor) -> Tensor:
         tasks = jacobian[jacobian.any(1)]
-        if len(tasks) < 2 or not tasks.isfinite().all():  # of NaN, the training loop speaks
+        if len(tasks) < 2 or not tasks.isfinite().all():  # NaN: the training loop reports it
             return tasks.sum(0)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # of cvxpy: Nash-MTL's problem is not in its best form
+            # cvxpy says that it cannot speed up Nash-MTL's problem, which is known.
+            warnings.simplefilter("ignore", UserWarning)
             return rule(len(tasks))(tasks)
 
     return aggregate
@@ -138,9 +137,8 @@ def combined_backward(method: str, model: Flat) -> Callable[[Tensor, Tensor], No
                 parameter.grad = None
         combined = aggregate(torch.stack(rows)).split([parameter.numel() for parameter in shared])
         for parameter, gradient in zip(shared, combined, strict=True):
-            parameter.grad = torch.empty_like(parameter).copy_(
-                gradient.view_as(parameter)
-            )  # keeps its strides
+            # In the memory layout of the parameter, channels-last or not: fused optimisers need it.
+            parameter.grad = torch.empty_like(parameter).copy_(gradient.view_as(parameter))
 
     return backward
 
