@@ -96,9 +96,9 @@ def training_batches(
             places = torch.arange(len(rows), device=device) * world + rank  # in the global batch
             drawn = draw(config.batch_size, generator)[places % config.batch_size]
             options = {"padding": config.crop_padding, "flip": config.flip, "rotation": config.rotation}
-            batch = model.normalize(augment(inputs[rows], drawn, **options))
+            batch = model.normalize(augment(inputs.index_select(0, rows), drawn, **options))
         else:
-            batch = inputs[rows]
+            batch = inputs.index_select(0, rows)  # row by row; inputs[rows] copies number by number
         labels = paths[rows].masked_fill(weights.unsqueeze(1) == 0, -1)
         if len(rows) == 1:  # batch normalisation needs two
             batch, labels = torch.cat([batch, batch]), torch.cat([labels, torch.full_like(labels, -1)])
