@@ -105,9 +105,13 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def types(session: nox.Session) -> None:
-    """Check the types of the shared package, on which the others build."""
+    """Check the types of every package."""
     with tempfile.TemporaryDirectory() as folder:
-        session.install(*build_wheels(session, ["shared"], folder), *dependency_group(ROOT, "types"))
+        wheels = build_wheels(session, list(METHODS), folder)
+        extras = [
+            line for name in METHODS for line in sum(project(name).get("optional-dependencies", {}).values(), [])
+        ]
+        session.install(*wheels, *dict.fromkeys(extras), *dependency_group(ROOT, "types"))
     session.run("pyright", *session.posargs)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
     from torch import nn
 
 
@@ -45,8 +44,11 @@ class Progress:
         vars(self).update(state)
 
 
-def save_checkpoint(accelerator: Accelerator, folder: Path, epoch: int) -> None:
-    """Write ``epoch-<n>`` (weights, optimiser, RNG, progress) whole or not at all; drop the one before."""
+def save_checkpoint(accelerator: Any, folder: Path, epoch: int) -> None:
+    """Write ``epoch-<n>`` (weights, optimiser, RNG, progress) whole or not at all; drop the one before.
+
+    ``accelerator`` is an ``accelerate.Accelerator``, which this package does not depend on.
+    """
     final = folder / f"epoch-{epoch:05d}"
     if final.is_dir():
         return

@@ -80,9 +80,11 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
             hierarchy=self.hierarchy_,
             evaluated=torch.ones(len(self.hierarchy_), dtype=torch.bool),
             kind="vector",
+            train=splits["train"],
+            validation=splits["validation"],
+            test=splits["test"],
             feature_mean=torch.from_numpy(mean),
             feature_scale=torch.from_numpy(scale),
-            **splits,
         )
         with tempfile.TemporaryDirectory() as folder:
             config = Config(seed=self.random_state, output_dir=folder, dataset="array")

@@ -76,7 +76,8 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     wrapped: Any = torch.compile(model) if config.compile else model
     network = torch.nn.Sequential(wrapped)
     network, optimizer = accelerator.prepare(network, optimizer)
-    scored, averages = model, []
+    scored: Any = model
+    averages = []
     if config.weight_average:
         averages = [AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.weight_average))]
         scored = averages[0].module
