@@ -91,7 +91,7 @@ def test_path_decoding_never_breaks_the_hierarchy(tmp_path, digits):
 )
 def test_every_method_and_row_of_the_ablation_learns(tmp_path, digits, options):
     losses = []
-    train(small(tmp_path, flip=False, epochs=6, batch_size=16, **options), digits)
+    train(small(tmp_path, flip=False, epochs=4, batch_size=16, **options), digits)
     losses = [record["train_loss"] for record in log_of(tmp_path / "run")]
     assert losses[-1] < 0.7 * losses[0]
     assert log_of(tmp_path / "run")[-1]["validation/accuracy_leaf"] > 0.5
@@ -133,12 +133,12 @@ def test_same_seed_same_bits_other_seed_other_bits(tmp_path, digits):
 
 
 def test_killed_in_mid_epoch_and_resumed_gives_the_same_bits(tmp_path, digits):
-    config = small(tmp_path, epochs=40, checkpoint_every=2)
+    config = small(tmp_path, epochs=20, checkpoint_every=2)
     killed = launch(config, tmp_path / "killed")
     log = tmp_path / "killed" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and killed.poll() is None:
-        if log.is_file() and log.read_text().count("\n") >= 5:
+        if log.is_file() and log.read_text().count("\n") >= 3:
             break
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
