@@ -22,7 +22,7 @@ for method in $methods; do
     folder="$runs/$method/seed-$seed"
     [ -f "$folder/results.json" ] && continue
     # shellcheck disable=SC2086 # options are words
-    hcal train --dataset "$dataset" --seed "$seed" --output-dir "$folder" --resume $options ${FLAGS:-}
+    hcal train --dataset "$dataset" --seed "$seed" --output-dir "$folder" --resume $options ${FLAGS:-} >/dev/null
   done
 done
 hmc compare "${folders[@]}" --metrics accuracy_leaf 'accuracy_level_*' hvr
