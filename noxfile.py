@@ -109,7 +109,10 @@ def types(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory() as folder:
         wheels = build_wheels(session, list(METHODS), folder)
         extras = [
-            line for name in METHODS for line in sum(project(name).get("optional-dependencies", {}).values(), [])
+            line
+            for name in METHODS
+            for lines in project(name).get("optional-dependencies", {}).values()
+            for line in lines
         ]
         session.install(*wheels, *dict.fromkeys(extras), *dependency_group(ROOT, "types"))
     session.run("pyright", *session.posargs)
