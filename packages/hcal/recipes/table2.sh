@@ -18,7 +18,8 @@ while read -r row options; do
     folder="$runs/$row/seed-$seed"
     [ -f "$folder/results.json" ] && continue
     # shellcheck disable=SC2086 # options are words
-    hcal train --dataset "$dataset" --seed "$seed" --output-dir "$folder" --resume $options ${FLAGS:-} </dev/null >/dev/null
+    hcal train --dataset "$dataset" --seed "$seed" --output-dir "$folder" --resume $options ${FLAGS:-} \
+      </dev/null >/dev/null
   done
 done <<'ROWS'
 hcal-single --task single --weighting fixed
