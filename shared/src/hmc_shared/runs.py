@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -188,6 +188,20 @@ def open_run(path: str) -> tuple[Path, dict[str, Any]]:
     if not (folder / "config.yaml").is_file():
         return folder, {}
     return folder / "model", yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+
+
+def load_pretrained(folder: str | Path, models: Mapping[str, Any]) -> Any:
+    """The model that ``save_pretrained`` wrote, of the class in ``models`` that its config.json names.
+
+    Raises ValueError, naming the file, if it does not say which of them it is.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        method = json.loads(path.read_text(encoding="utf-8"))["method"]
+        with redirect_stdout(sys.stderr):  # huggingface_hub prints a line; stdout is for results
+            return models[method].from_pretrained(folder)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not the configuration of a model of this package: {error}") from error
 
 
 def load_run(path: str | Path) -> Run:

@@ -115,6 +115,11 @@ class Config:
         method = self.method + ("-paper" if self.protocol == "paper" else "")
         return Path(self.output_dir or f"runs/{self.dataset.replace(':', '-')}/{method}/seed-{self.seed}")
 
+    @property
+    def view(self) -> Literal["image"] | None:
+        """What the encoder takes of a data set: images, or for the mlp what the set gives by itself."""
+        return None if self.encoder == "mlp" else "image"
+
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "dim", "image_size", "checkpoint_every"):
             self._check(name, getattr(self, name) >= 1, "be at least 1")

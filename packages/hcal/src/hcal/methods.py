@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from inspect import signature
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from hcal.losses import adaptive_weights, cross_entropies, level_losses, perturb
 from hcal.model import HCAL, Flat, LevelClassifier
 from hcal.weights import load_weights
 from hmc_shared.data import HierarchicalDataset
+from hmc_shared.runs import load_pretrained
 
 MODELS: dict[str, type[LevelClassifier]] = {model.method: model for model in (HCAL, Flat, MMoE)}
 MODELS |= dict.fromkeys(AGGREGATED, Flat)
@@ -117,13 +116,7 @@ def method_backward(
 
 def load_model(folder: str | Path) -> LevelClassifier:
     """Load what ``save_pretrained`` wrote, whichever method it is."""
-    path = Path(folder) / "config.json"
-    try:
-        method = json.loads(path.read_text(encoding="utf-8"))["method"]
-        with redirect_stdout(sys.stderr):  # huggingface_hub prints a line; stdout is for results
-            return channels_last(MODELS[method].from_pretrained(folder))
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not the configuration of a model of this package: {error}") from error
+    return channels_last(load_pretrained(folder, MODELS))
 
 
 def channels_last(model: LevelClassifier) -> LevelClassifier:

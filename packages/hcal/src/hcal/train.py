@@ -50,8 +50,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     set_seed(config.seed, device_specific=True)
 
     # Data: small images and vectors whole on the device
-    view = None if config.encoder == "mlp" else "image"
-    dataset = dataset or load_dataset(config.dataset, config.data_dir, view=view)
+    dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view)
     check_labels(dataset)
     hierarchy = dataset.hierarchy
     inputs, targets = dataset.train.inputs, dataset.train.targets

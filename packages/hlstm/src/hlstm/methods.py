@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from inspect import signature
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from hlstm.losses import bce, hybrid_loss, mc_loss, mean_class_weight, violation
 from hlstm.model import HLSTM, CoherentModel
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset
+from hmc_shared.runs import load_pretrained
 
 MODELS: dict[str, type[CoherentModel]] = {
     model.method: model for model in (HLSTM, CHMCNN, CHMCLSTM, HMCNR, HMCNF, HMCNCHMC, HMCLMLP)
@@ -78,10 +76,4 @@ def method_loss(
 
 def load_model(folder: str | Path) -> CoherentModel:
     """Load what ``save_pretrained`` wrote, whichever method it is."""
-    path = Path(folder) / "config.json"
-    try:
-        method = json.loads(path.read_text(encoding="utf-8"))["method"]
-        with redirect_stdout(sys.stderr):  # huggingface_hub prints a line; stdout is for results
-            return MODELS[method].from_pretrained(folder)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not the configuration of a model of this package: {error}") from error
+    return load_pretrained(folder, MODELS)
