@@ -16,7 +16,6 @@ from PIL import Image
 from hcal.__main__ import main
 from hcal.config import Config
 from hcal.evaluate import EvaluateConfig, evaluate
-from hcal.inputs import resize_and_crop
 from hcal.methods import load_model
 from hcal.predict import PredictConfig, predict
 from hcal.train import train
@@ -189,14 +188,3 @@ def test_files_that_are_no_images_are_named(run, tmp_path, pictures):
         predict(PredictConfig(str(run), [str(tmp_path)]))
     with pytest.raises(ValueError, match="Found nothing there"):
         predict(PredictConfig(str(run), [str(tmp_path / "gone.jpg")]))
-
-
-def test_photographs_are_resized_and_cut_at_the_centre():
-    image = torch.zeros(3, 40, 80, dtype=torch.uint8)
-    image[:, :, 20:60] = 200  # the centre square
-    whole = resize_and_crop(image, (3, 10, 10), 1.0)
-    assert whole.shape == (3, 10, 10)
-    assert whole[:, :, 1:-1].eq(200).all()
-    wider = resize_and_crop(torch.full((3, 57, 33), 7, dtype=torch.uint8), (1, 8, 6), 0.875)
-    assert wider.eq(7).all()
-    assert wider.shape == (1, 8, 6)

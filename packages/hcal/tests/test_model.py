@@ -1,19 +1,15 @@
 """Networks: features, prototypes, encoders, pre-trained weights, saving, prediction."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
-from torchvision import models
 
 from hcal import HCAL
 from hcal.config import Config
 from hcal.encoders import build_encoder
 from hcal.methods import build_model, check_labels, load_model, method_losses
-from hcal.weights import load_weights, read_state_dict
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
 from hmc_shared.metrics import hvr, incoherent
@@ -176,10 +172,8 @@ def test_data_that_hcal_cannot_take_is_refused(digits):
     [
         ("mlp", (7,), {"width": 9}, 9),
         ("mlp", (1, 4, 4), {}, 256),
-        ("resnet8", (3, 32, 32), {}, 64),
         ("resnet20", (1, 8, 8), {"width": 4}, 16),
-        ("resnet18", (3, 32, 32), {"stem": "cifar", "max_pool": False}, 512),
-        ("mobilenet_v3_small", (1, 32, 32), {}, 1024),
+        ("resnet18", (1, 32, 32), {"stem": "cifar", "max_pool": False}, 512),
     ],
 )
 def test_encoders_give_a_row_of_features(name, shape, options, features):
@@ -188,119 +182,24 @@ def test_encoders_give_a_row_of_features(name, shape, options, features):
     assert encoder.eval()(torch.zeros(2, *shape)).shape == (2, features)
 
 
-def test_the_stem_for_small_images_keeps_their_size():
-    images = torch.zeros(1, 3, 32, 32)
-    sides = {}
-    for stem, max_pool in (("imagenet", True), ("imagenet", False), ("cifar", True), ("cifar", False)):
-        network = build_encoder("resnet18", (3, 32, 32), stem=stem, max_pool=max_pool)[0][1].eval()
-        sides[stem, max_pool] = network.maxpool(network.conv1(images)).shape[-1]
-    assert sides == {
-        ("imagenet", True): 8,
-        ("imagenet", False): 16,
-        ("cifar", True): 16,
-        ("cifar", False): 32,
-    }
+def test_vectors_need_the_mlp():
+    with pytest.raises(ValueError, match=r"'mlp' for inputs of shape \(64,\)"):
+        build_encoder("resnet18", (64,))
 
 
-def test_resnet20_has_the_size_of_the_paper_that_introduced_it():
-    """0.27 million parameters (He et al. 2016, Table 6), the linear layer and 1x1 shortcuts apart."""
-    encoder, _ = build_encoder("resnet20", (3, 32, 32))
-    without = sum(p.numel() for name, p in encoder.named_parameters() if "downsample" not in name)
-    assert without + 64 * 10 + 10 == 269_722
-
-
-@pytest.mark.parametrize(
-    ("name", "shape", "options", "message"),
-    [
-        ("resnet19", (3, 32, 32), {}, "Found 'resnet19'"),
-        ("resnet18", (64,), {}, r"'mlp' for inputs of shape \(64,\)"),
-        ("resnet18", (4, 32, 32), {}, "1 or 3 channels. Found 4"),
-        ("mobilenet_v3_small", (3, 32, 32), {"stem": "cifar"}, "options of the ResNets"),
-        ("squeezenet1_0", (3, 32, 32), {}, "end in one linear layer"),
-    ],
-)
-def test_encoders_that_do_not_exist_or_fit_are_refused(name, shape, options, message):
-    with pytest.raises(ValueError, match=message):
-        build_encoder(name, shape, **options)
-
-
-def fold(network):
-    """Weights and biases of y = W x + b for each convolution and the batch normalisation after it."""
-    folded, convolution = {}, ""
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            convolution = name
-            weight = module.weight
-        elif isinstance(module, nn.BatchNorm2d):
-            scale = module.weight / (module.running_var + module.eps).sqrt()
-            folded[f"{convolution}.weight"] = (weight * scale[:, None, None, None]).detach()
-            folded[f"{convolution}.bias"] = (module.bias - module.running_mean * scale).detach()
-    return folded
-
-
-def test_folded_batch_normalisation_is_given_back(tmp_path):
-    torch.manual_seed(0)
-    trained = models.resnet18()
-    images = torch.randn(16, 3, 32, 32)
-    trained.train()(images)  # running statistics that are not 0 and 1
-    for module in trained.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.2)
-    trained.eval().fc = nn.Identity()
-    np.savez(tmp_path / "folded.npz", **fold(trained))
-    encoder, _ = build_encoder("resnet18", (3, 32, 32))
-    said = load_weights(encoder, str(tmp_path / "folded.npz"), "resnet18", images)
-    assert said.endswith("new: none")
-    expected = trained(images)
-    torch.testing.assert_close(encoder.eval()(images), expected, atol=1e-3, rtol=1e-3)
-    # In training, the batch's statistics are those that were measured: the same output.
-    torch.testing.assert_close(encoder.train()(images), expected, atol=1e-3, rtol=1e-3)
-
-
-def test_state_dicts_are_taken_as_far_as_they_fit(tmp_path, capsys):
-    source, _ = build_encoder("resnet8", (1, 8, 8), width=4)
-    state = {f"module.{name}": value + 1 for name, value in source.state_dict().items()}
-    state["module.linear.weight"] = torch.zeros(10, 16)
-    del state["module.layer3.0.conv1.weight"]
-    torch.save({"state_dict": state}, tmp_path / "trained.pt")
-    digits = load_dataset("digits", view="image")
-    model = build_model(Config(weights=str(tmp_path / "trained.pt"), **SMALL), digits)
+@pytest.mark.parametrize("options", [SMALL, {"encoder": "mlp", "width": 8}])
+def test_networks_start_from_the_given_weights(options, tmp_path, capsys):
+    digits = load_dataset("digits", view=None if options["encoder"] == "mlp" else "image")
+    torch.manual_seed(1)
+    (source,) = build_model(Config(**options), digits).backbones()
+    torch.save(source.state_dict(), tmp_path / "trained.pt")
+    model = build_model(Config(weights=str(tmp_path / "trained.pt"), **options), digits)
     (encoder,) = model.backbones()
-    assert torch.equal(encoder.conv1.weight, source.conv1.weight + 1)
-    assert torch.equal(encoder.layer2[0].bn1.bias, source.layer2[0].bn1.bias + 1)
-    assert "new: layer3.0.conv1.weight\n" in capsys.readouterr().err
+    own = source.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in encoder.state_dict().items())
+    assert capsys.readouterr().err.endswith("new: none\n")
     with pytest.raises(ValueError, match=r"none that fits in .*trained\.pt"):
-        build_model(Config(**{**SMALL, "width": 5}, weights=str(tmp_path / "trained.pt")), digits)
-
-
-class Evil:
-    def __reduce__(self):
-        return Path.touch, (Path("opened"),)
-
-
-def test_no_code_in_a_weight_file_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    torch.save({"conv1.weight": Evil()}, tmp_path / "evil.pt")
-    np.savez(tmp_path / "evil.npz", **{"conv1.weight": np.asarray([Evil()], dtype=object)})
-    for name in ("evil.pt", "evil.npz"):
-        with pytest.raises(ValueError, match=name):
-            read_state_dict(tmp_path / name)
-    assert not (tmp_path / "opened").exists()
-    with pytest.raises(ValueError, match=r"none, imagenet or a file\. Found 'nowhere'"):
-        read_state_dict(Path("nowhere"))
-
-
-def test_imagenet_weights_that_cannot_be_downloaded_are_explained(monkeypatch):
-    def offline(*arguments, **options):
-        raise OSError("no route")
-
-    monkeypatch.setattr(models.ResNet18_Weights.DEFAULT.__class__, "get_state_dict", offline)
-    encoder, _ = build_encoder("resnet18", (3, 32, 32))
-    with pytest.raises(ValueError, match=r"could not be downloaded \(no route\)"):
-        load_weights(encoder, "imagenet", "resnet18", torch.zeros(1, 3, 32, 32))
-    with pytest.raises(ValueError, match="networks of torchvision"):
-        load_weights(build_encoder("resnet8", (1, 8, 8))[0], "imagenet", "resnet8", torch.zeros(1, 1, 8, 8))
+        build_model(Config(**{**options, "width": 5}, weights=str(tmp_path / "trained.pt")), digits)
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
-from torchvision import models
-from torchvision.models.resnet import BasicBlock
+from torch import nn
 
-SMALL_RESNETS = {"resnet8": 1, "resnet14": 2, "resnet20": 3, "resnet32": 5, "resnet56": 9}
-"""Blocks in each of the three stages."""
+from hmc_shared.vision.encoders import image_encoder
 
 
 def build_encoder(
@@ -24,10 +21,9 @@ def build_encoder(
     """The encoder and the number of its features.
 
     Args:
-        name: "mlp", "resnet8" to "resnet56" for small images, or a classification network of torchvision.
+        name: "mlp", or a network of :func:`hmc_shared.vision.encoders.image_encoder`.
         input_shape: (F,) of vectors, or (channels, height, width) of images.
-        stem: first layer of a torchvision ResNet: "imagenet", or "cifar" for a 3x3 convolution, stride 1.
-        max_pool: whether a torchvision ResNet keeps its max-pooling.
+        stem, max_pool: of that function.
         width: channels of the first stage (small ResNets, default 16) or units of a layer (mlp, 256).
 
     Raises ValueError for an unknown or unsuitable name, for images given to no image encoder and the reverse.
@@ -38,81 +34,11 @@ def build_encoder(
         raise ValueError(
             f"`encoder` should be 'mlp' for inputs of shape {tuple(input_shape)}. Found {name!r}."
         )
-    if name in SMALL_RESNETS:
-        encoder = SmallResNet(input_shape[0], width or 16, SMALL_RESNETS[name])
-        return encoder, encoder.num_features
-    if name not in models.list_models(module=models):
-        raise ValueError(
-            f"`encoder` should be mlp, one of {', '.join(SMALL_RESNETS)}, or a classification network of "
-            f"torchvision. Found {name!r}."
-        )
-    if input_shape[0] not in (1, 3):
-        raise ValueError(f"{name} takes images with 1 or 3 channels. Found {input_shape[0]}.")
-    return torchvision_backbone(name, stem, max_pool)
+    return image_encoder(name, input_shape[0], stem=stem, max_pool=max_pool, width=width)
 
 
 def mlp(input_shape: Sequence[int], width: int) -> tuple[nn.Module, int]:
     """Two hidden layers with ReLU; images are flattened."""
-    size = 1
-    for side in input_shape:
-        size *= side
+    size = math.prod(input_shape)
     layers = [nn.Flatten(), nn.Linear(size, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
     return nn.Sequential(*layers), width
-
-
-class SmallResNet(nn.Module):
-    """ResNet for small images (He et al. 2016, Section 4.2): three stages of w, 2w and 4w channels.
-
-    Shortcuts that change the shape are 1x1 convolutions with batch normalisation, as in torchvision.
-    """
-
-    def __init__(self, channels: int, width: int, blocks: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.layer1 = _stage(width, width, 1, blocks)
-        self.layer2 = _stage(width, 2 * width, 2, blocks)
-        self.layer3 = _stage(2 * width, 4 * width, 2, blocks)
-        self.num_features = 4 * width
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = torch.relu(self.bn1(self.conv1(images)))
-        return self.layer3(self.layer2(self.layer1(x))).mean((2, 3))
-
-
-def _stage(inside: int, outside: int, stride: int, blocks: int) -> nn.Sequential:
-    shortcut = None
-    if inside != outside:
-        shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
-    first = BasicBlock(inside, outside, stride, shortcut)
-    return nn.Sequential(first, *[BasicBlock(outside, outside) for _ in range(blocks - 1)])
-
-
-def torchvision_backbone(name: str, stem: str, max_pool: bool) -> tuple[nn.Module, int]:
-    """A network of torchvision, newly initialised, without its last linear layer."""
-    network = models.get_model(name, weights=None)
-    linear = [path for path, module in network.named_modules() if isinstance(module, nn.Linear)]
-    if not linear or isinstance(network, models.GoogLeNet | models.Inception3):  # with auxiliary outputs
-        raise ValueError(f"`encoder` should end in one linear layer. Found {name!r}, which does not.")
-    last: nn.Linear = network.get_submodule(linear[-1])  # type: ignore[assignment]
-    parent, _, child = linear[-1].rpartition(".")
-    setattr(network.get_submodule(parent), child, nn.Identity())
-    if isinstance(network, models.ResNet):
-        if stem == "cifar":
-            network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-            nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
-        if not max_pool:
-            network.maxpool = nn.Identity()  # type: ignore[assignment]
-    elif stem == "cifar" or not max_pool:
-        raise ValueError(f"`stem` and `max_pool` are options of the ResNets of torchvision. Found {name!r}.")
-    return nn.Sequential(Colour(), network), last.in_features
-
-
-class Colour(nn.Module):
-    """Repeats the one channel of grey images."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images.expand(-1, 3, -1, -1)

@@ -9,54 +9,17 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as images_of
 
 from hcal.augment import augment, draw
 from hcal.config import Config
 from hcal.model import LevelClassifier
-
-IMAGENET_MEAN = 255 * torch.tensor([0.485, 0.456, 0.406])
-IMAGENET_STD = 255 * torch.tensor([0.229, 0.224, 0.225])
-LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
-CROP = 0.875  # of the shorter side of a photograph, in prediction: 224 of 256 pixels
-
-
-def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (channels,) float32 of uint8 images (n, channels, height, width), exact."""
-    values = torch.arange(256, dtype=torch.float64)
-    channels = images.cpu().transpose(0, 1).flatten(1)
-    counts = torch.stack([torch.bincount(channel, minlength=256) for channel in channels]).double()
-    total = counts.sum(1)
-    mean = counts @ values / total
-    deviation = (counts @ values.square() / total - mean.square()).clamp(min=0).sqrt()
-    return mean.float(), torch.where(deviation > 0, deviation, 1.0).float()
-
-
-def resize_and_crop(image: Tensor, input_shape: tuple[int, ...], crop: float) -> Tensor:
-    """An image of any size, (3, height, width) uint8, to the square that a model looks at.
-
-    Its shorter side becomes the model's over ``crop``, and the centre is cut out; grey for one channel.
-    """
-    channels, height, width = input_shape
-    if channels == 1:  # not torchvision's rgb_to_grayscale: its weights do not add up to 1
-        image = (image * LUMA).sum(0, keepdim=True).round().to(torch.uint8)
-    scale = max(height / image.shape[1], width / image.shape[2]) / crop
-    size = [round(scale * image.shape[1]), round(scale * image.shape[2])]
-    return images_of.center_crop(images_of.resize(image, size, antialias=True), [height, width])
+from hmc_shared.vision.pixels import resize_and_crop
 
 
 def random_crop(config: Config) -> Callable[[Tensor], Tensor]:
     """Augmentation of photographs: a random part, brought to ``image_size``, and its mirror image."""
     part = v2.RandomResizedCrop(config.image_size, scale=(config.min_scale, 1.0), antialias=True)
     return v2.Compose([part, v2.RandomHorizontalFlip(0.5 if config.flip else 0.0)])
-
-
-def some_images(inputs: Any, input_shape: tuple[int, ...], crop: float, count: int = 64) -> Tensor:
-    """At most ``count`` raw images from all over a split, (n, channels, height, width)."""
-    rows = torch.linspace(0, len(inputs) - 1, min(count, len(inputs))).long()
-    if isinstance(inputs, Tensor):
-        return inputs[rows]
-    return torch.stack([resize_and_crop(inputs[row], input_shape, crop) for row in rows.tolist()])
 
 
 def training_batches(

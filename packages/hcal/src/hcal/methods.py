@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 from hcal.baselines import AGGREGATED, MMoE, check_aggregation, combined_backward
 from hcal.config import Config
-from hcal.inputs import CROP, IMAGENET_MEAN, IMAGENET_STD, channel_statistics, some_images
 from hcal.losses import adaptive_weights, cross_entropies, level_losses, perturb
 from hcal.model import HCAL, Flat, LevelClassifier
-from hcal.weights import load_weights
 from hmc_shared.data import HierarchicalDataset
 from hmc_shared.runs import load_pretrained
+from hmc_shared.vision.pixels import CROP, IMAGENET_MEAN, IMAGENET_STD, channel_statistics, some_images
+from hmc_shared.vision.weights import load_weights
 
 MODELS: dict[str, type[LevelClassifier]] = {model.method: model for model in (HCAL, Flat, MMoE)}
 MODELS |= dict.fromkeys(AGGREGATED, Flat)

@@ -84,8 +84,8 @@ def read_image(path: Path, input_shape: tuple[int, ...], crop: float) -> Any:
     """An image file as (channels, height, width) uint8, brought to the model's size as in evaluation."""
     import torch
 
-    from hcal.inputs import resize_and_crop
     from hmc_shared.data.images import decode
+    from hmc_shared.vision.pixels import resize_and_crop
 
     try:
         pixels = decode(path.read_bytes())

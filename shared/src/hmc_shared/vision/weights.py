@@ -9,10 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision import models
+
+from hmc_shared.vision.encoders import Colour
 
 
 def load_weights(encoder: nn.Module, source: str, name: str, images: Tensor) -> str:
-    """Start an encoder of :func:`hcal.encoders.build_encoder` from pre-trained weights.
+    """Start a network of :func:`hmc_shared.vision.encoders.image_encoder`, or another, from given weights.
 
     Every tensor whose name and shape fit is taken. Where the file has a bias for a convolution that has none
     here, batch normalisation was folded into it: see :func:`unfold_batch_norm`, which ``images`` are for.
@@ -25,7 +28,9 @@ def load_weights(encoder: nn.Module, source: str, name: str, images: Tensor) -> 
 
     Returns a sentence about what was taken. Raises ValueError if the weights cannot be had or do not fit.
     """
-    network: nn.Module = encoder[1] if name != "mlp" and isinstance(encoder, nn.Sequential) else encoder
+    network = encoder
+    if isinstance(encoder, nn.Sequential) and isinstance(encoder[0], Colour):
+        network = encoder[1]
     state = imagenet_weights(name) if source == "imagenet" else read_state_dict(Path(source))
     own = network.state_dict()
     fitting = {key: state[key] for key in own if key in state and state[key].shape == own[key].shape}
@@ -46,8 +51,6 @@ def load_weights(encoder: nn.Module, source: str, name: str, images: Tensor) -> 
 
 def imagenet_weights(name: str) -> Mapping[str, Tensor]:
     """The state dict of torchvision's best weights for a network of that name."""
-    from torchvision import models
-
     if name not in models.list_models(module=models):
         raise ValueError(f"`--weights imagenet` is for networks of torchvision. Found the encoder {name!r}.")
     try:
