@@ -67,7 +67,7 @@ def test_plain_files_come_before_compressed_ones(write_set: Writer, tmp_path: Pa
 
 
 def test_other_files_are_no_sets(tmp_path: Path) -> None:
-    for name in ("yeast-train.arff", "readme.txt", "train.arff", "a.train.arff.zip", "x.arff"):
+    for name in ("readme.txt", "train.arff", "a.train.arff.zip", "x.arff"):
         (tmp_path / name).write_text("")
     assert find_sets(tmp_path) == {}
 

@@ -1,4 +1,4 @@
-"""Data sets: embedded ones, the CLUS sets, image sets, and exported folders."""
+"""Data sets: embedded ones, the CLUS and Mulan sets, image sets, and exported folders."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def load_dataset(
         name: "digits" or "digit-scenes", which need no file; "cifar100", "grocery", "fgvc-aircraft" or
             "fgvc-aircraft-boxes" (cropped to the bounding boxes), whose folder is found in ``data_dir`` or up
             to two folders below; "folder:PATH" for nested folders of images; the name of a CLUS set such as
-            "cellcycle_FUN", whose files are found by the pattern of their names; or "hf:PATH" for a folder
-            that `hmc datasets export` wrote, "hf:OWNER/NAME" for a dataset repository of the Hugging Face hub
-            that holds one.
+            "cellcycle_FUN" or of a Mulan set such as "yeast", whose files are found by the pattern of their
+            names; or "hf:PATH" for a folder that `hmc datasets export` wrote, "hf:OWNER/NAME" for a dataset
+            repository of the Hugging Face hub that holds one.
         data_dir: folder with the files of sets that are not embedded; default the environment variable
             HMC_DATA.
         view: "vector" or "image", where a set has both: the embedded ones give flattened, standardised
             float32 or uint8 pixels. Default: the only one, and "vector" for the embedded sets.
-        protocol: how the CLUS sets are preprocessed, see :func:`hmc_shared.data.preprocessing.prepare`.
+        protocol: how feature vectors are preprocessed, see :func:`hmc_shared.data.preprocessing.prepare`.
 
     Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view
     that the set does not have; and, naming file and line, for a damaged or missing file.
@@ -102,6 +102,8 @@ def _load(
             from hmc_shared.data import grocery
 
             return grocery.load(data_dir)
-    from hmc_shared.data import clus
+    from hmc_shared.data import clus, mulan
+    from hmc_shared.data.files import LABELS, find_files
 
-    return clus.load(name, data_dir, protocol)
+    name, files = find_files(name, data_dir)
+    return (mulan if LABELS in files else clus).load(name, files, protocol)

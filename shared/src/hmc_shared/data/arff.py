@@ -31,6 +31,14 @@ def read_bytes(path: Path) -> bytes:
     return b"".join(blocks)
 
 
+def text_lines(content: bytes, path: Path) -> list[str]:
+    """The lines of a text file, with their \\r if they have one. Raises ValueError if it is not UTF-8."""
+    try:
+        return content.decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise file_error(path, content[: error.start].count(b"\n") + 1, "not UTF-8 text") from error
+
+
 @dataclass(frozen=True)
 class Arff:
     """One parsed file; row i has ``features[i]`` and ``labels[i]`` and stands in line ``lines[i]``."""
@@ -47,12 +55,7 @@ class Arff:
 
 def parse_arff(content: bytes, path: Path) -> Arff:
     """Parse the content of ``path``. Raises ValueError naming file and line for whatever is malformed."""
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        raise file_error(path, content[: error.start].count(b"\n") + 1, "not UTF-8 text") from error
-
-    lines = [line.strip() for line in text.split("\n")]  # strip also takes the \r of CRLF files
+    lines = [line.strip() for line in text_lines(content, path)]  # strip also takes the \r of CRLF files
     attributes: list[Attribute] = []
     class_list: tuple[str, ...] = ()
     class_line = start = 0

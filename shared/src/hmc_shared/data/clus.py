@@ -7,64 +7,35 @@ apart by the virtual node ``root``. A row ends with its most specific classes, j
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from hmc_shared.data.arff import file_error, parse_arff, read_bytes
-from hmc_shared.data.cache import cached
-from hmc_shared.data.dataset import HierarchicalDataset, Split
-from hmc_shared.data.files import find_files
-from hmc_shared.data.preprocessing import Protocol, divide, prepare, stratified_draw
+from hmc_shared.data.arff import file_error, parse_arff
+from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.data.preprocessing import Protocol
 from hmc_shared.data.raw import RawPart, RawSet
+from hmc_shared.data.vectors import load_vectors
 from hmc_shared.hierarchy import Hierarchy
 
 READER_VERSION = 1
-VALIDATION_SHARE, VALIDATION_SEED = 0.3, 0  # where a source has no validation file
+VALIDATION_SHARE = 0.3  # where a source has no validation file
 VIRTUAL_ROOT = "root"
 NOT_EVALUATED = ("GO0003674", "GO0005575", "GO0008150")  # the three ontologies of GO: true for every gene
 
 
-def load(name: str, data_dir: str | Path, protocol: Protocol = "default") -> HierarchicalDataset:
-    """Read a set by name, from the cache where its files have been read before, and preprocess it.
+def load(name: str, files: dict[str, Path], protocol: Protocol = "default") -> HierarchicalDataset:
+    """Read the files of a set and preprocess it.
 
-    Raises ValueError as :func:`find_files`, :func:`read_bytes`, :func:`parse_arff` and :func:`read_set` do.
+    Raises ValueError as :func:`read_bytes`, :func:`parse_arff` and :func:`read_set` do.
     """
-    name, files = find_files(name, data_dir)
-    contents = {part: read_bytes(path) for part, path in files.items()}
-    sources = {
-        path.name.removesuffix(".gz"): hashlib.sha256(contents[part]).hexdigest()
-        for part, path in files.items()
-    }
-    raw = cached(f"{name} {READER_VERSION}", sources, lambda: read_set(files, contents))
-
-    targets = {part: raw.targets(part) for part in raw.parts}
-    ids = {part: np.array([f"{part}-{row}" for row in range(len(rows))]) for part, rows in targets.items()}
-    drawn, notes = None, ()
-    if "validation" not in raw.parts:
-        drawn = stratified_draw(targets["train"], VALIDATION_SHARE, VALIDATION_SEED)
-        share = f"{VALIDATION_SHARE:.0%} of the training file"
-        notes = (f"validation: {share}, drawn by iterative stratification, seed {VALIDATION_SEED}",)
-    inputs, mean, scale = prepare({part: raw.parts[part].features for part in raw.parts}, protocol, drawn)
-    targets, ids = divide(targets, drawn), divide(ids, drawn)
-    splits = {
-        part: Split(torch.from_numpy(x), torch.from_numpy(targets[part]), tuple(ids[part].tolist()))
-        for part, x in inputs.items()
-    }
-    evaluated = torch.tensor([node not in NOT_EVALUATED for node in raw.hierarchy.names])
-    return HierarchicalDataset(
+    return load_vectors(
         name,
-        raw.hierarchy,
-        evaluated,
-        "vector",
-        **splits,
-        sources=sources,
-        notes=notes,
-        feature_mean=torch.from_numpy(mean),
-        feature_scale=torch.from_numpy(scale),
+        files,
+        read_set,
+        protocol,
+        version=READER_VERSION,
+        validation_share=VALIDATION_SHARE,
+        not_evaluated=NOT_EVALUATED,
     )
 
 

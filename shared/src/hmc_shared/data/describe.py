@@ -14,33 +14,35 @@ from hmc_shared.data.images import ImageTable
 def available(data_dir: str | Path | None = None) -> list[tuple[str, str, str]]:
     """All data sets that :func:`hmc_shared.data.load_dataset` knows, and all that are found.
 
-    Rows are (name, source, where): source is "embedded", "images" or "CLUS", where is the folder of the
-    files, or "" for a published set that is not there. ``data_dir`` defaults to the environment variable
+    Rows are (name, source, where): source is "embedded", "images", "CLUS" or "Mulan", where is the folder of
+    the files, or "" for a published set that is not there. ``data_dir`` defaults to the environment variable
     HMC_DATA. Raises ValueError if it is no folder.
     """
     rows = [(name, "embedded", "built in") for name in EMBEDDED]
     data_dir = data_dir or os.environ.get("HMC_DATA")
-    from hmc_shared.data.files import IMAGE_SETS, PUBLISHED, find_files, find_folder, find_folders, find_sets
+    from hmc_shared.data import files
 
-    for name in IMAGE_SETS:
+    for name in files.IMAGE_SETS:
         where = ""
-        if data_dir and any(find_folders(name, data_dir)):
+        if data_dir and any(files.find_folders(name, data_dir)):
             try:
-                where = str(find_folder(name, data_dir))
+                where = str(files.find_folder(name, data_dir))
             except ValueError as error:
                 where = f"incomplete: {error}"
         rows.append((name, "images", where))
-    found = find_sets(data_dir) if data_dir else {}
+    found = files.find_sets(data_dir) if data_dir else {}
+    source_of = dict.fromkeys(files.PUBLISHED, "CLUS") | dict.fromkeys(files.PUBLISHED_MULAN, "Mulan")
     present = {name.lower() for name in found}
-    absent = [name for name in PUBLISHED if name.lower() not in present]
-    for name in sorted([*found, *absent], key=str.lower):
+    source_of = {name: source for name, source in source_of.items() if name.lower() not in present}
+    source_of |= {name: "Mulan" if files.LABELS in parts else "CLUS" for name, parts in found.items()}
+    for name, source in sorted(source_of.items(), key=lambda item: item[0].lower()):
         where = ""
         if data_dir and name in found:
             try:
-                where = str(find_files(name, data_dir)[1]["train"].parent)
+                where = str(next(iter(files.find_files(name, data_dir)[1].values())).parent)
             except ValueError as error:
                 where = f"incomplete: {error}"
-        rows.append((name, "CLUS", where))
+        rows.append((name, source, where))
     return rows
 
 
