@@ -1,14 +1,14 @@
 """The losses of MulSupCon and MulSupCon_LD, Eq. (1)-(15), in closed form.
 
-Every function returns one loss an anchor, (B,). Its mean over the global batch is the loss: what depends on
-the whole batch (the keys, the mean number of labels) is passed in, so that the halves of a batch give the
-loss and the gradient of the whole. Everything is computed in float32, whatever autocast says (float64 stays).
+Every loss is one number an anchor, (B,), whose mean over the global batch is the paper's loss. What depends on
+the whole batch (the keys, the mean number of labels) is passed in, so the halves of a batch give the loss and
+the gradient of the whole. All is computed in float32, whatever autocast says (float64 stays float64).
 
-Shapes: z (B, d) unit vectors; labels (B, C) bool; logits (B, C) of the layer that generates the
-distributions; keys as in :class:`~mulsupcon_ld.keys.Keys`, K of them; own (B,) int64, the place of each
-anchor's second view among the keys. The second view is always a positive, so an anchor without labels is
-only drawn to that (ANY, ALL; for ALL also to other keys without labels) or has no contrastive loss (the
-losses that sum over labels).
+Shapes: z (B, d) unit vectors; labels (B, C) bool; logits (B, C) of the layer that generates distributions; K
+keys as in :class:`~mulsupcon_ld.keys.Keys`; own (B,) int64, the place of each anchor's own second view among
+the keys. That one has the anchor's labels and is always a positive. So no anchor is without positives: one
+without labels is drawn to its own second view (and, for ALL, to other keys without labels), and the losses
+that sum over labels are 0 for it.
 """
 
 from __future__ import annotations
@@ -24,55 +24,45 @@ from torch.nn import functional as F
 from mulsupcon_ld.keys import Keys
 
 Weight = Literal["prob", "neg_log", "literal", "rbf"]
+TINY = 1e-30
 
 
-def in_float32(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Switch autocast off inside: similarities divided by 0.1 have no precision to lose."""
+def in_float32(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Autocast off inside: a similarity of half precision, divided by 0.1, would say little."""
 
-    @wraps(function)
+    @wraps(loss)
     def wrapped(z: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
-            return function(z.to(torch.promote_types(z.dtype, torch.float32)), *args, **kwargs)
+            return loss(z.to(torch.promote_types(z.dtype, torch.float32)), *args, **kwargs)
 
     return wrapped
 
 
 def log_shares(z: Tensor, keys: Keys, temperature: float) -> Tensor:
-    """C^(2) of Eq. (10): log of each key's share in the softmax of the similarities over all keys, (B, K)."""
-    return (z @ keys.embeddings.to(z.dtype).T / temperature).log_softmax(1)
-
-
-def shared_labels(labels: Tensor, keys: Keys) -> Tensor:
-    """How many labels anchor and key have in common, (B, K) float32."""
-    return labels.float() @ keys.labels.float().T
-
-
-def any_positives(labels: Tensor, keys: Keys, own: Tensor) -> Tensor:
-    """P(i) of Eq. (2), (B, K) bool: the keys with a label in common, and the own second view."""
-    return (shared_labels(labels, keys) > 0).scatter(1, own.unsqueeze(1), True)
-
-
-def all_positives(labels: Tensor, keys: Keys, own: Tensor) -> Tensor:
-    """P(i) of Eq. (1), (B, K) bool: the keys with the same set of labels, and the own second view."""
-    shared = shared_labels(labels, keys)
-    same = (shared == labels.sum(1, keepdim=True)) & (shared == keys.labels.sum(1))
-    return same.scatter(1, own.unsqueeze(1), True)
+    """C^(2) of Eq. (10), (B, K): log of each key's share, by a softmax of z_i . z_p / tau over all keys."""
+    return ((z / temperature) @ keys.embeddings.to(z.dtype).T).log_softmax(1)
 
 
 @in_float32
 def any_loss(z: Tensor, labels: Tensor, keys: Keys, own: Tensor, *, temperature: float) -> Tensor:
-    """Supervised contrastive loss (Khosla et al. 2020, the mean outside the log) with the positives ANY."""
-    return mean_over(any_positives(labels, keys, own), log_shares(z, keys, temperature))
+    """SupCon (Khosla et al. 2020, the mean outside the log) with the positives ANY, Eq. (2).
+
+    Positives are the keys with a label in common, and the own second view.
+    """
+    positives = label_sums(labels.to(z.dtype), keys.labels) > 0
+    return mean_over(positives.scatter(1, own.unsqueeze(1), True), log_shares(z, keys, temperature))
 
 
 @in_float32
 def all_loss(z: Tensor, labels: Tensor, keys: Keys, own: Tensor, *, temperature: float) -> Tensor:
-    """The same with the positives ALL."""
-    return mean_over(all_positives(labels, keys, own), log_shares(z, keys, temperature))
+    """SupCon with the positives ALL, Eq. (1): keys with the same set of labels, and the own second view."""
+    shared = label_sums(labels.to(z.dtype), keys.labels)
+    positives = (shared == labels.sum(1, keepdim=True)) & (shared == keys.labels.sum(1))
+    return mean_over(positives.scatter(1, own.unsqueeze(1), True), log_shares(z, keys, temperature))
 
 
 def mean_over(positives: Tensor, log_share: Tensor) -> Tensor:
-    """-1/|P(i)| sum over P(i) of log_share, (B,)."""
+    """-1/|P(i)| sum over p in P(i) of log_share, (B,), for (B, K) positives."""
     return -(positives * log_share).sum(1) / positives.sum(1)
 
 
@@ -80,22 +70,16 @@ def mean_over(positives: Tensor, log_share: Tensor) -> Tensor:
 def mulsupcon_loss(
     z: Tensor, labels: Tensor, keys: Keys, *, temperature: float, mean_labels: float | Tensor
 ) -> Tensor:
-    """MulSupCon, Eq. (3) and (4): -sum_j 1/|P^j| sum_{p in P^j} C2_ip over the anchor's labels j.
+    """MulSupCon, Eq. (3): -sum_{j in y_i} 1/|P^j| sum_{p in P^j} C2_ip, over mean_labels, Eq. (4).
 
-    The weight of key p is W_ip = sum_j y_i^j y_p^j / |P^j|, one product. Labels weigh alike within the
-    batch, so that anchors weigh by their number of labels.
+    Key p weighs W_ip = sum_j y_i^j y_p^j / |P^j|.
 
     Args:
-        mean_labels: mean number of labels of an anchor in the global batch: the mean over the batch of what
-            is returned is then Eq. (4).
+        mean_labels: mean number of labels of an anchor in the global batch.
     """
-    weights = per_positive(labels, keys).to(z.dtype) @ keys.labels.to(z.dtype).T
+    share = labels.to(z.dtype) / key_counts(keys.labels)
+    weights = label_sums(share, keys.labels)
     return -(weights * log_shares(z, keys, temperature)).sum(1) / mean_labels
-
-
-def per_positive(labels: Tensor, keys: Keys) -> Tensor:
-    """y_i^j / |P^j|, (B, C) float32; |P^j| is the number of keys with label j."""
-    return labels / keys.labels.sum(0).clamp(min=1)
 
 
 @in_float32
@@ -115,77 +99,122 @@ def ld_loss(
     relative: bool = False,
     batch_keys: int = 0,
 ) -> Tensor:
-    """MulSupCon_LD, Eq. (12) with G + alpha H of Eq. (9), (11); the caller adds beta ||W||_F^2.
+    """MulSupCon_LD: Eq. (12), (13) without the term beta ||W||_F^2, which is the caller's.
 
-    Positives are ANY. Distributions of keys are constants; d_i, the softmax of the anchor's logits, stands
-    for the distribution of its own second view (Algorithm 1) and has a gradient.
+    Positives P(i) are ANY. Distributions of keys are constants. For the own second view the distribution is
+    that of the anchor (Algorithm 1), d_i = softmax(logits_i), and has a gradient. The loss is the sum of
 
-    * Contrastive part: -sum_j 1/|P^j| sum_{p in P^j} d_p^j C2_ip / mean_labels. The paper has neither
-    divisor.
-    * G = sum_p w_ip ||d_i - d_p||^2; w is a constant (a gradient would let z lower G by moving positives
-    apart).
-    * H = ||y_i - d_i||^2. The sum of Eq. (8) over all positives has the same gradient: the other terms are
-      constants.
+    * -1/mean_labels sum_{j in y_i} 1/|P^j| sum_{p in P^j} d_p^j C2_ip: normalised as Eq. (3), (4);
+    * G = sum_{p in P(i)} w_ip ||d_i - d_p||^2, where w is a constant: through it, z could lower G by moving
+      positives apart;
+    * alpha H, H = ||y_i - d_i||^2: the term of Eq. (8) that has a gradient.
 
     Args:
-        mean_labels: mean number of labels of an anchor in the global batch, as in Eq. (4).
-        weight: w. "prob" is exp(C2), the key's share (CLD); "rbf" is Eq. (6) over |P(i)| (RLD); "neg_log" is
-            -C2 over |P(i)|, "literal" is C2 over |P(i)|, Eq. (10), which pushes distributions of positives
-        apart. sigma: of the RBF, needed for "rbf".
-        literal: Eq. (12) as printed: no divisor in any part and all terms of H; the paper's batch loss is
-            the sum over the batch (Eq. (14)).
+        temperature: tau.
+        mean_labels: mean number of labels of an anchor in the global batch.
+        alpha: weight of H.
+        weight: w of G. CLD is "prob", exp(C2), the key's share; or "neg_log", -C2 / |P(i)|; or "literal",
+            C2 / |P(i)|, which pushes distributions of positives apart. RLD is "rbf", Eq. (6) over |P(i)|.
+        sigma: of "rbf", which needs it. The paper's 0.01 leaves near duplicates only. See :func:`median_sigma`.
+        literal: Eq. (12), (13) as printed: nothing is divided, H is summed over P(i). Over the batch the paper
+            then takes the sum, Eq. (14), (15).
         relative: H compares d with y / |y|, which sums to 1 as d does.
-        batch_keys: Algorithm 1 has positives in the queue only, besides the own second view: the number of
-            keys, from the first, that are no positives of other anchors. Default: all keys may be, as in Eq.
-            (5).
+        batch_keys: the number of keys, from the first, that are of the batch, if these are to be positives of
+            their own anchors only, as in Algorithm 1. 0: every key may be a positive, as in Eq. (5).
 
     Raises:
-        ValueError: for an unknown ``weight``, or "rbf" without a positive ``sigma``.
+        ValueError: for an unknown ``weight``, or "rbf" without ``sigma``.
     """
     if weight not in get_args(Weight):
         raise ValueError(f"`weight` should be one of {', '.join(get_args(Weight))}. Found {weight!r}.")
-    if weight == "rbf" and sigma is None:
-        raise ValueError("`sigma` should be given for weight 'rbf'. Found None.")
-    column = own.unsqueeze(1)
-    similar = z @ keys.embeddings.to(z.dtype).T
-    log_share = (similar / temperature).log_softmax(1)
-    d = logits.to(z.dtype).softmax(1)
-    y, y_k, d_k = labels.to(z.dtype), keys.labels.to(z.dtype), keys.distributions.to(z.dtype)
+    log_share = log_shares(z, keys, temperature)
+    d, d_k = logits.to(z.dtype).softmax(1), keys.distributions.to(z.dtype)
+    y, column = labels.to(z.dtype), own.unsqueeze(1)
 
-    allowed = torch.ones_like(similar, dtype=torch.bool)
-    allowed[:, :batch_keys] = False
-    allowed.scatter_(1, column, True)
-    share = y
-    if not literal:
-        share = y / (y_k[batch_keys:].sum(0) + bool(batch_keys)).clamp(min=1)  # the own key counts
-    weights = (share @ (d_k * y_k).T) * allowed
-    weights = weights.scatter(1, column, (share * d).sum(1, keepdim=True))
-    contrastive = -(weights * log_share).sum(1)
+    share = y if literal else y / key_counts(keys.labels, batch_keys)
+    weights = label_sums(share, keys.labels, d_k)
+    weights[:, :batch_keys] = 0
+    weights.scatter_(1, column, 0)
+    own_weight = (share * d).sum(1)
+    contrastive = -(weights * log_share).sum(1) - own_weight * log_share.gather(1, column).squeeze(1)
 
-    others = (((y @ y_k.T) > 0) & allowed).scatter(1, column, False)
-    with torch.no_grad():
-        if weight == "prob":
-            w = log_share.exp()
-        elif sigma is not None and weight == "rbf":
-            w = torch.exp((similar - 1) / sigma**2)  # ||z_i - z_p||^2 = 2 - 2 z_i . z_p
-        else:
-            w = -log_share if weight == "neg_log" else log_share
-        w = w * others
-        if weight != "prob" and not literal:
-            w = w / (1 + others.sum(1, keepdim=True))
-    smoothness = w.sum(1) * d.square().sum(1) + w @ d_k.square().sum(1) - 2 * (d * (w @ d_k)).sum(1)
+    others = weights > 0  # P(i) without the own second view, whose term of G is 0
+    w = others * similarity_weights(z, keys, log_share.detach(), weight, sigma)
+    smoothness = w.sum(1) * square(d) - 2 * (d * (w @ d_k)).sum(1) + w @ square(d_k)
 
-    def target(multi_hot: Tensor) -> Tensor:
-        return multi_hot / multi_hot.sum(1, keepdim=True).clamp(min=1) if relative else multi_hot
-
-    distance = (target(y) - d).square().sum(1)
+    distance = square(target(y, relative) - d)
     if literal:
-        distance = distance + others.to(z.dtype) @ (target(y_k) - d_k).square().sum(1)
+        distance = distance + others.to(z.dtype) @ square(target(keys.labels.to(z.dtype), relative) - d_k)
     else:
         contrastive = contrastive / mean_labels
+        smoothness = smoothness if weight == "prob" else smoothness / (others.sum(1) + 1)
     return contrastive + smoothness + alpha * distance
 
 
+@torch.no_grad()
+def similarity_weights(
+    z: Tensor, keys: Keys, log_share: Tensor, weight: Weight, sigma: float | Tensor | None
+) -> Tensor:
+    """w_ip of G for all keys, (B, K); see :func:`ld_loss`."""
+    if weight == "rbf":
+        if sigma is None:
+            raise ValueError("`sigma` should be a number for weight 'rbf'. Found None.")
+        cosine = z @ keys.embeddings.to(z.dtype).T
+        return ((cosine - 1) / sigma**2).exp()  # Eq. (6): ||z_i - z_p||^2 = 2 - 2 cosine
+    if weight == "prob":
+        return log_share.exp()
+    return -log_share if weight == "neg_log" else log_share
+
+
 def median_sigma(embeddings: Tensor) -> Tensor:
-    """The median heuristic for the RBF: median distance between two of the (n, d) embeddings, 0-dim."""
-    return F.pdist(embeddings.detach().float()).median()
+    """The median heuristic for the RBF: median distance between two of (n, d) embeddings, n >= 2, 0-dim.
+
+    At least 0.001, so that embeddings that have collapsed into one do not divide by 0.
+    """
+    return F.pdist(embeddings.detach().float()).median().clamp(min=1e-3)
+
+
+def key_counts(labels: Tensor, batch_keys: int = 0) -> Tensor:
+    """|P^j|, (C,): how many keys have label j (the own one alone, of the batch's, if there are batch_keys).
+
+    At least 1: it divides, and only for labels of an anchor it matters, which has its own key.
+    """
+    counts = labels[batch_keys:].sum(0, dtype=torch.int32)
+    return (counts + (batch_keys > 0)).clamp(min=1)
+
+
+def label_sums(left: Tensor, labels: Tensor, degrees: Tensor | None = None) -> Tensor:
+    """sum_j left_i^j y_p^j d_p^j, (B, K), of left (B, C), labels y (K, C) bool and degrees d (K, C), if any.
+
+    A degree counts 1e-30 at least, should its softmax have underflowed: for left > 0 where an anchor has a
+    label, the sum is above 0 exactly where a label is shared.
+    """
+    if labels.device.type == "cpu":
+        return sparse_label_sums(left, labels, degrees)
+    return dense_label_sums(left, labels, degrees)
+
+
+def dense_label_sums(left: Tensor, labels: Tensor, degrees: Tensor | None = None) -> Tensor:
+    """For GPUs: one product, and nothing waits for the device."""
+    right = labels.to(left.dtype) if degrees is None else labels * degrees.clamp(min=TINY)
+    return left @ right.T
+
+
+def sparse_label_sums(left: Tensor, labels: Tensor, degrees: Tensor | None = None) -> Tensor:
+    """For CPUs: only over the labels that a key has; with 19 of 983 a fraction of the product's time."""
+    key, label = labels.nonzero(as_tuple=True)
+    starts = torch.searchsorted(key, torch.arange(len(labels)))
+    values = None if degrees is None else degrees[key, label].clamp(min=TINY)
+    columns = left.T.contiguous()
+    sums = F.embedding_bag(label, columns, starts, mode="sum", per_sample_weights=values)
+    return sums.T.contiguous()
+
+
+def target(labels: Tensor, relative: bool) -> Tensor:
+    """What H compares a distribution with: y, or y / |y|."""
+    return labels / labels.sum(1, keepdim=True).clamp(min=1) if relative else labels
+
+
+def square(rows: Tensor) -> Tensor:
+    """||.||^2 of each row."""
+    return torch.linalg.vector_norm(rows, dim=1).square()
