@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torchvision.transforms import v2
 from hcal.augment import augment, draw
 from hcal.config import Config
 from hcal.model import LevelClassifier
-from hmc_shared.vision.pixels import resize_and_crop
+from hmc_shared.vision.pixels import evaluation_batches
 
 
 def random_crop(config: Config) -> Callable[[Tensor], Tensor]:
@@ -76,13 +75,6 @@ def score_logits(model: LevelClassifier, inputs: Any, batch_size: int = 512, wor
     """
     model.eval()
     device = model.input_mean.device
-    if isinstance(inputs, Tensor):
-        parts: Any = inputs.split(batch_size)
-    else:
-        from hmc_shared.data.loading import image_batches
-
-        transform = partial(resize_and_crop, input_shape=model.input_shape, crop=model.crop)
-        order = list(torch.arange(len(inputs)).split(min(batch_size, 64)))
-        parts = image_batches(inputs, order, transform, seed=0, epoch=0, workers=workers)
+    parts = evaluation_batches(inputs, model.input_shape, model.crop, batch_size=batch_size, workers=workers)
     batches = (part.to(device) for part in parts)
     return torch.cat([model.logits(model.normalize(x) if x.ndim == 4 else x).cpu() for x in batches])

@@ -1,12 +1,16 @@
-"""Statistics and sizes of images: what a network sees of the raw pixels."""
+"""Statistics and sizes of images, and the batches that a network is evaluated on."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as images_of
+
+from hmc_shared.data.images import ImageTable
+from hmc_shared.data.loading import image_batches
 
 IMAGENET_MEAN = 255 * torch.tensor([0.485, 0.456, 0.406])
 IMAGENET_STD = 255 * torch.tensor([0.229, 0.224, 0.225])
@@ -38,9 +42,32 @@ def resize_and_crop(image: Tensor, input_shape: tuple[int, ...], crop: float) ->
     return images_of.center_crop(images_of.resize(image, size, antialias=True), [height, width])
 
 
-def some_images(inputs: Any, input_shape: tuple[int, ...], crop: float, count: int = 64) -> Tensor:
+def some_images(
+    inputs: ImageTable | Tensor, input_shape: tuple[int, ...], crop: float, count: int = 64
+) -> Tensor:
     """At most ``count`` raw images from all over a split, (n, channels, height, width)."""
     rows = torch.linspace(0, len(inputs) - 1, min(count, len(inputs))).long()
     if isinstance(inputs, Tensor):
         return inputs[rows]
     return torch.stack([resize_and_crop(inputs[row], input_shape, crop) for row in rows.tolist()])
+
+
+def evaluation_batches(
+    inputs: ImageTable | Tensor, input_shape: tuple[int, ...], crop: float, *, batch_size: int, workers: int
+) -> Iterator[Tensor]:
+    """The inputs of a split in order, nothing random: small images or vectors as they are, photographs cut.
+
+    Args:
+        inputs: (n, ...) of any kind, or a table of photographs, which ``workers`` processes read.
+        input_shape, crop: of :func:`resize_and_crop`, which brings photographs to uint8 of that shape.
+        batch_size: rows at most; of photographs no more than 64.
+        workers: 0 to read in this process.
+
+    Yields (b, ...) tensors.
+    """
+    if isinstance(inputs, Tensor):
+        yield from inputs.split(batch_size)
+        return
+    transform = partial(resize_and_crop, input_shape=input_shape, crop=crop)
+    order = torch.arange(len(inputs)).split(min(batch_size, 64))
+    yield from image_batches(inputs, order, transform, seed=0, epoch=0, workers=workers)
