@@ -1,8 +1,8 @@
 """The losses of MulSupCon and MulSupCon_LD, Eq. (1)-(15), in closed form.
 
-Every loss is one number an anchor, (B,), whose mean over the global batch is the paper's loss. What depends on
-the whole batch (the keys, the mean number of labels) is passed in, so the halves of a batch give the loss and
-the gradient of the whole. All is computed in float32, whatever autocast says (float64 stays float64).
+Every loss is one number an anchor, (B,), and its mean over the global batch is the loss of the batch. What
+depends on the whole batch (the keys, the mean number of labels) is passed in, so the halves of a batch give
+the loss and the gradient of the whole. All is computed in float32, whatever autocast says (float64 stays so).
 
 Shapes: z (B, d) unit vectors; labels (B, C) bool; logits (B, C) of the layer that generates distributions; K
 keys as in :class:`~mulsupcon_ld.keys.Keys`; own (B,) int64, the place of each anchor's own second view among
@@ -38,9 +38,9 @@ def in_float32(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return wrapped
 
 
-def log_shares(z: Tensor, keys: Keys, temperature: float) -> Tensor:
-    """C^(2) of Eq. (10), (B, K): log of each key's share, by a softmax of z_i . z_p / tau over all keys."""
-    return ((z / temperature) @ keys.embeddings.to(z.dtype).T).log_softmax(1)
+def similarities(z: Tensor, keys: Keys, temperature: float) -> Tensor:
+    """z_i . z_p / tau, (B, K). Their log_softmax over all keys is C^(2) of Eq. (10): log_share below."""
+    return (z / temperature) @ keys.embeddings.to(z.dtype).T
 
 
 @in_float32
@@ -50,7 +50,8 @@ def any_loss(z: Tensor, labels: Tensor, keys: Keys, own: Tensor, *, temperature:
     Positives are the keys with a label in common, and the own second view.
     """
     positives = label_sums(labels.to(z.dtype), keys.labels) > 0
-    return mean_over(positives.scatter(1, own.unsqueeze(1), True), log_shares(z, keys, temperature))
+    positives = positives.scatter(1, own.unsqueeze(1), True)
+    return mean_over(positives, similarities(z, keys, temperature).log_softmax(1))
 
 
 @in_float32
@@ -58,7 +59,8 @@ def all_loss(z: Tensor, labels: Tensor, keys: Keys, own: Tensor, *, temperature:
     """SupCon with the positives ALL, Eq. (1): keys with the same set of labels, and the own second view."""
     shared = label_sums(labels.to(z.dtype), keys.labels)
     positives = (shared == labels.sum(1, keepdim=True)) & (shared == keys.labels.sum(1))
-    return mean_over(positives.scatter(1, own.unsqueeze(1), True), log_shares(z, keys, temperature))
+    positives = positives.scatter(1, own.unsqueeze(1), True)
+    return mean_over(positives, similarities(z, keys, temperature).log_softmax(1))
 
 
 def mean_over(positives: Tensor, log_share: Tensor) -> Tensor:
@@ -79,7 +81,8 @@ def mulsupcon_loss(
     """
     share = labels.to(z.dtype) / key_counts(keys.labels)
     weights = label_sums(share, keys.labels)
-    return -(weights * log_shares(z, keys, temperature)).sum(1) / mean_labels
+    log_share = similarities(z, keys, temperature).log_softmax(1)
+    return -(weights * log_share).sum(1) / mean_labels
 
 
 @in_float32
@@ -115,9 +118,9 @@ def ld_loss(
         alpha: weight of H.
         weight: w of G. CLD is "prob", exp(C2), the key's share; or "neg_log", -C2 / |P(i)|; or "literal",
             C2 / |P(i)|, which pushes distributions of positives apart. RLD is "rbf", Eq. (6) over |P(i)|.
-        sigma: of "rbf", which needs it. The paper's 0.01 leaves near duplicates only. See :func:`median_sigma`.
-        literal: Eq. (12), (13) as printed: nothing is divided, H is summed over P(i). Over the batch the paper
-            then takes the sum, Eq. (14), (15).
+        sigma: of "rbf", which needs it. The paper's 0.01 leaves near duplicates; see :func:`median_sigma`.
+        literal: Eq. (12), (13) as printed: nothing is divided, H is summed over P(i). The batch is
+            summed, too, Eq. (14), (15).
         relative: H compares d with y / |y|, which sums to 1 as d does.
         batch_keys: the number of keys, from the first, that are of the batch, if these are to be positives of
             their own anchors only, as in Algorithm 1. 0: every key may be a positive, as in Eq. (5).
@@ -127,7 +130,10 @@ def ld_loss(
     """
     if weight not in get_args(Weight):
         raise ValueError(f"`weight` should be one of {', '.join(get_args(Weight))}. Found {weight!r}.")
-    log_share = log_shares(z, keys, temperature)
+    if weight == "rbf" and sigma is None:
+        raise ValueError("`sigma` should be a number for weight 'rbf'. Found None.")
+    similar = similarities(z, keys, temperature)
+    log_share = similar.log_softmax(1)
     d, d_k = logits.to(z.dtype).softmax(1), keys.distributions.to(z.dtype)
     y, column = labels.to(z.dtype), own.unsqueeze(1)
 
@@ -139,7 +145,14 @@ def ld_loss(
     contrastive = -(weights * log_share).sum(1) - own_weight * log_share.gather(1, column).squeeze(1)
 
     others = weights > 0  # P(i) without the own second view, whose term of G is 0
-    w = others * similarity_weights(z, keys, log_share.detach(), weight, sigma)
+    with torch.no_grad():
+        if weight == "prob":
+            w = log_share.exp()
+        elif sigma is not None and weight == "rbf":
+            w = ((temperature * similar - 1) / sigma**2).exp()  # ||z_i - z_p||^2 = 2 - 2 z_i . z_p
+        else:
+            w = log_share if weight == "literal" else -log_share
+        w = w * others
     smoothness = w.sum(1) * square(d) - 2 * (d * (w @ d_k)).sum(1) + w @ square(d_k)
 
     distance = square(target(y, relative) - d)
@@ -149,21 +162,6 @@ def ld_loss(
         contrastive = contrastive / mean_labels
         smoothness = smoothness if weight == "prob" else smoothness / (others.sum(1) + 1)
     return contrastive + smoothness + alpha * distance
-
-
-@torch.no_grad()
-def similarity_weights(
-    z: Tensor, keys: Keys, log_share: Tensor, weight: Weight, sigma: float | Tensor | None
-) -> Tensor:
-    """w_ip of G for all keys, (B, K); see :func:`ld_loss`."""
-    if weight == "rbf":
-        if sigma is None:
-            raise ValueError("`sigma` should be a number for weight 'rbf'. Found None.")
-        cosine = z @ keys.embeddings.to(z.dtype).T
-        return ((cosine - 1) / sigma**2).exp()  # Eq. (6): ||z_i - z_p||^2 = 2 - 2 cosine
-    if weight == "prob":
-        return log_share.exp()
-    return -log_share if weight == "neg_log" else log_share
 
 
 def median_sigma(embeddings: Tensor) -> Tensor:
