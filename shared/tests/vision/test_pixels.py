@@ -1,10 +1,12 @@
 """Statistics and sizes of images."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from PIL import Image
 
-from hmc_shared.vision.pixels import channel_statistics, resize_and_crop, some_images
+from hmc_shared.vision.pixels import channel_statistics, evaluation_batches, resize_and_crop, some_images
 
 PHOTOGRAPH = torch.zeros(3, 40, 80, dtype=torch.uint8)
 PHOTOGRAPH[:, :, 20:60] = 200  # the centre square
@@ -43,3 +45,16 @@ def test_some_images_come_from_all_over_and_have_the_shape_of_the_model() -> Non
     assert len(some_images(small, (1, 2, 2), 1.0)) == 10
     photographs = [PHOTOGRAPH, PHOTOGRAPH[:, :, 20:60]]
     assert some_images(photographs, (3, 8, 8), 1.0).shape == (2, 3, 8, 8)
+
+
+def test_evaluation_batches_are_in_order_and_cut_photographs() -> None:
+    vectors = torch.randn(10, 3)
+    found = list(evaluation_batches(vectors, (3,), 1.0, batch_size=4, workers=0))
+    assert [len(part) for part in found] == [4, 4, 2]
+    assert torch.cat(found).equal(vectors)
+    photographs: Any = [torch.roll(PHOTOGRAPH, shift, 2) for shift in range(5)]  # as a table gives them
+    for workers in (0, 2):
+        found = list(evaluation_batches(photographs, (3, 8, 8), 0.875, batch_size=3, workers=workers))
+        assert [len(part) for part in found] == [3, 2]
+        expected = [resize_and_crop(image, (3, 8, 8), 0.875) for image in photographs]
+        assert torch.cat(found).equal(torch.stack(expected))
