@@ -35,14 +35,14 @@ def image_batches(
     Args:
         inputs: n images; ``inputs[row]`` is (channels, height, width) uint8.
         order: int64 row numbers (b,) of each batch.
-        transform: from one image to a float tensor of the same shape for all; its randomness is torch's. It
+        transform: from one image to a tensor, of the same shape for all; its randomness is torch's. It
             has to be picklable where worker processes are spawned (not on Linux before Python 3.14).
         seed: with ``epoch``, what the random numbers of the transform come from.
         epoch: number of the pass over the data.
         workers: processes that prepare batches ahead; with 0, this one does.
 
     Yields:
-        (b, channels, height, width) tensors.
+        (b, ...) tensors, stacked results of the transform.
 
     Raises ValueError, one line, for a damaged image, and if the transform leaves different shapes.
     """
