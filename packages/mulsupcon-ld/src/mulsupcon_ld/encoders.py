@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -38,7 +39,7 @@ def build_encoder(
     outer = width or 256
     sizes = [input_shape[0], outer, 2 * outer, outer]
     layers: list[nn.Module] = []
-    for inside, outside in zip(sizes, sizes[1:], strict=False):
+    for inside, outside in pairwise(sizes):
         layers += [nn.Linear(inside, outside), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers), outer
 
