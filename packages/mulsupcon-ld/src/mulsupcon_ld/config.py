@@ -16,7 +16,7 @@ FREE = frozenset({"resume", "overwrite", "output_dir", "data_dir", "workers"})
 
 @dataclass(frozen=True)
 class Config:
-    """Train by contrastive learning, then cross-entropy, or by a baseline, on vectors or images with labels."""
+    """Train by contrastive learning, then cross-entropy, or by a baseline, on vectors or images."""
 
     dataset: str = "digits"
     """Data set: an embedded one (digits, digit-scenes), or the name of a set below --data-dir."""

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: huggingface_hub reads the constructors' annotations as types.
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -117,6 +118,11 @@ class MulSupCon(nn.Module, PyTorchModelHubMixin, **CARD):
         """
         logits = self(inputs)[1]
         return max_over_descendants(logits, self.hierarchy) if self.is_constrained else logits
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write what ``from_pretrained`` reads: config.json, model.safetensors, a model card."""
+        config = {**(self._hub_mixin_config or {}), "method": "mulsupcon-ld"}  # type: ignore[dict-item]
+        return super().save_pretrained(save_directory, config=config, **options)
 
     def predict(self, raw: Any, batch_size: int = 1024) -> Tensor:
         """Probabilities (n, C) of raw features (n, F), NaN where missing, or of uint8 images (n, c, h, w).
