@@ -30,7 +30,7 @@ class Datasets:
     """
 
     name: Annotated[str | None, Positional, tyro.conf.arg(metavar="[NAME]")] = None
-    """Data set to describe, or hf:PATH or folder:PATH; without it, all known and found ones are listed."""
+    """Data set to describe, also hf:PATH, folder:PATH or labels:PATH; without it, all are listed."""
     data_dir: Annotated[Path | None, Folder] = None
     """Folder with the files of sets that are not embedded; default: the environment variable HMC_DATA."""
     plot: Annotated[Path | None, File] = None
@@ -117,7 +117,8 @@ def datasets(command: Datasets) -> None:
         ]
         print(align([["name", "source", "found"], *found], left=3))
         print(
-            "\nalso hf:PATH, a folder that `hmc datasets export` wrote, and folder:PATH, nested image folders"
+            "\nalso hf:PATH, a folder that `hmc datasets export` wrote; folder:PATH, nested image folders; "
+            "labels:PATH, images with a labels.json"
         )
         return
     if command.plot and command.plot.suffix not in {".svg", ".png", ".pdf"}:

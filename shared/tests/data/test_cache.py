@@ -10,7 +10,7 @@ import pytest
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import clus, load_dataset
-from hmc_shared.data.cache import cache_folder, cached, read_folder, write_folder
+from hmc_shared.data.cache import cache_folder, cached, cached_labels, read_folder, write_folder
 from hmc_shared.data.raw import RawPart, RawSet
 
 SOURCES = {"a.arff": "1"}
@@ -136,6 +136,38 @@ def test_a_set_is_parsed_once(
     files["test"].write_text(files["test"].read_text().replace("5,1", "5,2"))
     with pytest.raises(AssertionError, match="parsed"):
         load_dataset("toy", tmp_path)
+
+
+def test_labels_are_read_once_and_damage_is_repaired(own_cache: Path, tmp_path: Path) -> None:
+    source = tmp_path / "labels.txt"
+    source.write_text("a")
+    labels = {"é.jpg": [0, 2], "b.jpg": []}
+    assert cached_labels("toy 1", [source], lambda: labels) == labels
+    assert cached_labels("toy 1", [source], refuse) == labels
+    (path,) = files_of(own_cache)
+    content = path.read_bytes()
+    for damage in (b"", content[:-3], content.replace(b"[0, 2]", b"[0, 1]"), b"\xff" + content):
+        path.write_bytes(damage)
+        assert cached_labels("toy 1", [source], lambda: labels) == labels
+        assert path.read_bytes() == content
+    source.write_text("ab")
+    for reader in ("toy 1", "toy 2"):
+        with pytest.raises(AssertionError, match="parsed"):
+            cached_labels(reader, [source], refuse)
+    assert files_of(own_cache) == [path]
+    source.unlink()
+    with pytest.raises(ValueError, match=r"labels\.txt is missing"):
+        cached_labels("toy 1", [source], lambda: labels)
+
+
+def test_labels_that_cannot_be_stored_are_read_all_the_same(
+    own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "labels.txt").touch()
+    monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.warns(UserWarning, match=r"could not be written.*disk full"):
+        assert cached_labels("toy 1", [tmp_path / "labels.txt"], lambda: [1]) == [1]
+    assert list(own_cache.iterdir()) == []
 
 
 def test_the_place_follows_the_environment(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:

@@ -9,7 +9,10 @@ import pytest
 
 from hmc_shared.data import available, export, load_dataset
 
-NAMES = ("grocery", "fgvc-aircraft", "fgvc-aircraft-boxes", "folder:things")
+NAMES = (
+    *("grocery", "fgvc-aircraft", "fgvc-aircraft-boxes", "coco", "coco2017-tree", "mirflickr", "nuswide21"),
+    *("voc2012", "folder:things", "labels:things"),
+)
 
 
 @pytest.fixture

@@ -37,12 +37,18 @@ def load_dataset(
     """Load a data set by name, in any case.
 
     Args:
-        name: "digits" or "digit-scenes", which need no file; "cifar100", "grocery", "fgvc-aircraft" or
-            "fgvc-aircraft-boxes" (cropped to the bounding boxes), whose folder is found in ``data_dir`` or up
-            to two folders below; "folder:PATH" for nested folders of images; the name of a CLUS set such as
-            "cellcycle_FUN" or of a Mulan set such as "yeast", whose files are found by the pattern of their
-            names; or "hf:PATH" for a folder that `hmc datasets export` wrote, "hf:OWNER/NAME" for a dataset
-            repository of the Hugging Face hub that holds one.
+        name: one of these, in any case.
+
+            * "digits" and "digit-scenes" need no file.
+            * Image sets, whose folder is found in ``data_dir`` or up to two folders below: "cifar100";
+              "coco2014" (also "coco") and "coco2017", with "-tree" below their supercategories;
+              "fgvc-aircraft" and "fgvc-aircraft-boxes", cropped to the bounding boxes; "grocery";
+              "mirflickr"; "nuswide" and "nuswide21", the 21 most frequent concepts; "voc2007"; "voc2012".
+            * CLUS sets such as "cellcycle_FUN" and Mulan sets such as "yeast", found there by the pattern of
+              the names of their files.
+            * "folder:PATH", nested folders of images; "labels:PATH", images with a labels.json.
+            * "hf:PATH", a folder that `hmc datasets export` wrote; "hf:OWNER/NAME", a dataset repository of
+              the Hugging Face hub that holds one.
         data_dir: folder with the files of sets that are not embedded; default the environment variable
             HMC_DATA.
         view: "vector" or "image", where a set has both: the embedded ones give flattened, standardised
@@ -86,6 +92,10 @@ def _load(
             from hmc_shared.data import image_folder
 
             return image_folder.load(name[len("folder:") :])
+        case "labels":
+            from hmc_shared.data import labelled_images
+
+            return labelled_images.load(name[len("labels:") :])
     if not data_dir:
         known = ", ".join(EMBEDDED)
         raise ValueError(f"{name!r} is not an embedded data set ({known}): pass `data_dir` or set HMC_DATA.")
@@ -94,6 +104,10 @@ def _load(
             from hmc_shared.data import cifar100
 
             return cifar100.load(data_dir)
+        case "coco" | "coco2014" | "coco2017" | "coco2014-tree" | "coco2017-tree":
+            from hmc_shared.data import coco
+
+            return coco.load("coco2014" if name.lower() == "coco" else name.lower(), data_dir)
         case "fgvc-aircraft" | "fgvc-aircraft-boxes":
             from hmc_shared.data import fgvc_aircraft
 
@@ -102,6 +116,18 @@ def _load(
             from hmc_shared.data import grocery
 
             return grocery.load(data_dir)
+        case "mirflickr":
+            from hmc_shared.data import mirflickr
+
+            return mirflickr.load(data_dir)
+        case "nuswide" | "nuswide21":
+            from hmc_shared.data import nuswide
+
+            return nuswide.load(name.lower(), data_dir)
+        case "voc2007" | "voc2012":
+            from hmc_shared.data import voc
+
+            return voc.load(name.lower(), data_dir)
     from hmc_shared.data import clus, mulan
     from hmc_shared.data.files import LABELS, find_files
 

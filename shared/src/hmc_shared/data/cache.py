@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,13 +43,17 @@ def cached(reader: str, sources: dict[str, str], parse: Callable[[], RawSet]) ->
     raw = read_folder(folder)
     if raw is None:
         raw = parse()
-        try:
-            write_folder(raw, folder)
-        except OSError as error:  # a full or read-only disk is no reason not to train
-            warnings.warn(
-                f"{folder} could not be written, the sources will be parsed again: {error}", stacklevel=2
-            )
+        _keep(lambda: write_folder(raw, folder), folder)
     return raw
+
+
+def _keep(write: Callable[[], None], folder: Path) -> None:
+    try:
+        write()
+    except OSError as error:  # a full or read-only disk is no reason not to train
+        warnings.warn(
+            f"{folder} could not be written, the sources will be parsed again: {error}", stacklevel=3
+        )
 
 
 def read_folder(folder: Path) -> RawSet | None:
@@ -94,6 +98,37 @@ def write_folder(raw: RawSet, folder: Path) -> None:
         save_quietly(datasets.DatasetDict(tables), temporary)
         index = {"parts": list(raw.parts), "hierarchy": raw.hierarchy.to_json(), "digest": raw.digest()}
         (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def cached_labels(reader: str, sources: Iterable[Path], read: Callable[[], Any]) -> Any:
+    """What ``read`` gives, JSON values, from the cache if the same reader has read the same sources before.
+
+    For labels of images that take long to read. Sources are the same as in :func:`cached_images`, for the
+    same reason. A damaged entry is made anew. Raises ValueError for a missing source, and as ``read`` does:
+    nothing is stored then.
+    """
+    key = hashlib.sha256(json.dumps([reader, _stamps(sources)]).encode()).hexdigest()
+    folder = cache_folder() / f"{reader.split()[0]}-{key[:16]}"
+    text = read_text(folder)
+    if text is None:
+        text = json.dumps(read())
+        _keep(lambda: write_text(text, folder), folder)
+    return json.loads(text)
+
+
+def read_text(folder: Path) -> str | None:
+    """Read an entry of :func:`cached_labels`; None if it is not there or is damaged."""
+    try:
+        digest, _, text = (folder / "labels.json").read_text(encoding="utf-8").partition("\n")
+    except (OSError, ValueError):
+        return None
+    return text if digest == hashlib.sha256(text.encode()).hexdigest() else None
+
+
+def write_text(text: str, folder: Path) -> None:
+    with new_entry(folder, read_text) as temporary:
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        (temporary / "labels.json").write_text(f"{digest}\n{text}", encoding="utf-8")
 
 
 def cached_images(

@@ -30,11 +30,51 @@ AIRCRAFT = tuple(
     for level in ("variant", "family", "manufacturer")
     for part in ("train", "val", "test")
 )
+COCO = {
+    year: tuple(f"annotations/instances_{part}{year}.json" for part in ("train", "val"))
+    for year in (2014, 2017)
+}
+NUSWIDE = tuple(f"ImageList/{part}Imagelist.txt" for part in ("Train", "Test"))
+MIRFLICKR = (
+    *(
+        "animals",
+        "baby",
+        "bird",
+        "car",
+        "clouds",
+        "dog",
+        "female",
+        "flower",
+        "food",
+        "indoor",
+        "lake",
+        "male",
+    ),
+    *(
+        "night",
+        "people",
+        "plant_life",
+        "portrait",
+        "river",
+        "sea",
+        "sky",
+        "structures",
+        "sunset",
+        "transport",
+    ),
+    *("tree", "water"),
+)
 IMAGE_SETS = {
     "cifar100": tuple(f"cifar-100-python/{name}" for name in ("meta", "train", "test")),
+    **{f"coco{year}{tree}": COCO[year] for year in COCO for tree in ("", "-tree")},
     "fgvc-aircraft": AIRCRAFT,
     "fgvc-aircraft-boxes": (*AIRCRAFT, "fgvc-aircraft-2013b/data/images_box.txt"),
     "grocery": ("classes.csv", "train.txt", "val.txt", "test.txt"),
+    "mirflickr": tuple(f"mirflickr25k_annotations_v080/{concept}.txt" for concept in MIRFLICKR),
+    "nuswide": NUSWIDE,
+    "nuswide21": NUSWIDE,
+    "voc2007": tuple(f"VOC2007/ImageSets/Main/{part}.txt" for part in ("train", "val", "test")),
+    "voc2012": tuple(f"VOC2012/ImageSets/Main/{part}.txt" for part in ("train", "val")),
 }
 
 

@@ -5,20 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-import torch
-
-from hmc_shared.data.cache import cached_images
-from hmc_shared.data.dataset import HierarchicalDataset, Split, closed_targets
-from hmc_shared.data.files import read_all
+from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.data.image_sets import image_dataset
 from hmc_shared.data.images import needs_pillow
-from hmc_shared.data.preprocessing import draw_splits, stratified_draw
 from hmc_shared.hierarchy import Hierarchy
 
 READER_VERSION = 1
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
-VALIDATION_SHARE, SEED = 0.2, 0
 
 
 def load(path: str) -> HierarchicalDataset:
@@ -38,41 +32,28 @@ def load(path: str) -> HierarchicalDataset:
     if not root.is_dir():
         raise ValueError(f"folder:PATH should name a folder. Found none at {root}.")
     classes: set[str] = set()
-    rows: dict[str, list[int]] = {}
-    names, nodes, others = [], [], 0  # of each image its path below root and its class
+    node_of: dict[str, dict[str, str]] = {}  # of each split the images, by their paths below root
+    others = 0
     for part, folder in split_folders(root).items():
         found, images, rest = walk(folder)
         classes.update(found)
-        rows[part] = list(range(len(names), len(names) + len(images)))
-        names += [PurePosixPath(folder.relative_to(root), image).as_posix() for image in images]
-        nodes += [image.parent.as_posix() for image in images]
+        below = [PurePosixPath(folder.relative_to(root), image).as_posix() for image in images]
+        node_of[part] = dict(zip(below, (image.parent.as_posix() for image in images), strict=True))
         others += rest
-    hierarchy = build_hierarchy(classes, nodes, root)
-    labels = np.array([hierarchy.index[node] for node in nodes])
-    split_rows, notes = draw_missing(rows, np.eye(len(hierarchy), dtype=bool)[labels])
-    for part, chosen in split_rows.items():
-        if not len(chosen):
-            raise ValueError(
-                f"{root}: the {part} split should have images. Found none in {len(names)} images."
-            )
-    if others:
-        notes.append(f"{others} files without the suffix of an image were left out")
-
-    paths = [root / name for name in names]
-    reader = f"folder {READER_VERSION}"
-    table, digest = cached_images(reader, root, names, paths, lambda: read_all(paths))
-    splits = {}
-    for part, chosen in split_rows.items():
-        ids = tuple(names[row] for row in chosen)
-        splits[part] = Split(table.select(chosen), closed_targets(labels[chosen], hierarchy), ids)
-    return HierarchicalDataset(
-        name=root.name,
-        hierarchy=hierarchy,
-        evaluated=torch.ones(len(hierarchy), dtype=torch.bool),
-        kind="image",
-        **splits,
-        sources={"images": digest},
-        notes=tuple(notes),
+    hierarchy = build_hierarchy(
+        classes, [node for nodes in node_of.values() for node in nodes.values()], root
+    )
+    return image_dataset(
+        root.name,
+        root,
+        {
+            part: {image: [hierarchy.index[node]] for image, node in nodes.items()}
+            for part, nodes in node_of.items()
+        },
+        hierarchy,
+        reader=f"folder {READER_VERSION}",
+        sources={},
+        notes=[f"{others} files without the suffix of an image were left out"] if others else [],
     )
 
 
@@ -119,17 +100,3 @@ def build_hierarchy(classes: set[str], nodes: list[str], root: Path) -> Hierarch
     if len(classes) < 2:
         raise ValueError(f"{root} should hold two classes or more. Found {min(classes)!r} only.")
     return Hierarchy.from_paths(sorted(classes))
-
-
-def draw_missing(rows: dict[str, list[int]], one_hot: np.ndarray) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Row numbers of the three splits, and a note on what was drawn; ``one_hot`` is (n, C) bool."""
-    if "all" in rows:
-        note = f"splits: 60 % training, 20 % validation and 20 % test, stratified by class, seed {SEED}"
-        return draw_splits(one_hot, SEED), [note]
-    given = {part: np.array(chosen, dtype=np.int64) for part, chosen in rows.items()}
-    if "validation" in given:
-        return {part: given[part] for part in ("train", "validation", "test")}, []
-    train = given["train"]
-    drawn = stratified_draw(one_hot[train], VALIDATION_SHARE, SEED)
-    note = f"validation: {VALIDATION_SHARE:.0%} of the training images, stratified by class, seed {SEED}"
-    return {"train": train[~drawn], "validation": train[drawn], "test": given["test"]}, [note]
