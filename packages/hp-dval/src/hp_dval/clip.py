@@ -1,0 +1,256 @@
+"""CLIP by open_clip: the only file that knows it.
+
+A :class:`Clip` is both towers of a model and its tokeniser. Beyond open_clip's own ``encode_image`` and
+``encode_text`` it can do two things: run the text tower on embeddings instead of tokens, which prompt tuning
+needs, and leave out what follows the longest text. The text tower is causal, so nothing behind the end of a
+text changes its embedding, and cutting there is exact.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+TINY = "tiny"
+"""Name of the CLIP that comes with this package."""
+
+
+class Clip(nn.Module):
+    """Image tower, text tower and tokeniser of a CLIP; frozen and in evaluation mode when made.
+
+    Args:
+        config: an open_clip model configuration: embed_dim, vision_cfg, text_cfg and so on.
+        checkpoint: file with its weights, or None for random ones.
+
+    Raises ValueError for a configuration that open_clip cannot build, a text tower that is not causal, and a
+    checkpoint that cannot be read without a pickle or does not fit.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: Mapping[str, Any], checkpoint: str | Path | None = None) -> None:
+        super().__init__()
+        self.config = dict(config)
+        with _registered(self.config) as name, _quiet():
+            try:
+                if checkpoint is None:
+                    self.model: Any = open_clip.create_model(name)
+                else:
+                    self.model = open_clip.create_model_from_pretrained(
+                        name, str(checkpoint), return_transform=False
+                    )
+                self.tokenizer: Any = open_clip.get_tokenizer(name)
+            except Exception as error:  # zipfile, pickle, safetensors, torch: a dozen types
+                what = "the CLIP configuration" if checkpoint is None else str(checkpoint)
+                reason = " ".join(str(error).split())[:300]
+                raise ValueError(f"{what} does not make a CLIP: {reason}") from error
+        is_causal = getattr(self.text, "attn_mask", None) is not None
+        pooling = getattr(self.text, "text_pool_type", getattr(self.text, "pool_type", None))
+        if not is_causal or pooling not in ("argmax", "eos") or not hasattr(self.tokenizer, "eot_token_id"):
+            raise ValueError(
+                "`--clip` should have a causal text tower that is read at the end of text, as CLIP has. "
+                "Found another."
+            )
+        self.model.eval().requires_grad_(False)
+        preprocessing = self.model.visual.preprocess_cfg
+        self.register_buffer("mean", torch.tensor(preprocessing["mean"]).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing["std"]).view(3, 1, 1), persistent=False)
+
+    @property
+    def text(self) -> Any:
+        """What holds the layers of the text tower: open_clip's CLIP itself, or a module of its own in it."""
+        return getattr(self.model, "text", self.model)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width, in pixels, of the images that ``encode_image`` takes."""
+        size = self.model.visual.image_size
+        return (size, size) if isinstance(size, int) else tuple(size)
+
+    @property
+    def dim(self) -> int:
+        """D_e, the dimension of the embeddings that images and texts share."""
+        return self.config["embed_dim"]
+
+    @property
+    def text_width(self) -> int:
+        """Dimension of the token embeddings."""
+        return self.text.token_embedding.weight.shape[1]
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that a text may have, start and end included."""
+        return self.text.context_length
+
+    @property
+    def logit_scale(self) -> float:
+        """What the model was trained to multiply cosines by: 100 for the released ones."""
+        return float(self.model.logit_scale.exp())
+
+    # Images
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Raw images (B, 1 or 3, height, width), 0 to 255, to what :meth:`encode_image` takes.
+
+        Grey becomes RGB; another size is resampled (bicubic, as CLIP does), the aspect ratio not kept.
+        """
+        images = images.float().expand(-1, 3, -1, -1) / 255
+        if tuple(images.shape[2:]) != self.image_size:
+            images = F.interpolate(images, size=self.image_size, mode="bicubic", antialias=True).clamp(0, 1)
+        return (images - self.mean) / self.std
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Embeddings (B, D_e), not normalised, of preprocessed images (B, 3, height, width)."""
+        return self.model.encode_image(images)
+
+    def encode_class_token(self, images: Tensor) -> Tensor:
+        """The image tower's class token (B, width) before its projection to the shared embedding.
+
+        Raises ValueError for an image tower that is no ViT of open_clip.
+        """
+        visual = self.model.visual
+        projection = getattr(visual, "proj", None)
+        if projection is None:
+            raise ValueError("`--kd-space token` needs a CLIP whose image tower is a ViT. Found another.")
+        visual.proj = None
+        try:
+            return visual(images)
+        finally:
+            visual.proj = projection
+
+    # Texts
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (n, length) int64, start and end of text included, 0 behind; no longer than needed."""
+        tokens = self.tokenizer(list(texts))
+        return tokens[:, : int(self.ends(tokens).max()) + 1]
+
+    def ends(self, tokens: Tensor) -> Tensor:
+        """(n,) int64: place of the end of text in each row of ``tokens`` (n, length)."""
+        return (tokens == self.tokenizer.eot_token_id).int().argmax(1)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Token embeddings (n, length, width), positions not yet added."""
+        return self.text.token_embedding(tokens)
+
+    def encode_embeddings(self, embeddings: Tensor, ends: Tensor) -> Tensor:
+        """Embeddings (n, D_e), not normalised, of texts that are given as token embeddings.
+
+        Args:
+            embeddings: (n, length, width), as from :meth:`embed`, or with learned vectors among them.
+            ends: (n,), place of each text's end; what stands behind it changes nothing.
+        """
+        text, length = self.text, embeddings.shape[1]
+        x = embeddings + text.positional_embedding[:length]
+        x = text.transformer(x, attn_mask=text.attn_mask[:length, :length])
+        x = text.ln_final(x[torch.arange(len(x), device=x.device), ends])
+        projection = text.text_projection
+        if projection is None:
+            return x
+        return projection(x) if isinstance(projection, nn.Linear) else x @ projection
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (n, D_e), not normalised: those of open_clip's ``encode_text``, on shorter sequences."""
+        tokens = self.tokenize(texts).to(self.text.positional_embedding.device)
+        return self.encode_embeddings(self.embed(tokens), self.ends(tokens))
+
+
+def load_clip(name: str = TINY, pretrained: str | None = None) -> Clip:
+    """Build a CLIP, frozen and in evaluation mode.
+
+    Args:
+        name: "tiny" for the one that comes with this package, an open_clip model such as "ViT-B-16", or a
+            JSON file with a model configuration of open_clip.
+        pretrained: a file of weights (.safetensors, or what ``torch.save`` wrote, read without a pickle), or
+            a tag of open_clip such as "openai", downloaded; None for random weights, or those of "tiny".
+
+    Raises ValueError for unknown names, for files that are damaged or do not fit, and, saying what to fetch
+    and how to pass it, if a download fails.
+    """
+    if name == TINY:
+        assets = Path(str(files("hp_dval") / "assets"))
+        config = _read_config(assets / "tiny-clip.json")
+        return Clip(config, pretrained or assets / "tiny-clip.safetensors")
+    if Path(name).suffix == ".json":
+        config = _read_config(Path(name))
+    else:
+        config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
+    if config is None:
+        raise ValueError(
+            "`--clip` should be tiny, a model of open_clip such as ViT-B-16, or a .json file with a model "
+            f"configuration. Found {name!r}."
+        )
+    if pretrained is None or Path(pretrained).is_file():
+        return Clip(config, pretrained)
+    tag = open_clip.get_pretrained_cfg(name, pretrained)
+    if not tag:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise ValueError(
+            f"`--pretrained` should be a file, or a tag of {name} (open_clip has: {tags}). "
+            f"Found {pretrained!r}."
+        )
+    # open_clip only warns where weights want the activation that OpenAI trained with.
+    config["quick_gelu"] = tag.get("quick_gelu", False)
+    try:
+        checkpoint = open_clip.download_pretrained(tag)
+    except Exception as error:  # of urllib, requests, huggingface_hub
+        reason = " ".join(str(error).split())[:120]
+        where = f"https://huggingface.co/{tag['hf_hub'].strip('/')}" if tag.get("hf_hub") else tag.get("url")
+        plain = name.removesuffix("-quickgelu")
+        advised = f"{plain}-quickgelu" if config["quick_gelu"] else name
+        raise ValueError(
+            f"the weights {pretrained!r} of {name} could not be downloaded ({reason}): fetch "
+            f"open_clip_model.safetensors from {where}, put it into any folder, and pass "
+            f"--clip {advised} --pretrained FOLDER/open_clip_model.safetensors."
+        ) from error
+    return Clip(config, checkpoint)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config = config.get("model_cfg", config)  # as open_clip pushes it to a hub
+        missing = {"embed_dim", "vision_cfg", "text_cfg"} - config.keys()
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is not readable as a model configuration of open_clip: {error}") from error
+    if missing:
+        raise ValueError(
+            f"{path} should have {', '.join(sorted(missing))}, as open_clip's configurations do."
+        )
+    return config
+
+
+@contextmanager
+def _registered(config: Mapping[str, Any]) -> Iterator[str]:
+    """A name under which open_clip knows the configuration."""
+    text = json.dumps(config)
+    name = f"hp-dval-{sha256(text.encode()).hexdigest()[:16]}"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.json"
+        path.write_text(text, encoding="utf-8")
+        open_clip.add_model_config(path)
+        yield name
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without open_clip's log line about random weights, which are what was asked for."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
