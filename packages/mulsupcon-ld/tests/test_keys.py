@@ -1,13 +1,17 @@
 """The queue against a deque, the momentum update against its formula."""
 
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mulsupcon_ld.keys import KeyQueue, Keys, update_key_network
+from hmc_shared.data import batches
+from mulsupcon_ld.keys import KeyQueue, Keys, gather_keys, update_key_network
 
 DIM, NUM_LABELS = 2, 3
 
@@ -66,6 +70,45 @@ def test_contents_are_views_and_carry_no_gradient():
 def test_joined_keys_are_the_first_then_the_others():
     first, second, third = some_keys(0, 2), some_keys(2, 0), some_keys(2, 3)
     assert rows_of(first.join(second, third)) == rows_of(some_keys(0, 5))
+
+
+def in_processes(world, function):
+    """What ``function(accelerator)`` returns in each of ``world`` processes, played by threads."""
+    barrier, sent = Barrier(world), [None] * world
+
+    def run(rank):
+        def gather(values):
+            sent[rank] = values
+            barrier.wait(timeout=5)
+            together = torch.cat(sent)
+            barrier.wait(timeout=5)
+            return together
+
+        return function(SimpleNamespace(process_index=rank, num_processes=world, gather=gather))
+
+    with ThreadPoolExecutor(world) as pool:
+        return list(pool.map(run, range(world)))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("n", [1, 2, 4, 5, 6])
+def test_every_process_gathers_the_keys_of_the_global_batch(world, n):
+    """Of the rows that `batches` deals out; a row that is alone comes twice, as in `training_batches`."""
+    whole = some_keys(0, n)
+    (order, _) = next(batches(n, 6, seed=0, epoch=0))
+
+    def process(accelerator):
+        rank = accelerator.process_index
+        rows, weights = next(batches(n, 6, seed=0, epoch=0, rank=rank, world=world))
+        rows = rows if len(rows) > 1 else rows.repeat(2)
+        keys, own = gather_keys(Keys(*(part[rows] for part in whole)), n, accelerator)
+        counted = int(weights.count_nonzero())
+        assert order[own[:counted]].equal(rows[:counted])
+        assert own.max() < n  # also of rows without weight
+        return keys
+
+    for keys in in_processes(world, process):
+        assert rows_of(keys) == rows_of(Keys(*(part[order] for part in whole)))
 
 
 def test_bad_input_is_refused():

@@ -10,14 +10,13 @@ from torch import Tensor
 
 from mulsupcon_ld.keys import Keys
 from mulsupcon_ld.losses import (
+    KeyLabels,
     Weight,
     all_loss,
     any_loss,
-    dense_label_sums,
     ld_loss,
     median_sigma,
     mulsupcon_loss,
-    sparse_label_sums,
 )
 
 TAU = 0.3  # not 0.1: the loops take exponentials without a shift
@@ -198,8 +197,10 @@ def test_ld_loss_is_algorithm_1(weight, case, literal, relative, from_queue):
 def test_the_sums_for_cpus_are_those_for_gpus(case, with_degrees):
     left = case.labels * torch.arange(1.0, case.labels.shape[1] + 1).double()
     degrees = case.keys.distributions if with_degrees else None
-    found = sparse_label_sums(left, case.keys.labels, degrees)
-    torch.testing.assert_close(found, dense_label_sums(left, case.keys.labels, degrees))
+    on_cpus, on_gpus = (KeyLabels(case.keys.labels, sparse=sparse) for sparse in (True, False))
+    found = on_cpus.sums(left, degrees)
+    torch.testing.assert_close(found, on_gpus.sums(left, degrees))
+    assert torch.equal(on_cpus.counts, on_gpus.counts)
     shared = (case.labels.unsqueeze(1) & case.keys.labels).any(2)
     assert torch.equal(found > 0, shared)  # also where a degree is 0
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -49,7 +50,7 @@ def any_loss(z: Tensor, labels: Tensor, keys: Keys, own: Tensor, *, temperature:
 
     Positives are the keys with a label in common, and the own second view.
     """
-    positives = label_sums(labels.to(z.dtype), keys.labels) > 0
+    positives = KeyLabels(keys.labels).sums(labels.to(z.dtype)) > 0
     positives = positives.scatter(1, own.unsqueeze(1), True)
     return mean_over(positives, similarities(z, keys, temperature).log_softmax(1))
 
@@ -57,7 +58,7 @@ def any_loss(z: Tensor, labels: Tensor, keys: Keys, own: Tensor, *, temperature:
 @in_float32
 def all_loss(z: Tensor, labels: Tensor, keys: Keys, own: Tensor, *, temperature: float) -> Tensor:
     """SupCon with the positives ALL, Eq. (1): keys with the same set of labels, and the own second view."""
-    shared = label_sums(labels.to(z.dtype), keys.labels)
+    shared = KeyLabels(keys.labels).sums(labels.to(z.dtype))
     positives = (shared == labels.sum(1, keepdim=True)) & (shared == keys.labels.sum(1))
     positives = positives.scatter(1, own.unsqueeze(1), True)
     return mean_over(positives, similarities(z, keys, temperature).log_softmax(1))
@@ -79,8 +80,8 @@ def mulsupcon_loss(
     Args:
         mean_labels: mean number of labels of an anchor in the global batch.
     """
-    share = labels.to(z.dtype) / key_counts(keys.labels)
-    weights = label_sums(share, keys.labels)
+    key_labels = KeyLabels(keys.labels)
+    weights = key_labels.sums(labels.to(z.dtype) / key_labels.counts.clamp(min=1))
     log_share = similarities(z, keys, temperature).log_softmax(1)
     return -(weights * log_share).sum(1) / mean_labels
 
@@ -137,10 +138,10 @@ def ld_loss(
     d, d_k = logits.to(z.dtype).softmax(1), keys.distributions.to(z.dtype)
     y, column = labels.to(z.dtype), own.unsqueeze(1)
 
-    share = y if literal else y / key_counts(keys.labels, batch_keys)
-    weights = label_sums(share, keys.labels, d_k)
-    weights[:, :batch_keys] = 0
-    weights.scatter_(1, column, 0)
+    # At least 1, for labels of no key. Those of an anchor are labels of its own key.
+    key_labels = KeyLabels(keys.labels[batch_keys:])
+    share = y if literal else y / (key_labels.counts + (batch_keys > 0)).clamp(min=1)
+    weights = F.pad(key_labels.sums(share, d_k[batch_keys:]), (batch_keys, 0)).scatter_(1, column, 0)
     own_weight = (share * d).sum(1)
     contrastive = -(weights * log_share).sum(1) - own_weight * log_share.gather(1, column).squeeze(1)
 
@@ -172,40 +173,41 @@ def median_sigma(embeddings: Tensor) -> Tensor:
     return F.pdist(embeddings.detach().float()).median().clamp(min=1e-3)
 
 
-def key_counts(labels: Tensor, batch_keys: int = 0) -> Tensor:
-    """|P^j|, (C,): how many keys have label j (the own one alone, of the batch's, if there are batch_keys).
+class KeyLabels:
+    """Sums over the labels that anchors and K keys have in common, with ``labels`` (K, C) bool of the keys.
 
-    At least 1: it divides, and only for labels of an anchor it matters, which has its own key.
+    A key has few labels, in Delicious 19 of 983. On a CPU only these are summed (``sparse``), in a fraction
+    of the time of a product over all C; on a GPU that product is fast, and nothing waits for the device.
+
+    Attributes:
+        counts: |P^j|, (C,), how many keys have label j.
     """
-    counts = labels[batch_keys:].sum(0, dtype=torch.int32)
-    return (counts + (batch_keys > 0)).clamp(min=1)
 
+    def __init__(self, labels: Tensor, sparse: bool | None = None) -> None:
+        self.labels = labels
+        self.sparse = labels.device.type == "cpu" if sparse is None else sparse
+        K, C = labels.shape
+        if not self.sparse:
+            self.counts = labels.sum(0)
+            return
+        self.places = torch.from_numpy(np.flatnonzero(labels.numpy()))  # in half the time of nonzero()
+        self.label = self.places % C
+        self.starts = torch.searchsorted(self.places, torch.arange(K) * C)
+        self.counts = torch.bincount(self.label, minlength=C)
 
-def label_sums(left: Tensor, labels: Tensor, degrees: Tensor | None = None) -> Tensor:
-    """sum_j left_i^j y_p^j d_p^j, (B, K), of left (B, C), labels y (K, C) bool and degrees d (K, C), if any.
+    def sums(self, left: Tensor, degrees: Tensor | None = None) -> Tensor:
+        """sum_j left_i^j y_p^j d_p^j, (B, K), of left (B, C) and, if given, degrees d (K, C).
 
-    A degree counts 1e-30 at least, should its softmax have underflowed: for left > 0 where an anchor has a
-    label, the sum is above 0 exactly where a label is shared.
-    """
-    if labels.device.type == "cpu":
-        return sparse_label_sums(left, labels, degrees)
-    return dense_label_sums(left, labels, degrees)
-
-
-def dense_label_sums(left: Tensor, labels: Tensor, degrees: Tensor | None = None) -> Tensor:
-    """For GPUs: one product, and nothing waits for the device."""
-    right = labels.to(left.dtype) if degrees is None else labels * degrees.clamp(min=TINY)
-    return left @ right.T
-
-
-def sparse_label_sums(left: Tensor, labels: Tensor, degrees: Tensor | None = None) -> Tensor:
-    """For CPUs: only over the labels that a key has; with 19 of 983 a fraction of the product's time."""
-    key, label = labels.nonzero(as_tuple=True)
-    starts = torch.searchsorted(key, torch.arange(len(labels)))
-    values = None if degrees is None else degrees[key, label].clamp(min=TINY)
-    columns = left.T.contiguous()
-    sums = F.embedding_bag(label, columns, starts, mode="sum", per_sample_weights=values)
-    return sums.T.contiguous()
+        A degree counts 1e-30 at least, should its softmax have underflowed: with left > 0 for the labels of
+        an anchor, the sum is above 0 exactly where a label is shared.
+        """
+        if not self.sparse:
+            y = self.labels.to(left.dtype)
+            return left @ (y if degrees is None else y * degrees.clamp(min=TINY)).T
+        found = None if degrees is None else degrees.flatten().index_select(0, self.places).clamp(min=TINY)
+        table = left.T.contiguous()
+        sums = F.embedding_bag(self.label, table, self.starts, mode="sum", per_sample_weights=found)
+        return sums.T.contiguous()
 
 
 def target(labels: Tensor, relative: bool) -> Tensor:

@@ -1,0 +1,183 @@
+"""The losses of MulSupCon_LD beside Algorithm 1, MulSupCon's rows, and the products that nobody can avoid.
+
+    python benchmarks/mulsupcon_loss.py [--data-dir DATA] [--device cuda] [--threads 2]
+
+Batch 128, queue 4096, 983 labels, embeddings of 256, forward and backward to z and to the logits of the label
+distribution. Labels are rows of Delicious with --data-dir (or HMC_DATA), otherwise drawn: 19 labels a row,
+few of them frequent. Embeddings and distributions are random.
+
+* Algorithm 1: as written, a loop over the samples that picks each one's positives from the queue.
+* Rows: as MulSupCon's code has it. An anchor's similarities are copied for each of its labels, a mask of the
+  keys that have the label comes from a product, and log(softmax) of a row is averaged under its mask.
+* Floor: z k^T, log_softmax and the sum under a mask that is there. Keys have no gradient.
+
+The contenders take turns, the slow two in the first rounds only; the first round is the warm-up. Times are
+medians of the rounds, ratios the median of each round's ratio. Memory is the peak of all that a step makes,
+inputs not; GFLOP those of its matrix products. Prints a Markdown table, and how far values and gradients of
+the closed forms are from those of the loop and of the rows.
+
+rld and cld need the product of the (128, 4224) weights with the (4224, 983) distributions, for the gradient
+of G. It alone has twice the floor's FLOP, so that two floors are out of reach where products take the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from constraints import extra_memory
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from hmc_shared.data import load_dataset
+from mulsupcon_ld.keys import Keys
+from mulsupcon_ld.losses import any_loss, ld_loss, mulsupcon_loss
+
+BATCH, QUEUE, LABELS, DIM, TAU, ALPHA = 128, 4096, 983, 256, 0.1, 0.1
+BARS = {"Algorithm 1": 50, "rows": 5}  # times slower, at least
+FLOOR_BAR = 2  # times the floor, at most
+Losses = Callable[[], Tensor]
+
+
+def label_rows(data_dir: str | None, generator: torch.Generator) -> tuple[Tensor, str]:
+    if data_dir:
+        targets = load_dataset("delicious", data_dir).train.targets
+        return targets[
+            torch.randperm(len(targets), generator=generator)[: BATCH + QUEUE]
+        ], "rows of Delicious"
+    frequency = torch.arange(1, LABELS + 1) ** -0.7
+    frequency = (19 / frequency.sum() * frequency).clamp(max=0.4)
+    return torch.rand(BATCH + QUEUE, LABELS, generator=generator) < frequency, "drawn labels"
+
+
+def floor(z: Tensor, keys: Keys, mask: Tensor) -> Tensor:
+    return -(((z / TAU) @ keys.embeddings.T).log_softmax(1) * mask).sum(1)
+
+
+def algorithm_1(z: Tensor, labels: Tensor, logits: Tensor, keys: Keys, own: Tensor) -> Tensor:
+    """MulSupCon_CLD, lines 7 to 22, with exp(C2) as the weight of G; one loss a sample."""
+    D, queue = logits.softmax(1), Keys(*(part[len(z) :] for part in keys))
+    losses = []
+    for i in range(len(z)):
+        mask = (labels[i] & queue.labels).any(1)
+        places = torch.cat([own[i : i + 1], len(z) + mask.nonzero().squeeze(1)])
+        d_p = torch.cat([D[i : i + 1], queue.distributions[mask]])
+        y_p = torch.cat([labels[i : i + 1], queue.labels[mask]])
+        C2 = torch.log_softmax(keys.embeddings @ z[i] / TAU, 0)[places]
+        contrastive = -((labels[i] & y_p) * d_p).sum(1) @ C2  # Eq. (12)
+        G = C2.detach().exp() @ (D[i] - d_p).square().sum(1)
+        H = (y_p.float() - d_p).square().sum()
+        losses.append(contrastive + G + ALPHA * H)
+    return torch.stack(losses)
+
+
+def rows(z: Tensor, labels: Tensor, keys: Keys) -> Tensor:
+    """MulSupCon, a row for each anchor and label; the sum is Eq. (4)."""
+    anchor, label = labels.nonzero(as_tuple=True)
+    scores = (z @ keys.embeddings.T)[anchor]  # (rows, K)
+    masks = (F.one_hot(label, labels.shape[1]).float() @ keys.labels.float().T).bool().long()
+    return -((scores / TAU).softmax(1).log() * masks).sum(1) / masks.sum(1) / len(anchor)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data-dir", default=os.environ.get("HMC_DATA"), help="folder of the benchmark files"
+    )
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="fewer where cores are shared"
+    )
+    parser.add_argument("--rounds", type=int, default=20, help="of the quick ones")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    device, generator = args.device, torch.Generator().manual_seed(0)
+
+    labels_k, source = label_rows(args.data_dir, generator)
+    embeddings = F.normalize(torch.randn(len(labels_k), DIM, generator=generator))
+    distributions = torch.randn(labels_k.shape, generator=generator).softmax(1)
+    keys = Keys(embeddings.to(device), labels_k.to(device), distributions.to(device))
+    z = F.normalize(torch.randn(BATCH, DIM, generator=generator)).to(device).requires_grad_()
+    logits = torch.randn(BATCH, labels_k.shape[1], generator=generator).to(device).requires_grad_()
+    labels, own = keys.labels[:BATCH], torch.arange(BATCH, device=device)
+    mean_labels = float(labels.sum(1).float().mean())
+    mask = ((labels.float() @ keys.labels.float().T) > 0).float()
+
+    def ld(weight: str, **more: object) -> Tensor:
+        options: dict = dict(temperature=TAU, mean_labels=mean_labels, alpha=ALPHA, weight=weight, sigma=1.0)
+        return ld_loss(z, labels, logits, keys, own, **options, **more)
+
+    contenders: dict[str, Losses] = {
+        "floor": lambda: floor(z, keys, mask),
+        "any": lambda: any_loss(z, labels, keys, own, temperature=TAU),
+        "mulsupcon": lambda: mulsupcon_loss(z, labels, keys, temperature=TAU, mean_labels=mean_labels),
+        "rld": lambda: ld("rbf"),
+        "cld": lambda: ld("prob"),
+        "rows": lambda: rows(z, labels, keys),
+        "Algorithm 1": lambda: algorithm_1(z, labels, logits, keys, own),
+    }
+
+    def step(losses: Losses) -> tuple[Tensor, ...]:
+        total = losses().sum()
+        return total, *torch.autograd.grad(total, [z, logits], materialize_grads=True, allow_unused=True)
+
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(args.rounds + 1):
+        for name, losses in contenders.items():
+            if number > 3 and name in BARS:
+                continue
+            start = time.perf_counter()
+            step(losses)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times[name].append(time.perf_counter() - start)
+
+    def ratio(slow: str, fast: str) -> float:
+        return statistics.median(a / b for a, b in list(zip(times[slow], times[fast], strict=False))[1:])
+
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{args.threads} threads"
+    print(f"Losses, forward and backward, on {source}; torch {torch.__version__}, {hardware}\n")
+    print(f"{mean_labels:.1f} labels an anchor, {float(mask.mean()):.0%} of the keys are positives (ANY).\n")
+    print("| loss | time | times the floor | faster than rows | than Algorithm 1 | extra memory | GFLOP |")
+    print("|---|---|---|---|---|---|---|")
+    for name, losses in contenders.items():
+        with FlopCounterMode(display=False) as counter:
+            step(losses)
+        ours = name in ("any", "mulsupcon", "rld", "cld")
+        speedups = [f"{ratio(slow, name):,.0f}x" if ours else "" for slow in ("rows", "Algorithm 1")]
+        memory = extra_memory(lambda losses=losses: step(losses), device) / 2**20
+        print(
+            f"| {name} | {statistics.median(times[name][1:]) * 1e3:.1f} ms | {ratio(name, 'floor'):.2f} "
+            f"| {' | '.join(speedups)} | {memory:,.0f} MiB | {counter.get_total_flops() / 1e9:.2f} |"
+        )
+
+    print()
+    for slow, bar in BARS.items():
+        found = min(ratio(slow, name) for name in ("mulsupcon", "rld", "cld"))
+        verdict = "met" if found >= bar else "NOT MET"
+        print(f"Bar: at least {bar} times faster than {slow}: {verdict}, {found:.0f}.")
+    for name in ("any", "mulsupcon", "rld", "cld"):
+        found = ratio(name, "floor")
+        verdict = "met" if found <= FLOOR_BAR else "NOT MET"
+        print(f"Bar: {name} at most {FLOOR_BAR} times the floor: {verdict}, {found:.2f}.")
+    pairs = {
+        "Algorithm 1": (lambda: ld("prob", literal=True, batch_keys=BATCH), contenders["Algorithm 1"]),
+        "rows": (lambda: contenders["mulsupcon"]() / BATCH, contenders["rows"]),
+    }
+    for name, pair in pairs.items():
+        ours, theirs = ([part.detach() for part in step(losses)] for losses in pair)
+        error = max(
+            float((a - b).norm() / b.norm().clamp(min=1e-9)) for a, b in zip(ours, theirs, strict=True)
+        )
+        print(f"Largest relative difference to {name}, of value and gradients: {error:.0e}.")
+
+
+if __name__ == "__main__":
+    main()
