@@ -108,7 +108,7 @@ def test_a_resolved_configuration_reads_back(tmp_path):
         (("train", "--epsilon", "-1"), "--epsilon"),
         (("train", "--encoder", "resnet19", "--output-dir", "{}/run"), "resnet19"),
         (("predict", "nowhere", "nothing.png"), "nowhere"),
-        (("evaluate", "nowhere"), "--dataset"),
+        (("evaluate", "nowhere"), "nowhere"),
     ],
 )
 def test_wrong_use_is_explained_and_ends_with_code_2(arguments, message, tmp_path, monkeypatch, capsys):

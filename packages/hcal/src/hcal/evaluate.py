@@ -38,33 +38,22 @@ def evaluate(config: EvaluateConfig) -> dict[str, float | None]:
     """
     from hcal.inputs import score_logits
     from hcal.methods import load_model
-    from hmc_shared.data import ImageTable, load_dataset
-    from hmc_shared.metrics import summarize
-    from hmc_shared.runs import open_run, or_null
+    from hmc_shared.evaluation import dataset_of_run, split_metrics
+    from hmc_shared.runs import open_run
 
     folder, trained = open_run(config.run)
-    name = config.dataset or trained.get("dataset")
-    if name is None:
-        raise ValueError(f"{config.run} is not a run folder, so `--dataset` is needed.")
     model = load_model(folder)
-    view = "vector" if len(model.input_shape) == 1 else "image"
-    dataset = load_dataset(name, config.data_dir or trained.get("data_dir"), view=view)
-    if model.hierarchy != dataset.hierarchy:
-        raise ValueError(f"{config.run} was trained on another hierarchy than that of {name!r}.")
-    split = dataset.splits[config.split]
-    if not isinstance(split.inputs, ImageTable) and tuple(split.inputs.shape[1:]) != model.input_shape:
-        found = tuple(split.inputs.shape[1:])
-        raise ValueError(
-            f"{config.run} takes inputs of shape {model.input_shape}. Found {found} in {name!r}."
-        )
-    metrics = summarize(
-        model.scores(score_logits(model, split.inputs, workers=config.workers), config.decode),
-        split.targets,
-        dataset.hierarchy,
-        evaluated=dataset.evaluated,
-        train_counts=dataset.train_counts,
+    dataset = dataset_of_run(
+        config.run,
+        trained,
+        model.hierarchy,
+        model.input_shape,
+        name=config.dataset,
+        data_dir=config.data_dir,
+        view="vector" if len(model.input_shape) == 1 else "image",
     )
-    return {f"{config.split}/{metric}": or_null(value) for metric, value in metrics.items()}
+    logits = score_logits(model, dataset.splits[config.split].inputs, workers=config.workers)
+    return split_metrics(dataset, config.split, model.scores(logits, config.decode))
 
 
 def command(argv: list[str]) -> None:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from hmc_shared import options
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -41,12 +34,14 @@ def predict(config: PredictConfig) -> tuple[list[str], Any, Any, Any]:
 
     from hcal.methods import load_model
     from hmc_shared.runs import open_run
+    from hmc_shared.tables import read_array
+    from hmc_shared.vision.files import find_images, read_image
 
     model = load_model(open_run(config.run)[0])
     if config.inputs and config.inputs[0].endswith(".npy"):
         if len(config.inputs) > 1:
             raise ValueError(f"one .npy file can be given. Found {len(config.inputs)} inputs.")
-        names, raw = read_array(Path(config.inputs[0]))
+        names, raw = read_array(config.inputs[0])
         try:
             return names, model.hierarchy, *model.predict(raw, decode=config.decode)
         except ValueError as error:
@@ -63,63 +58,18 @@ def predict(config: PredictConfig) -> tuple[list[str], Any, Any, Any]:
     return [str(path) for path in files], model.hierarchy, torch.cat(probabilities), torch.cat(nodes)
 
 
-def find_images(inputs: Sequence[str]) -> list[Path]:
-    """The files, and all image files below the folders, sorted inside each. ValueError if there is none."""
-    files: list[Path] = []
-    for name in inputs:
-        path = Path(name)
-        if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-            if not inside:
-                raise ValueError(f"{path} should hold images. Found none.")
-            files += inside
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise ValueError(f"{path} should be an image or a folder. Found nothing there.")
-    return files
-
-
-def read_image(path: Path, input_shape: tuple[int, ...], crop: float) -> Any:
-    """An image file as (channels, height, width) uint8, brought to the model's size as in evaluation."""
-    import torch
-
-    from hmc_shared.data.images import decode
-    from hmc_shared.vision.pixels import resize_and_crop
-
-    try:
-        pixels = decode(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} {error}") from error
-    return resize_and_crop(torch.from_numpy(pixels).permute(2, 0, 1), input_shape, crop)
-
-
-def read_array(path: Path) -> tuple[list[str], Any]:
-    """Row numbers as names, and the array of a .npy file."""
-    import numpy as np
-
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not readable as an array: {error}") from error
-    return [str(row) for row in range(len(array))], array
-
-
 def command(argv: list[str]) -> None:
+    from hmc_shared.tables import write_table
+
     config = tyro.cli(PredictConfig, args=argv, prog="hcal predict")
     names, hierarchy, probabilities, nodes = predict(config)
     levels = range(hierarchy.num_levels)
-    with ExitStack() as stack:
-        file = sys.stdout
-        if config.output:
-            file = stack.enter_context(open(config.output, "w", newline="", encoding="utf-8"))
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["file", *(f"{what}_{depth}" for depth in levels for what in ("level", "probability"))]
-        )
-        for name, row, path in zip(names, probabilities.tolist(), nodes.tolist(), strict=True):
-            cells = [(hierarchy.names[node], f"{row[node]:.6g}") if node >= 0 else ("", "") for node in path]
-            writer.writerow([name, *(cell for pair in cells for cell in pair)])
+    header = ["file", *(f"{what}_{depth}" for depth in levels for what in ("level", "probability"))]
+    table = []
+    for name, row, path in zip(names, probabilities.tolist(), nodes.tolist(), strict=True):
+        cells = [(hierarchy.names[node], f"{row[node]:.6g}") if node >= 0 else ("", "") for node in path]
+        table.append([name, *(cell for pair in cells for cell in pair)])
+    write_table(config.output, header, table)
 
 
 if __name__ == "__main__":

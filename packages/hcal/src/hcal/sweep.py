@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -130,14 +129,16 @@ def run_metrics(folder: Path) -> dict[str, float]:
 
 def write_csv(path: Path, parameter: str, rows: dict[float, Row]) -> None:
     """One line a value, in full precision: the number of seeds, then each metric's mean and its ``_sd``."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        names = list(next(iter(rows.values())))
-        writer.writerow([parameter, "seeds", *(column for name in names for column in (name, f"{name}_sd"))])
-        for value, row in rows.items():
-            numbers = [number for name in names for number in (row[name].mean, row[name].sd)]
-            shown = ["" if math.isnan(number) else number for number in numbers]
-            writer.writerow([value, len(row[names[0]].values), *shown])
+    from hmc_shared.tables import write_table
+
+    names = list(next(iter(rows.values())))
+    header = [parameter, "seeds", *(column for name in names for column in (name, f"{name}_sd"))]
+    table = []
+    for value, row in rows.items():
+        numbers = [number for name in names for number in (row[name].mean, row[name].sd)]
+        shown = ["" if math.isnan(number) else number for number in numbers]
+        table.append([value, len(row[names[0]].values), *shown])
+    write_table(path, header, table)
 
 
 def to_text(parameter: str, rows: dict[float, Row]) -> str:

@@ -36,32 +36,23 @@ def evaluate(config: EvaluateConfig) -> dict[str, float | None]:
     """
     from hlstm.methods import load_model
     from hlstm.train import score
-    from hmc_shared.data import load_dataset
-    from hmc_shared.metrics import summarize
-    from hmc_shared.runs import open_run, or_null
+    from hmc_shared.evaluation import dataset_of_run, split_metrics
+    from hmc_shared.runs import open_run
 
     folder, trained = open_run(config.run)
-    name = config.dataset or trained.get("dataset")
-    if name is None:
-        raise ValueError(f"{config.run} is not a run folder, so `--dataset` is needed.")
     model = load_model(folder)
-    protocol = config.protocol or trained.get("protocol", "default")
-    dataset = load_dataset(name, config.data_dir or trained.get("data_dir"), view="vector", protocol=protocol)
-    if model.hierarchy != dataset.hierarchy:
-        raise ValueError(f"{config.run} was trained on another hierarchy than that of {name!r}.")
-    if model.num_features != dataset.num_features:
-        raise ValueError(
-            f"{config.run} takes {model.num_features} features. Found {dataset.num_features} in {name!r}."
-        )
-    split = dataset.splits[config.split]
-    metrics = summarize(
-        score(model, split.inputs),
-        split.targets,
-        dataset.hierarchy,
-        evaluated=dataset.evaluated,
-        train_counts=dataset.train_counts,
+    dataset = dataset_of_run(
+        config.run,
+        trained,
+        model.hierarchy,
+        (model.num_features,),
+        name=config.dataset,
+        data_dir=config.data_dir,
+        view="vector",
+        protocol=config.protocol or trained.get("protocol", "default"),
     )
-    return {f"{config.split}/{metric}": or_null(value) for metric, value in metrics.items()}
+    scores = score(model, dataset.splits[config.split].inputs)
+    return split_metrics(dataset, config.split, scores)
 
 
 def command(argv: list[str]) -> None:

@@ -1,0 +1,45 @@
+"""Image files, as a model looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hmc_shared.data.images import decode
+from hmc_shared.vision.pixels import resize_and_crop
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+
+def find_images(inputs: Sequence[str | Path]) -> list[Path]:
+    """The files, and all image files below the folders, sorted inside each.
+
+    Raises ValueError for a folder without any, and where there is nothing.
+    """
+    files: list[Path] = []
+    for path in map(Path, inputs):
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not inside:
+                raise ValueError(f"{path} should hold images. Found none.")
+            files += inside
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise ValueError(f"{path} should be an image or a folder. Found nothing there.")
+    return files
+
+
+def read_image(path: Path, input_shape: tuple[int, ...], crop: float) -> Tensor:
+    """An image file as (channels, height, width) uint8, brought to the model's size as in evaluation.
+
+    Raises ValueError, naming the file, for one that cannot be decoded.
+    """
+    try:
+        pixels = decode(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
+    return resize_and_crop(torch.from_numpy(pixels).permute(2, 0, 1), input_shape, crop)
