@@ -64,7 +64,7 @@ class Clip(nn.Module):
                 "`--clip` should have a causal text tower that is read at the end of text, as CLIP has. "
                 "Found another."
             )
-        self.model.eval().requires_grad_(False)
+        self.eval().requires_grad_(False)
         preprocessing = self.model.visual.preprocess_cfg
         self.register_buffer("mean", torch.tensor(preprocessing["mean"]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing["std"]).view(3, 1, 1), persistent=False)

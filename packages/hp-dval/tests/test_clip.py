@@ -1,0 +1,191 @@
+"""CLIP by open_clip: our way through the text tower beside the unmodified one; files, tags, refusals."""
+
+import copy
+import pickle
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from hp_dval.clip import Clip, load_clip
+
+TEXTS = ["two", "a photo of a cat.", "a small nine at the top left and a large zero at the bottom right"]
+
+
+@pytest.fixture(scope="module")
+def clip(clip_json, clip_file):
+    return load_clip(clip_json, clip_file)
+
+
+@pytest.mark.parametrize("custom", [False, True], ids=["CLIP", "CustomTextCLIP"])
+def test_texts_are_embedded_as_by_the_unmodified_encode_text(clip_config, custom):
+    torch.manual_seed(0)
+    clip = Clip(clip_config | {"custom_text": custom})
+    assert isinstance(clip.model, open_clip.CustomTextCLIP if custom else open_clip.CLIP)
+    tokens = clip.tokenizer(TEXTS)
+    assert tokens.shape == (3, 77)
+    theirs = clip.model.encode_text(tokens)
+    assert (theirs[0] - theirs[1]).abs().max() > 0.1
+    torch.testing.assert_close(clip.encode_text(TEXTS), theirs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(clip.encode_embeddings(clip.embed(tokens), clip.ends(tokens)), theirs)
+
+
+def test_sequences_end_with_the_longest_text(clip):
+    tokens = clip.tokenize(TEXTS)
+    full = clip.tokenizer(TEXTS)
+    assert tokens.shape[1] == (full != 0).sum(1).max() < 77
+    assert torch.equal(tokens, full[:, : tokens.shape[1]])
+    assert torch.equal(full.gather(1, clip.ends(tokens)[:, None]).squeeze(1), full.max(1).values)
+
+
+def test_a_text_of_any_length_fits_the_context(clip):
+    assert clip.tokenize(["word " * 200]).shape == (1, 77)
+
+
+def test_what_stands_behind_the_end_changes_nothing_and_what_stands_before_does(clip):
+    tokens = clip.tokenize(TEXTS)
+    embeddings, ends = clip.embed(tokens), clip.ends(tokens)
+    noise = torch.randn_like(embeddings)
+    behind = torch.arange(tokens.shape[1]) > ends[:, None]
+    base = clip.encode_embeddings(embeddings, ends)
+    assert torch.equal(clip.encode_embeddings(torch.where(behind[..., None], noise, embeddings), ends), base)
+    before = clip.encode_embeddings(torch.where(behind[..., None], embeddings, noise), ends)
+    assert (before - base).abs().amax(1).min() > 1e-3
+
+
+def test_gradients_reach_the_embeddings_and_no_weight(clip):
+    tokens = clip.tokenize(TEXTS)
+    embeddings = clip.embed(tokens).requires_grad_()
+    clip.encode_embeddings(embeddings, clip.ends(tokens)).sum().backward()
+    assert embeddings.grad is not None
+    assert embeddings.grad.abs().sum() > 0
+    assert not clip.training
+    assert not any(parameter.requires_grad for parameter in clip.parameters())
+
+
+def test_preprocessing_is_open_clips_own(clip):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    theirs = open_clip.image_transform(clip.image_size, is_train=False)(Image.fromarray(pixels))
+    ours = clip.preprocess(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    torch.testing.assert_close(ours[0], theirs, atol=1e-6, rtol=0)
+
+
+def test_grey_images_of_another_size_are_brought_to_the_models(clip):
+    image = torch.full((1, 1, 20, 24), 128, dtype=torch.uint8)
+    ours = clip.preprocess(image)
+    assert ours.shape == (1, 3, 32, 32)
+    expected = (128 / 255 - clip.mean) / clip.std
+    torch.testing.assert_close(ours[0], expected.expand(3, 32, 32), atol=1e-5, rtol=0)
+
+
+def test_the_class_token_becomes_the_embedding_by_the_projection(clip):
+    images = torch.randn(2, 3, 32, 32)
+    token = clip.encode_class_token(images)
+    assert token.shape == (2, 32)
+    torch.testing.assert_close(token @ clip.model.visual.proj, clip.encode_image(images))
+    assert isinstance(clip.model.visual.proj, torch.nn.Parameter)  # put back
+
+
+@pytest.mark.parametrize("kind", ["pt", "training.pt", "safetensors", "half.safetensors"])
+def test_checkpoints_that_open_clip_writes_are_read(tmp_path, clip, clip_json, kind):
+    state, path = clip.model.state_dict(), tmp_path / f"clip.{kind}"
+    if kind.endswith("safetensors"):
+        save_file({k: v.half() if kind[0] == "h" else v for k, v in state.items()}, path)
+    else:
+        torch.save({"epoch": 1, "state_dict": state} if kind[0] == "t" else state, path)
+    loaded = load_clip(clip_json, str(path)).model.state_dict()
+    for name, value in state.items():
+        expected = value.half().float() if kind[0] == "h" else value
+        assert loaded[name].dtype == torch.float32
+        assert torch.equal(loaded[name], expected), name
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("code of a checkpoint was run",))
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path, clip_json, capsys):
+    path = tmp_path / "evil.pt"
+    path.write_bytes(pickle.dumps({"state_dict": Evil()}))
+    with pytest.raises(ValueError, match=r"evil\.pt"):
+        load_clip(clip_json, str(path))
+    torch.save({"state_dict": Evil()}, path)
+    with pytest.raises(ValueError, match=r"evil\.pt"):
+        load_clip(clip_json, str(path))
+    assert "code" not in capsys.readouterr().out
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path, clip, clip_config):
+    path = tmp_path / "other.safetensors"
+    save_file(clip.model.state_dict(), path)
+    other = copy.deepcopy(clip_config)
+    other["text_cfg"]["width"] = 32
+    with pytest.raises(ValueError, match=r"other\.safetensors"):
+        Clip(other, path)
+
+
+def test_a_failed_download_says_what_to_fetch_and_how_to_pass_it(monkeypatch):
+    def offline(tag):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(open_clip, "download_pretrained", offline)
+    with pytest.raises(ValueError, match="could not be downloaded") as caught:
+        load_clip("ViT-B-16", "openai")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "https://huggingface.co/timm/vit_base_patch16_clip_224.openai," in message
+    assert "open_clip_model.safetensors" in message
+    assert "--clip ViT-B-16-quickgelu --pretrained" in message  # what OpenAI trained with
+    with pytest.raises(ValueError, match="--clip ViT-B-16 --pretrained"):
+        load_clip("ViT-B-16", "laion2b_s34b_b88k")
+
+
+def test_a_tag_brings_the_activation_it_was_trained_with(monkeypatch, tmp_path, clip, clip_config):
+    path = tmp_path / "clip.pt"
+    torch.save(clip.model.state_dict(), path)
+    monkeypatch.setattr(open_clip, "get_model_config", lambda name: copy.deepcopy(clip_config))
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda tag: path)
+    activations = [
+        {type(module).__name__ for module in load_clip("ViT-B-16", tag).modules()} & {"GELU", "QuickGELU"}
+        for tag in ("openai", "laion400m_e32")
+    ]
+    assert activations == [{"QuickGELU"}, {"GELU"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "pretrained", "message"),
+    [
+        ("ViT-Z-16", None, r"`--clip` should be tiny, .* Found 'ViT-Z-16'"),
+        ("ViT-B-16", "opnai", r"`--pretrained` should be a file, or a tag of ViT-B-16 .*openai.* 'opnai'"),
+        ("nowhere.json", None, r"nowhere\.json is not readable"),
+    ],
+)
+def test_unknown_names_are_refused(name, pretrained, message):
+    with pytest.raises(ValueError, match=message):
+        load_clip(name, pretrained)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not readable"),
+        ("[]", "not readable"),
+        ('{"embed_dim": 2}', "text_cfg, vision_cfg"),
+        ('{"embed_dim": 2, "vision_cfg": {"depth": 2}, "text_cfg": {}}', "does not make a CLIP"),
+    ],
+)
+def test_damaged_configurations_are_refused(tmp_path, content, message):
+    (tmp_path / "clip.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        load_clip(str(tmp_path / "clip.json"))
+
+
+def test_a_text_tower_that_is_not_causal_is_refused(clip_config):
+    clip_config = copy.deepcopy(clip_config) | {"custom_text": True}
+    clip_config["text_cfg"]["no_causal_mask"] = True
+    with pytest.raises(ValueError, match="causal"):
+        Clip(clip_config)
