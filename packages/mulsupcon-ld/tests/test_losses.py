@@ -1,5 +1,6 @@
 """The losses against loops over samples and labels, written from the paper's equations and Algorithm 1."""
 
+from functools import partial
 from typing import NamedTuple, get_args
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mulsupcon_ld import losses
 from mulsupcon_ld.keys import Keys
 from mulsupcon_ld.losses import (
     KeyLabels,
@@ -198,11 +200,12 @@ def test_the_sums_for_cpus_are_those_for_gpus(case, with_degrees):
     left = case.labels * torch.arange(1.0, case.labels.shape[1] + 1).double()
     degrees = case.keys.distributions if with_degrees else None
     on_cpus, on_gpus = (KeyLabels(case.keys.labels, sparse=sparse) for sparse in (True, False))
-    found = on_cpus.sums(left, degrees)
-    torch.testing.assert_close(found, on_gpus.sums(left, degrees))
+    found, expected = on_cpus.sums(left, degrees), on_gpus.sums(left, degrees)
+    torch.testing.assert_close(found, expected)
     assert torch.equal(on_cpus.counts, on_gpus.counts)
     shared = (case.labels.unsqueeze(1) & case.keys.labels).any(2)
     assert torch.equal(found > 0, shared)  # also where a degree is 0
+    assert torch.equal(expected > 0, shared)
 
 
 def in_precision(case, dtype):
@@ -228,6 +231,15 @@ def losses_of(case):
             sigma=1.0,
             **shared,
         )
+
+
+def test_the_losses_of_gpus_are_those_of_cpus(monkeypatch):
+    """Also with a label that no key has."""
+    case = make_case(5, 4, 2, 20, C=6, d=8)
+    case.labels[:, 0], case.keys.labels[:, 0] = False, False
+    found = list(losses_of(case))
+    monkeypatch.setattr(losses, "KeyLabels", partial(KeyLabels, sparse=False))
+    torch.testing.assert_close(found, list(losses_of(case)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
