@@ -13,8 +13,8 @@ few of them frequent. Embeddings and distributions are random.
 
 The contenders take turns, the slow two in the first rounds only; the first round is the warm-up. Times are
 medians of the rounds, ratios the median of each round's ratio. Memory is the peak of all that a step makes,
-inputs not; GFLOP those of its matrix products. Prints a Markdown table, and how far values and gradients of
-the closed forms are from those of the loop and of the rows.
+inputs not; GFLOP those of products of two matrices (the loop has none). Prints a Markdown table, and how far
+values and gradients of the closed forms are from those of the loop and of the rows.
 
 rld and cld need the product of the (128, 4224) weights with the (4224, 983) distributions, for the gradient
 of G. It alone has twice the floor's FLOP, so that two floors are out of reach where products take the time.
