@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -16,8 +15,7 @@ from hlstm.config import Config, Method
 from hlstm.methods import load_model
 from hlstm.train import train
 from hmc_shared import Hierarchy
-from hmc_shared.data import HierarchicalDataset, Split
-from hmc_shared.data.preprocessing import prepare, stratified_draw
+from hmc_shared.data.vectors import from_arrays
 
 
 class HLSTMClassifier(ClassifierMixin, BaseEstimator):
@@ -62,30 +60,7 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
         self.hierarchy_ = Hierarchy.from_levels(y) if self.hierarchy is None else self.hierarchy
         targets = self._from_levels(y) if self.is_level_matrix_ else self.hierarchy_.close(np.asarray(y))
         self.classes_ = np.asarray(self.hierarchy_.names)
-        drawn = stratified_draw(targets, max(0.1, 1 / len(X)), self.random_state)
-        rows = {"train": ~drawn, "validation": drawn, "test": drawn}
-        features, mean, scale = prepare(
-            {name: X[r].astype(np.float64) for name, r in rows.items()}, "default"
-        )
-        splits = {
-            name: Split(
-                torch.from_numpy(features[name]),
-                torch.from_numpy(targets[r]),
-                tuple(map(str, np.flatnonzero(r))),
-            )
-            for name, r in rows.items()
-        }
-        dataset = HierarchicalDataset(
-            name="array",
-            hierarchy=self.hierarchy_,
-            evaluated=torch.ones(len(self.hierarchy_), dtype=torch.bool),
-            kind="vector",
-            train=splits["train"],
-            validation=splits["validation"],
-            test=splits["test"],
-            feature_mean=torch.from_numpy(mean),
-            feature_scale=torch.from_numpy(scale),
-        )
+        dataset = from_arrays(X, targets, self.hierarchy_, seed=self.random_state)
         with tempfile.TemporaryDirectory() as folder:
             config = Config(seed=self.random_state, output_dir=folder, dataset="array")
             train(replace(config, **{"method": self.method, **(self.options or {})}), dataset)

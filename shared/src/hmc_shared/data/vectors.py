@@ -1,4 +1,4 @@
-"""What the sets of feature vectors have in common: cached files, three splits, preprocessing."""
+"""What sets of feature vectors have in common, from files or in memory: three splits, preprocessing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hmc_shared.data.cache import cached
 from hmc_shared.data.dataset import HierarchicalDataset, Split
 from hmc_shared.data.preprocessing import Protocol, divide, draw_splits, prepare, stratified_draw
 from hmc_shared.data.raw import RawSet
+from hmc_shared.hierarchy import Hierarchy
 
 SEED = 0  # of the splits that a source lacks
 
@@ -76,9 +77,46 @@ def load_vectors(
         raw.hierarchy,
         torch.tensor([node not in not_evaluated for node in raw.hierarchy.names]),
         "vector",
-        **splits,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
         sources=sources,
         notes=notes,
+        feature_mean=torch.from_numpy(mean),
+        feature_scale=torch.from_numpy(scale),
+    )
+
+
+def from_arrays(
+    X: np.ndarray, targets: np.ndarray, hierarchy: Hierarchy, *, seed: int
+) -> HierarchicalDataset:
+    """A data set of arrays in memory, for estimators. The validation split is drawn, and is the test split.
+
+    Args:
+        X: (n, F) raw features, NaN where missing; n >= 2.
+        targets: (n, C) bool, closed.
+        hierarchy: the C classes.
+        seed: of the draw of a tenth of the rows, at least one, stratified.
+    """
+    drawn = stratified_draw(targets, max(0.1, 1 / len(X)), seed)
+    rows = {"train": ~drawn, "validation": drawn, "test": drawn}
+    inputs, mean, scale = prepare({part: X[r].astype(np.float64) for part, r in rows.items()}, "default")
+    splits = {
+        part: Split(
+            torch.from_numpy(x),
+            torch.from_numpy(targets[rows[part]]),
+            tuple(map(str, np.flatnonzero(rows[part]))),
+        )
+        for part, x in inputs.items()
+    }
+    return HierarchicalDataset(
+        "array",
+        hierarchy,
+        torch.ones(len(hierarchy), dtype=torch.bool),
+        "vector",
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
         feature_mean=torch.from_numpy(mean),
         feature_scale=torch.from_numpy(scale),
     )
