@@ -1,0 +1,97 @@
+"""MulSupCon_LD as a scikit-learn estimator, for feature vectors in memory."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from hmc_shared import Hierarchy
+from hmc_shared.data.vectors import from_arrays
+from hmc_shared.runs import load_predictions
+from mulsupcon_ld.config import Config, Loss
+from mulsupcon_ld.methods import load_model
+from mulsupcon_ld.train import train
+
+
+class MulSupConClassifier(ClassifierMixin, BaseEstimator):
+    """Multi-label classifier with ``fit``, ``predict`` and ``predict_proba``.
+
+    The loop is that of ``mulsupcon-ld train``: a tenth of the rows is drawn for validation, stratified, and
+    chooses the epoch and the threshold. Features may hold NaN for missing values; they are standardised
+    inside.
+
+    Args:
+        hierarchy: the C classes, whose ancestors are added to ``y``, or None for plain labels.
+        loss: "cld" or any other ``--loss``.
+        options: further fields of :class:`mulsupcon_ld.config.Config`, such as ``{"epochs": 30}``.
+        random_state: seed.
+
+    >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]] * 10)
+    >>> quick = {"pretrain_epochs": 5, "epochs": 60, "batch_size": 8, "finetune_mask": 0.0}
+    >>> MulSupConClassifier(options=quick).fit(X, y=X).predict([[0.0, 1.0], [1.0, 1.0]]).tolist()
+    [[0, 1], [1, 1]]
+    """
+
+    def __init__(
+        self,
+        hierarchy: Hierarchy | None = None,
+        loss: Loss = "cld",
+        options: dict[str, Any] | None = None,
+        random_state: int = 0,
+    ) -> None:
+        self.hierarchy = hierarchy
+        self.loss = loss
+        self.options = options
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.two_d_labels = True
+        tags.target_tags.single_output, tags.target_tags.multi_output = False, True
+        tags.classifier_tags.multi_class, tags.classifier_tags.multi_label = False, True
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def fit(self, X: Any, y: Any) -> MulSupConClassifier:
+        """Train on X (n, F) and 0/1 indicators y (n, C).
+
+        Raises ValueError for shapes that do not fit, other values, and fewer than two rows.
+        """
+        if y is None:
+            raise ValueError("This estimator requires y to be passed, but the target y is None.")
+        X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", ensure_min_samples=2)
+        y = check_array(y, dtype=None, input_name="y")
+        check_classification_targets(y)
+        if len(X) != len(y):
+            raise ValueError(f"`X` and `y` should have the same number of rows. Found {len(X)} and {len(y)}.")
+        if not np.isin(y, (0, 1)).all():
+            raise ValueError(f"`y` should hold 0 and 1. Found {y[~np.isin(y, (0, 1))][0]}.")
+        plain = Hierarchy.from_edges([], nodes=map(str, range(y.shape[1])))
+        self.hierarchy_ = plain if self.hierarchy is None else self.hierarchy
+        self.classes_ = np.asarray(self.hierarchy_.names)
+        targets = self.hierarchy_.close(y.astype(bool))
+        dataset = from_arrays(X, targets, self.hierarchy_, seed=self.random_state)
+        with tempfile.TemporaryDirectory() as folder:
+            config = Config(seed=self.random_state, output_dir=folder, dataset="array", loss=self.loss)
+            train(replace(config, **(self.options or {})), dataset)
+            self.model_ = load_model(f"{folder}/model")
+            logit = load_predictions(f"{folder}/predictions.npz", self.hierarchy_)["threshold"]
+        self.threshold_ = torch.tensor(logit).sigmoid().item()
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(n, C) probabilities in the order of ``classes_``; in a hierarchy, no class exceeds its parent."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False)
+        return self.model_.predict(X).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(n, C) 0/1 indicators at ``threshold_``, a probability, of best micro-F1 in validation."""
+        return (self.predict_proba(X) >= self.threshold_).astype(int)
