@@ -154,6 +154,11 @@ class Config:
         return "vector" if self.encoder == "mlp" else "image"
 
     @property
+    def has_distributions(self) -> bool:
+        """Whether the loss recovers label distributions."""
+        return self.loss in ("cld", "rld")
+
+    @property
     def stage_epochs(self) -> tuple[int, int]:
         """Epochs of pre-training and of fine-tuning."""
         return 0 if self.loss in SUPERVISED else self.pretrain_epochs, self.epochs

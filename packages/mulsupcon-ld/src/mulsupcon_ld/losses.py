@@ -166,11 +166,12 @@ def ld_loss(
 
 
 def median_sigma(embeddings: Tensor) -> Tensor:
-    """The median heuristic for the RBF: median distance between two of (n, d) embeddings, n >= 2, 0-dim.
+    """The median heuristic for the RBF: median distance between two of (n, d) embeddings, 0-dim.
 
-    At least 0.001, so that embeddings that have collapsed into one do not divide by 0.
+    At least 0.001, so that embeddings that have collapsed into one do not divide by 0; 1 of a single one.
     """
-    return F.pdist(embeddings.detach().float()).median().clamp(min=1e-3)
+    distances = F.pdist(embeddings.detach().float())
+    return distances.median().clamp(min=1e-3) if len(distances) else distances.new_ones(())
 
 
 class KeyLabels:

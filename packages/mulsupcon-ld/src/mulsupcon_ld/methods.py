@@ -47,12 +47,13 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> MulSupCon:
 
 
 def contrastive_loss(
-    config: Config, z: Tensor, logits: Tensor, labels: Tensor, keys: Keys, own: Tensor, mean_labels: Tensor
+    config: Config, z: Tensor, logits: Tensor, labels: Tensor, keys: Keys, own: Tensor, size: int
 ) -> Tensor:
     """The loss of the pre-training, one an anchor, (B,), without beta ||W||_F^2.
 
-    Arguments as in :mod:`mulsupcon_ld.losses`; of the keys those of the global batch come first.
+    Arguments as in :mod:`mulsupcon_ld.losses`; the first ``size`` keys are those of the global batch.
     """
+    mean_labels = keys.labels[:size].float().sum(1).mean().clamp(min=1 / size)
     temperature = config.temperature
     if config.loss == "any":
         return any_loss(z, labels, keys, own, temperature=temperature)
@@ -62,7 +63,7 @@ def contrastive_loss(
         return mulsupcon_loss(z, labels, keys, temperature=temperature, mean_labels=mean_labels)
     sigma = config.sigma
     if config.loss == "rld" and sigma is None:
-        sigma = median_sigma(keys.embeddings[: config.batch_size])
+        sigma = median_sigma(keys.embeddings[:size])
     return ld_loss(
         z,
         labels,
@@ -76,7 +77,7 @@ def contrastive_loss(
         sigma=sigma,
         literal=config.normalisation == "literal",
         relative=config.relative_labels,
-        batch_keys=config.batch_size if config.positives == "queue" else 0,
+        batch_keys=size if config.positives == "queue" else 0,
     )
 
 

@@ -145,9 +145,9 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
                     Keys(embeddings, labels, logits.detach().softmax(1)), size, accelerator
                 )
                 keys = batch_keys.join(queue.contents())
-                mean_labels = batch_keys.labels.float().sum(1).mean().clamp(min=1 / size)
-                loss = weights @ contrastive_loss(config, z, logits, labels, keys, own, mean_labels)
-                loss = loss + config.beta * model.fc.weight.square().sum()
+                loss = weights @ contrastive_loss(config, z, logits, labels, keys, own, size)
+                if config.has_distributions:
+                    loss = loss + config.beta * model.fc.weight.square().sum()  # beta ||W||_F^2
             else:
                 loss = weights @ classification_loss(config, logits, labels)
             accelerator.backward(loss)
