@@ -67,7 +67,7 @@ class MulSupConClassifier(ClassifierMixin, BaseEstimator):
         if y is None:
             raise ValueError("This estimator requires y to be passed, but the target y is None.")
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", ensure_min_samples=2)
-        y = check_array(y, dtype=None, input_name="y")
+        y = check_array(y, input_name="y")
         check_classification_targets(y)
         if len(X) != len(y):
             raise ValueError(f"`X` and `y` should have the same number of rows. Found {len(X)} and {len(y)}.")
@@ -79,8 +79,8 @@ class MulSupConClassifier(ClassifierMixin, BaseEstimator):
         targets = self.hierarchy_.close(y.astype(bool))
         dataset = from_arrays(X, targets, self.hierarchy_, seed=self.random_state)
         with tempfile.TemporaryDirectory() as folder:
-            config = Config(seed=self.random_state, output_dir=folder, dataset="array", loss=self.loss)
-            train(replace(config, **(self.options or {})), dataset)
+            config = Config(seed=self.random_state, output_dir=folder, dataset="array")
+            train(replace(config, **{"loss": self.loss, **(self.options or {})}), dataset)
             self.model_ = load_model(f"{folder}/model")
             logit = load_predictions(f"{folder}/predictions.npz", self.hierarchy_)["threshold"]
         self.threshold_ = torch.tensor(logit).sigmoid().item()

@@ -1,0 +1,102 @@
+"""Thresholds: the best one, and the metrics of the public code."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from sklearn.metrics import average_precision_score, f1_score
+
+from hmc_shared import Hierarchy
+from mulsupcon_ld.thresholds import best_threshold, published_metrics, stored_threshold
+
+SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=8)
+
+
+@st.composite
+def scored(draw, elements):
+    """Scores and targets (n, C); few different scores, so that there are ties."""
+    shape = draw(SHAPES)
+    scores = draw(arrays.arrays(np.float32, shape, elements=elements))
+    return scores, draw(arrays.arrays(bool, shape))
+
+
+def micro_f1(predicted, targets):
+    return f1_score(targets.ravel(), predicted.ravel(), zero_division=0)
+
+
+@given(scored(st.integers(-4, 4) | st.floats(-4, 4, width=16)))
+def test_no_threshold_has_a_better_micro_f1(case):
+    scores, targets = case
+    found = best_threshold(scores, targets)
+    # `>=` of every score and above all: these are all the decisions that a threshold can make.
+    tried = [micro_f1(scores >= threshold, targets) for threshold in [*np.unique(scores), np.inf]]
+    assert micro_f1(scores >= found, targets) == pytest.approx(max(tried), abs=1e-12)
+    assert scores.min() <= found <= scores.max() or not targets.any()
+
+
+def test_the_threshold_lies_halfway_between_decisions():
+    scores = np.array([[4.0, -1.0], [3.0, -6.0]], dtype=np.float32)
+    targets = np.array([[1, 0], [1, 0]])
+    assert best_threshold(scores, targets) == 1.0
+    assert best_threshold(scores, np.ones((2, 2))) == -6.0  # no lower score: everything is predicted
+    above = np.float32(1).view(np.int32) + 1
+    neighbours = np.array([[above.view(np.float32), 1]], dtype=np.float32)
+    assert ((neighbours >= best_threshold(neighbours, np.array([[1, 0]]))) == [[True, False]]).all()
+
+
+def test_without_positives_the_threshold_is_that_of_probability_one_half():
+    assert best_threshold(np.array([[1.0, -2.0]]), np.array([[0, 0]])) == 0
+
+
+@settings(max_examples=25)
+@given(scored(st.integers(0, 20).map(lambda twentieth: np.float32(twentieth / 20))))
+def test_published_metrics_are_those_of_the_public_codes_loop(case):
+    probabilities, targets = case
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn warns of classes without positives
+        aps = [
+            average_precision_score(targets[:, j], probabilities[:, j])
+            for j in range(targets.shape[1])
+            if targets[:, j].any()
+        ]
+    if not aps:
+        return
+    found = published_metrics(probabilities, targets)
+    best = dict.fromkeys(("hamming_accuracy", "f1_example", "f1_micro", "f1_macro"), 0.0)
+    for threshold in np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]):
+        predicted = probabilities >= threshold
+        some = (predicted | targets).any(1)
+        at = {
+            "hamming_accuracy": np.mean([row == true for row, true in zip(predicted, targets, strict=True)]),
+            "f1_example": np.mean(
+                [f1_score(t, p) for p, t in zip(predicted[some], targets[some], strict=True)]
+            )
+            if some.any()
+            else 0.0,
+            "f1_micro": micro_f1(predicted, targets),
+            "f1_macro": np.mean(
+                [f1_score(targets[:, j], predicted[:, j], zero_division=0) for j in range(targets.shape[1])]
+            ),
+        }
+        best = {name: max(best[name], at[name]) for name in best}
+    top = probabilities.argmax(1)
+    unique = (probabilities == probabilities.max(1, keepdims=True)).sum(1) == 1
+    if unique.all():  # precision at 1 of ties is the matter of hmc_shared
+        best["precision_at_1"] = targets[np.arange(len(top)), top].mean()
+    assert {name: found[name] for name in best} == pytest.approx(best, abs=1e-7)
+    assert found["map"] == pytest.approx(np.mean(aps), abs=1e-7)
+
+
+def test_a_run_keeps_its_threshold(tmp_path):
+    flat = Hierarchy.from_edges([], nodes=["a", "b"])
+    assert stored_threshold(tmp_path, flat) is None
+    np.savez(
+        tmp_path / "predictions.npz",
+        scores=np.zeros((1, 2), np.float32),
+        targets=np.ones((1, 2), bool),
+        threshold=np.float64(-0.25),
+    )
+    assert stored_threshold(str(tmp_path), flat) == -0.25
