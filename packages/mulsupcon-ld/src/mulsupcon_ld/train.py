@@ -73,7 +73,10 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
 
     # Optimiser: one for each stage
     pretraining = torch.optim.AdamW(
-        model.parameters(), lr=config.pretrain_learning_rate, weight_decay=config.pretrain_weight_decay
+        model.parameters(),
+        lr=config.pretrain_learning_rate,
+        weight_decay=config.pretrain_weight_decay,
+        fused=True,
     )
     finetuning = torch.optim.AdamW(
         [
@@ -81,6 +84,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
             {"params": [*model.projection.parameters(), *model.fc.parameters()], "lr": config.learning_rate},
         ],
         weight_decay=config.weight_decay,
+        fused=True,
     )
 
     # Prepare
