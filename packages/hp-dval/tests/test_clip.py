@@ -68,7 +68,7 @@ def test_gradients_reach_the_embeddings_and_no_weight(clip):
 
 def test_preprocessing_is_open_clips_own(clip):
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    theirs = open_clip.image_transform(clip.image_size, is_train=False)(Image.fromarray(pixels))
+    theirs = open_clip.image_transform(clip.image_tower.image_size, is_train=False)(Image.fromarray(pixels))
     ours = clip.preprocess(torch.from_numpy(pixels).permute(2, 0, 1)[None])
     torch.testing.assert_close(ours[0], theirs, atol=1e-6, rtol=0)
 
@@ -77,13 +77,13 @@ def test_grey_images_of_another_size_are_brought_to_the_models(clip):
     image = torch.full((1, 1, 20, 24), 128, dtype=torch.uint8)
     ours = clip.preprocess(image)
     assert ours.shape == (1, 3, 32, 32)
-    expected = (128 / 255 - clip.mean) / clip.std
+    expected = (128 / 255 - clip.image_tower.mean) / clip.image_tower.std
     torch.testing.assert_close(ours[0], expected.expand(3, 32, 32), atol=1e-5, rtol=0)
 
 
 def test_the_class_token_becomes_the_embedding_by_the_projection(clip):
     images = torch.randn(2, 3, 32, 32)
-    token = clip.encode_class_token(images)
+    token = clip.image_tower.class_token(images)
     assert token.shape == (2, 32)
     torch.testing.assert_close(token @ clip.model.visual.proj, clip.encode_image(images))
     assert isinstance(clip.model.visual.proj, torch.nn.Parameter)  # put back

@@ -27,6 +27,50 @@ TINY = "tiny"
 """Name of the CLIP that comes with this package."""
 
 
+class ImageTower(nn.Module):
+    """The image side of a CLIP of open_clip, with what it expects of pixels."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, visual: Any) -> None:
+        super().__init__()
+        self.visual = visual
+        expected = visual.preprocess_cfg
+        self.register_buffer("mean", torch.tensor(expected["mean"]).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(expected["std"]).view(3, 1, 1), persistent=False)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width, in pixels."""
+        size = self.visual.image_size
+        return (size, size) if isinstance(size, int) else tuple(size)
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Raw images (B, 1 or 3, height, width), 0 to 255, to what the tower takes.
+
+        Grey becomes RGB; another size is resampled (bicubic, as CLIP does), the aspect ratio not kept.
+        """
+        images = images.float().expand(-1, 3, -1, -1) / 255
+        if tuple(images.shape[2:]) != self.image_size:
+            images = F.interpolate(images, size=self.image_size, mode="bicubic", antialias=True).clamp(0, 1)
+        return (images - self.mean) / self.std
+
+    def class_token(self, images: Tensor) -> Tensor:
+        """The class token (B, width) of preprocessed images, before its projection to the embedding.
+
+        Raises ValueError for an image tower that is no ViT of open_clip.
+        """
+        projection = getattr(self.visual, "proj", None)
+        if projection is None:
+            raise ValueError("`--kd-space token` needs a CLIP whose image tower is a ViT. Found another.")
+        self.visual.proj = None
+        try:
+            return self.visual(images)
+        finally:
+            self.visual.proj = projection
+
+
 class Clip(nn.Module):
     """Image tower, text tower and tokeniser of a CLIP; frozen and in evaluation mode when made.
 
@@ -37,9 +81,6 @@ class Clip(nn.Module):
     Raises ValueError for a configuration that open_clip cannot build, a text tower that is not causal, and a
     checkpoint that cannot be read without a pickle or does not fit.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, config: Mapping[str, Any], checkpoint: str | Path | None = None) -> None:
         super().__init__()
@@ -64,10 +105,8 @@ class Clip(nn.Module):
                 "`--clip` should have a causal text tower that is read at the end of text, as CLIP has. "
                 "Found another."
             )
+        self.image_tower = ImageTower(self.model.visual)
         self.eval().requires_grad_(False)
-        preprocessing = self.model.visual.preprocess_cfg
-        self.register_buffer("mean", torch.tensor(preprocessing["mean"]).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(preprocessing["std"]).view(3, 1, 1), persistent=False)
 
     @property
     def text(self) -> Any:
@@ -75,10 +114,8 @@ class Clip(nn.Module):
         return getattr(self.model, "text", self.model)
 
     @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width, in pixels, of the images that ``encode_image`` takes."""
-        size = self.model.visual.image_size
-        return (size, size) if isinstance(size, int) else tuple(size)
+    def device(self) -> torch.device:
+        return self.text.positional_embedding.device
 
     @property
     def dim(self) -> int:
@@ -103,33 +140,12 @@ class Clip(nn.Module):
     # Images
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Raw images (B, 1 or 3, height, width), 0 to 255, to what :meth:`encode_image` takes.
-
-        Grey becomes RGB; another size is resampled (bicubic, as CLIP does), the aspect ratio not kept.
-        """
-        images = images.float().expand(-1, 3, -1, -1) / 255
-        if tuple(images.shape[2:]) != self.image_size:
-            images = F.interpolate(images, size=self.image_size, mode="bicubic", antialias=True).clamp(0, 1)
-        return (images - self.mean) / self.std
+        """:meth:`ImageTower.preprocess`."""
+        return self.image_tower.preprocess(images)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Embeddings (B, D_e), not normalised, of preprocessed images (B, 3, height, width)."""
         return self.model.encode_image(images)
-
-    def encode_class_token(self, images: Tensor) -> Tensor:
-        """The image tower's class token (B, width) before its projection to the shared embedding.
-
-        Raises ValueError for an image tower that is no ViT of open_clip.
-        """
-        visual = self.model.visual
-        projection = getattr(visual, "proj", None)
-        if projection is None:
-            raise ValueError("`--kd-space token` needs a CLIP whose image tower is a ViT. Found another.")
-        visual.proj = None
-        try:
-            return visual(images)
-        finally:
-            visual.proj = projection
 
     # Texts
 
@@ -164,7 +180,7 @@ class Clip(nn.Module):
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Embeddings (n, D_e), not normalised: those of open_clip's ``encode_text``, on shorter sequences."""
-        tokens = self.tokenize(texts).to(self.text.positional_embedding.device)
+        tokens = self.tokenize(texts).to(self.device)
         return self.encode_embeddings(self.embed(tokens), self.ends(tokens))
 
 

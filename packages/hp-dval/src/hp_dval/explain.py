@@ -1,0 +1,106 @@
+"""``hp-dval explain``: where the global and the local prompts of a class look at in an image (Fig. 6, 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from hmc_shared import options
+
+VIEWS = ("global prompts", "local prompts")
+
+
+@dataclass(frozen=True)
+class ExplainConfig:
+    """Draw an image beside the responses of its patches to the global and local prompts of classes."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """Run folder, or the folder of a saved model."""
+    image: Annotated[str, tyro.conf.Positional]
+    """Image file."""
+    labels: list[str] | None = None
+    """Classes, a row each; default: the three with the highest scores."""
+    output: str | None = None
+    """File for the picture (.png, .pdf, .svg); default: the image's name with -explained.png, here."""
+
+
+def explain(config: ExplainConfig) -> tuple[Any, list[str], Any, Any]:
+    """The image (channels, h, w) uint8 as the model sees it, class names, their logits, their responses.
+
+    Responses are cosines (V, labels, patches down, patches across) of the patches' and the texts' embeddings.
+    Raises ValueError for an unknown class, an image that cannot be read, and a model without patches.
+    """
+    import torch
+
+    from hmc_shared.runs import open_run
+    from hmc_shared.vision.files import read_image
+    from hp_dval.methods import load_model
+
+    model = load_model(open_run(config.run)[0]).eval()
+    names = model.hierarchy.names
+    unknown = [label for label in config.labels or () if label not in model.hierarchy.index]
+    if unknown:
+        raise ValueError(f"`--labels` should be among {', '.join(names)}. Found {unknown[0]!r}.")
+    image = read_image(Path(config.image), model.input_shape, model.crop)
+    normalised = model.normalize(image.unsqueeze(0))
+    with torch.no_grad():
+        logits = model.logits(normalised)[0]
+        maps = model.response_maps(normalised)[0]  # (V, C, h, w)
+    if config.labels:
+        chosen = [model.hierarchy.index[label] for label in config.labels]
+    else:
+        chosen = logits.topk(min(3, len(names))).indices.tolist()
+    return image, [names[node] for node in chosen], logits[chosen], maps[:, chosen]
+
+
+def draw(path: Path, image: Any, labels: list[str], logits: Any, maps: Any) -> None:
+    """Write the picture: a row a class, with the image and its two response maps over it.
+
+    The colours of a row are scaled to the smallest and largest response of that row, so that both views can
+    be compared.
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    pixels = image.expand(3, -1, -1).permute(1, 2, 0).numpy()
+    extent = (0, pixels.shape[1], pixels.shape[0], 0)
+    figure, axes = pyplot.subplots(len(labels), 3, figsize=(6.5, 2.3 * len(labels)), squeeze=False)
+    for row, label in enumerate(labels):
+        probability = float(logits[row].sigmoid())
+        axes[row, 0].imshow(pixels)
+        axes[row, 0].set_title(f"{label}: {probability:.2f}", fontsize=9)
+        low, high = float(maps[:, row].min()), float(maps[:, row].max())
+        for view, title in enumerate(VIEWS):
+            axis = axes[row, 1 + view]
+            axis.imshow(pixels)
+            shown = axis.imshow(
+                maps[view, row],
+                cmap="jet",
+                alpha=0.5,
+                vmin=low,
+                vmax=high,
+                extent=extent,
+                interpolation="bicubic",
+            )
+            axis.set_title(title, fontsize=9)
+        figure.colorbar(shown, ax=axes[row, 1:], label="cosine", shrink=0.8)
+    for axis in axes[:, :3].flat:
+        axis.set_axis_off()
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def command(argv: list[str]) -> None:
+    config = tyro.cli(ExplainConfig, args=argv, prog="hp-dval explain")
+    path = Path(config.output or f"{Path(config.image).stem}-explained.png")
+    draw(path, *explain(config))
+    print(path)
+
+
+if __name__ == "__main__":
+    options.main(command, prog="python -m hp_dval.explain")

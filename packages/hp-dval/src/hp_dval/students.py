@@ -1,0 +1,100 @@
+"""Vision transformers that give all of their tokens: the students of HP-DVAL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.models.vision_transformer import VisionTransformer
+
+from hmc_shared.vision.encoders import Colour
+
+SMALL = "small"
+TIMM = "timm:"
+
+
+class Student(nn.Module):
+    """Class token and patch tokens (B, 1 + N, D) of normalised images (B, 1 or 3, size, size).
+
+    Args:
+        name: "small", a vision transformer of torchvision ("vit_b_16"), or "timm:" and the name of one of
+            timm.
+        image_size: side of the images, in pixels.
+        patch_size, width, layers, heads: of "small"; the hidden layers are four times as wide.
+
+    The tokens are those after the last layer normalisation, which all of these networks end with.
+
+    Raises ValueError for an unknown name, a network that has no class token, and sizes that do not fit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        image_size: int,
+        *,
+        patch_size: int = 4,
+        width: int = 96,
+        layers: int = 4,
+        heads: int = 4,
+    ) -> None:
+        super().__init__()
+        self.colour = Colour()  # ViTs take three channels
+        self.network: Any
+        try:
+            if name == SMALL:
+                self.network = VisionTransformer(image_size, patch_size, layers, heads, width, 4 * width)
+            elif name.startswith(TIMM):
+                # Without its classifier; its position embeddings fit the image size.
+                self.network = timm.create_model(
+                    name.removeprefix(TIMM), num_classes=0, global_pool="token", img_size=image_size
+                )
+            elif name in models.list_models(module=models) and name.startswith("vit"):
+                self.network = models.get_model(name, weights=None, image_size=image_size)
+            else:
+                raise ValueError("no such name")
+            self.num_prefix_tokens = 1
+            if name.startswith(TIMM):
+                self.num_prefix_tokens = self.network.num_prefix_tokens
+            else:
+                self.network.heads = nn.Identity()
+            with torch.no_grad():
+                shape = self.eval()(torch.zeros(1, 3, image_size, image_size)).shape
+            self.train()
+        except (ValueError, AssertionError, AttributeError, RuntimeError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"`--student` should be {SMALL}, a vision transformer of torchvision such as vit_b_16, or "
+                f"{TIMM} and the name of one of timm, with a class token, for images of {image_size} pixels "
+                f"that its patches divide. Found {name!r}: {' '.join(str(error).split())[:200]}"
+            ) from error
+        self.num_patches, self.num_features = shape[1] - 1, shape[2]
+        side = round(self.num_patches**0.5)
+        self.grid = (side, side)
+
+    def forward(self, images: Tensor) -> Tensor:
+        images, network = self.colour(images), self.network
+        if not isinstance(network, VisionTransformer):
+            tokens = network.forward_features(images)
+            # Registers stand between the class token and the patches.
+            return torch.cat([tokens[:, :1], tokens[:, self.num_prefix_tokens :]], dim=1)
+        patches = network.conv_proj(images).flatten(2).transpose(1, 2)  # (B, N, D)
+        return network.encoder(torch.cat([network.class_token.expand(len(images), -1, -1), patches], dim=1))
+
+
+def timm_state(name: str, image_size: int) -> dict[str, Tensor]:
+    """Pre-trained weights of a student of timm, downloaded, position embeddings resampled for the size.
+
+    Raises ValueError if they cannot be had.
+    """
+    try:
+        network = timm.create_model(
+            name.removeprefix(TIMM), pretrained=True, num_classes=0, img_size=image_size
+        )
+        return network.state_dict()
+    except Exception as error:  # of requests, huggingface_hub, and RuntimeError where timm has none
+        raise ValueError(
+            f"`--weights imagenet` could not be had for {name} ({' '.join(str(error).split())[:200]}): "
+            "pass a file with a state dict instead."
+        ) from error
