@@ -59,8 +59,7 @@ def explain(config: ExplainConfig) -> tuple[Any, list[str], Any, Any]:
 def draw(path: Path, image: Any, labels: list[str], logits: Any, maps: Any) -> None:
     """Write the picture: a row a class, with the image and its two response maps over it.
 
-    The colours of a row are scaled to the smallest and largest response of that row, so that both views can
-    be compared.
+    The colours of a map go from its smallest to its largest response: they say where, not how much.
     """
     import matplotlib
 
@@ -69,29 +68,19 @@ def draw(path: Path, image: Any, labels: list[str], logits: Any, maps: Any) -> N
 
     pixels = image.expand(3, -1, -1).permute(1, 2, 0).numpy()
     extent = (0, pixels.shape[1], pixels.shape[0], 0)
-    figure, axes = pyplot.subplots(len(labels), 3, figsize=(6.5, 2.3 * len(labels)), squeeze=False)
+    size = (1 + len(maps)) * 2.0, 2.2 * len(labels)
+    figure, axes = pyplot.subplots(
+        len(labels), 1 + len(maps), figsize=size, squeeze=False, layout="constrained"
+    )
     for row, label in enumerate(labels):
-        probability = float(logits[row].sigmoid())
-        axes[row, 0].imshow(pixels)
-        axes[row, 0].set_title(f"{label}: {probability:.2f}", fontsize=9)
-        low, high = float(maps[:, row].min()), float(maps[:, row].max())
-        for view, title in enumerate(VIEWS):
-            axis = axes[row, 1 + view]
+        for axis in axes[row]:
             axis.imshow(pixels)
-            shown = axis.imshow(
-                maps[view, row],
-                cmap="jet",
-                alpha=0.5,
-                vmin=low,
-                vmax=high,
-                extent=extent,
-                interpolation="bicubic",
-            )
-            axis.set_title(title, fontsize=9)
-        figure.colorbar(shown, ax=axes[row, 1:], label="cosine", shrink=0.8)
-    for axis in axes[:, :3].flat:
-        axis.set_axis_off()
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+            axis.set_axis_off()
+        axes[row, 0].set_title(f"{label}: {float(logits[row].sigmoid()):.2f}", fontsize=9)
+        for axis, view, responses in zip(axes[row, 1:], VIEWS, maps[:, row], strict=True):
+            axis.imshow(responses, cmap="jet", alpha=0.5, extent=extent, interpolation="bicubic")
+            axis.set_title(view, fontsize=9)
+    figure.savefig(path, dpi=150)
     pyplot.close(figure)
 
 

@@ -1,0 +1,299 @@
+"""Students, prompts and the scores of two views, against loops and the networks' own forward."""
+
+import math
+
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+from torchvision.models.vision_transformer import VisionTransformer
+
+from hmc_shared import Hierarchy
+from hp_dval.baselines import ClipClassifier
+from hp_dval.clip import load_clip
+from hp_dval.methods import load_model
+from hp_dval.model import HPDVAL, dual_view_scores
+from hp_dval.prompts import Prompts, class_names, fixed_texts, text_embeddings
+from hp_dval.students import Student
+
+TREE = Hierarchy.from_paths(["animal/cat", "animal/polar_bear", "plant"])
+
+
+@pytest.fixture(scope="module")
+def clip(clip_json, clip_file):
+    return load_clip(clip_json, clip_file)
+
+
+def small(**options):
+    defaults = {"student": "small", "width": 16, "layers": 1, "heads": 2, "patch_size": 8, "k": 4}
+    return HPDVAL(TREE, (1, 32, 32), **{**defaults, "dim": 24, "text_width": 16, **options})
+
+
+def unit(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
+
+
+# Students
+
+
+@pytest.mark.parametrize("name", ["small", "vit_b_32"])
+def test_the_class_token_of_torchvisions_vits_is_the_one_they_classify(name):
+    torch.manual_seed(0)
+    student = Student(name, 32, patch_size=8, width=16, layers=2, heads=2).eval()
+    assert isinstance(student.network, VisionTransformer)
+    images = torch.randn(2, 3, 32, 32)
+    tokens = student(images)
+    assert tokens.shape == (2, 1 + student.num_patches, student.num_features)
+    torch.testing.assert_close(tokens[:, 0], student.network(images))  # its head is an identity
+
+
+@pytest.mark.parametrize(
+    ("name", "patches"),
+    [("vit_tiny_patch16_224", 4), ("vit_small_patch14_reg4_dinov2", 4)],
+    ids=["plain", "registers"],
+)
+def test_of_timms_vits_registers_are_left_out(name, patches):
+    size = 28 if "14" in name else 32
+    student = Student(f"timm:{name}", size).eval()
+    images = torch.randn(2, 3, size, size)
+    tokens = student(images)
+    theirs = student.network.forward_features(images)
+    assert tokens.shape == (2, 1 + patches, student.num_features)
+    assert torch.equal(tokens[:, 0], theirs[:, 0])
+    assert torch.equal(tokens[:, 1:], theirs[:, -patches:])
+
+
+def test_patches_stand_in_rows_from_the_top_left():
+    """What is seen in one patch changes the token of that place most."""
+    torch.manual_seed(0)
+    student = Student("small", 32, patch_size=8, width=32, layers=1, heads=2).eval()
+    assert student.grid == (4, 4)
+    blank = torch.zeros(1, 1, 32, 32)
+    spot = blank.clone()
+    spot[0, 0, 8:16, 24:32] = 3.0
+    changed = (student(spot) - student(blank))[0, 1:].norm(dim=1)
+    assert changed.argmax() == 1 * 4 + 3
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("resnet18", 32), ("small", 33), ("timm:resnet18", 32), ("timm:nope", 32), ("vit_b_99", 32)],
+)
+def test_other_students_are_refused_in_one_line(name, size):
+    with pytest.raises(ValueError, match="`--student` should be small") as caught:
+        Student(name, size, patch_size=8, width=16, layers=1, heads=2)
+    assert "\n" not in str(caught.value)
+    assert repr(name) in str(caught.value)
+
+
+# Prompts
+
+
+def test_names_and_templates_make_texts():
+    assert class_names(TREE) == ["animal", "plant", "cat", "polar bear"]
+    assert fixed_texts(TREE, ["a photo of a {}."])[3] == "a photo of a polar bear."
+    texts = fixed_texts(TREE, ["something {}", "a {} in the wild"])
+    assert texts == ["something animal", "something plant", "a cat in the wild", "a polar bear in the wild"]
+
+
+@pytest.mark.parametrize(
+    ("templates", "message"), [(["{}"] * 3, "one for each of 2 levels. Found 3"), (["a photo"], "one {}")]
+)
+def test_templates_that_do_not_suit_are_refused(templates, message):
+    with pytest.raises(ValueError, match=message):
+        fixed_texts(TREE, templates)
+
+
+def test_prompts_of_the_embeddings_of_words_are_these_words(clip):
+    """Same tokens in, same embeddings out as open_clip's encode_text on the whole text."""
+    names = class_names(TREE)
+    contexts, expected = [], []
+    for words in ("a photo of a", "one very big old"):
+        tokens = clip.tokenize([words])
+        assert tokens.shape == (1, 6)
+        contexts.append(clip.embed(tokens)[0, 1:5])
+        whole = clip.tokenizer([f"{words} {name}." for name in names])
+        expected.append(F.normalize(clip.model.encode_text(whole), dim=-1))
+    ours = Prompts(clip, names, 4)(torch.stack(contexts))
+    assert (expected[0] - expected[1]).abs().max() > 0.01
+    torch.testing.assert_close(ours, torch.stack(expected), atol=1e-5, rtol=0)
+
+
+def test_prompts_cut_sequences_and_reach_the_learned_vectors(clip):
+    prompts = Prompts(clip, class_names(TREE), 4)
+    longest = clip.tokenize(["polar bear."]).shape[1]
+    assert prompts.start.shape[1] + prompts.names.shape[1] == longest < 10
+    contexts = torch.nn.Parameter(0.02 * torch.randn(2, 4, clip.text_width))
+    prompts(contexts)[0].sum().backward()
+    assert contexts.grad is not None
+    assert contexts.grad[0].abs().min() > 0
+    assert contexts.grad[1].abs().max() == 0  # the other view's
+
+
+def test_prompts_without_room_are_refused(clip):
+    with pytest.raises(ValueError, match="`--prompt-length` should leave room"):
+        Prompts(clip, ["cat"], 74)
+    Prompts(clip, ["cat"], 73)
+
+
+def test_text_embeddings_do_not_depend_on_the_batch(clip):
+    texts = [f"a photo of {i} cats" for i in range(5)]
+    whole = text_embeddings(clip, texts)
+    torch.testing.assert_close(text_embeddings(clip, texts, batch_size=2), whole)
+    torch.testing.assert_close(whole.norm(dim=1), torch.ones(5))
+
+
+# Scores
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    N=st.integers(1, 9),
+    k=st.integers(1, 9),
+    alpha=st.sampled_from([0.0, 0.4, 1.0]),
+)
+def test_scores_are_equations_4_and_5(seed, N, k, alpha):
+    k = min(k, N)
+    B, C, d = 2, 3, 4
+    tokens, P_G, P_L = unit(B, 1 + N, d, seed=seed), unit(C, d, seed=seed + 1), unit(C, d, seed=seed + 2)
+    expected = torch.zeros(B, C, dtype=torch.float64)
+    for b in range(B):
+        for i in range(C):
+            of_patches = sorted((float(P_L[i] @ tokens[b, 1 + j]) for j in range(N)), reverse=True)
+            expected[b, i] = alpha * float(P_G[i] @ tokens[b, 0]) + (1 - alpha) * sum(of_patches[:k]) / k
+    torch.testing.assert_close(dual_view_scores(tokens, P_G, P_L, alpha=alpha, k=k), expected)
+
+
+def test_without_patches_the_global_view_counts_alone():
+    tokens, text = unit(2, 1, 4), unit(3, 4, seed=1)
+    scores = dual_view_scores(tokens, text, text, alpha=0.4, k=32)
+    torch.testing.assert_close(scores, tokens[:, 0] @ text.T)
+
+
+@pytest.fixture
+def model(clip):
+    torch.manual_seed(0)
+    model = small(scale=20.0).eval()
+    model.fixed_text.copy_(text_embeddings(clip, fixed_texts(TREE, ["a {}"])))
+    model.text.copy_(Prompts(clip, class_names(TREE), 4)(model.contexts).detach())
+    return model
+
+
+def test_images_and_their_tokens_give_the_same_logits(model):
+    images = model.normalize(torch.randint(256, (3, 1, 32, 32), dtype=torch.uint8))
+    outputs = model(images)
+    tokens = model.tokens(images)
+    torch.testing.assert_close(tokens.norm(dim=2), torch.ones(3, 17))
+    torch.testing.assert_close(model(tokens).logits, outputs.logits)
+    scores = dual_view_scores(tokens, model.text[0], model.text[1], alpha=0.4, k=4)
+    torch.testing.assert_close(outputs.logits, 20 * scores)
+    torch.testing.assert_close(F.normalize(outputs.class_embedding, dim=1), tokens[:, 0])
+    assert outputs.class_token.shape == (3, 16)
+
+
+def test_one_embedding_layer_serves_all_tokens_with_the_parameters_of_table_7():
+    model = HPDVAL(TREE, (3, 224, 224))
+    assert sum(p.numel() for p in model.embedding.parameters()) == 656_384
+    assert model.contexts.numel() == 2 * 4 * 512
+    assert model.student.num_patches == 196
+    clip_parameters = 149_620_737  # of ViT-B-16 by open_clip
+    assert round((clip_parameters + 656_384 + 4096) / 1e6, 2) == 150.28
+
+
+def test_coherent_logits_never_put_a_class_above_its_parent(model):
+    images = model.normalize(torch.randint(256, (8, 1, 32, 32), dtype=torch.uint8))
+    plain, coherent = model(images).logits, model.logits(images)
+    cat, bear, animal = (TREE.index[name] for name in ("animal/cat", "animal/polar_bear", "animal"))
+    assert torch.equal(coherent[:, animal], plain[:, [animal, cat, bear]].max(1).values)
+    assert torch.equal(coherent[:, [cat, bear]], plain[:, [cat, bear]])
+
+
+def test_scores_stay_in_float32_under_autocast(model):
+    images = model.normalize(torch.randint(256, (4, 1, 32, 32), dtype=torch.uint8))
+    tokens = model.tokens(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model(tokens).logits, model(tokens.float()).logits)
+        logits = model(images).logits
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, logits.bfloat16().float())
+
+
+def test_predict_gives_probabilities_of_raw_images(model):
+    raw = torch.randint(256, (5, 1, 32, 32), dtype=torch.uint8)
+    model.train()
+    probabilities = model.predict(raw, batch_size=2)
+    assert model.training
+    model.eval()
+    torch.testing.assert_close(probabilities, model.logits(model.normalize(raw)).sigmoid())
+    assert model.predict(raw[:0]).shape == (0, 4)
+    with pytest.raises(ValueError, match=r"shape \(n, 1, 32, 32\). Found \(5, 1, 16, 32\)"):
+        model.predict(raw[:, :, :16])
+
+
+def test_response_maps_are_the_local_scores(model):
+    images = model.normalize(torch.randint(256, (2, 1, 32, 32), dtype=torch.uint8))
+    maps = model.response_maps(images)
+    assert maps.shape == (2, 2, 4, 4, 4)
+    tokens = model.tokens(images)
+    expected = tokens[1, 1 + 4 * 2 + 3] @ model.text[1, 0]  # image 1, row 2, column 3, local view, class 0
+    torch.testing.assert_close(maps[1, 1, 0, 2, 3], expected)
+    top = maps[:, 1].flatten(2).topk(4, dim=2).values.mean(2)
+    whole = 0.4 * tokens[:, 0] @ model.text[0].T + 0.6 * top
+    torch.testing.assert_close(model(images).logits, 20 * whole)
+
+
+def test_a_saved_model_predicts_the_same_without_a_clip(tmp_path, model):
+    raw = torch.randint(256, (3, 1, 32, 32), dtype=torch.uint8)
+    model.input_mean.fill_(30.0)
+    model.save_pretrained(tmp_path)
+    loaded = load_model(tmp_path)
+    assert isinstance(loaded, HPDVAL)
+    assert loaded.hierarchy == TREE
+    assert torch.equal(loaded.predict(raw), model.predict(raw))
+    assert torch.equal(HPDVAL.from_pretrained(tmp_path).predict(raw), model.predict(raw))
+
+
+def test_clip_as_a_classifier_scores_its_own_embeddings(tmp_path, clip):
+    model = ClipClassifier(TREE, (1, 20, 20), clip.config, dim=24, text_width=16, scale=7.0, coherent=False)
+    model.image_tower.load_state_dict(clip.image_tower.state_dict())
+    model.text.copy_(text_embeddings(clip, fixed_texts(TREE, ["a {}"]))[None])
+    raw = torch.randint(256, (3, 1, 20, 20), dtype=torch.uint8)
+    image = F.normalize(clip.encode_image(clip.preprocess(raw)), dim=1)
+    text = F.normalize(clip.encode_text(fixed_texts(TREE, ["a {}"])), dim=1)
+    torch.testing.assert_close(model.predict(raw), (7 * image @ text.T).sigmoid())
+    model.save_pretrained(tmp_path)
+    assert torch.equal(load_model(tmp_path).predict(raw), model.predict(raw))
+    with pytest.raises(ValueError, match="patch tokens"):
+        model.response_maps(model.normalize(raw))
+
+
+def test_the_scale_is_trained_only_if_asked_for():
+    assert not small().log_scale.requires_grad
+    learned = small(learn_scale=True, scale=14.0)
+    assert learned.log_scale.requires_grad
+    assert math.exp(learned.log_scale.item()) == pytest.approx(14.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((1, 32, 16), {}, "square images. Found 32x16"),
+        ((1, 32, 32), {"k": 17}, "`--k` should be at most the number of patches, 16 .* Found 17"),
+    ],
+)
+def test_unsuitable_images_and_options_are_refused(shape, options, message):
+    given_options = {"student": "small", "width": 16, "layers": 1, "heads": 2, "patch_size": 8, **options}
+    with pytest.raises(ValueError, match=message):
+        HPDVAL(TREE, shape, **given_options)
+
+
+def test_timm_is_asked_for_no_download(monkeypatch):
+    asked = []
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *a, **k: asked.append(k) or create(*a, **k))
+    Student("timm:vit_tiny_patch16_224", 32)
+    assert not asked[0].get("pretrained")
