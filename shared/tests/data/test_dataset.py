@@ -35,6 +35,12 @@ def test_properties(dataset: HierarchicalDataset) -> None:
     assert list(dataset.splits) == ["train", "validation", "test"]
 
 
+def test_published_counts_tell_the_groups(dataset: HierarchicalDataset) -> None:
+    assert replace(dataset, published_counts=torch.tensor([9, 8, 7, 6])).train_counts.tolist() == [9, 8, 7, 6]
+    with pytest.raises(ValueError, match=r"`published_counts` should have shape \(4,\)\. Found \(3,\)\."):
+        replace(dataset, published_counts=torch.tensor([9, 8, 7]))
+
+
 @pytest.mark.parametrize("row", [[0, 1], [0, 2, 3], [0, 1, 2]])
 @pytest.mark.parametrize("name", ["train", "validation", "test"])
 def test_one_row_with_two_classes_of_a_level_is_not_single_path(

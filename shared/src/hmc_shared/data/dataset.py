@@ -68,6 +68,8 @@ class HierarchicalDataset:
     """(F,) float32, inf for a column that is constant in training."""
     notes: tuple[str, ...] = ()
     """What was done that the source does not say, such as a validation split drawn from the training rows."""
+    published_counts: Tensor | None = None
+    """(C,) int64: training positives of a published training split from which validation rows were drawn."""
 
     def __post_init__(self) -> None:
         size = len(self.hierarchy)
@@ -79,6 +81,9 @@ class HierarchicalDataset:
                 raise ValueError(
                     f"`{name}.targets` should have {size} columns as the hierarchy. Found {found}."
                 )
+        if self.published_counts is not None and tuple(self.published_counts.shape) != (size,):
+            found = tuple(self.published_counts.shape)
+            raise ValueError(f"`published_counts` should have shape ({size},). Found {found}.")
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -93,8 +98,11 @@ class HierarchicalDataset:
 
     @cached_property
     def train_counts(self) -> Tensor:
-        """(C,) int64: positives of each class in the training split."""
-        return self.train.targets.sum(0)
+        """(C,) int64: positives of each class in the training split, which tell head, medium and tail.
+
+        The published ones, if there are such: the groups of a benchmark are not those of a part of it.
+        """
+        return self.train.targets.sum(0) if self.published_counts is None else self.published_counts
 
     @cached_property
     def is_single_path(self) -> bool:
@@ -120,3 +128,13 @@ def closed_targets(nodes: Sequence[int] | np.ndarray, hierarchy: Hierarchy) -> T
     targets = torch.zeros(len(nodes), len(hierarchy), dtype=torch.bool)
     targets[torch.arange(len(nodes)), torch.as_tensor(nodes)] = True
     return hierarchy.close(targets)
+
+
+def take(split: Split, rows: np.ndarray) -> Split:
+    """The given rows (m,) int64 of a split, in this order."""
+    import torch
+
+    inputs = split.inputs.select(rows) if isinstance(split.inputs, ImageTable) else split.inputs[rows]
+    ids = tuple(split.ids[row] for row in rows)
+    captions = tuple(split.captions[row] for row in rows) if split.captions else ()
+    return Split(inputs, split.targets[torch.as_tensor(rows)], ids, captions)

@@ -58,6 +58,7 @@ def export(dataset: HierarchicalDataset, folder: str | Path) -> None:
         "feature_scale": _as_list(dataset.feature_scale),
         "sources": dataset.sources,
         "notes": list(dataset.notes),
+        "published_counts": None if dataset.published_counts is None else dataset.published_counts.tolist(),
     }
     (folder / "dataset.json").write_text(json.dumps(rest, indent=2, ensure_ascii=False), encoding="utf-8")
 
@@ -85,7 +86,7 @@ def load(path: str) -> HierarchicalDataset:
             name: _split(tables[name].data.table, folder / name, rest["input_shape"], len(hierarchy))
             for name in ("train", "validation", "test")
         }
-        left_out = set(rest["not_evaluated"])
+        left_out, published = set(rest["not_evaluated"]), rest.get("published_counts")
         return HierarchicalDataset(
             name=rest["name"],
             hierarchy=hierarchy,
@@ -95,6 +96,7 @@ def load(path: str) -> HierarchicalDataset:
             feature_scale=_as_tensor(rest["feature_scale"]),
             sources=rest["sources"],
             notes=tuple(rest["notes"]),
+            published_counts=None if published is None else torch.tensor(published),
             **splits,
         )
     except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
