@@ -1,0 +1,76 @@
+"""Orders of rows and the batches that they are dealt out in."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hmc_shared.data import batches
+from hmc_shared.data.batches import class_aware_order, deal
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize(("n", "batch_size"), [(10, 4), (7, 7), (5, 2), (3, 8)])
+def test_the_weighted_sum_over_processes_is_the_mean_of_a_batch(n: int, batch_size: int, world: int) -> None:
+    order, values = torch.randperm(n), torch.randn(n)
+    ranks = [list(deal(order, batch_size, rank=rank, world=world)) for rank in range(world)]
+    assert len({len(rank) for rank in ranks}) == 1
+    seen = []
+    for start, together in zip(range(0, n, batch_size), zip(*ranks, strict=True), strict=True):
+        means = [(weights * values[rows]).sum() for rows, weights in together]
+        expected = values[order[start : start + batch_size]].mean()
+        torch.testing.assert_close(torch.stack(means).mean(), expected)
+        seen += [rows for rows, weights in together if weights.any()]
+    assert torch.cat(seen).sort().values.tolist() == list(range(n))
+
+
+def test_batches_depend_on_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        return torch.cat([rows for rows, _ in batches(50, 8, seed=seed, epoch=epoch)]).tolist()
+
+    assert order(1, 2) == order(1, 2)
+    assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 7), st.integers(0, 300), st.integers(0, 2**31 - 1))
+def test_each_class_is_drawn_equally_often_and_each_of_its_rows_too(
+    n: int, classes: int, size: int, seed: int
+) -> None:
+    labels = np.random.default_rng(seed).integers(0, classes, n)
+    targets = torch.from_numpy(np.eye(classes + 1, dtype=bool)[labels])  # the last class has no row
+    order = class_aware_order(targets, size, seed=seed, epoch=1)
+    assert order.shape == (size,)
+    times = np.bincount(order.numpy(), minlength=n)
+    of_class = [times[labels == label] for label in np.unique(labels)]
+    totals = [rows.sum() for rows in of_class]
+    assert max(totals) - min(totals) <= 1
+    assert all(rows.max() - rows.min() <= 1 for rows in of_class)
+
+
+def test_a_rare_class_among_many_labels_gets_its_turn() -> None:
+    targets = torch.zeros(1000, 4, dtype=torch.bool)
+    targets[:, 0] = True
+    targets[7, 3] = targets[8, 3] = targets[9, 2] = True
+    order = class_aware_order(targets, 3000, seed=0, epoch=0)
+    assert targets[order][:, 3].sum() in range(
+        1000, 1010
+    )  # of three classes with rows; class 0 finds some too
+    assert (order == 9).sum() in range(1000, 1005)
+    assert len(order.unique()) > 600
+
+
+def test_the_order_depends_on_seed_and_epoch() -> None:
+    targets = torch.rand(60, 5) < 0.3
+    orders = {
+        tuple(class_aware_order(targets, 60, seed=seed, epoch=epoch).tolist())
+        for seed in (0, 0, 1, 2)
+        for epoch in (0, 1)
+    }
+    assert len(orders) == 6
+
+
+def test_a_set_without_positives_is_refused() -> None:
+    with pytest.raises(ValueError, match="`targets` should have a positive"):
+        class_aware_order(torch.zeros(5, 3, dtype=torch.bool), 5, seed=0, epoch=0)
