@@ -79,8 +79,8 @@ def shift(images: Tensor, drawn: Tensor, *, padding: int, flip: bool) -> Tensor:
     height, width = images.shape[2:]
     moves = (drawn[:, :2] * (2 * padding + 1)).long() - padding
     y = torch.arange(height, device=images.device) + moves[:, :1]  # (B, height)
-    x = torch.arange(width, device=images.device) + moves[:, 1:]
-    x = torch.where((drawn[:, 2:] < 0.5) & flip, width - 1 - x, x)
+    x = torch.arange(width, device=images.device)
+    x = torch.where((drawn[:, 2:] < 0.5) & flip, width - 1 - x, x) + moves[:, 1:]
     inside = ((y >= 0) & (y < height))[:, None, :, None] & ((x >= 0) & (x < width))[:, None, None, :]
     image = torch.arange(len(images), device=images.device)[:, None, None]
     moved = images.permute(0, 2, 3, 1)[

@@ -1,0 +1,99 @@
+"""Sampling and augmentation."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hmc_shared.data.batches import batches
+from hp_dval.config import Config
+from hp_dval.inputs import class_aware_batches, epoch_order, shift
+
+
+def long_tail():
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.rand(200, 4, generator=generator) < torch.tensor([0.8, 0.3, 0.05, 0.0])
+    targets[:3] = False
+    return targets
+
+
+def test_class_aware_sampling_draws_classes_equally_often_and_their_rows_in_turn():
+    targets = long_tail()
+    order = torch.cat([rows for rows, _ in class_aware_batches(targets, 16, seed=3, epoch=1)])
+    assert len(order) == 200
+    assert targets[order].any(1).all()  # rows without labels have no class to be drawn by
+    rare = targets[:, 2].sum()
+    in_rare = targets[order, 2].sum()
+    assert in_rare >= 200 // 3 > 3 * rare
+    # The draws of the rarest class go round: each of its rows as often as the others, give or take one, and
+    # the draws of other classes.
+    uses = torch.bincount(order, minlength=200)[targets[:, 2]]
+    assert uses.min() >= (200 // 3) // rare
+
+
+def test_class_aware_sampling_differs_by_epoch_and_seed_alone():
+    targets = long_tail()
+
+    def drawn(**options):
+        return torch.cat([rows for rows, _ in class_aware_batches(targets, 16, **options)])
+
+    assert torch.equal(drawn(seed=1, epoch=2), drawn(seed=1, epoch=2))
+    assert not torch.equal(drawn(seed=1, epoch=2), drawn(seed=1, epoch=3))
+    assert not torch.equal(drawn(seed=1, epoch=2), drawn(seed=2, epoch=2))
+    of_nothing = class_aware_batches(torch.zeros(3, 2, dtype=torch.bool), 2, seed=0, epoch=0)
+    with pytest.raises(ValueError, match="Found none"):
+        next(of_nothing)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    batch_size=st.integers(1, 70),
+    world=st.integers(1, 3),
+    sampling=st.sampled_from(["random", "class-aware"]),
+)
+def test_processes_together_see_what_one_would(batch_size, world, sampling):
+    targets = long_tail()
+    config = Config(batch_size=batch_size, sampling=sampling, seed=5)
+    alone = epoch_order(targets, config, 2, rank=0, world=1)
+    shares = [epoch_order(targets, config, 2, rank=rank, world=world) for rank in range(world)]
+    assert {len(share) for share in shares} == {len(alone)}
+    for step, (rows, weights) in enumerate(alone):
+        torch.testing.assert_close(weights, torch.full((len(rows),), 1 / len(rows)))
+        dealt = [share[step] for share in shares]
+        seen = sorted(row for own, w in dealt for row, x in zip(own.tolist(), w.tolist(), strict=True) if x)
+        assert seen == sorted(rows.tolist())
+        assert sum(w.sum().item() for _, w in dealt) / world == pytest.approx(1)
+
+
+def test_random_sampling_is_that_of_the_shared_package():
+    config = Config(batch_size=16, seed=4)
+    ours = epoch_order(long_tail(), config, 3, rank=1, world=2)
+    for (a, b), (c, d) in zip(ours, batches(200, 16, seed=4, epoch=3, rank=1, world=2), strict=True):
+        assert torch.equal(a, c)
+        assert torch.equal(b, d)
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    padding=st.integers(0, 3),
+    flip=st.booleans(),
+    height=st.integers(3, 6),
+    width=st.integers(3, 6),
+)
+def test_shift_is_a_crop_of_the_padded_image_and_a_mirror(seed, padding, flip, height, width):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(1, 256, (4, 2, height, width), dtype=torch.uint8, generator=generator)
+    drawn = torch.rand(4, 3, generator=generator)
+    ours = shift(images, drawn, padding=padding, flip=flip)
+    assert ours.dtype == torch.uint8
+    padded = torch.nn.functional.pad(images, (padding,) * 4)
+    for image, (down, right, mirror), result in zip(padded, drawn.tolist(), ours, strict=True):
+        top, left = int(down * (2 * padding + 1)), int(right * (2 * padding + 1))
+        crop = image[:, top : top + height, left : left + width]
+        assert torch.equal(result, crop.flip(2) if flip and mirror < 0.5 else crop)
+
+
+def test_without_padding_and_mirror_nothing_moves():
+    images = torch.randint(256, (3, 1, 4, 5), dtype=torch.uint8)
+    assert torch.equal(shift(images, torch.rand(3, 3), padding=0, flip=False), images)
