@@ -68,7 +68,6 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
 
     # Model
     model = build_model(config, dataset).to(device)
-    key_network = copy.deepcopy(model).requires_grad_(False)
     queue = KeyQueue(config.queue_size, config.dim, len(dataset.hierarchy)).to(device)
 
     # Optimiser: one for each stage
@@ -92,6 +91,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     wrapped: Any = torch.compile(model) if config.compile else model
     network = torch.nn.Sequential(wrapped)
     network, pretraining, finetuning = accelerator.prepare(network, pretraining, finetuning)
+    key_network = copy.deepcopy(model).requires_grad_(False)  # now that all processes have the same weights
     generator = torch.Generator(device)
     progress = Progress()
     accelerator.register_for_checkpointing(progress, key_network, queue)
