@@ -367,7 +367,7 @@ def test_mixed_precision_and_compile_train_and_still_score_in_float32(tmp_path, 
 def test_two_processes_equal_one(tmp_path, small, options):
     # 1,500 rows in batches of 499 leave a short last one of 3, in which the processes have two and one.
     config = small(dataset="digit-scenes", batch_size=499, **options)
-    torchrun = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29531")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     two = launch(config, tmp_path / "two", launcher=torchrun, ACCELERATE_USE_CPU="true")
     output = two.communicate()
     assert two.returncode == 0, output
