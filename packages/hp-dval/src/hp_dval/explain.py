@@ -22,7 +22,7 @@ class ExplainConfig:
     image: Annotated[str, tyro.conf.Positional]
     """Image file."""
     labels: list[str] | None = None
-    """Classes, a row each; default: the three with the highest scores."""
+    """Classes, a row each; default: the three with the highest scores of their own."""
     output: str | None = None
     """File for the picture (.png, .pdf, .svg); default: the image's name with -explained.png, here."""
 
@@ -36,7 +36,7 @@ def explain(config: ExplainConfig) -> tuple[Any, list[str], Any, Any]:
     import torch
 
     from hmc_shared.runs import open_run
-    from hmc_shared.vision.files import read_image
+    from hmc_shared.vision.files import find_images, read_image
     from hp_dval.methods import load_model
 
     model = load_model(open_run(config.run)[0]).eval()
@@ -44,15 +44,16 @@ def explain(config: ExplainConfig) -> tuple[Any, list[str], Any, Any]:
     unknown = [label for label in config.labels or () if label not in model.hierarchy.index]
     if unknown:
         raise ValueError(f"`--labels` should be among {', '.join(names)}. Found {unknown[0]!r}.")
-    image = read_image(Path(config.image), model.input_shape, model.crop)
+    image = read_image(find_images([config.image])[0], model.input_shape, model.crop)
     normalised = model.normalize(image.unsqueeze(0))
     with torch.no_grad():
+        own = model(normalised).logits[0]  # parents not raised to their children
         logits = model.logits(normalised)[0]
         maps = model.response_maps(normalised)[0]  # (V, C, h, w)
     if config.labels:
         chosen = [model.hierarchy.index[label] for label in config.labels]
     else:
-        chosen = logits.topk(min(3, len(names))).indices.tolist()
+        chosen = own.topk(min(3, len(names))).indices.tolist()
     return image, [names[node] for node in chosen], logits[chosen], maps[:, chosen]
 
 
