@@ -44,12 +44,12 @@ class Config:
     pretrain_epochs: int = 100
     """Passes over the training rows before the fine-tuning (not for bce, asl)."""
     epochs: int = 100
-    """Passes over the training rows in the fine-tuning, at most; the paper's 100."""
-    patience: int = 30
+    """Passes over the training rows in the fine-tuning, at most."""
+    patience: int = 100
     """Stop after this many epochs of fine-tuning without a better validation mAP (default protocol)."""
-    batch_size: int = 128
+    batch_size: int = 64
     """Rows in a step, over all processes together."""
-    pretrain_learning_rate: float = 4e-4
+    pretrain_learning_rate: float = 1e-3
     """Highest step size of AdamW in the pre-training; the paper has 4e-5."""
     pretrain_minimum_rate: float = 1e-5
     """Its lowest, at the end of each cosine."""
@@ -59,11 +59,11 @@ class Config:
     """Epochs of the first cosine of the pre-training; each one after it lasts twice as long."""
     learning_rate: float = 4e-4
     """Highest step size of AdamW in the fine-tuning."""
-    minimum_rate: float = 1e-4
-    """Its lowest."""
+    minimum_rate: float = 0.0
+    """Its lowest; the paper has 1e-4."""
     weight_decay: float = 1e-5
     """Decoupled weight decay in the fine-tuning."""
-    restart: int = 50
+    restart: int = 100
     """Epochs of the first cosine of the fine-tuning."""
     encoder_rate: float = 1.0
     """Step size of the encoder over that of the layer above it, in the fine-tuning."""
@@ -112,9 +112,9 @@ class Config:
     positives: Literal["all_keys", "queue"] = "all_keys"
     """Which keys may be positives: those of the batch and the queue (MulSupCon), or of the queue and the
     sample's own one (Algorithm 1)."""
-    alpha: float = 0.1
+    alpha: float = 1.0
     """Weight of H, Eq. (8): the distance between logical labels and label distribution."""
-    beta: float = 1e-3
+    beta: float = 0.01
     """Weight of the squared Frobenius norm of W, the layer that generates label distributions."""
     sigma: float | None = None
     """Width of the RBF, Eq. (6) (rld); the paper has 0.01. Default: median distance within the batch."""
