@@ -17,9 +17,15 @@ from hmc_shared.thresholds import best_threshold, stored_threshold
 def test_no_other_threshold_has_a_better_micro_f1(cells):
     scores = np.array([[score / 2] for score, _ in cells])
     targets = np.array([[positive] for _, positive in cells])
-    f1 = {cut: f1_score(targets.ravel(), scores.ravel() >= cut) for cut in np.unique(scores)}
+    best = max(f1_score(targets.ravel(), scores.ravel() >= cut) for cut in np.unique(scores))
     found = best_threshold(scores, targets)
-    assert f1[found] == max(f1.values())
+    assert f1_score(targets.ravel(), scores.ravel() >= found) == best
+
+
+def test_it_lies_halfway_to_the_next_lower_score():
+    scores, targets = np.array([[3.0], [2.0], [-1.0]]), np.array([[True], [True], [False]])
+    assert best_threshold(scores, targets) == 0.5
+    assert best_threshold(scores[:2], targets[:2]) == 2.0  # there is none
 
 
 def test_without_positives_it_is_0():

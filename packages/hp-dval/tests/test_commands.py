@@ -182,7 +182,8 @@ def test_explain_draws_each_label_with_both_views(run, pictures, tmp_path, monke
     small = Image.open("1-explained.png").size
     draw(tmp_path / "two.png", image, labels, logits, maps)
     assert Image.open("two.png").size[1] == 2 * small[1]
-    assert len(np.unique(np.asarray(Image.open("1-explained.png")))) > 50
+    low, high = Image.open("1-explained.png").convert("L").getextrema()
+    assert high - low > 200
 
 
 @pytest.mark.parametrize(

@@ -17,34 +17,6 @@ def long_tail():
     return targets
 
 
-def test_class_aware_sampling_draws_classes_equally_often_and_their_rows_in_turn():
-    targets = long_tail()
-    order = torch.cat([rows for rows, _ in class_aware_batches(targets, 16, seed=3, epoch=1)])
-    assert len(order) == 200
-    assert targets[order].any(1).all()  # rows without labels have no class to be drawn by
-    rare = targets[:, 2].sum()
-    in_rare = targets[order, 2].sum()
-    assert in_rare >= 200 // 3 > 3 * rare
-    # The draws of the rarest class go round: each of its rows as often as the others, give or take one, and
-    # the draws of other classes.
-    uses = torch.bincount(order, minlength=200)[targets[:, 2]]
-    assert uses.min() >= (200 // 3) // rare
-
-
-def test_class_aware_sampling_differs_by_epoch_and_seed_alone():
-    targets = long_tail()
-
-    def drawn(**options):
-        return torch.cat([rows for rows, _ in class_aware_batches(targets, 16, **options)])
-
-    assert torch.equal(drawn(seed=1, epoch=2), drawn(seed=1, epoch=2))
-    assert not torch.equal(drawn(seed=1, epoch=2), drawn(seed=1, epoch=3))
-    assert not torch.equal(drawn(seed=1, epoch=2), drawn(seed=2, epoch=2))
-    of_nothing = class_aware_batches(torch.zeros(3, 2, dtype=torch.bool), 2, seed=0, epoch=0)
-    with pytest.raises(ValueError, match="Found none"):
-        next(of_nothing)
-
-
 @settings(deadline=None, max_examples=20)
 @given(
     batch_size=st.integers(1, 70),
@@ -71,6 +43,14 @@ def test_random_sampling_is_that_of_the_shared_package():
     for (a, b), (c, d) in zip(ours, batches(200, 16, seed=4, epoch=3, rank=1, world=2), strict=True):
         assert torch.equal(a, c)
         assert torch.equal(b, d)
+
+
+def test_class_aware_sampling_sees_rare_classes_more_often():
+    targets = long_tail()
+    config = Config(batch_size=16, sampling="class-aware")
+    drawn = torch.cat([rows for rows, _ in epoch_order(targets, config, 0, rank=0, world=1)])
+    assert len(drawn) == len(targets)
+    assert targets[drawn, 2].sum() >= 200 // 3 > 3 * targets[:, 2].sum()
 
 
 @settings(deadline=None)

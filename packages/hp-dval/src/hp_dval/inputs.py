@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 from torchvision.transforms import v2
 
-from hmc_shared.data.batches import batches
+from hmc_shared.data.batches import batches, class_aware_order, deal
 from hmc_shared.data.loading import image_batches
 from hmc_shared.vision.pixels import evaluation_batches, resize_and_crop
 from hp_dval.config import Config
@@ -19,52 +19,15 @@ from hp_dval.model import ImageTextClassifier
 GIB = 2**30
 
 
-def class_aware_batches(
-    targets: Tensor, batch_size: int, *, seed: int, epoch: int, rank: int = 0, world: int = 1
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """An epoch of class-aware sampling: every class is drawn equally often, then a row that has it.
-
-    As many draws as there are rows, in batches as those of :func:`hmc_shared.data.batches`. Classes come in
-    random order, all before one comes again; so do the rows of a class. What is drawn depends on seed and
-    epoch alone. Source: Shen et al., "Relay backpropagation", ECCV 2016, which the DB loss was trained with.
-
-    Args:
-        targets: (n, C) bool, on the CPU; classes without a row are left out, rows without a class as well.
-        batch_size: rows of a global batch.
-
-    Raises ValueError if no row has a class.
-    """
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    rows_of = [column.nonzero().squeeze(1) for column in targets.T if column.any()]
-    if not rows_of:
-        raise ValueError("`--sampling class-aware` needs rows with labels. Found none.")
-    n, C = len(targets), len(rows_of)
-    rounds = -(-n // C)
-    classes = torch.cat([torch.randperm(C, generator=generator) for _ in range(rounds)])[:n]
-    drawn = torch.empty(n, dtype=torch.int64)
-    for number, rows in enumerate(rows_of):
-        places = (classes == number).nonzero().squeeze(1)
-        passes = -(-len(places) // len(rows))
-        order = [rows[torch.randperm(len(rows), generator=generator)] for _ in range(passes)]
-        if order:
-            drawn[places] = torch.cat(order)[: len(places)]
-    for start in range(0, n, batch_size):
-        together = drawn[start : start + batch_size]
-        own = together[rank::world]
-        if len(own):
-            yield own, torch.full((len(own),), world / len(together))
-        else:
-            yield together[:1], torch.zeros(1)
-
-
 def epoch_order(
     targets: Tensor, config: Config, epoch: int, *, rank: int, world: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """Rows and weights of this process's batches in an epoch, by ``--sampling``."""
-    dealt = {"seed": config.seed, "epoch": epoch, "rank": rank, "world": world}
-    if config.sampling == "class-aware":
-        return list(class_aware_batches(targets, config.batch_size, **dealt))
-    return list(batches(len(targets), config.batch_size, **dealt))
+    """Rows and weights of this process's batches in an epoch, by ``--sampling``; ``targets`` are (n, C)."""
+    n = len(targets)
+    if config.sampling == "random":
+        return list(batches(n, config.batch_size, seed=config.seed, epoch=epoch, rank=rank, world=world))
+    order = class_aware_order(targets, n, seed=config.seed, epoch=epoch)
+    return list(deal(order, config.batch_size, rank=rank, world=world))
 
 
 def shift(images: Tensor, drawn: Tensor, *, padding: int, flip: bool) -> Tensor:

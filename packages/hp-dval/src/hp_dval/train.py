@@ -131,7 +131,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
         for images, rows, weights in training_batches(
             model,
             inputs if tokens is None else None,
-            epoch_order(targets, config, progress.epoch, rank=rank, world=world),
+            epoch_order(targets[:, evaluated], config, progress.epoch, rank=rank, world=world),
             config,
             progress.epoch,
             generator,
