@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hmc_shared.data.batches import batches
 from hp_dval.config import Config
-from hp_dval.inputs import class_aware_batches, epoch_order, shift
+from hp_dval.inputs import epoch_order, shift
 
 
 def long_tail():
