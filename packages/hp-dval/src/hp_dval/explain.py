@@ -79,7 +79,7 @@ def draw(path: Path, image: Any, labels: list[str], logits: Any, maps: Any) -> N
             axis.set_axis_off()
         axes[row, 0].set_title(f"{label}: {float(logits[row].sigmoid()):.2f}", fontsize=9)
         for axis, view, responses in zip(axes[row, 1:], VIEWS, maps[:, row], strict=True):
-            axis.imshow(responses, cmap="jet", alpha=0.5, extent=extent, interpolation="bicubic")
+            axis.imshow(responses.numpy(), cmap="jet", alpha=0.5, extent=extent, interpolation="bicubic")
             axis.set_title(view, fontsize=9)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
