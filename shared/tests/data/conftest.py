@@ -2,6 +2,9 @@
 
 import gzip
 import io
+import os
+import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,3 +74,20 @@ def encode() -> Callable[..., bytes]:
         return file.getvalue()
 
     return to_bytes
+
+
+@pytest.fixture(scope="session")
+def official_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The official files: those below HMC_DATA, else made by the tool beside it."""
+    data = Path(os.environ["HMC_DATA"])
+    for pattern in ("", "*/", "*/*/"):
+        for found in data.glob(f"{pattern}cifar-100-python/meta"):
+            return found.parents[1]
+    tool = data.parent / "tools" / "cifar100_official.py"
+    if not tool.is_file():
+        pytest.skip("needs cifar-100-python below HMC_DATA, or the tool that makes it")
+    folder = tmp_path_factory.mktemp("cifar100")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(tool), str(folder)])
+        runpy.run_path(str(tool), run_name="__main__")
+    return folder

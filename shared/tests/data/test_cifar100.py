@@ -4,8 +4,6 @@ import hashlib
 import json
 import os
 import pickle
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,23 +118,6 @@ def test_a_fine_label_below_two_coarse_ones_is_refused(folder: Path, monkeypatch
     write(folder / "test", content, monkeypatch)
     with pytest.raises(ValueError, match=r"each fine label should have one coarse label. Found 5 pairs"):
         load_dataset("cifar100", folder.parent)
-
-
-@pytest.fixture(scope="session")
-def official_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The official files: those below HMC_DATA, else made by the tool beside it."""
-    data = Path(os.environ["HMC_DATA"])
-    for pattern in ("", "*/", "*/*/"):
-        for found in data.glob(f"{pattern}cifar-100-python/meta"):
-            return found.parents[1]
-    tool = data.parent / "tools" / "cifar100_official.py"
-    if not tool.is_file():
-        pytest.skip("needs cifar-100-python below HMC_DATA, or the tool that makes it")
-    folder = tmp_path_factory.mktemp("cifar100")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [str(tool), str(folder)])
-        runpy.run_path(str(tool), run_name="__main__")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -29,11 +29,12 @@ def test_available_lists_the_known_and_the_found(
     assert ("Enron", "CLUS", "") in available()
     assert ("yeast", "Mulan", "") in available()
     images = (
-        *("cifar100", "coco2014", "coco2014-tree", "coco2017", "coco2017-tree", "fgvc-aircraft"),
-        *("fgvc-aircraft-boxes", "grocery", "mirflickr", "nuswide", "nuswide21", "voc2007", "voc2012"),
+        *("cifar100", "cifar-scenes", "coco2014", "coco2014-tree", "coco2017", "coco2017-tree", "coco-lt"),
+        *("fgvc-aircraft", "fgvc-aircraft-boxes", "grocery", "mirflickr", "nuswide", "nuswide21"),
+        *("voc2007", "voc2012", "voc-lt"),
     )
     assert [row for row in available() if row[1] == "images"] == [(name, "images", "") for name in images]
-    assert len(available()) == 40
+    assert len(available()) == 43
     write_set("enron", folder=tmp_path / "a")
     write_set("mine", folder=tmp_path / "b")["test"].unlink()
     (tmp_path / "c" / "cifar-100-python").mkdir(parents=True)
@@ -49,7 +50,7 @@ def test_available_lists_the_known_and_the_found(
     for name in ("train", "test"):
         (tmp_path / "c" / "cifar-100-python" / name).touch()
     assert ("cifar100", "images", str(tmp_path / "c" / "cifar-100-python")) in available()
-    assert len(rows) == 41
+    assert len(rows) == 44
     with pytest.raises(ValueError, match="`data_dir` should be a folder"):
         available(tmp_path / "nowhere")
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from hmc_shared.data import HierarchicalDataset, load_dataset
-from hmc_shared.data.digit_scenes import PLACES
 from hmc_shared.data.digits import DIGITS, digest, read_scans
+
+PLACES = {"top left": (0, 0), "top right": (0, 16), "bottom left": (16, 0), "bottom right": (16, 16)}
 
 
 @pytest.fixture(scope="module", params=["digits", "digit-scenes"])

@@ -40,10 +40,13 @@ def load_dataset(
         name: one of these, in any case.
 
             * "digits" and "digit-scenes" need no file.
-            * Image sets, whose folder is found in ``data_dir`` or up to two folders below: "cifar100";
-              "coco2014" (also "coco") and "coco2017", with "-tree" below their supercategories;
-              "fgvc-aircraft" and "fgvc-aircraft-boxes", cropped to the bounding boxes; "grocery";
-              "mirflickr"; "nuswide" and "nuswide21", the 21 most frequent concepts; "voc2007"; "voc2012".
+            * Image sets, whose folder is found in ``data_dir`` or up to two folders below: "cifar100", and
+              "cifar-scenes" composed of it; "coco2014" (also "coco") and "coco2017", with "-tree" below their
+              supercategories; "fgvc-aircraft" and "fgvc-aircraft-boxes", cropped to the bounding boxes;
+              "grocery"; "mirflickr"; "nuswide" and "nuswide21", the 21 most frequent concepts; "voc2007";
+              "voc2012"; "coco-lt" and "voc-lt", long-tailed parts of coco2017 and voc2012.
+            * Few-shot settings of voc2007 and coco2014: "voc2007-base", "voc2007-1shot-1" to "-10",
+              "voc2007-5shot-1" to "-10", see :mod:`hmc_shared.data.fewshot`.
             * CLUS sets such as "cellcycle_FUN" and Mulan sets such as "yeast", found there by the pattern of
               the names of their files.
             * "folder:PATH", nested folders of images; "labels:PATH", images with a labels.json.
@@ -99,15 +102,27 @@ def _load(
     if not data_dir:
         known = ", ".join(EMBEDDED)
         raise ValueError(f"{name!r} is not an embedded data set ({known}): pass `data_dir` or set HMC_DATA.")
+    if name.lower().startswith(("voc2007-", "coco2014-")) and not name.lower().endswith("-tree"):
+        from hmc_shared.data import fewshot
+
+        return fewshot.load(name.lower(), data_dir)
     match name.lower():
         case "cifar100":
             from hmc_shared.data import cifar100
 
             return cifar100.load(data_dir)
+        case "cifar-scenes":
+            from hmc_shared.data import cifar_scenes
+
+            return cifar_scenes.load(data_dir)
         case "coco" | "coco2014" | "coco2017" | "coco2014-tree" | "coco2017-tree":
             from hmc_shared.data import coco
 
             return coco.load("coco2014" if name.lower() == "coco" else name.lower(), data_dir)
+        case "coco-lt" | "voc-lt":
+            from hmc_shared.data import split_lists
+
+            return split_lists.load(name.lower(), data_dir)
         case "fgvc-aircraft" | "fgvc-aircraft-boxes":
             from hmc_shared.data import fgvc_aircraft
 

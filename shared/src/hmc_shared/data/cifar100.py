@@ -34,11 +34,8 @@ def load(data_dir: str | Path) -> HierarchicalDataset:
     """
     folder = find_folder("cifar100", data_dir)
     contents, sources = read_pickles(folder)
-    coarse, fine = contents["meta"]["coarse_label_names"], contents["meta"]["fine_label_names"]
-    parent_of = one_parent_each([contents["train"], contents["test"]], len(fine), folder)
-    hierarchy = Hierarchy.from_edges(
-        [(coarse[parent], name) for name, parent in zip(fine, parent_of, strict=True)], nodes=[*coarse, *fine]
-    )
+    hierarchy = build_hierarchy(contents, folder)
+    coarse = contents["meta"]["coarse_label_names"]
     pixels, targets, ids = {}, {}, {}
     for part in ("train", "test"):
         content = contents[part]
@@ -78,6 +75,14 @@ def read_pickles(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str
         contents[name] = pickle.loads(content, encoding="latin1")
         sources[name] = hashlib.sha256(content).hexdigest()
     return contents, sources
+
+
+def build_hierarchy(contents: dict[str, dict[str, Any]], folder: Path) -> Hierarchy:
+    """The coarse labels with the fine ones below. Raises ValueError if they are no tree."""
+    coarse, fine = contents["meta"]["coarse_label_names"], contents["meta"]["fine_label_names"]
+    parent_of = one_parent_each([contents["train"], contents["test"]], len(fine), folder)
+    edges = [(coarse[parent], name) for name, parent in zip(fine, parent_of, strict=True)]
+    return Hierarchy.from_edges(edges, nodes=[*coarse, *fine])
 
 
 def one_parent_each(parts: list[dict[str, Any]], classes: int, folder: Path) -> list[int]:

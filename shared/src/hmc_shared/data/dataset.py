@@ -138,3 +138,18 @@ def take(split: Split, rows: np.ndarray) -> Split:
     ids = tuple(split.ids[row] for row in rows)
     captions = tuple(split.captions[row] for row in rows) if split.captions else ()
     return Split(inputs, split.targets[torch.as_tensor(rows)], ids, captions)
+
+
+def join(first: Split, second: Split) -> Split:
+    """The rows of both, one after the other."""
+    import torch
+
+    one, other = first.inputs, second.inputs
+    if isinstance(one, ImageTable) and isinstance(other, ImageTable):
+        inputs = one + other
+    elif isinstance(one, ImageTable) or isinstance(other, ImageTable):
+        raise ValueError("`first` and `second` should both have tensors or tables of images.")
+    else:
+        inputs = torch.cat([one, other])
+    targets = torch.cat([first.targets, second.targets])
+    return Split(inputs, targets, first.ids + second.ids, first.captions + second.captions)

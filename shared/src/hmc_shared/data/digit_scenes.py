@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from hmc_shared.data import scenes
 from hmc_shared.data.dataset import HierarchicalDataset, Split
 from hmc_shared.data.digits import (
     DIGITS,
@@ -24,7 +25,6 @@ SEED = 0
 # which gives every shape a frequent and a rare digit. Validation and test: all the same.
 TAIL_ORDER = ("one", "zero", "six", "three", "seven", "eight", "two", "nine", "four", "five")
 TRAIN_TICKETS = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
-PLACES = {"top left": (0, 0), "top right": (0, 16), "bottom left": (16, 0), "bottom right": (16, 16)}
 SCALES = {"small": 1, "large": 2}
 
 
@@ -60,11 +60,13 @@ def load(view: View = "vector") -> HierarchicalDataset:
         hierarchy=hierarchy,
         evaluated=torch.ones(len(hierarchy), dtype=torch.bool),
         kind=view,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
         sources={"sklearn.datasets.load_digits": digest(scans, labels), "scenes": digest(*images.values())},
         notes=("training scenes are long-tailed, validation and test scenes are balanced",),
         feature_mean=scaling.get("feature_mean"),
         feature_scale=scaling.get("feature_scale"),
-        **splits,
     )
 
 
@@ -82,23 +84,8 @@ def compose(
     Returns:
         (n, 32, 32) uint8 images, (n, 10) bool digits present, n captions.
     """
-    images = np.zeros((size, 32, 32), dtype=np.uint8)
-    present = np.zeros((size, 10), dtype=bool)
-    captions = []
-    for scene in range(size):
-        free, left, parts = list(PLACES), tickets.copy(), {}
-        for _ in range(rng.integers(1, 5)):
-            digit = int(np.searchsorted(left.cumsum(), rng.integers(left.sum()), side="right"))
-            left[digit] = 0  # no digit twice
-            place = free.pop(rng.integers(len(free)))
-            scale = list(SCALES)[rng.integers(len(SCALES))]
-            scan = scans_of[digit][rng.integers(len(scans_of[digit]))]
-            scan = scan.repeat(SCALES[scale], axis=0).repeat(SCALES[scale], axis=1)
-            room = 16 - len(scan)
-            y, x = PLACES[place][0] + rng.integers(room + 1), PLACES[place][1] + rng.integers(room + 1)
-            images[scene, y : y + len(scan), x : x + len(scan)] = scan
-            present[scene, digit] = True
-            parts[place] = f"a {scale} {DIGITS[digit]} at the {place}"
-        in_reading_order = [parts[place] for place in PLACES if place in parts]
-        captions.append(" and ".join(filter(None, [", ".join(in_reading_order[:-1]), in_reading_order[-1]])))
-    return images, present, tuple(captions)
+    pictures = {
+        scale: [scans.repeat(times, axis=1).repeat(times, axis=2) for scans in scans_of]
+        for scale, times in SCALES.items()
+    }
+    return scenes.compose(size, pictures, DIGITS, tickets, rng)

@@ -58,11 +58,13 @@ def load(view: View = "vector") -> HierarchicalDataset:
         hierarchy=hierarchy,
         evaluated=torch.ones(len(hierarchy), dtype=torch.bool),
         kind=view,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
         sources={"sklearn.datasets.load_digits": digest(scans, labels)},
         notes=(f"validation and test: 20 % each, stratified by digit, seed {SPLIT_SEED}",),
         feature_mean=scaling.get("feature_mean"),
         feature_scale=scaling.get("feature_scale"),
-        **splits,
     )
 
 

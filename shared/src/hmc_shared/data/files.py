@@ -30,6 +30,7 @@ AIRCRAFT = tuple(
     for level in ("variant", "family", "manufacturer")
     for part in ("train", "val", "test")
 )
+CIFAR = tuple(f"cifar-100-python/{name}" for name in ("meta", "train", "test"))
 COCO = {
     year: tuple(f"annotations/instances_{part}{year}.json" for part in ("train", "val"))
     for year in (2014, 2017)
@@ -65,8 +66,10 @@ MIRFLICKR = (
     *("tree", "water"),
 )
 IMAGE_SETS = {
-    "cifar100": tuple(f"cifar-100-python/{name}" for name in ("meta", "train", "test")),
+    "cifar100": CIFAR,
+    "cifar-scenes": CIFAR,
     **{f"coco{year}{tree}": COCO[year] for year in COCO for tree in ("", "-tree")},
+    "coco-lt": ("coco_lt/train.txt", "coco_lt/test.txt"),
     "fgvc-aircraft": AIRCRAFT,
     "fgvc-aircraft-boxes": (*AIRCRAFT, "fgvc-aircraft-2013b/data/images_box.txt"),
     "grocery": ("classes.csv", "train.txt", "val.txt", "test.txt"),
@@ -75,6 +78,7 @@ IMAGE_SETS = {
     "nuswide21": NUSWIDE,
     "voc2007": tuple(f"VOC2007/ImageSets/Main/{part}.txt" for part in ("train", "val", "test")),
     "voc2012": tuple(f"VOC2012/ImageSets/Main/{part}.txt" for part in ("train", "val")),
+    "voc-lt": ("voc_lt/train.txt", "voc_lt/test.txt"),
 }
 
 
