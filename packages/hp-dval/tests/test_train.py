@@ -321,6 +321,16 @@ def test_photographs_of_any_size_with_a_hierarchy(tmp_path, small):
     torch.testing.assert_close(model.input_mean.flatten(), 255 * torch.tensor([0.485, 0.456, 0.406]))
 
 
+@pytest.mark.data
+def test_real_photographs_of_coco(tmp_path, small):
+    folder = f"{os.environ['HMC_DATA']}/images/coco256"
+    options = {"image_size": 64, "patch_size": 16, "workers": 0, "epochs": 1, "prompt_epochs": 1}
+    config = small(dataset=f"labels:{folder}", templates=["a photo of a {}."], **options)
+    results = train(config)
+    assert results["epochs"] == 2
+    assert np.isfinite(load_run(tmp_path / "run").scores).all()
+
+
 def test_feature_vectors_are_refused(small):
     with pytest.raises(ValueError, match="should have images"):
         train(small(), load_dataset("digits"))

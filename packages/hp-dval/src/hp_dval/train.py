@@ -85,6 +85,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
             {"params": [model.contexts], "lr": config.prompt_learning_rate},
         ],
         weight_decay=config.weight_decay,
+        fused=True,
     )
     step_sizes = [group["lr"] for group in optimizer.param_groups]
     steps_an_epoch = math.ceil(len(inputs) / config.batch_size)
