@@ -28,6 +28,12 @@ def test_it_lies_halfway_to_the_next_lower_score():
     assert best_threshold(scores[:2], targets[:2]) == 2.0  # there is none
 
 
+def test_it_tells_neighbouring_float32_apart():
+    above = np.nextafter(np.float32(1), np.float32(2))
+    scores = np.array([[above, 1]], dtype=np.float32)
+    assert ((scores >= best_threshold(scores, np.array([[1, 0]]))) == [[True, False]]).all()
+
+
 def test_without_positives_it_is_0():
     assert best_threshold(np.ones((2, 2)), np.zeros((2, 2))) == 0.0
 

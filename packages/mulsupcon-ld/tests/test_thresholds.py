@@ -1,4 +1,4 @@
-"""Thresholds: the best one, and the metrics of the public code."""
+"""The metrics of the public code against a loop with scikit-learn."""
 
 import warnings
 
@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import average_precision_score, f1_score
 
-from hmc_shared import Hierarchy
-from mulsupcon_ld.thresholds import best_threshold, published_metrics, stored_threshold
+from mulsupcon_ld.thresholds import published_metrics
 
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=8)
 
@@ -25,30 +24,6 @@ def scored(draw, elements):
 
 def micro_f1(predicted, targets):
     return f1_score(targets.ravel(), predicted.ravel(), zero_division=0)
-
-
-@given(scored(st.integers(-4, 4) | st.floats(-4, 4, width=16)))
-def test_no_threshold_has_a_better_micro_f1(case):
-    scores, targets = case
-    found = best_threshold(scores, targets)
-    # `>=` of every score and above all: these are all the decisions that a threshold can make.
-    tried = [micro_f1(scores >= threshold, targets) for threshold in [*np.unique(scores), np.inf]]
-    assert micro_f1(scores >= found, targets) == pytest.approx(max(tried), abs=1e-12)
-    assert scores.min() <= found <= scores.max() or not targets.any()
-
-
-def test_the_threshold_lies_halfway_between_decisions():
-    scores = np.array([[4.0, -1.0], [3.0, -6.0]], dtype=np.float32)
-    targets = np.array([[1, 0], [1, 0]])
-    assert best_threshold(scores, targets) == 1.0
-    assert best_threshold(scores, np.ones((2, 2))) == -6.0  # no lower score: everything is predicted
-    above = np.float32(1).view(np.int32) + 1
-    neighbours = np.array([[above.view(np.float32), 1]], dtype=np.float32)
-    assert ((neighbours >= best_threshold(neighbours, np.array([[1, 0]]))) == [[True, False]]).all()
-
-
-def test_without_positives_the_threshold_is_that_of_probability_one_half():
-    assert best_threshold(np.array([[1.0, -2.0]]), np.array([[0, 0]])) == 0
 
 
 @settings(max_examples=25)
@@ -88,15 +63,3 @@ def test_published_metrics_are_those_of_the_public_codes_loop(case):
         best["precision_at_1"] = targets[np.arange(len(top)), top].mean()
     assert {name: found[name] for name in best} == pytest.approx(best, abs=1e-7)
     assert found["map"] == pytest.approx(np.mean(aps), abs=1e-7)
-
-
-def test_a_run_keeps_its_threshold(tmp_path):
-    flat = Hierarchy.from_edges([], nodes=["a", "b"])
-    assert stored_threshold(tmp_path, flat) is None
-    np.savez(
-        tmp_path / "predictions.npz",
-        scores=np.zeros((1, 2), np.float32),
-        targets=np.ones((1, 2), bool),
-        threshold=np.float64(-0.25),
-    )
-    assert stored_threshold(str(tmp_path), flat) == -0.25

@@ -19,11 +19,12 @@ from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
 from hmc_shared.options import to_yaml
 from hmc_shared.runs import load_run
+from hmc_shared.thresholds import best_threshold
 from mulsupcon_ld.config import SUPERVISED, Config, Loss
 from mulsupcon_ld.evaluate import EvaluateConfig, evaluate
 from mulsupcon_ld.inputs import score_logits
 from mulsupcon_ld.methods import load_model
-from mulsupcon_ld.thresholds import best_threshold, published_metrics
+from mulsupcon_ld.thresholds import published_metrics
 from mulsupcon_ld.train import step_factor, train
 
 
@@ -106,7 +107,7 @@ def test_every_loss_learns(tmp_path, digits, loss):
         with torch.no_grad():
             distributions = model.eval()(digits.test.inputs)[1].softmax(1)
         on_labels = (distributions * digits.test.targets).sum(1).mean()
-        assert on_labels > 0.1 + chance
+        assert on_labels > 0.3 + chance
 
 
 def test_the_start_is_the_same_for_every_loss(tmp_path, digits):

@@ -36,9 +36,9 @@ def predict(config: PredictConfig) -> tuple[list[str], tuple[str, ...], Any, Any
 
     from hmc_shared.runs import open_run
     from hmc_shared.tables import read_table
+    from hmc_shared.thresholds import stored_threshold
     from hmc_shared.vision.files import find_images, read_image
     from mulsupcon_ld.methods import load_model
-    from mulsupcon_ld.thresholds import stored_threshold
 
     model = load_model(open_run(config.run)[0])
     takes_images = len(model.input_shape) == 3
