@@ -179,11 +179,13 @@ def test_explain_draws_each_label_with_both_views(run, pictures, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     call(monkeypatch, "explain", str(run), picture, "--labels", "two")
     assert capsys.readouterr().out == "1-explained.png\n"
-    small = Image.open("1-explained.png").size
-    draw(tmp_path / "two.png", image, labels, logits, maps)
-    assert Image.open("two.png").size[1] == 2 * small[1]
-    low, high = Image.open("1-explained.png").convert("L").getextrema()
+    with Image.open("1-explained.png") as picture_of_one:
+        small = picture_of_one.size
+        low, high = picture_of_one.convert("L").getextrema()
     assert high - low > 200
+    draw(tmp_path / "two.png", image, labels, logits, maps)
+    with Image.open("two.png") as picture_of_two:
+        assert picture_of_two.size == (small[0], 2 * small[1])
 
 
 @pytest.mark.parametrize(
