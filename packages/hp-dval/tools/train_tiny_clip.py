@@ -32,12 +32,13 @@ from hmc_shared.data import HierarchicalDataset, Split, cifar_scenes, digit_scen
 from hmc_shared.data.scenes import PLACES, join
 from hmc_shared.metrics import average_precision
 from hp_dval.clip import Clip, load_clip
+from hp_dval.prompts import class_names
 
 # These digits are drawn eight times as rarely as the others. They are a head, a medium and a tail class of
 # digit-scenes, so that in each of these groups something is left to learn.
 RARE = ("three", "nine", "five")
 TICKETS, RARE_TICKETS = 8, 1
-TEMPLATES = ("a scene with {}", "a photo of {}", "a picture of {}", "{}")
+TEMPLATES = ("a scene with {}", "a photo of {}", "a picture of {}", "{}")  # and the same with a full stop
 PROMPT = "a scene with a {}"
 THING = re.compile(r"a (?P<size>small|large) (?P<name>[a-z -]+?) at the (?P<place>[a-z]+ [a-z]+)")
 ONE, ALL, ABOVE, SIZE, PLACE = 0.7, 0.5, 0.2, 0.2, 0.2  # probabilities, see `reword`
@@ -180,7 +181,7 @@ def leave_one(image: Tensor, things: Things, rng: np.random.Generator) -> Things
 
 def names_above(hierarchy: Hierarchy) -> dict[str, list[str]]:
     """Of each class, in words, those above it."""
-    words = [name.replace("_", " ") for name in hierarchy.names]
+    words = class_names(hierarchy)
     return {
         words[i]: [words[j] for j in row.nonzero().flatten().tolist() if j != i]
         for i, row in enumerate(hierarchy.ancestors)
@@ -201,7 +202,7 @@ def reword(things: Things, above: dict[str, list[str]], rng: np.random.Generator
             name = above[name][rng.integers(len(above[name]))]
         size, place = f"{thing['size']} " * with_size, f" at the {thing['place']}" * with_place
         said.append(f"a {size}{name}{place}")
-    return TEMPLATES[rng.integers(len(TEMPLATES))].format(join(said))
+    return TEMPLATES[rng.integers(len(TEMPLATES))].format(join(said)) + "." * int(rng.integers(2))
 
 
 def report(clip: Clip, dataset: HierarchicalDataset) -> None:
@@ -217,7 +218,7 @@ def report(clip: Clip, dataset: HierarchicalDataset) -> None:
 @torch.no_grad()
 def zero_shot(clip: Clip, split: Split, hierarchy: Hierarchy) -> np.ndarray:
     """(C,) average precision of each class, by the cosines of images and prompts."""
-    texts = clip.encode_text([PROMPT.format(name.replace("_", " ")) for name in hierarchy.names])
+    texts = clip.encode_text([PROMPT.format(name) for name in class_names(hierarchy)])
     features = torch.cat(
         [clip.encode_image(clip.preprocess(images.to(texts.device))) for images in split.inputs.split(256)]
     )
