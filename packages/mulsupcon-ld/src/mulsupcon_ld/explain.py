@@ -10,15 +10,14 @@ import tyro
 
 from hmc_shared import options
 from mulsupcon_ld.config import Config
+from mulsupcon_ld.explanation import Explanation
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from hmc_shared import Hierarchy
     from hmc_shared.data import HierarchicalDataset
 
 PANELS = 12  # samples that a figure shows one by one; more are shown as two maps
-OTHERS = 5  # labels with the highest degrees that are shown, beside a sample's own
 SUFFIXES = (".csv", ".png", ".svg", ".pdf")
 
 
@@ -43,29 +42,6 @@ class ExplainConfig:
     def __post_init__(self) -> None:
         if self.output and Path(self.output).suffix not in SUFFIXES:
             raise ValueError(f"`--output` should end in one of {', '.join(SUFFIXES)}. Found {self.output}.")
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Of n samples, the labels that the data set gives and the degrees that were recovered."""
-
-    ids: tuple[str, ...]
-    hierarchy: Hierarchy
-    labels: np.ndarray
-    """(n, C) bool."""
-    degrees: np.ndarray
-    """(n, C) float32: label distributions, rows that sum to 1."""
-
-    def level_mass(self) -> np.ndarray:
-        """(n, L): what of each distribution lies in each level of the hierarchy."""
-        import numpy as np
-
-        return np.stack([self.degrees[:, list(level)].sum(1) for level in self.hierarchy.levels], axis=1)
-
-    def shown_labels(self, row: int) -> list[int]:
-        """A sample's own labels and those of the highest degrees, by falling degree."""
-        order = self.degrees[row].argsort(kind="stable")[::-1].tolist()
-        return [label for place, label in enumerate(order) if place < OTHERS or self.labels[row, label]]
 
 
 def explain(config: ExplainConfig, dataset: HierarchicalDataset | None = None) -> Explanation:

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from hmc_shared.plots import COLOURS
 
 if TYPE_CHECKING:
-    from mulsupcon_ld.explain import Explanation
+    from mulsupcon_ld.explanation import Explanation
 
 LOGICAL, OTHER = COLOURS[0], "#c8c8c8"
 NAMED = 40  # classes whose names have room below a map
