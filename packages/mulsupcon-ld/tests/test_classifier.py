@@ -38,7 +38,7 @@ def test_indicators_in_indicators_out(blobs, fitted):
     assert f1_score(y[200:], predicted, average="micro") > 0.95
     probabilities = fitted.predict_proba(X[200:])
     assert ((probabilities >= fitted.threshold_) == predicted).all()
-    assert fitted.classes_.tolist() == ["0", "1", "2"]
+    assert fitted.classes_.tolist() == [0, 1, 2]
 
 
 def test_the_threshold_is_the_best_one_of_the_drawn_rows(blobs, fitted):

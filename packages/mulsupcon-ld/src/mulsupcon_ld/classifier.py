@@ -75,7 +75,8 @@ class MulSupConClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"`y` should hold 0 and 1. Found {y[~np.isin(y, (0, 1))][0]}.")
         plain = Hierarchy.from_edges([], nodes=map(str, range(y.shape[1])))
         self.hierarchy_ = plain if self.hierarchy is None else self.hierarchy
-        self.classes_ = np.asarray(self.hierarchy_.names)
+        # Numbers for plain labels: before 1.9, scorers of scikit-learn look for the label 1 among them.
+        self.classes_ = np.asarray(range(y.shape[1]) if self.hierarchy is None else self.hierarchy.names)
         targets = self.hierarchy_.close(y.astype(bool))
         dataset = from_arrays(X, targets, self.hierarchy_, seed=self.random_state)
         with tempfile.TemporaryDirectory() as folder:
