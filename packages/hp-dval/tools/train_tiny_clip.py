@@ -219,9 +219,8 @@ def report(clip: Clip, dataset: HierarchicalDataset) -> None:
 def zero_shot(clip: Clip, split: Split, hierarchy: Hierarchy) -> np.ndarray:
     """(C,) average precision of each class, by the cosines of images and prompts."""
     texts = clip.encode_text([PROMPT.format(name) for name in class_names(hierarchy)])
-    features = torch.cat(
-        [clip.encode_image(clip.preprocess(images.to(texts.device))) for images in split.inputs.split(256)]
-    )
+    images = torch.stack([split.inputs[row] for row in range(len(split))]).to(texts.device)
+    features = torch.cat([clip.encode_image(clip.preprocess(batch)) for batch in images.split(256)])
     scores = F.normalize(features, dim=1) @ F.normalize(texts, dim=1).T
     return average_precision(scores.cpu(), split.targets)
 
