@@ -103,6 +103,13 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", *([] if fix else ["--check"]), ROOT)
 
 
+@nox.session
+def consistency(session: nox.Session) -> None:
+    """Check what holds between the packages: one shape of the training loops, versions and changelogs."""
+    session.install(*dependency_group(ROOT, "consistency"))
+    session.run("pytest", *session.posargs, ROOT / "tests")
+
+
 @nox.session(python=OLDEST)
 def types(session: nox.Session) -> None:
     """Check the types of every package."""
