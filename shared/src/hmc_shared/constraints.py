@@ -72,7 +72,11 @@ def _check(scores: Tensor, hierarchy: Hierarchy) -> None:
 class _MaxOverDescendants(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, hierarchy: Hierarchy) -> Tensor:
-        own = scores.detach().T.contiguous()  # (C, batch)
+        own = scores.detach().T.clone(memory_format=torch.contiguous_format)  # (C, batch)
+        if not ctx.needs_input_grad[0]:  # nobody will ask where a maximum came from
+            for parents, children in hierarchy.edges_bottom_up:
+                own.scatter_reduce_(0, _rows(parents, own), own.index_select(0, children), "amax")
+            return own.T.contiguous()
         # Score and id in one number: its maximum is the largest score and, among tied ones, the smallest id.
         # Descendants have larger ids, so a node's own score comes first.
         key = (_order(own) << 32) | (len(hierarchy) - _ids(hierarchy))
