@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hcal.decoding import (
     best_nodes,
     best_paths,
-    fit_temperatures,
     level_log_odds,
     level_nll,
     log_odds,
@@ -21,6 +20,7 @@ from hcal.decoding import (
     path_scores,
 )
 from hmc_shared import Hierarchy
+from hmc_shared.calibration import fit_temperatures
 from hmc_shared.metrics import hvr, incoherent, level_predictions
 
 BALANCED = Hierarchy.from_paths(["a/x", "a/y", "b/z", "b/w"])

@@ -22,7 +22,9 @@ import torch
 import yaml
 from torch import Tensor
 
+from hmc_shared.calibration import Calibration, calibration_error, fit_calibration
 from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.decision import Decision
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.metrics import summarize
 
@@ -110,15 +112,28 @@ class RunFolder:
         parameters: int,
         seconds: Mapping[str, float],
         device: torch.device,
-        threshold: float = 0.0,
+        threshold: float | None = None,
+        validation_logits: Tensor | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Score the test split and write ``predictions.npz``, ``hierarchy.json`` and ``results.json``.
 
-        ``logits`` are the scores of the test split, (n, C) float32. Returns the content of
-        ``results.json``; its ``metrics`` are those of :func:`hmc_shared.metrics.summarize` with the
-        prefix ``test/``.
+        ``logits`` are the scores of the test split, (n, C) float32. ``threshold`` is what validation chose,
+        None for logit 0. On ``validation_logits`` (n', C) a calibration is fitted; None where nothing was
+        held out, or where the logits are calibrated. It is stored with the predictions, whose scores and
+        metrics it does not change, and with all else that ``predict`` needs in the model's folder.
+
+        Returns the content of ``results.json``; its ``metrics`` are those of
+        :func:`hmc_shared.metrics.summarize` with the prefix ``test/``.
         """
+        hierarchy = dataset.hierarchy
+        calibration = Calibration.none(hierarchy)
+        if validation_logits is not None:
+            calibration = fit_calibration(validation_logits, dataset.validation.targets, hierarchy)
+        decision = Decision(hierarchy, calibration, threshold, dataset.is_single_path, dataset.feature_names)
+        if self.model.is_dir():
+            decision.save(self.model)
+        threshold = threshold or 0.0
         scores = logits.detach().float().cpu().numpy()
         targets, counts = dataset.test.targets.cpu(), dataset.train_counts.cpu()
         metrics = summarize(
@@ -138,6 +153,8 @@ class RunFolder:
                 evaluated=dataset.evaluated.cpu().numpy(),
                 train_counts=counts.numpy(),
                 threshold=np.float64(threshold),
+                temperature=calibration.temperature.numpy(),
+                shift=calibration.shift.numpy(),
             )
         with _replacing(self.path / "hierarchy.json") as file:
             file.write(dataset.hierarchy.to_json().encode())
@@ -153,6 +170,12 @@ class RunFolder:
                 "sizes": {name: len(split) for name, split in splits.items()},
             },
             "metrics": {f"test/{name}": or_null(value) for name, value in metrics.items()},
+            "calibration": {
+                "temperature": calibration.temperature.tolist(),
+                "shift": calibration.shift.tolist(),
+                "test/ece_uncalibrated": self._error(dataset, logits, Calibration.none(hierarchy)),
+                "test/ece": self._error(dataset, logits, calibration),
+            },
             "parameters": parameters,
             "seconds": dict(seconds),
             "peak_memory_mib": peak_memory_mib(device),
@@ -165,6 +188,12 @@ class RunFolder:
         with _replacing(self.path / "results.json") as file:  # last: its presence says that a run is complete
             file.write((json.dumps(results, indent=2) + "\n").encode())
         return results
+
+    @staticmethod
+    def _error(dataset: HierarchicalDataset, logits: Tensor, calibration: Calibration) -> float | None:
+        probabilities = calibration.probabilities(logits.detach().cpu(), dataset.hierarchy).numpy()
+        targets, evaluated = dataset.test.targets.cpu().numpy(), dataset.evaluated.cpu().numpy()
+        return or_null(calibration_error(probabilities, targets, dataset.hierarchy, evaluated))
 
 
 @dataclass(frozen=True)
@@ -179,7 +208,15 @@ class Run:
     evaluated: np.ndarray
     train_counts: np.ndarray
     threshold: float
+    temperature: np.ndarray
+    shift: np.ndarray
     hierarchy: Hierarchy
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(n, C) float32: calibrated on validation, where the run has done so; no class above its parent."""
+        calibration = Calibration(torch.from_numpy(self.temperature), torch.from_numpy(self.shift))
+        return calibration.probabilities(torch.from_numpy(self.scores), self.hierarchy).numpy()
 
 
 def open_run(path: str) -> tuple[Path, dict[str, Any]]:
@@ -233,8 +270,9 @@ def load_hierarchy(path: str | Path) -> Hierarchy:
 def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
     """Read the arrays of a ``predictions.npz``; only ``scores`` and ``targets`` must be there.
 
-    Without ``train_counts`` all are 0. Raises ValueError, naming the file, if it is damaged, holds pickled
-    objects, or its types or shapes do not fit together or the hierarchy.
+    Without ``train_counts`` all are 0, and without ``temperature`` and ``shift`` nothing is calibrated.
+    Raises ValueError, naming the file, if it is damaged, holds pickled objects, or its types or shapes do not
+    fit together or the hierarchy.
     """
     try:
         # Opened here: np.load leaves a damaged file open.
@@ -251,6 +289,8 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
     arrays.setdefault("evaluated", np.ones(width, dtype=bool))
     arrays.setdefault("train_counts", np.zeros(width, dtype=np.int64))
     arrays.setdefault("threshold", np.float64(0.0))
+    arrays.setdefault("temperature", np.ones(hierarchy.num_levels, dtype=np.float32))
+    arrays.setdefault("shift", np.zeros(hierarchy.num_levels, dtype=np.float32))
     expected = {  # shape and kinds of numpy types
         "scores": ((n, width), "f"),
         "targets": ((n, width), "biu"),
@@ -258,6 +298,8 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
         "evaluated": ((width,), "b"),
         "train_counts": ((width,), "iu"),
         "threshold": ((), "fiu"),
+        "temperature": ((hierarchy.num_levels,), "f"),
+        "shift": ((hierarchy.num_levels,), "f"),
     }
     for name, (shape, kinds) in expected.items():
         if arrays[name].shape != shape:

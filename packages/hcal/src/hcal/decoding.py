@@ -6,8 +6,6 @@ keep their order in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -101,27 +99,3 @@ def path_nll(logits: Tensor, paths: Tensor, hierarchy: Hierarchy) -> Tensor:
     deepest = paths.amax(1)  # ids rise with depth
     through = hierarchy.ancestors[hierarchy.leaves].T[deepest.clamp(min=0)]  # (n, leaves)
     return -log_p.masked_fill(~through, -torch.inf).logsumexp(1)[deepest >= 0].mean()
-
-
-def fit_temperatures(
-    nll: Callable[[Tensor, Tensor, Hierarchy], Tensor], logits: Tensor, paths: Tensor, hierarchy: Hierarchy
-) -> Tensor:
-    """One temperature for each level, (L,) float32, by which logits (n, C) are calibrated on paths (n, L).
-
-    They minimise n times ``nll`` (:func:`level_nll` or :func:`path_nll`) plus the sum of (ln T)^2 / 2, a
-    standard normal prior on ln T: without it a level with no mistake would get T = 0.
-    """
-    logits = logits.double()
-    log_t = logits.new_zeros(hierarchy.num_levels, requires_grad=True)
-    optimizer = torch.optim.LBFGS([log_t], max_iter=100, line_search_fn="strong_wolfe")
-
-    def objective() -> Tensor:
-        optimizer.zero_grad()
-        tempered = logits / log_t.exp()[hierarchy.depth]
-        value = len(logits) * nll(tempered, paths, hierarchy) + log_t.square().sum() / 2
-        value.backward()
-        return value
-
-    with torch.enable_grad():
-        optimizer.step(objective)  # type: ignore[arg-type]
-    return log_t.detach().exp().float()

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from hcal.decoding import (
     best_nodes,
     best_paths,
-    fit_temperatures,
     level_log_odds,
     level_nll,
     path_log_odds,
@@ -21,6 +20,7 @@ from hcal.decoding import (
 )
 from hcal.encoders import build_encoder
 from hmc_shared import Hierarchy
+from hmc_shared.calibration import fit_temperatures
 from hmc_shared.constraints import max_over_descendants
 
 MODEL_CARD = """---

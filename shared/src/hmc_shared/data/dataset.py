@@ -70,6 +70,8 @@ class HierarchicalDataset:
     """What was done that the source does not say, such as a validation split drawn from the training rows."""
     published_counts: Tensor | None = None
     """(C,) int64: training positives of a published training split from which validation rows were drawn."""
+    feature_names: tuple[str, ...] = ()
+    """F names of the columns, or none where the source has none."""
 
     def __post_init__(self) -> None:
         size = len(self.hierarchy)

@@ -59,6 +59,7 @@ def export(dataset: HierarchicalDataset, folder: str | Path) -> None:
         "sources": dataset.sources,
         "notes": list(dataset.notes),
         "published_counts": None if dataset.published_counts is None else dataset.published_counts.tolist(),
+        "feature_names": list(dataset.feature_names),
     }
     (folder / "dataset.json").write_text(json.dumps(rest, indent=2, ensure_ascii=False), encoding="utf-8")
 
@@ -97,6 +98,7 @@ def load(path: str) -> HierarchicalDataset:
             sources=rest["sources"],
             notes=tuple(rest["notes"]),
             published_counts=None if published is None else torch.tensor(published),
+            feature_names=tuple(rest.get("feature_names", ())),
             **splits,
         )
     except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
