@@ -246,7 +246,8 @@ class Hierarchy:
         """
         depth = self.depth[self.edges[:, 1]]
         steps = range(self.num_levels - 1, 0, -1)
-        return tuple(self.edges[depth == step].T.contiguous().unbind() for step in steps)
+        # No views of one another: torch.export saves each with its own storage.
+        return tuple(tuple(ids.clone() for ids in self.edges[depth == step].unbind(1)) for step in steps)
 
     @cached_property
     def ancestors(self) -> Tensor:

@@ -111,6 +111,11 @@ class LevelClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
         calibrated = logits / temperature.to(logits.device)[hierarchy.depth]
         return path_log_odds(calibrated, hierarchy) if is_path else level_log_odds(calibrated, hierarchy)
 
+    def probabilities(self, raw: Tensor) -> Tensor:
+        """Coherent probabilities (B, C) of a raw batch (B, ...); what :mod:`hmc_shared.export` takes."""
+        scores = self.scores(self.logits(self.normalize(raw)), "independent")
+        return max_over_descendants(scores, self.hierarchy).sigmoid()
+
     def calibrate(self, logits: Tensor, paths: Tensor) -> None:
         """Fit the temperatures on uncalibrated logits (n, C) and true paths (n, L) of held-out samples."""
         hierarchy = self.hierarchy.to(logits.device)

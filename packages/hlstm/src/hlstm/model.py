@@ -72,6 +72,14 @@ class CoherentModel(nn.Module, PyTorchModelHubMixin, **CARD):
         """
         return max_over_descendants(self.final_logits(*self(features)).float(), self.hierarchy)
 
+    def normalize(self, raw: Tensor) -> Tensor:
+        """To what ``forward`` takes, from raw features (batch, F), NaN where missing: these get the mean."""
+        return ((raw - self.feature_mean) / self.feature_scale).nan_to_num(nan=0.0)
+
+    def probabilities(self, raw: Tensor) -> Tensor:
+        """Coherent probabilities (batch, C) of raw features (batch, F); what :mod:`hmc_shared.export` takes."""
+        return self.logits(self.normalize(raw)).sigmoid()
+
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write what :func:`hlstm.methods.load_model` reads: config.json, model.safetensors, a model card."""
         config = {**(self._hub_mixin_config or {}), "method": self.method}  # type: ignore[dict-item]
@@ -92,12 +100,11 @@ class CoherentModel(nn.Module, PyTorchModelHubMixin, **CARD):
         if infinite.any():
             row = infinite.int().argmax()
             raise ValueError(f"`features` should be finite or NaN. Found inf in row {row}.")
-        standardised = ((features - self.feature_mean) / self.feature_scale).nan_to_num(nan=0.0)
         was_training = self.training
         self.eval()
-        scores = [self.logits(rows).sigmoid() for rows in standardised.split(batch_size)]
+        parts = [self.probabilities(rows) for rows in features.split(batch_size)]
         self.train(was_training)
-        return torch.cat(scores) if scores else features.new_zeros(0, len(self.hierarchy))
+        return torch.cat(parts) if parts else features.new_zeros(0, len(self.hierarchy))
 
 
 class HLSTM(CoherentModel, **CARD):

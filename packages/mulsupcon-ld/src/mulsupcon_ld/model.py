@@ -119,6 +119,10 @@ class MulSupCon(nn.Module, PyTorchModelHubMixin, **CARD):
         logits = self(inputs)[1]
         return max_over_descendants(logits, self.hierarchy) if self.is_constrained else logits
 
+    def probabilities(self, raw: Tensor) -> Tensor:
+        """Probabilities (B, C) of a raw batch (B, ...); what :mod:`hmc_shared.export` takes."""
+        return self.logits(self.normalize(raw)).sigmoid()
+
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
         """Write what ``from_pretrained`` reads: config.json, model.safetensors, a model card."""
         config = {**(self._hub_mixin_config or {}), "method": "mulsupcon-ld"}  # type: ignore[dict-item]
@@ -129,7 +133,7 @@ class MulSupCon(nn.Module, PyTorchModelHubMixin, **CARD):
 
         Raises ValueError for another shape, or an infinite feature.
         """
-        return self._of_raw(raw, lambda inputs: self.logits(inputs).sigmoid(), batch_size)
+        return self._of_raw(raw, self.probabilities, batch_size)
 
     def distributions(self, raw: Any, batch_size: int = 1024) -> Tensor:
         """Label distributions D (n, C), rows that sum to 1, of raw inputs as for :meth:`predict`.
@@ -137,7 +141,7 @@ class MulSupCon(nn.Module, PyTorchModelHubMixin, **CARD):
         They mean what the paper calls so in the model of a run's folder ``pretrained`` only: the fine-tuning
         goes on with the same layer.
         """
-        return self._of_raw(raw, lambda inputs: self(inputs)[1].softmax(1), batch_size)
+        return self._of_raw(raw, lambda rows: self(self.normalize(rows))[1].softmax(1), batch_size)
 
     @torch.no_grad()
     def _of_raw(self, raw: Any, function: Callable[[Tensor], Tensor], batch_size: int) -> Tensor:
@@ -151,7 +155,7 @@ class MulSupCon(nn.Module, PyTorchModelHubMixin, **CARD):
         device, was_training = self.input_mean.device, self.training
         self.eval()
         try:
-            parts = [function(self.normalize(rows.to(device))) for rows in raw.split(batch_size)]
+            parts = [function(rows.to(device)) for rows in raw.split(batch_size)]
         finally:
             self.train(was_training)
         return torch.cat(parts) if parts else torch.zeros(0, len(self.hierarchy))
