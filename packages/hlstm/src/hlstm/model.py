@@ -77,7 +77,7 @@ class CoherentModel(nn.Module, PyTorchModelHubMixin, **CARD):
         return ((raw - self.feature_mean) / self.feature_scale).nan_to_num(nan=0.0)
 
     def probabilities(self, raw: Tensor) -> Tensor:
-        """Coherent probabilities (batch, C) of raw features (batch, F); what :mod:`hmc_shared.export` takes."""
+        """Coherent probabilities (batch, C) of raw features (batch, F), for :mod:`hmc_shared.export`."""
         return self.logits(self.normalize(raw)).sigmoid()
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
