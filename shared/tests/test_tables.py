@@ -4,9 +4,11 @@ import csv
 import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from hmc_shared.tables import read_array, read_table, write_table
 
@@ -76,3 +78,38 @@ def test_what_is_no_array_of_numbers_is_named(tmp_path):
 def test_no_file_is_standard_output(capsys):
     write_table(None, ["id", "a,b"], [["x", 1], ["y", 2]])
     assert list(csv.reader(capsys.readouterr().out.splitlines())) == [["id", "a,b"], ["x", "1"], ["y", "2"]]
+
+
+def test_a_parquet_file_reads_as_the_csv_file_does(tmp_path):
+    cells = {"id": ["x", "y"], "a": [1.5, None], "b": [3, 4], "c": [True, False]}
+    parquet.write_table(pa.table(cells), tmp_path / "t.parquet")
+    (tmp_path / "t.csv").write_text("id,a,b,c\nx,1.5,3,1\ny,,4,0\n")
+    ids, features = read_table(tmp_path / "t.parquet")
+    assert ids == ["x", "y"]
+    np.testing.assert_array_equal(features, np.array([[1.5, 3, 1], [np.nan, 4, 0]], dtype=np.float32))
+    np.testing.assert_array_equal(features, read_table(tmp_path / "t.csv")[1])
+    parquet.write_table(pa.table({"a": ["one"]}), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"t\.parquet, row 0: .*one.*column 'a'"):
+        read_table(tmp_path / "t.parquet")
+    (tmp_path / "t.parquet").write_text("no table")
+    with pytest.raises(ValueError, match=r"t\.parquet is not readable"):
+        read_table(tmp_path / "t.parquet")
+
+
+def test_columns_are_found_by_their_names(tmp_path):
+    (tmp_path / "t.csv").write_bytes(
+        "\ufeffb,note,a\n1,hello,2\n".encode()
+    )  # a mark as spreadsheets write it
+    ids, features = read_table(tmp_path / "t.csv", ["a", "b"])
+    assert ids == ["0"]
+    assert features.tolist() == [[2, 1]]
+    with pytest.raises(ValueError, match=r"t\.csv should have a column 'c'\. Found b, note, a"):
+        read_table(tmp_path / "t.csv", ["a", "c"])
+    np.save(tmp_path / "t.npy", np.ones((2, 3)))
+    assert read_table(tmp_path / "t.npy", ["a", "b"])[1].shape == (2, 3)
+
+
+def test_a_column_is_named_once(tmp_path):
+    (tmp_path / "t.csv").write_text("a,a\n1,2\n")
+    with pytest.raises(ValueError, match=r"one column of each name\. Found 'a' again"):
+        read_table(tmp_path / "t.csv")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from importlib.resources import files
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from hcal.train import train
 from hmc_shared import options
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import level_predictions
+from hmc_shared.vision.files import read_image
 
 CONFIGS = sorted((files("hcal") / "configs").iterdir(), key=str)
 
@@ -188,3 +190,46 @@ def test_files_that_are_no_images_are_named(run, tmp_path, pictures):
         predict(PredictConfig(str(run), [str(tmp_path)]))
     with pytest.raises(ValueError, match="Found nothing there"):
         predict(PredictConfig(str(run), [str(tmp_path / "gone.jpg")]))
+
+
+def test_an_unsure_model_answers_with_a_shorter_path(run, pictures, digits, tmp_path, monkeypatch, capsys):
+    np.save(tmp_path / "raw.npy", digits.test.inputs.numpy())
+    lengths = []
+    for bound in (0.3, 0.9):
+        config = PredictConfig(str(run), [str(tmp_path / "raw.npy")], min_confidence=bound)
+        _, tree, p, nodes = predict(config)
+        lengths.append((nodes >= 0).sum(1))
+        for path, row in zip(nodes.tolist(), p, strict=True):
+            path = [node for node in path if node >= 0]
+            assert all(tree.parents(child) == [parent] for parent, child in pairwise(path))
+            assert (row[path] >= bound).all()
+            if path:  # nothing below it is sure
+                assert all(row[child] < bound for child in tree.children(path[-1]))
+            else:
+                assert row.max() < bound
+    assert (lengths[0] >= lengths[1]).all()
+    assert lengths[0].sum() > lengths[1].sum()
+    command = ["hcal", "predict", str(run), str(pictures / "0.png"), "--min-confidence", "0.3", "--json"]
+    monkeypatch.setattr(sys, "argv", command)
+    main()
+    (record,) = json.loads(capsys.readouterr().out)
+    path = [tree.names[node] for node in predict_first(run, pictures) if node >= 0]
+    assert [answer["path"] for answer in record["answer"]] == [path] * bool(path)
+    assert record["probabilities"].keys() == set(tree.names)
+    with pytest.raises(ValueError, match="`--min-confidence` should lie"):
+        predict(PredictConfig(str(run), [str(pictures)], min_confidence=2))
+
+
+def predict_first(run, pictures):
+    config = PredictConfig(str(run), [str(pictures / "0.png")], min_confidence=0.3)
+    return predict(config)[3][0].tolist()
+
+
+def test_without_calibration_the_temperatures_are_1(run, pictures):
+    model = load_model(run / "model")
+    assert (model.level_temperature - 1).abs().max() > 0.01
+    model.level_temperature.fill_(1.0)
+    images = torch.stack([read_image(pictures / "0.png", model.input_shape, model.crop)])
+    found = predict(PredictConfig(str(run), [str(pictures / "0.png")], calibrate=False))[2]
+    torch.testing.assert_close(found, model.predict(images)[0])
+    assert not torch.equal(found, predict(PredictConfig(str(run), [str(pictures / "0.png")]))[2])

@@ -20,6 +20,7 @@ from hlstm.predict import PredictConfig, predict
 from hlstm.train import train
 from hmc_shared import options
 from hmc_shared.data import load_dataset
+from hmc_shared.runs import load_run
 
 CONFIGS = sorted((files("hlstm") / "configs").iterdir(), key=str)
 
@@ -150,15 +151,43 @@ def test_predict_on_raw_rows_equals_the_scores_of_the_run(run, tmp_path):
             writer.writerow([name, *row])
     expected = torch.from_numpy(np.load(run / "predictions.npz")["scores"]).sigmoid()
     for name, ids in (("raw.npy", [str(i) for i in range(len(raw))]), ("raw.csv", list(dataset.test.ids))):
-        found_ids, classes, probabilities = predict(PredictConfig(str(run), str(tmp_path / name)))
+        raw_probabilities = PredictConfig(str(run), str(tmp_path / name), calibrate=False)
+        found_ids, hierarchy, probabilities, labels = predict(raw_probabilities)
         assert found_ids == ids
-        assert classes == dataset.hierarchy.names
+        assert hierarchy == dataset.hierarchy
         torch.testing.assert_close(probabilities, expected, rtol=1e-4, atol=1e-4)
+        assert labels.sum(1).tolist() == [3] * len(ids)  # a path: samples of digits have one
+        assert hierarchy.is_closed(labels)
+    calibrated = predict(PredictConfig(str(run), str(tmp_path / "raw.csv")))
+    expected = torch.from_numpy(load_run(run).probabilities)
+    torch.testing.assert_close(calibrated[2], expected, rtol=1e-4, atol=1e-4)
+    labels = [";".join(hierarchy.names[i] for i in row.nonzero().flatten()) for row in calibrated[3]]
     done = hlstm("predict", run, tmp_path / "raw.csv", "--output", tmp_path / "out.csv")
     assert done.returncode == 0, done.stderr
     rows = list(csv.reader((tmp_path / "out.csv").read_text().splitlines()))
-    assert rows[0] == ["id", *dataset.hierarchy.names]
-    np.testing.assert_allclose(np.asarray([row[1:] for row in rows[1:]], dtype=float), expected, atol=1e-4)
+    assert rows[0] == ["id", "labels", *dataset.hierarchy.names]
+    assert [row[1] for row in rows[1:]] == labels
+    np.testing.assert_allclose(np.asarray([row[2:] for row in rows[1:]], dtype=float), expected, atol=1e-4)
+
+
+def test_an_unsure_model_answers_with_a_shorter_path(run, tmp_path):
+    dataset = load_dataset("digits")
+    raw = dataset.test.inputs * dataset.feature_scale + dataset.feature_mean
+    raw = torch.where(dataset.feature_scale.isinf(), dataset.feature_mean, raw)
+    np.save(tmp_path / "raw.npy", raw.numpy())
+    lengths = set()
+    for bound in (0.5, 0.9):
+        done = hlstm("predict", run, tmp_path / "raw.npy", "--min-confidence", bound, "--json")
+        assert done.returncode == 0, done.stderr
+        for record in json.loads(done.stdout):
+            lengths.add(len(record["answer"]) and len(record["answer"][0]["path"]))
+            for answer in record["answer"]:
+                assert answer["path"][-1] == answer["class"]
+                on_path = [record["probabilities"][name] for name in answer["path"]]
+                assert on_path == sorted(on_path, reverse=True)
+                assert on_path[-1] >= bound - 1e-6
+    assert len(lengths) > 1
+    assert hlstm("predict", run, tmp_path / "raw.npy", "--min-confidence", "2").returncode == 2
 
 
 def test_predictions_are_all_that_goes_to_standard_output(run, tmp_path):

@@ -142,18 +142,24 @@ def test_evaluate_repeats_the_results_of_the_run(run, monkeypatch, capsys):
 
 
 def test_predict_gives_the_scores_of_the_run(run, pictures, tmp_path, scenes, monkeypatch, capsys):
-    names, classes, probabilities, labels = predict(PredictConfig(str(run), [str(pictures)]))
+    names, hierarchy, probabilities, labels = predict(PredictConfig(str(run), [str(pictures)]))
+    classes = hierarchy.names
     assert [name[-5:].lower() for name in names] == ["0.png", "1.png", "2.png", "3.png"]
-    assert classes == scenes.hierarchy.names
+    assert hierarchy == scenes.hierarchy
     stored = load_run(run)
-    expected = torch.from_numpy(stored.scores[:4]).sigmoid()
-    torch.testing.assert_close(probabilities, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(probabilities, torch.from_numpy(stored.probabilities[:4]), atol=1e-5, rtol=0)
+    plain = predict(PredictConfig(str(run), [str(pictures)], calibrate=False))
+    torch.testing.assert_close(plain[2], torch.from_numpy(stored.scores[:4]).sigmoid(), atol=1e-5, rtol=0)
+    assert torch.equal(plain[3], labels)
     assert torch.equal(labels, torch.from_numpy(stored.scores[:4] >= stored.threshold))
     np.save(tmp_path / "raw.npy", scenes.test.inputs[:4].numpy())
     _, _, again, _ = predict(PredictConfig(str(run), [str(tmp_path / "raw.npy")]))
     torch.testing.assert_close(again, probabilities)
-    _, _, _, none = predict(PredictConfig(str(run / "model"), [str(tmp_path / "raw.npy")]))
-    assert none is None
+    bare = predict(PredictConfig(str(run / "model"), [str(tmp_path / "raw.npy")]))
+    torch.testing.assert_close(bare[2], probabilities)
+    assert torch.equal(bare[3], labels)
+    sure = predict(PredictConfig(str(run), [str(pictures)], min_confidence=0.5))[3]
+    assert torch.equal(sure, probabilities >= 0.5)  # digit-scenes has several paths
     call(monkeypatch, "predict", str(run), str(pictures / "0.png"), "--output", str(tmp_path / "out.csv"))
     with (tmp_path / "out.csv").open() as file:
         (row,) = csv.DictReader(file)

@@ -176,11 +176,19 @@ def test_predict_on_raw_rows_equals_the_scores_of_the_run(run, raw, tmp_path):
     expected = torch.from_numpy(finished.scores).sigmoid()
     far = np.abs(finished.scores - finished.threshold) > 1e-3  # from where rounding decides
     for name, ids in (("raw.npy", [str(i) for i in range(len(raw))]), ("raw.csv", list(finished.ids))):
-        found_ids, classes, probabilities, labels = predict(PredictConfig(str(run), [str(tmp_path / name)]))
+        plain = PredictConfig(str(run), [str(tmp_path / name)], calibrate=False)
+        found_ids, hierarchy, probabilities, labels = predict(plain)
         assert found_ids == ids
-        assert classes == finished.hierarchy.names
+        assert hierarchy == finished.hierarchy
         torch.testing.assert_close(probabilities, expected, rtol=1e-4, atol=1e-4)
         assert np.array_equal(labels.numpy()[far], (finished.scores >= finished.threshold)[far])
+    calibrated = predict(PredictConfig(str(run), [str(tmp_path / "raw.csv")]))
+    np.testing.assert_allclose(calibrated[2], finished.probabilities, rtol=1e-4, atol=1e-4)
+    assert torch.equal(calibrated[3], labels)
+    sure = predict(PredictConfig(str(run), [str(tmp_path / "raw.csv")], min_confidence=0.9))[3]
+    assert set(sure.sum(1).tolist()) <= {0, 1, 2, 3}  # a path, because samples of digits have one
+    assert hierarchy.is_closed(sure)
+    assert (calibrated[2][sure] >= 0.9).all()
 
 
 def test_predict_takes_image_files_folders_and_arrays(image_run, pictures, digits, tmp_path):
@@ -188,8 +196,7 @@ def test_predict_takes_image_files_folders_and_arrays(image_run, pictures, digit
     names, _, probabilities, labels = predict(PredictConfig(str(image_run), [str(pictures)]))
     expected = [str(pictures / name) for name in (*(f"{row}.png" for row in range(5)), "more/5.PNG")]
     assert names == expected
-    scores = finished.scores[:6]
-    np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-scores)), atol=1e-4)
+    np.testing.assert_allclose(probabilities, finished.probabilities[:6], atol=1e-4)
     assert finished.hierarchy.is_closed(labels)
     some = predict(PredictConfig(str(image_run), [expected[3], str(pictures / "more")]))
     torch.testing.assert_close(some[2], probabilities[[3, 5]])
@@ -207,20 +214,18 @@ def test_predictions_are_a_table_and_all_of_standard_output(run, raw, tmp_path, 
     finished = load_run(run)
     names = finished.hierarchy.names
     assert header == ["id", "labels", *names]
-    for row, scores in zip(rows, finished.scores, strict=False):
+    for row, scores, expected in zip(rows, finished.scores, finished.probabilities, strict=False):
         assert row[1].split(";") == [
             name for name, s in zip(names, scores, strict=True) if s >= finished.threshold
         ]
-        np.testing.assert_allclose([float(cell) for cell in row[2:]], 1 / (1 + np.exp(-scores)), atol=1e-4)
+        np.testing.assert_allclose([float(cell) for cell in row[2:]], expected, atol=1e-4)
     assert len(rows) == 4
     bare = tmp_path / "bare.csv"
     arguments = [str(run / "model"), str(tmp_path / "raw.npy"), "--output", str(bare)]
     monkeypatch.setattr(sys, "argv", ["mulsupcon-ld", "predict", *arguments])
     main()
     assert capsys.readouterr().out == ""
-    header, *without = list(csv.reader(bare.read_text().splitlines()))
-    assert header == ["id", *names]
-    assert [row[1:] for row in without] == [row[2:] for row in rows]
+    assert list(csv.reader(bare.read_text().splitlines())) == [header, *rows]  # the folder is complete
 
 
 def test_inputs_that_do_not_fit_are_named(run, image_run, pictures, tmp_path):
@@ -232,7 +237,7 @@ def test_inputs_that_do_not_fit_are_named(run, image_run, pictures, tmp_path):
         predict(PredictConfig(str(image_run), [str(table)]))
     with pytest.raises(ValueError, match="one table can be given"):
         predict(PredictConfig(str(run), [str(table), str(table)]))
-    with pytest.raises(ValueError, match=r"takes vectors, so a \.csv or \.npy file"):
+    with pytest.raises(ValueError, match=r"takes vectors, so a \.csv, \.parquet or \.npy file"):
         predict(PredictConfig(str(run), [str(pictures)]))
     with pytest.raises(ValueError, match="Found nothing there"):
         predict(PredictConfig(str(image_run), [str(tmp_path / "gone.jpg")]))

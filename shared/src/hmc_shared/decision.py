@@ -68,9 +68,10 @@ class Decision:
         (Path(folder) / FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def load_decision(folder: str | Path, hierarchy: Hierarchy) -> Decision:
-    """What :meth:`Decision.save` wrote to a model's folder; without the file, nothing is calibrated.
+def load_decision(folder: str | Path, hierarchy: Hierarchy, *, calibrate: bool = True) -> Decision:
+    """What :meth:`Decision.save` wrote to a model's folder.
 
+    Without the file, or without ``calibrate``, probabilities are the sigmoid of the logits.
     Raises ValueError, naming the file, if it is damaged or does not fit the hierarchy.
     """
     path = Path(folder) / FILE
@@ -85,13 +86,25 @@ def load_decision(folder: str | Path, hierarchy: Hierarchy) -> Decision:
         threshold = content["threshold"]
         return Decision(
             hierarchy,
-            Calibration(*numbers),
+            Calibration(*numbers) if calibrate else Calibration.none(hierarchy),
             None if threshold is None else float(threshold),
             bool(content["single_path"]),
             tuple(content["features"]),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not say how to decide: {error}") from error
+
+
+def check_inputs(raw: Any, shape: tuple[int, ...]) -> Tensor:
+    """Raw inputs (n, *shape) as a tensor. Raises ValueError for another shape, or an infinite value."""
+    raw = torch.as_tensor(raw)
+    if raw.shape[1:] != shape:
+        expected = ", ".join(map(str, ("n", *shape)))
+        raise ValueError(f"the inputs should have shape ({expected}). Found {tuple(raw.shape)}.")
+    if raw.is_floating_point() and raw.isinf().any():
+        row = int(raw.isinf().flatten(1).any(1).int().argmax())
+        raise ValueError(f"the inputs should be finite, or NaN where missing. Found inf in row {row}.")
+    return raw
 
 
 def sure_labels(

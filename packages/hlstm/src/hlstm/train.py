@@ -154,6 +154,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     # Results
     progress.restore_best(scored)
     logits = score(scored, dataset.test.inputs.to(device))
+    held_out = score(scored, validation_inputs) if config.protocol == "default" else None
     results: dict[str, Any] = {}
     if accelerator.is_main_process:
         scored.save_pretrained(folder.model)
@@ -167,6 +168,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             seconds={"train": progress.train_seconds, "total": time.perf_counter() - started},
             device=device,
+            validation_logits=held_out,
             extra={
                 "epochs": progress.epoch,
                 "best_epoch": progress.best_epoch,

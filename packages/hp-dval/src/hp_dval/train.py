@@ -213,10 +213,10 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     # Results
     progress.restore_best(model)
     logits = score_logits(model, dataset.test.inputs, config.workers)
-    threshold = 0.0
+    threshold, held_out = 0.0, None
     if config.protocol == "default":
-        validation = score_logits(model, dataset.validation.inputs, config.workers)
-        threshold = best_threshold(validation[:, evaluated].numpy(), validation_targets)
+        held_out = score_logits(model, dataset.validation.inputs, config.workers)
+        threshold = best_threshold(held_out[:, evaluated].numpy(), validation_targets)
     results: dict[str, Any] = {}
     if accelerator.is_main_process:
         model.save_pretrained(folder.model)
@@ -231,6 +231,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
             seconds={"train": progress.train_seconds, "total": time.perf_counter() - started},
             device=device,
             threshold=threshold,
+            validation_logits=held_out,
             extra={
                 "epochs": progress.epoch,
                 "best_epoch": progress.best_epoch,

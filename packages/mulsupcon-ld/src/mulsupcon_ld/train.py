@@ -205,10 +205,10 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     progress.restore_best(model)
     logits = score_logits(model, dataset.test.inputs, workers=config.workers)
     results: dict[str, Any] = {}
-    threshold, published = 0.0, {}
+    threshold, held_out, published = 0.0, None, {}
     if config.protocol == "default":
-        validation = score_logits(model, dataset.validation.inputs, workers=config.workers)
-        threshold = best_threshold(validation[:, evaluated].numpy(), validation_targets)
+        held_out = score_logits(model, dataset.validation.inputs, workers=config.workers)
+        threshold = best_threshold(held_out[:, evaluated].numpy(), validation_targets)
     else:
         test_targets = dataset.test.targets[:, evaluated].numpy()
         published = published_metrics(logits[:, evaluated].sigmoid().numpy(), test_targets)
@@ -225,6 +225,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
             seconds={"train": progress.train_seconds, "total": time.perf_counter() - started},
             device=device,
             threshold=threshold,
+            validation_logits=held_out,
             extra={
                 "epochs": progress.epoch,
                 "best_epoch": progress.best_epoch,

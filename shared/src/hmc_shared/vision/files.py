@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -43,3 +43,11 @@ def read_image(path: Path, input_shape: tuple[int, ...], crop: float) -> Tensor:
     except ValueError as error:
         raise ValueError(f"{path} {error}") from error
     return resize_and_crop(torch.from_numpy(pixels).permute(2, 0, 1), input_shape, crop)
+
+
+def read_batches(
+    files: Sequence[Path], input_shape: tuple[int, ...], crop: float, batch_size: int = 64
+) -> Iterator[Tensor]:
+    """Image files in order, a few at a time: (b, channels, height, width) uint8, as by :func:`read_image`."""
+    for start in range(0, len(files), batch_size):
+        yield torch.stack([read_image(path, input_shape, crop) for path in files[start : start + batch_size]])
