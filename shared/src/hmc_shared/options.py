@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
@@ -88,6 +89,26 @@ def _as_flags(content: dict[str, Any], given: Any, path: Path) -> list[str]:
 def to_yaml(config: Any) -> str:
     """The resolved options as YAML that ``--config`` reads back."""
     return yaml.safe_dump(asdict(config), sort_keys=False)
+
+
+def command_line() -> str | None:
+    """The command that repeats the run of this process: as it was started, less where it writes.
+
+    None unless the process was started as the command ``train`` of a method: from Python, the file
+    config.yaml says all that there is to say.
+    """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)  # of `python -m NAME`
+    if sys.argv[1:2] != ["train"] and not (spec and spec.name.endswith(".train")):
+        return None
+    words = ["python", "-m", spec.name.removesuffix(".__main__")] if spec else [Path(sys.argv[0]).stem]
+    rest = iter(sys.argv[1:])
+    for word in rest:
+        name = word.split("=")[0].replace("_", "-")
+        if name == "--output-dir" and "=" not in word:
+            next(rest, None)
+        elif name not in {"--output-dir", "--resume", "--no-resume", "--overwrite", "--no-overwrite"}:
+            words.append(word)
+    return shlex.join(words)
 
 
 def format_metrics(metrics: dict[str, float | None]) -> str:

@@ -27,6 +27,7 @@ from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.decision import Decision
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.metrics import summarize
+from hmc_shared.options import command_line
 
 SCHEMA = 1
 _REQUIRED = {
@@ -182,6 +183,7 @@ class RunFolder:
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
             "versions": _versions(method),
             "git_commit": _git_commit(),
+            "command": command_line(),
             "config": dict(config),
             **(extra or {}),
         }

@@ -76,7 +76,7 @@ class ScoredRun:
     costs: Mapping[str, float]
     """``parameters``, ``train_seconds``, ``peak_memory_mib`` as the run reports them, else NaN."""
     origin: Mapping[str, Any]
-    """Device, git commit and versions as the run reports them."""
+    """Device, git commit, versions and command line as the run reports them, else None."""
     fingerprint: Mapping[str, str]
     """What runs on the same data share: checksum, hierarchy, ids, targets and so on."""
     notes: tuple[str, ...]
@@ -103,7 +103,7 @@ def score_run(path: str | Path) -> ScoredRun:
             "train_seconds": _number(seconds.get("train")),
             "peak_memory_mib": _number(run.results.get("peak_memory_mib")),
         },
-        origin={key: run.results.get(key) for key in ("device", "git_commit", "versions")},
+        origin={key: run.results.get(key) for key in ("device", "git_commit", "versions", "command")},
         fingerprint={
             "dataset checksum": data["checksum"],
             "hierarchy": run.hierarchy.checksum,
