@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -339,3 +340,40 @@ class TestReports:
         folder = make_run(results={"parameters": None, "seconds": None})
         row = report.to_text(compare([folder])).splitlines()[2]
         assert row.split()[-3:] == ["-", "-", "512"]
+
+
+def test_a_row_that_is_missing_is_a_line_of_every_format(make_run):
+    comparison = compare([make_run()])
+    missing = (("other", "not installed: pip install other"),)
+    comparison = replace(comparison, tables=(replace(comparison.tables[0], missing=missing),))
+    assert "\nother  not installed: pip install other\n" in report.to_text(comparison)
+    assert "\n| other | not installed: pip install other | " in report.to_markdown(comparison)
+    (told,) = json.loads(report.to_json(comparison))["tables"][0]["missing"]
+    assert told == {"label": "other", "reason": "not installed: pip install other"}
+
+
+@pytest.mark.parametrize("width", [1, 40, 70, 100, 1000])
+def test_wide_tables_go_on_below(make_run, width):
+    for method in ("one", "another"):
+        root = make_run(method).parents[1]
+    comparison = compare([root], ["au_prc", "map", "hvr", "accuracy_*"])
+    wide, narrow = (report.to_text(comparison, limit).split("\n\n")[:-1] for limit in (None, width))
+    narrow[0] = narrow[0].partition("\n")[2]
+    _, header, *rows = wide[0].splitlines()
+    blocks = [[line.split() for line in block.splitlines()] for block in narrow]
+    for number, line in enumerate([header, *rows]):
+        assert all(block[number][0] == line.split()[0] for block in blocks)
+        joined = [word for block in blocks for word in block[number][1:]]
+        assert joined == line.split()[1:]
+    longest = max(len(line) for block in narrow for line in block.splitlines())
+    assert longest <= max(width, len("another  accuracy_level_0"))
+    assert len(blocks) > 1 or width >= 100
+
+
+def test_commands_stand_with_the_runs(make_run):
+    comparison = compare([make_run(results={"command": "hlstm train --seed 0"}), make_run(seed=1)])
+    lines = report.to_markdown(comparison).splitlines()
+    assert lines[-2].endswith("| `hlstm train --seed 0` |")
+    assert lines[-1].endswith("| - |")
+    runs = json.loads(report.to_json(comparison))["tables"][0]["rows"][0]["runs"]
+    assert [run["command"] for run in runs] == ["hlstm train --seed 0", None]

@@ -70,7 +70,7 @@ def test_compare_writes_reports_and_plots(monkeypatch, capsys, make_run, tmp_pat
     folder = make_run(results={"dataset": {"name": "hf:my/set", "checksum": "c0ffee"}})
     out = tmp_path / "deep" / "report"
     assert hmc(monkeypatch, "compare", folder, "--output", out) == 0
-    names = {"compare.md", "compare.csv", "compare.json"}
+    names = {"report.html", "compare.md", "compare.csv", "compare.json"}
     figures = {"hf-my-set-default-precision-recall.svg", "hf-my-set-default-levels.svg"}
     assert {path.name for path in out.iterdir()} == names | figures
     text = (out / "compare.md").read_text(encoding="utf-8")

@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from hmc_shared import options
+
+if TYPE_CHECKING:
+    from hmc_shared.compare import Comparison
 
 Positional = tyro.conf.Positional
 Name = tyro.conf.arg(metavar="NAME")
@@ -61,7 +65,7 @@ class Compare:
     metrics: Annotated[tuple[str, ...], Names] = ()
     """Columns, such as au_prc "accuracy_level_*" (with or without test/); the first orders the rows."""
     output: Annotated[Path | None, Folder] = None
-    """Folder for compare.md, compare.csv, compare.json and the plots."""
+    """Folder for report.html, compare.md, compare.csv, compare.json and the plots."""
 
 
 @dataclass(frozen=True)
@@ -145,12 +149,16 @@ def compare(command: Compare) -> None:
         raise ValueError(f"`--output` should be a folder. Found the file {command.output}.")
     comparison = compare_runs(command.paths, command.metrics)
     _warn(comparison.notes)
-    print(report.to_text(comparison))
-    if command.output is None:
-        return
-    from hmc_shared import plots
+    print(report.to_text(comparison, terminal_width()))
+    if command.output:
+        write_reports(comparison, command.output)
 
-    folder = command.output
+
+def write_reports(comparison: Comparison, folder: Path) -> None:
+    """Write report.html, compare.md, compare.csv, compare.json and the plots."""
+    from hmc_shared import plots, report
+    from hmc_shared.html_report import to_html
+
     folder.mkdir(parents=True, exist_ok=True)
     figures = {}
     for table in comparison.tables:
@@ -160,6 +168,7 @@ def compare(command: Compare) -> None:
         plots.metric_by_level(table, folder / names[1])
         figures[table.title] = names
     texts = {
+        "report.html": to_html(comparison),
         "compare.md": report.to_markdown(comparison, figures),
         "compare.csv": report.to_csv(comparison),
         "compare.json": report.to_json(comparison),
@@ -176,6 +185,11 @@ def evaluate(command: Evaluate) -> None:
     evaluation, notes = evaluate_path(command.path, command.hierarchy, command.threshold)
     _warn(notes)
     print(report.evaluation_to_json(evaluation) if command.json else report.evaluation_to_text(evaluation))
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that standard output is; None for a file or pipe, which has no limit."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _warn(notes: Iterable[str]) -> None:

@@ -77,6 +77,8 @@ class Table:
     metrics: tuple[str, ...]
     """The columns; the first one orders the rows, best first."""
     rows: tuple[Row, ...]
+    missing: tuple[tuple[str, str], ...] = ()
+    """Rows that could not be had: a label, and why or what to do about it."""
 
     @property
     def title(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import matplotlib
 import numpy as np
@@ -26,7 +26,7 @@ RECALL = np.linspace(0, 1, 501)
 """Where curves of several seeds are averaged."""
 
 
-def precision_recall(table: Table, path: str | Path) -> None:
+def precision_recall(table: Table, path: str | Path | BinaryIO) -> None:
     """Pooled precision over recall: the mean over seeds in bold, each seed thin behind it."""
     figure, axes = _new_figure(f"Precision and recall: {table.title}")
     for row, style in _styled(table):
@@ -35,13 +35,15 @@ def precision_recall(table: Table, path: str | Path) -> None:
             for curve in curves:
                 axes.plot(RECALL, curve, **style, linewidth=0.7, alpha=0.4)
         axes.plot(RECALL, np.mean(curves, axis=0), **style, linewidth=2, label=_label(row, "au_prc"))
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-    high = table.rows[0].metric("au_prc").mean > 0.5
+    areas = [row.metric("au_prc").mean for row in table.rows]
+    low = 0.8 if min(areas) > 0.95 else 0.0  # curves that meet in the corner are told apart only there
+    axes.set(xlabel="recall", ylabel="precision", xlim=(low, 1), ylim=(low, 1 + (1 - low) / 50))
+    high = max(areas) > 0.5
     _legend(axes, "method, AU(PRC)", "lower left" if high else "upper right")
     save(figure, path)
 
 
-def metric_by_level(table: Table, path: str | Path) -> None:
+def metric_by_level(table: Table, path: str | Path | BinaryIO) -> None:
     """Accuracy at each depth, or AU(PRC) where samples have several classes in a level.
 
     Points are means over seeds, bars the sample standard deviation.
@@ -127,8 +129,12 @@ def _legend(axes: Axes, title: str, where: Literal["best", "lower left", "upper 
     axes.legend(title=title, loc=where, frameon=False, fontsize=9, title_fontsize=9, alignment="left")
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure so that equal data give equal bytes: no date, and element ids from a fixed salt."""
+def save(figure: Figure, path: str | Path | BinaryIO) -> None:
+    """Write a figure so that equal data give equal bytes: no date, and element ids from a fixed salt.
+
+    An open file gets SVG.
+    """
+    kind = Path(path).suffix[1:] if isinstance(path, str | Path) else "svg"
     with matplotlib.rc_context({"svg.hashsalt": "hmc"}):
-        metadata = {"Date": None} if Path(path).suffix == ".svg" else {}
-        figure.savefig(path, dpi=150, metadata=metadata)
+        metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
+        figure.savefig(path, format=kind, dpi=150, metadata=metadata)

@@ -18,13 +18,19 @@ _LEVEL_COLUMNS = ("au_prc", "map", "accuracy")
 _DIGITS = {"parameters": 0, "train_seconds": 1, "peak_memory_mib": 0} | dict.fromkeys(NOT_RANKED, 0)
 
 
-def to_text(comparison: Comparison) -> str:
-    """Aligned plain text: a table for each data set and protocol, the best of a column marked ``*``."""
+def to_text(comparison: Comparison, width: int | None = None) -> str:
+    """Aligned plain text: a table for each data set and protocol, the best of a column marked ``*``.
+
+    Columns beyond ``width`` characters continue in further blocks, each with the methods in front.
+    """
     parts = []
     for table in comparison.tables:
-        body = [_cells(table, row, best="{}*", other="{} ") for row in table.rows]
-        parts.append("\n".join([f"{table.title}: {table.caption}", align([_header(table), *body])]))
-    return "\n\n".join([*parts, _legend(comparison, "*")])
+        body = [cells(table, row, best="{}*", other="{} ") for row in table.rows]
+        lines = [f"{table.title}: {table.caption}", _blocks([header(table), *body], width)]
+        longest = max(len(row.label) for row in table.rows)
+        lines += [f"{label:<{longest}}  {why}" for label, why in table.missing]
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, legend(comparison, "*")])
 
 
 def to_markdown(comparison: Comparison, figures: Mapping[str, Sequence[str]] | None = None) -> str:
@@ -32,10 +38,12 @@ def to_markdown(comparison: Comparison, figures: Mapping[str, Sequence[str]] | N
 
     ``figures`` maps a table's title to the file names of its plots.
     """
-    lines = ["# Comparison", "", _legend(comparison, "Bold"), ""]
+    lines = ["# Comparison", "", legend(comparison, "Bold"), ""]
     for table in comparison.tables:
         lines += [f"## {table.title}", "", f"{table.caption.capitalize()}.", ""]
-        lines += _markdown_table(_header(table), [_cells(table, row, best="**{}**") for row in table.rows])
+        body = [cells(table, row, best="**{}**") for row in table.rows]
+        empty = [""] * (len(header(table)) - 2)
+        lines += _markdown_table(header(table), body + [[label, why, *empty] for label, why in table.missing])
         for name in (figures or {}).get(table.title, ()):
             lines += [f"![{name.rsplit('.', 1)[0]}]({name})", ""]
     if comparison.notes:
@@ -48,13 +56,14 @@ def to_markdown(comparison: Comparison, figures: Mapping[str, Sequence[str]] | N
             f"`{run.path}`",
             str(run.origin["device"]),
             _commit(run.origin),
+            f"`{command}`" if (command := run.origin["command"]) else "-",
         ]
         for table in comparison.tables
         for row in table.rows
         for run in row.runs
     ]
-    header = ["table", "method", "seed", "folder", "device", "commit"]
-    return "\n".join([*lines, "## Runs", "", *_markdown_table(header, runs, left=len(header))])
+    columns = ["table", "method", "seed", "folder", "device", "commit", "command"]
+    return "\n".join([*lines, "## Runs", "", *_markdown_table(columns, runs, left=len(columns))])
 
 
 def to_csv(comparison: Comparison) -> str:
@@ -120,20 +129,37 @@ def align(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _header(table: Table) -> list[str]:
+def _blocks(rows: Sequence[Sequence[str]], width: int | None) -> str:
+    """:func:`align` in blocks of columns that fit into ``width``, each with the first column in front."""
+    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+    blocks = [[0]]
+    for column in range(1, len(widths)):
+        used = sum(widths[i] for i in blocks[-1])
+        if width and used + widths[column] > width and len(blocks[-1]) > 1:
+            blocks.append([0])
+        blocks[-1].append(column)
+    return "\n\n".join(align([[row[column] for column in block] for row in rows]) for block in blocks)
+
+
+def header(table: Table) -> list[str]:
+    """Headings of the columns of :func:`cells`."""
     return ["method", "seeds", *table.metrics, *(_HEADINGS[name] for name in COSTS)]
 
 
-def _cells(table: Table, row: Row, best: str, other: str = "{}") -> list[str]:
-    """The row as words; ``best`` and ``other`` are formats for the metric columns."""
+def cells(table: Table, row: Row, best: str = "{}", other: str = "{}") -> list[str]:
+    """The row as words: label, number of seeds, metrics, costs.
+
+    ``best`` and ``other`` are formats for the metric columns.
+    """
     scores = [
-        (best if (row.label, name) in table.best else other).format(_mean_sd(row.metric(name), name))
+        (best if (row.label, name) in table.best else other).format(mean_sd(row.metric(name), name))
         for name in table.metrics
     ]
-    return [row.label, str(len(row.runs)), *scores, *(_mean_sd(row.cost(name), name) for name in COSTS)]
+    return [row.label, str(len(row.runs)), *scores, *(mean_sd(row.cost(name), name) for name in COSTS)]
 
 
-def _mean_sd(statistic: Statistic, name: str) -> str:
+def mean_sd(statistic: Statistic, name: str) -> str:
+    """Mean ± sample standard deviation, with the digits that suit the metric or cost ``name``."""
     mean, sd = _fixed(statistic.mean, name), _fixed(statistic.sd, name)
     constant = len(set(statistic.values)) == 1
     return mean if constant or math.isnan(statistic.sd) else f"{mean} ± {sd}"
@@ -143,7 +169,8 @@ def _fixed(value: float, name: str = "") -> str:
     return "-" if math.isnan(value) else f"{value:,.{_DIGITS.get(name, 4)}f}"
 
 
-def _legend(comparison: Comparison, mark: str) -> str:
+def legend(comparison: Comparison, mark: str) -> str:
+    """What the tables show, and that ``mark`` marks the best of a column."""
     lower = [
         name
         for name in dict.fromkeys(m for t in comparison.tables for m in t.metrics)
@@ -172,6 +199,7 @@ def _table_as_dict(table: Table) -> dict[str, Any]:
         "protocol": table.protocol,
         "columns": table.metrics,
         "fingerprint": table.rows[0].runs[0].fingerprint,
+        "missing": [{"label": label, "reason": why} for label, why in table.missing],
         "rows": [
             {
                 "method": row.method,
