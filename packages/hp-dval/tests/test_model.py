@@ -66,6 +66,29 @@ def test_of_timms_vits_registers_are_left_out(name, patches):
     assert torch.equal(tokens[:, 1:], theirs[:, -patches:])
 
 
+def test_a_clip_student_starts_as_the_image_tower(clip):
+    """Its class token, projected, is CLIP's embedding, of grey images of another size as well."""
+    raw = torch.randint(256, (2, 1, 20, 20), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    model = small(student="clip", clip_config=clip.config, k=1)
+    assert model.student.num_patches == model.student.grid[0] ** 2
+    model.student.network.start_from(clip)
+    tokens = model.student(model.normalize(raw))
+    assert tokens.shape == (2, 1 + model.student.num_patches, model.student.num_features)
+    teacher = clip.encode_image(clip.preprocess(raw))
+    torch.testing.assert_close(tokens[:, 0] @ clip.model.visual.proj, teacher)
+    tokens.square().sum().backward()
+    with torch.no_grad():
+        for value in model.student.parameters():
+            value.sub_(value.grad)  # fails where there is none: all of it is trained
+    assert torch.equal(clip.encode_image(clip.preprocess(raw)), teacher)  # the CLIP is not
+
+
+def test_a_clip_without_a_class_token_is_no_student(clip):
+    config = {**clip.config, "vision_cfg": {**clip.config["vision_cfg"], "pool_type": "avg"}}
+    with pytest.raises(ValueError, match="no ViT that is read at its class token"):
+        Student("clip", 32, clip_config=config)
+
+
 def test_patches_stand_in_rows_from_the_top_left():
     """What is seen in one patch changes the token of that place most."""
     torch.manual_seed(0)
@@ -80,7 +103,14 @@ def test_patches_stand_in_rows_from_the_top_left():
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("resnet18", 32), ("small", 33), ("timm:resnet18", 32), ("timm:nope", 32), ("vit_b_99", 32)],
+    [
+        ("resnet18", 32),
+        ("small", 33),
+        ("timm:resnet18", 32),
+        ("timm:nope", 32),
+        ("vit_b_99", 32),
+        ("clip", 32),
+    ],
 )
 def test_other_students_are_refused_in_one_line(name, size):
     with pytest.raises(ValueError, match="`--student` should be small") as caught:

@@ -184,6 +184,32 @@ class Clip(nn.Module):
         return self.encode_embeddings(self.embed(tokens), self.ends(tokens))
 
 
+class TokenTower(nn.Module):
+    """A trainable image tower of a CLIP that gives all of its tokens, random until weights are loaded.
+
+    The tokens (B, 1 + N, width) are those behind its last layer normalisation; the projection of the class
+    token to the embedding is left out. Raises ValueError for a tower that is no ViT with a class token.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.tower = Clip(config).image_tower.requires_grad_(True)
+        visual: Any = self.tower.visual
+        is_plain = getattr(visual, "attn_pool", self) is None and not visual.final_ln_after_pool
+        if not is_plain or visual.pool_type != "tok":
+            raise ValueError("the image tower of the CLIP is no ViT that is read at its class token")
+        visual.proj, visual.output_tokens = None, True
+
+    def forward(self, images: Tensor) -> Tensor:
+        class_token, patches = self.tower.visual(images)
+        return torch.cat([class_token.unsqueeze(1), patches], dim=1)
+
+    def start_from(self, clip: Clip) -> None:
+        """Take over the weights of the CLIP's image tower."""
+        state = clip.image_tower.state_dict()
+        self.tower.load_state_dict({name: state[name] for name in self.tower.state_dict()})
+
+
 def load_clip(name: str = TINY, pretrained: str | None = None) -> Clip:
     """Build a CLIP, frozen and in evaluation mode.
 

@@ -62,10 +62,11 @@ class Config:
     templates: list[str] = field(default_factory=lambda: ["a photo of a {}."])
     """Fixed prompt, {} for the name of a class; or one for each level of the hierarchy, from the roots."""
     student: str = "vit_b_16"
-    """The ViT that is trained: a vision transformer of torchvision, timm:NAME, or small."""
+    """The ViT that is trained: a vision transformer of torchvision, timm:NAME, small, or clip: a copy of the
+    CLIP's own image tower, which resamples images to the size that it takes."""
     weights: str = "none"
     """Where it starts: none, imagenet (a download), or a file with a state dict (.safetensors, .npz, .pt);
-    what does not fit is left out."""
+    what does not fit is left out. The student clip starts from the CLIP."""
     patch_size: int = 4
     """small: side of a patch, in pixels."""
     width: int = 96

@@ -27,7 +27,7 @@ from hp_dval.losses import (
 )
 from hp_dval.model import HPDVAL, ImageTextClassifier, Outputs, Prompter
 from hp_dval.prompts import Prompts, class_names, fixed_texts, text_embeddings
-from hp_dval.students import TIMM, timm_state
+from hp_dval.students import CLIP, TIMM, timm_state
 
 MODELS: dict[str, type[ImageTextClassifier]] = {model.method: model for model in (HPDVAL, ClipClassifier)}
 CLIP_ITSELF = ("coop", "zero-shot")
@@ -56,11 +56,14 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
         model: Any = ClipClassifier(dataset.hierarchy, shape, clip.config, **chosen)
         model.image_tower.load_state_dict(clip.image_tower.state_dict())
     else:
-        model = HPDVAL(dataset.hierarchy, shape, **chosen)
+        clip_config = clip.config if config.student == CLIP else None
+        model = HPDVAL(dataset.hierarchy, shape, clip_config=clip_config, **chosen)
         mean, scale = (IMAGENET_MEAN, IMAGENET_STD) if is_table else channel_statistics(inputs)
         model.input_mean.copy_(mean.view_as(model.input_mean))
         model.input_scale.copy_(scale.view_as(model.input_scale))
-        if config.weights == "imagenet" and config.student.startswith(TIMM):
+        if config.student == CLIP:
+            model.student.network.start_from(clip)
+        elif config.weights == "imagenet" and config.student.startswith(TIMM):
             model.student.network.load_state_dict(timm_state(config.student, shape[-1]))
         elif config.weights != "none":
             images = model.normalize(some_images(inputs, shape, model.crop))

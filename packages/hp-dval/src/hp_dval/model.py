@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
 from hmc_shared.constraints import max_over_descendants
+from hp_dval.clip import TokenTower
 from hp_dval.students import Student
 
 MODEL_CARD = """---
@@ -206,7 +207,7 @@ class HPDVAL(ImageTextClassifier, **CARD):
     Args:
         hierarchy: the C classes; without edges, plain labels.
         input_shape: (channels, size, size) of images, 1 or 3 channels.
-        student, patch_size, width, layers, heads: see :class:`hp_dval.students.Student`.
+        student, patch_size, width, layers, heads, clip_config: see :class:`hp_dval.students.Student`.
         dim: D_e, of the CLIP's embeddings.
         text_width: of the CLIP's token embeddings.
         prompt_length: M.
@@ -233,6 +234,7 @@ class HPDVAL(ImageTextClassifier, **CARD):
         width: int = 96,
         layers: int = 4,
         heads: int = 4,
+        clip_config: dict | None = None,
         dim: int = 512,
         text_width: int = 512,
         prompt_length: int = 4,
@@ -263,7 +265,15 @@ class HPDVAL(ImageTextClassifier, **CARD):
             raise ValueError(f"`dataset` should have square images. Found {height}x{side} pixels.")
         self.register_buffer("input_mean", torch.zeros(channels, 1, 1))
         self.register_buffer("input_scale", torch.ones(channels, 1, 1))
-        self.student = Student(student, side, patch_size=patch_size, width=width, layers=layers, heads=heads)
+        self.student = Student(
+            student,
+            side,
+            patch_size=patch_size,
+            width=width,
+            layers=layers,
+            heads=heads,
+            clip_config=clip_config,
+        )
         if k > self.student.num_patches:
             raise ValueError(
                 f"`--k` should be at most the number of patches, {self.student.num_patches} of "
@@ -280,6 +290,8 @@ class HPDVAL(ImageTextClassifier, **CARD):
         return before, self.embedding(before)
 
     def normalize(self, raw: Tensor) -> Tensor:
+        if isinstance(self.student.network, TokenTower):
+            return self.student.network.tower.preprocess(raw)
         return (raw.float() - self.input_mean) / self.input_scale
 
     def alignment_parameters(self) -> list[nn.Parameter]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import timm
@@ -11,8 +12,10 @@ from torchvision import models
 from torchvision.models.vision_transformer import VisionTransformer
 
 from hmc_shared.vision.encoders import Colour
+from hp_dval.clip import TokenTower
 
 SMALL = "small"
+CLIP = "clip"
 TIMM = "timm:"
 
 
@@ -20,10 +23,12 @@ class Student(nn.Module):
     """Class token and patch tokens (B, 1 + N, D) of normalised images (B, 1 or 3, size, size).
 
     Args:
-        name: "small", a vision transformer of torchvision ("vit_b_16"), or "timm:" and the name of one of
-            timm.
+        name: "small", "clip", a vision transformer of torchvision ("vit_b_16"), or "timm:" and the name of
+            one of timm.
         image_size: side of the images, in pixels.
         patch_size, width, layers, heads: of "small"; the hidden layers are four times as wide.
+        clip_config: of "clip", open_clip's configuration of the CLIP whose image tower this is; images of any
+            size are resampled to what it takes.
 
     The tokens are those after the last layer normalisation, which all of these networks end with.
 
@@ -39,6 +44,7 @@ class Student(nn.Module):
         width: int = 96,
         layers: int = 4,
         heads: int = 4,
+        clip_config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.colour = Colour()  # ViTs take three channels
@@ -46,6 +52,9 @@ class Student(nn.Module):
         try:
             if name == SMALL:
                 self.network = VisionTransformer(image_size, patch_size, layers, heads, width, 4 * width)
+            elif name == CLIP and clip_config:
+                self.network = TokenTower(clip_config)
+                image_size = self.network.tower.image_size[0]
             elif name.startswith(TIMM):
                 # Without its classifier; its position embeddings fit the image size.
                 self.network = timm.create_model(
@@ -58,16 +67,17 @@ class Student(nn.Module):
             self.num_prefix_tokens = 1
             if name.startswith(TIMM):
                 self.num_prefix_tokens = self.network.num_prefix_tokens
-            else:
+            elif name != CLIP:
                 self.network.heads = nn.Identity()
             with torch.no_grad():
                 shape = self.eval()(torch.zeros(1, 3, image_size, image_size)).shape
             self.train()
         except (ValueError, AssertionError, AttributeError, RuntimeError, TypeError, IndexError) as error:
             raise ValueError(
-                f"`--student` should be {SMALL}, a vision transformer of torchvision such as vit_b_16, or "
-                f"{TIMM} and the name of one of timm, with a class token, for images of {image_size} pixels "
-                f"that its patches divide. Found {name!r}: {' '.join(str(error).split())[:200]}"
+                f"`--student` should be {SMALL}, {CLIP}, a vision transformer of torchvision such as "
+                f"vit_b_16, or {TIMM} and the name of one of timm, with a class token, for images of "
+                f"{image_size} pixels that its patches divide. Found {name!r}: "
+                f"{' '.join(str(error).split())[:200]}"
             ) from error
         self.num_patches, self.num_features = shape[1] - 1, shape[2]
         side = round(self.num_patches**0.5)
@@ -75,6 +85,8 @@ class Student(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         images, network = self.colour(images), self.network
+        if isinstance(network, TokenTower):
+            return network(images)
         if not isinstance(network, VisionTransformer):
             tokens = network.forward_features(images)
             # Registers stand between the class token and the patches.
