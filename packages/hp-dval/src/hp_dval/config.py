@@ -30,6 +30,8 @@ class Config:
     """Data set of images: digit-scenes (embedded), or the name of a set below --data-dir."""
     data_dir: str | None = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
+    levels: str | None = None
+    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
     output_dir: str | None = None
     """Run folder; default: runs/<dataset>/<method>/seed-<seed>; the method's name has the loss behind it if
     that is not db-star, and -paper under that protocol."""

@@ -61,7 +61,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     set_seed(config.seed)
 
     # Data: small images whole on the device
-    dataset = dataset or load_dataset(config.dataset, config.data_dir, view="image")
+    dataset = dataset or load_dataset(config.dataset, config.data_dir, view="image", levels=config.levels)
     inputs, targets = dataset.train.inputs, dataset.train.targets
     if config.protocol == "paper":
         more = dataset.validation.inputs
