@@ -3,8 +3,10 @@
 # Torch, datasets and matplotlib take seconds to import: only the functions below the options do so.
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -34,7 +36,10 @@ class Datasets:
     """
 
     name: Annotated[str | None, Positional, tyro.conf.arg(metavar="[NAME]")] = None
-    """Data set to describe, also hf:PATH, folder:PATH or labels:PATH; without it, all are listed."""
+    """Data set to describe, also hf:PATH, folder:PATH, labels:PATH or table:PATH; without it, all are
+    listed."""
+    levels: str | None = None
+    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
     data_dir: Annotated[Path | None, Folder] = None
     """Folder with the files of sets that are not embedded; default: the environment variable HMC_DATA."""
     plot: Annotated[Path | None, File] = None
@@ -49,6 +54,8 @@ class Export:
     """Data set to write."""
     folder: Annotated[Path, Positional, Folder]
     """New folder."""
+    levels: str | None = None
+    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
     data_dir: Annotated[Path | None, Folder] = None
     """Folder with the files of sets that are not embedded; default: the environment variable HMC_DATA."""
 
@@ -82,8 +89,24 @@ class Evaluate:
     """Print JSON instead of text."""
 
 
+@dataclass(frozen=True)
+class Demo:
+    """Train every installed method and baseline on the embedded handwritten digits, and compare them.
+
+    Each run is a process of its own. Finished runs are kept: after Ctrl-C, the same command goes on.
+    """
+
+    output: Annotated[Path, Folder] = Path("runs/demo")
+    """Folder for the runs, their logs, report.html, compare.md, compare.csv, compare.json and the plots."""
+    seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N [N ...]")] = (0, 1, 2)
+    """A run of each method for each of them."""
+    jobs: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Runs at a time; default: one for each core, four at most."""
+
+
 Command = (
-    Annotated[Datasets, tyro.conf.subcommand("datasets")]
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Datasets, tyro.conf.subcommand("datasets")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
 )
@@ -101,12 +124,44 @@ def run(argv: list[str]) -> None:
         return
     command = tyro.cli(Command, prog="hmc", description=__doc__, args=argv)  # pyright: ignore
     match command:
+        case Demo():
+            demo(command)
         case Datasets():
             datasets(command)
         case Compare():
             compare(command)
         case Evaluate():
             evaluate(command)
+
+
+def demo(command: Demo) -> None:
+    """Exit code 1 if a run failed; the others are compared all the same."""
+    from hmc_shared import report
+    from hmc_shared.demo import compare_jobs, plan, run_jobs
+
+    if len(set(command.seeds)) < len(command.seeds) or not command.seeds:
+        raise ValueError(f"`--seeds` should be different numbers, one or more. Found {command.seeds}.")
+    if command.jobs is not None and command.jobs < 1:
+        raise ValueError(f"`--jobs` should be at least 1. Found {command.jobs}.")
+    jobs, missing = plan(command.output, command.seeds)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs are stopped, too
+    try:
+        failed = run_jobs(jobs, command.jobs or min(os.cpu_count() or 1, 4))
+    except KeyboardInterrupt:
+        done = sum(job.is_finished for job in jobs)
+        print(
+            f"{done} of {len(jobs)} runs are finished; the same command goes on from there, and "
+            f"`hmc compare {command.output}` compares what is there.",
+            file=sys.stderr,
+        )
+        raise
+    comparison = compare_jobs(jobs, missing, failed)
+    _warn(comparison.notes)
+    print(report.to_text(comparison, terminal_width()))
+    print("\nEvery row again:\n" + "\n".join(report.commands(comparison)) + "\n")
+    write_reports(comparison, command.output)
+    if failed:
+        sys.exit(1)
 
 
 def datasets(command: Datasets) -> None:
@@ -122,12 +177,12 @@ def datasets(command: Datasets) -> None:
         print(align([["name", "source", "found"], *found], left=3))
         print(
             "\nalso hf:PATH, a folder that `hmc datasets export` wrote; folder:PATH, nested image folders; "
-            "labels:PATH, images with a labels.json"
+            "labels:PATH, images with a labels.json; table:PATH, features and labels in .csv or .parquet"
         )
         return
     if command.plot and command.plot.suffix not in {".svg", ".png", ".pdf"}:
         raise ValueError(f"`--plot` should end in .svg, .png or .pdf. Found {str(command.plot)!r}.")
-    dataset = data.load_dataset(command.name, command.data_dir)
+    dataset = data.load_dataset(command.name, command.data_dir, levels=command.levels)
     print(data.describe(dataset))
     if command.plot:
         data.plot_description(dataset, command.plot)
@@ -137,7 +192,8 @@ def datasets(command: Datasets) -> None:
 def export(command: Export) -> None:
     from hmc_shared import data
 
-    data.export(data.load_dataset(command.name, command.data_dir), command.folder)
+    dataset = data.load_dataset(command.name, command.data_dir, levels=command.levels)
+    data.export(dataset, command.folder)
     _wrote([command.folder])
 
 

@@ -96,7 +96,7 @@ def load_decision(folder: str | Path, hierarchy: Hierarchy, *, calibrate: bool =
 
 
 def check_inputs(raw: Any, shape: tuple[int, ...]) -> Tensor:
-    """Raw inputs (n, *shape) as a tensor. Raises ValueError for another shape, or an infinite value."""
+    """Raw inputs ``(n, *shape)`` as a tensor. Raises ValueError for another shape, or an infinite value."""
     raw = torch.as_tensor(raw)
     if raw.shape[1:] != shape:
         expected = ", ".join(map(str, ("n", *shape)))

@@ -38,7 +38,8 @@ def dataset_of_run(
     name = name or options.get("dataset")
     if name is None:
         raise ValueError(f"{run} is not a run folder, so `--dataset` is needed.")
-    dataset = load_dataset(name, data_dir or options.get("data_dir"), **how)
+    levels = options.get("levels") if name.startswith(("hf:", "table:")) else None
+    dataset = load_dataset(name, data_dir or options.get("data_dir"), levels=levels, **how)
     if hierarchy != dataset.hierarchy:
         raise ValueError(f"{run} was trained on another hierarchy than that of {name!r}.")
     inputs = dataset.test.inputs

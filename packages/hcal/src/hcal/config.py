@@ -18,9 +18,12 @@ class Config:
     """Train HCAL, or a baseline with the same encoder, on images (or vectors) with a tree of classes."""
 
     dataset: str = "digits"
-    """Data set: digits (embedded), cifar100, grocery, fgvc-aircraft, or folder:PATH for nested folders."""
+    """Data set: digits (embedded), cifar100, grocery, fgvc-aircraft; folder:PATH for nested folders of
+    images, hf:PATH for a data set of the `datasets` library with --levels."""
     data_dir: str | None = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
+    levels: str | None = None
+    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
     output_dir: str | None = None
     """Run folder; default: runs/<dataset>/<method>/seed-<seed>, or <method>-paper under that protocol."""
     config: str | None = None

@@ -50,7 +50,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     set_seed(config.seed, device_specific=True)
 
     # Data: small images and vectors whole on the device
-    dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view)
+    dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view, levels=config.levels)
     check_labels(dataset)
     hierarchy = dataset.hierarchy
     inputs, targets = dataset.train.inputs, dataset.train.targets

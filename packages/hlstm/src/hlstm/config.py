@@ -14,9 +14,12 @@ class Config:
     """Train HLSTM or one of its baselines on feature vectors with a tree or DAG of classes."""
 
     dataset: str = "digits"
-    """Data set: an embedded one (digits, digit-scenes), or the name of a set below --data-dir."""
+    """Data set: an embedded one (digits, digit-scenes), the name of a set below --data-dir, or table:PATH for
+    a .csv or .parquet file."""
     data_dir: str | None = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
+    levels: str | None = None
+    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
     output_dir: str | None = None
     """Run folder; default: runs/<dataset>/<method>/seed-<seed>, or <method>-paper under that protocol."""
     config: str | None = None
@@ -76,7 +79,7 @@ class Config:
     @property
     def run_folder(self) -> Path:
         method = self.method + ("-paper" if self.protocol == "paper" else "")
-        return Path(self.output_dir or f"runs/{self.dataset}/{method}/seed-{self.seed}")
+        return Path(self.output_dir or f"runs/{self.dataset.replace(':', '-')}/{method}/seed-{self.seed}")
 
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "batch_size", "hidden_size", "num_layers", "checkpoint_every"):

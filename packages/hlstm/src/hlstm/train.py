@@ -51,7 +51,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
 
     # Data: small vectors, whole on the device
     dataset = dataset or load_dataset(
-        config.dataset, config.data_dir, view="vector", protocol=config.protocol
+        config.dataset, config.data_dir, view="vector", protocol=config.protocol, levels=config.levels
     )
     inputs, targets = dataset.train.inputs, dataset.train.targets
     if config.protocol == "paper":

@@ -19,9 +19,12 @@ class Config:
     """Train by contrastive learning, then cross-entropy, or by a baseline, on vectors or images."""
 
     dataset: str = "digits"
-    """Data set: an embedded one (digits, digit-scenes), or the name of a set below --data-dir."""
+    """Data set: an embedded one (digits, digit-scenes), the name of a set below --data-dir, folder:PATH for
+    nested folders of images, or table:PATH for a .csv or .parquet file."""
     data_dir: str | None = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
+    levels: str | None = None
+    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
     output_dir: str | None = None
     """Run folder; default: runs/<dataset>/<loss>/seed-<seed>, or <loss>-paper under that protocol."""
     config: str | None = None

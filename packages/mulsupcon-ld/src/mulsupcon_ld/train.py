@@ -56,7 +56,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     set_seed(config.seed, device_specific=True)  # each process drops other units; weights come from the first
 
     # Data: vectors and small images whole on the device
-    dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view)
+    dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view, levels=config.levels)
     inputs, targets = dataset.train.inputs, dataset.train.targets
     if config.protocol == "paper":
         more = dataset.validation.inputs

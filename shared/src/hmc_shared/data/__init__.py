@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +34,7 @@ def load_dataset(
     *,
     view: Literal["vector", "image"] | None = None,
     protocol: Literal["default", "paper"] = "default",
+    levels: str | Sequence[str] | None = None,
 ) -> HierarchicalDataset:
     """Load a data set by name, in any case.
 
@@ -50,22 +52,40 @@ def load_dataset(
             * CLUS sets such as "cellcycle_FUN" and Mulan sets such as "yeast", found there by the pattern of
               the names of their files.
             * "folder:PATH", nested folders of images; "labels:PATH", images with a labels.json.
+            * "table:PATH", a .csv or .parquet file with features and labels, see
+              :mod:`hmc_shared.data.table`.
             * "hf:PATH", a folder that `hmc datasets export` wrote; "hf:OWNER/NAME", a dataset repository of
-              the Hugging Face hub that holds one.
+              the Hugging Face hub that holds one. With ``levels``, any data set of the `datasets` library,
+              see :mod:`hmc_shared.data.label_columns`.
         data_dir: folder with the files of sets that are not embedded; default the environment variable
             HMC_DATA.
         view: "vector" or "image", where a set has both: the embedded ones give flattened, standardised
             float32 or uint8 pixels. Default: the only one, and "vector" for the embedded sets.
         protocol: how feature vectors are preprocessed, see :func:`hmc_shared.data.preprocessing.prepare`.
+        levels: columns of labels, coarse to fine, of a "table:" or "hf:" set: a list, or text with commas.
 
     Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view
-    that the set does not have; and, naming file and line, for a damaged or missing file.
+    or levels that the set does not have; and, naming file and line, for a damaged or missing file.
     """
     if view not in (None, "vector", "image"):
         raise ValueError(f"`view` should be 'vector' or 'image'. Found {view!r}.")
     if protocol not in ("default", "paper"):
         raise ValueError(f"`protocol` should be 'default' or 'paper'. Found {protocol!r}.")
-    dataset = _load(name, data_dir or os.environ.get("HMC_DATA"), view, protocol)
+    source, _, path = name.partition(":")
+    if levels is not None and source.lower() not in ("hf", "table"):
+        raise ValueError(
+            f"`--levels` should be given for hf:PATH and table:PATH only. Found it for {name!r}."
+        )
+    if source.lower() == "table":
+        from hmc_shared.data import table
+
+        dataset = table.load(path, protocol, levels)
+    elif levels is not None:
+        from hmc_shared.data import label_columns
+
+        dataset = label_columns.load(path, levels, protocol)
+    else:
+        dataset = _load(name, data_dir or os.environ.get("HMC_DATA"), view, protocol)
     if view not in (None, dataset.kind):
         content = "images" if dataset.kind == "image" else "feature vectors"
         raise ValueError(

@@ -79,6 +79,11 @@ def load(path: str) -> HierarchicalDataset:
     folder = Path(path)
     if not folder.is_dir():
         folder = _download(path)
+    if not (folder / "dataset.json").is_file():
+        raise ValueError(
+            f"{folder} is not a folder that `hmc datasets export` wrote: it has no dataset.json. For any "
+            "other data set of `datasets`, name its columns of labels by `--levels`."
+        )
     try:
         tables = datasets.DatasetDict.load_from_disk(str(folder))
         hierarchy = Hierarchy.from_json((folder / "hierarchy.json").read_text(encoding="utf-8"))

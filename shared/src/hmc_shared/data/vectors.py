@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,26 +50,62 @@ def load_vectors(
     }
     raw = cached(f"{name} {version}", sources, lambda: read_set(files, contents))
 
+    return vector_dataset(
+        name,
+        raw,
+        sources,
+        protocol,
+        validation_share=validation_share,
+        origin="file",
+        not_evaluated=not_evaluated,
+    )
+
+
+def vector_dataset(
+    name: str,
+    raw: RawSet,
+    sources: dict[str, str],
+    protocol: Protocol,
+    *,
+    validation_share: float,
+    origin: str,
+    not_evaluated: Collection[str] = (),
+    ids: Mapping[str, Sequence[str]] | None = None,
+    feature_names: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> HierarchicalDataset:
+    """A data set of what was read: splits that are not there are drawn, features preprocessed.
+
+    Args:
+        name, protocol, validation_share, not_evaluated: as in :func:`load_vectors`.
+        raw: its parts are as those that ``read_set`` gives there.
+        sources: file to SHA-256.
+        origin: what training rows come from, "file" or "split", for the note on drawn ones.
+        ids: of the rows of each part; default: part and row number.
+        feature_names: of the columns, if they have such.
+        notes: on the reading; that on the drawing comes before them.
+    """
     features = {part: raw.parts[part].features for part in raw.parts}
     targets = {part: raw.targets(part) for part in raw.parts}
-    ids = {part: np.array([f"{part}-{row}" for row in range(len(rows))]) for part, rows in targets.items()}
-    drawn, notes = None, ()
+    ids = ids or {part: [f"{part}-{row}" for row in range(len(rows))] for part, rows in targets.items()}
+    names = {part: np.asarray(given, dtype=object) for part, given in ids.items()}
+    drawn, drawing = None, ()
     if "all" in raw.parts:
         rows = draw_splits(targets["all"], SEED)
-        features, targets, ids = (
+        features, targets, names = (
             {part: arrays["all"][chosen] for part, chosen in rows.items()}
-            for arrays in (features, targets, ids)
+            for arrays in (features, targets, names)
         )
         shares = "60 % training, 20 % validation and 20 % test"
-        notes = (f"splits: {shares}, drawn by iterative stratification, seed {SEED}",)
+        drawing = (f"splits: {shares}, drawn by iterative stratification, seed {SEED}",)
     elif "validation" not in raw.parts:
         drawn = stratified_draw(targets["train"], validation_share, SEED)
-        share = f"{validation_share:.0%} of the training file"
-        notes = (f"validation: {share}, drawn by iterative stratification, seed {SEED}",)
+        share = f"{validation_share:.0%} of the training {origin}"
+        drawing = (f"validation: {share}, drawn by iterative stratification, seed {SEED}",)
     inputs, mean, scale = prepare(features, protocol, drawn)
-    targets, ids = divide(targets, drawn), divide(ids, drawn)
+    targets, names = divide(targets, drawn), divide(names, drawn)
     splits = {
-        part: Split(torch.from_numpy(x), torch.from_numpy(targets[part]), tuple(ids[part].tolist()))
+        part: Split(torch.from_numpy(x), torch.from_numpy(targets[part]), tuple(names[part].tolist()))
         for part, x in inputs.items()
     }
     return HierarchicalDataset(
@@ -81,9 +117,10 @@ def load_vectors(
         validation=splits["validation"],
         test=splits["test"],
         sources=sources,
-        notes=notes,
+        notes=(*drawing, *notes),
         feature_mean=torch.from_numpy(mean),
         feature_scale=torch.from_numpy(scale),
+        feature_names=tuple(feature_names),
     )
 
 

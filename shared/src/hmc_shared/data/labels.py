@@ -1,0 +1,83 @@
+"""What tables say about labels: columns of levels, names of splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hmc_shared.hierarchy import Hierarchy
+
+PARTS = {"train": "train", "val": "validation", "test": "test"}  # by the beginning of the name of a split
+
+
+def split_levels(levels: str | Sequence[str]) -> list[str]:
+    """Names of columns, coarse to fine, from a list or from text with commas.
+
+    Raises ValueError for no name, and for one given twice.
+    """
+    names = [name.strip() for name in (levels.split(",") if isinstance(levels, str) else levels)]
+    if not names or not all(names) or len(set(names)) < len(names):
+        raise ValueError(f"`--levels` should name columns, coarse to fine, each once. Found {levels!r}.")
+    return names
+
+
+def level_labels(
+    columns: Mapping[str, Sequence[str]], origin: str
+) -> tuple[Hierarchy, list[list[int]], list[str]]:
+    """The tree that columns of labels spell out, coarse to fine, and the deepest class of each row.
+
+    A class has its label as its name; where a label stands below two parents or in two columns, all names are
+    paths, joined by "/". A path may end early, "" from there on, and a row may have no label at all.
+
+    Returns the tree, for each of the n rows a list of one id or none, and notes.
+
+    Raises ValueError, naming ``origin`` and row, for a gap in a path, and for no label at all.
+    """
+    rows = list(zip(*columns.values(), strict=True))
+    for number, row in enumerate(rows):
+        length = sum(map(bool, row))
+        if any(row[length:]):
+            raise ValueError(
+                f"{origin}, row {number}: a label should have one in each column before it, {row}."
+            )
+    paths = [path for path in dict.fromkeys(rows) if path[0]]
+    if not paths:
+        raise ValueError(f"{origin} should have labels in the column {next(iter(columns))!r}. Found none.")
+    notes = [f"levels: {', '.join(columns)}"]
+    try:
+        hierarchy, qualified = Hierarchy.from_levels(paths), False
+    except ValueError:
+        hierarchy, qualified = Hierarchy.from_levels(paths, qualify=True), True
+        notes.append("classes are named by their paths: a label stands for several")
+
+    def deepest(row: tuple[str, ...]) -> list[int]:
+        parts = [part for part in row if part]
+        return [hierarchy.index["/".join(parts) if qualified else parts[-1]]] if parts else []
+
+    of_path = {path: deepest(path) for path in dict.fromkeys(rows)}
+    return hierarchy, [of_path[row] for row in rows], notes
+
+
+def split_rows(names: Sequence[str], origin: str) -> tuple[dict[str, list[int]], list[str]]:
+    """Part to row numbers, from the name of each row's split, and a note.
+
+    Splits are told by the beginning of their names: train, val, test. Where there is no test split the
+    validation split takes its place. Raises ValueError for other splits, or without train.
+    """
+    rows: dict[str, list[int]] = {}
+    of_name = {
+        name: next((part for start, part in PARTS.items() if name.lower().startswith(start)), None)
+        for name in dict.fromkeys(names)
+    }
+    for row, name in enumerate(names):
+        part = of_name[name]
+        if part is None:
+            raise ValueError(f"{origin}, row {row}: the split should be train, val or test. Found {name!r}.")
+        rows.setdefault(part, []).append(row)
+    notes = []
+    if "test" not in rows and "validation" in rows:
+        rows["test"] = rows.pop("validation")
+        notes = ["test: the validation split, because there is no test split"]
+    if rows.keys() - {"validation"} != {"train", "test"}:
+        found = ", ".join(of_name)
+        raise ValueError(f"{origin} should have a train split, and a val or test split. Found {found}.")
+    return {part: rows[part] for part in PARTS.values() if part in rows}, notes
