@@ -34,6 +34,10 @@ def info_nce(features: Tensor, labels: Tensor, prototypes: Sequence[Tensor], tem
     ``prototypes`` are one or more versions, (P, d) unit vectors each, of the same P prototypes: [perturbed],
     or [original, perturbed] for the paper's double positive. Every version of the row's prototype is a
     positive with a term of its own; all versions of the others are negatives. One version: cross-entropy.
+
+    >>> features, prototypes = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.eye(2)
+    >>> info_nce(features, torch.tensor([0, 1]), [prototypes], temperature=0.5)  # ln(1 + e^-2), ln(1 + e^2)
+    tensor([0.1269, 2.1269])
     """
     similarities = features @ torch.cat(list(prototypes)).T / temperature
     log_shares = similarities.log_softmax(1).unflatten(1, (len(prototypes), -1))  # (rows, versions, P)
@@ -120,6 +124,9 @@ def adaptive_weights(losses: Tensor, gamma: float) -> Tensor:
 
     The losses are averaged over the processes first. A level without any loss (no sample of the batch reaches
     it) takes no share.
+
+    >>> adaptive_weights(torch.tensor([1.0, 1.0, 0.0]), gamma=0.5)
+    tensor([0.5000, 0.5000, 0.0000])
     """
     losses = over_processes(losses.detach()) / num_processes()
     return torch.where(losses > 0, losses / gamma, -torch.inf).softmax(0).nan_to_num()

@@ -33,6 +33,11 @@ def mc_loss(logits: Tensor, targets: Tensor, hierarchy: Hierarchy, class_weight:
 
     A positive class is scored by its best positive descendant, max(y_B h_B), a negative one by its best
     descendant, MCM. With y_B = 0 the product is probability 0, the logit -inf.
+
+    >>> chain = Hierarchy.from_paths(["a/b"])
+    >>> logits, targets = torch.tensor([[0.0, 2.0]]), torch.tensor([[True, False]])
+    >>> mc_loss(logits, targets, chain, torch.ones(2))  # ln 2 for a by itself, ln(1 + e^2) for b
+    tensor([2.8201])
     """
     of_positives = logits.masked_fill(~targets, -torch.inf)
     both = max_over_descendants(torch.cat([of_positives, logits]), hierarchy)  # one walk over the levels
@@ -53,6 +58,12 @@ def lh_loss(
     For a positive class the factors y of Eq. (2) are all 1, because targets are closed. A negative class
     takes the plain minimum, so a positive parent that scores below its negative child is pushed *down*
     (Appendix A, Example 2). ``mask_positive_parent`` leaves positive parents out of that minimum.
+
+    >>> chain = Hierarchy.from_paths(["a/b"])
+    >>> logits = torch.tensor([[0.0, 2.0]], requires_grad=True)
+    >>> lh_loss(logits, torch.tensor([[True, False]]), chain, torch.ones(2)).sum().backward()
+    >>> logits.grad  # a is right and b is not, and a stands for both: nothing moves
+    tensor([[0., 0.]])
     """
     constrained = min_over_parents(logits, hierarchy)
     if mask_positive_parent:

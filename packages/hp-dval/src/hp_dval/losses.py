@@ -33,6 +33,10 @@ def asymmetric_loss(
 ) -> Tensor:
     """ASL (Ridnik et al. 2021, Eq. 7): (1 - p)^gamma+ (-ln p) for positives, and for negatives
     q^gamma- (-ln(1 - q)) with q = max(p - margin, 0).
+
+    >>> logits, labels = torch.tensor([[0.0, -4.0]]), torch.tensor([[True, False]])
+    >>> bce_loss(logits, labels), asymmetric_loss(logits, labels)  # an easy negative counts nothing
+    (tensor([0.3556]), tensor([0.3466]))
     """
     p = logits.sigmoid()
     q = (p - margin).clamp(min=0)

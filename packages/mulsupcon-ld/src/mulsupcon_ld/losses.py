@@ -49,6 +49,11 @@ def any_loss(z: Tensor, labels: Tensor, keys: Keys, own: Tensor, *, temperature:
     """SupCon (Khosla et al. 2020, the mean outside the log) with the positives ANY, Eq. (2).
 
     Positives are the keys with a label in common, and the own second view.
+
+    >>> z, labels = torch.eye(2), torch.eye(2, dtype=torch.bool)
+    >>> keys = Keys(embeddings=z, labels=labels, distributions=torch.eye(2))
+    >>> any_loss(z, labels, keys, own=torch.arange(2), temperature=0.5)  # ln(1 + e^-2)
+    tensor([0.1269, 0.1269])
     """
     positives = KeyLabels(keys.labels).sums(labels.to(z.dtype)) > 0
     positives = positives.scatter(1, own.unsqueeze(1), True)
