@@ -90,6 +90,41 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Ranks:
+    """Rank methods over many data sets: average ranks, the tests of Friedman and Nemenyi.
+
+    Needs the extra `stats`: pip install 'hmc-shared[stats]'.
+    """
+
+    paths: Annotated[tuple[str, ...], Positional, Paths]
+    """Run folders, folders with runs below them, or globs; seeds of a method are averaged first."""
+    metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "au_prc"
+    """What is ranked, with or without test/."""
+    methods: Annotated[tuple[str, ...], Names] = ()
+    """Methods to rank, by default all; data sets that lack one of them are left out."""
+    plot: Annotated[Path | None, File] = None
+    """Critical-difference diagram, .svg, .png or .pdf."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Compare two runs on the same test samples: an interval of their difference, by the paired bootstrap."""
+
+    first: Annotated[Path, Positional, Folder]
+    """Run folder."""
+    second: Annotated[Path, Positional, Folder]
+    """Run folder; positive differences mean that the first has more."""
+    metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "au_prc"
+    """What is compared, with or without test/."""
+    resamples: Annotated[int, tyro.conf.arg(metavar="N")] = 1000
+    """Draws of test samples, with replacement."""
+    level: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.95
+    """Coverage of the interval."""
+    seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Seed of the draws."""
+
+
+@dataclass(frozen=True)
 class Demo:
     """Train every installed method and baseline on the embedded handwritten digits, and compare them.
 
@@ -109,6 +144,8 @@ Command = (
     | Annotated[Datasets, tyro.conf.subcommand("datasets")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Ranks, tyro.conf.subcommand("ranks")]
+    | Annotated[Difference, tyro.conf.subcommand("difference")]
 )
 
 
@@ -132,6 +169,10 @@ def run(argv: list[str]) -> None:
             compare(command)
         case Evaluate():
             evaluate(command)
+        case Ranks():
+            ranks(command)
+        case Difference():
+            difference(command)
 
 
 def demo(command: Demo) -> None:
@@ -180,8 +221,7 @@ def datasets(command: Datasets) -> None:
             "labels:PATH, images with a labels.json; table:PATH, features and labels in .csv or .parquet"
         )
         return
-    if command.plot and command.plot.suffix not in {".svg", ".png", ".pdf"}:
-        raise ValueError(f"`--plot` should end in .svg, .png or .pdf. Found {str(command.plot)!r}.")
+    _check_plot(command.plot)
     dataset = data.load_dataset(command.name, command.data_dir, levels=command.levels)
     print(data.describe(dataset))
     if command.plot:
@@ -246,6 +286,44 @@ def evaluate(command: Evaluate) -> None:
 def terminal_width() -> int | None:
     """Columns of the terminal that standard output is; None for a file or pipe, which has no limit."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def ranks(command: Ranks) -> None:
+    from hmc_shared import significance
+    from hmc_shared.compare import compare as compare_runs
+
+    _check_plot(command.plot)
+    comparison = compare_runs(command.paths)
+    found = significance.rank_methods(comparison, command.metric, command.methods)
+    _warn([*comparison.notes, *found.notes])
+    print(significance.to_text(found))
+    if command.plot:
+        significance.critical_difference_diagram(found, command.plot)
+        _wrote([command.plot])
+
+
+def difference(command: Difference) -> None:
+    from hmc_shared.significance import paired_bootstrap
+
+    found = paired_bootstrap(
+        command.first,
+        command.second,
+        command.metric,
+        resamples=command.resamples,
+        level=command.level,
+        seed=command.seed,
+        progress=True,
+    )
+    print(
+        f"{found.metric}: {found.first:.4f} and {found.second:.4f}, difference {found.difference:+.4f}, "
+        f"{100 * found.level:g} % interval {found.low:+.4f} to {found.high:+.4f} "
+        f"({found.resamples - found.undefined} draws of the test samples)"
+    )
+
+
+def _check_plot(path: Path | None) -> None:
+    if path and path.suffix not in {".svg", ".png", ".pdf"}:
+        raise ValueError(f"`--plot` should end in .svg, .png or .pdf. Found {str(path)!r}.")
 
 
 def _warn(notes: Iterable[str]) -> None:
