@@ -195,6 +195,21 @@ def smoke_test(session: nox.Session, wheels: list[Path]) -> None:
                 session.run(python, "-m", import_name(package), "--help", external=True, silent=True)
 
 
+@nox.session(python=OLDEST)
+def docs(session: nox.Session) -> None:
+    """Build docs/_build/html with its pictures, and run all examples; `-- linkcheck` follows links instead."""
+    with tempfile.TemporaryDirectory() as folder:
+        session.install(*build_wheels(session, list(METHODS), folder), *dependency_group(ROOT, "docs"))
+    session.env["PYTHONPATH"] = ""  # the commands that make the pictures are those of the wheels
+    session.env.setdefault("OMP_NUM_THREADS", "1")  # small matrices: threads wait more than they compute
+    for builder in session.posargs or ["html", "doctest"]:
+        options = ["-W", "--keep-going", "-q", "-b", builder, "-d", "docs/_build/doctrees"]
+        session.run("sphinx-build", *options, "docs", f"docs/_build/{builder}")
+    names = [import_name(package) for package in PACKAGES]
+    with tempfile.TemporaryDirectory() as folder, session.chdir(folder):
+        session.run("pytest", *CONFIG, "--doctest-modules", "--pyargs", *names)
+
+
 @nox.session(python=OLDEST, default=False)
 def demo(session: nox.Session) -> None:
     """Train two methods on embedded data and compare them, in runs/demo."""
