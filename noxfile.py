@@ -197,7 +197,7 @@ def smoke_test(session: nox.Session, wheels: list[Path]) -> None:
 
 @nox.session(python=OLDEST)
 def docs(session: nox.Session) -> None:
-    """Build docs/_build/html with its pictures, and run all examples; `-- linkcheck` follows links instead."""
+    """Build docs/_build/html with its pictures, and run all examples; with `-- linkcheck` follow links."""
     with tempfile.TemporaryDirectory() as folder:
         session.install(*build_wheels(session, list(METHODS), folder), *dependency_group(ROOT, "docs"))
     session.env["PYTHONPATH"] = ""  # the commands that make the pictures are those of the wheels
