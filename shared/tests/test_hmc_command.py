@@ -35,7 +35,14 @@ def in_a_process(code: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["compare", "--help"], ["evaluate", "-h"], ["datasets", "-h"], ["datasets", "export", "-h"]],
+    [
+        ["--help"],
+        ["demo", "-h"],
+        ["compare", "--help"],
+        ["evaluate", "-h"],
+        ["datasets", "-h"],
+        ["datasets", "export", "-h"],
+    ],
 )
 def test_help_imports_nothing_slow(words):
     done = in_a_process(

@@ -177,7 +177,6 @@ def run(argv: list[str]) -> None:
 
 def demo(command: Demo) -> None:
     """Exit code 1 if a run failed; the others are compared all the same."""
-    from hmc_shared import report
     from hmc_shared.demo import compare_jobs, plan, run_jobs
 
     if len(set(command.seeds)) < len(command.seeds) or not command.seeds:
@@ -196,6 +195,8 @@ def demo(command: Demo) -> None:
             file=sys.stderr,
         )
         raise
+    from hmc_shared import report
+
     comparison = compare_jobs(jobs, missing, failed)
     _warn(comparison.notes)
     print(report.to_text(comparison, terminal_width()))

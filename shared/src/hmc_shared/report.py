@@ -91,6 +91,17 @@ def to_json(comparison: Comparison) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
+def commands(comparison: Comparison) -> list[str]:
+    """Lines with the command that repeats the first run of each row, where the runs know it."""
+    found = [
+        [row.label, str(row.runs[0].origin["command"]), f"(seeds {', '.join(map(str, row.seeds))})"]
+        for table in comparison.tables
+        for row in table.rows
+        if row.runs[0].origin["command"]
+    ]
+    return align(found, left=3).splitlines() if found else []
+
+
 def evaluation_to_text(evaluation: Evaluation) -> str:
     """All metrics, then a table by depth, then one of head, medium and tail."""
     metrics, levels, groups = evaluation.metrics, evaluation.levels, evaluation.groups
