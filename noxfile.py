@@ -9,6 +9,8 @@ A package is tested as its users get it: wheels, a fresh environment, a working 
 A new folder under packages/ takes part in all sessions without a change here.
 """
 
+import shutil
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
@@ -141,7 +143,7 @@ def minimums(session: nox.Session, package: str) -> None:
 
 @nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
-    """Build wheels and source archives into dist/, check them, and call every command from the wheels."""
+    """Build a wheel and a source archive of each package into dist/, check them, and call every command."""
     session.install(*dependency_group(ROOT, "build"))
     installer = "uv" if session.venv_backend == "uv" else "pip"
     with tempfile.TemporaryDirectory() as folder:
@@ -152,10 +154,14 @@ def build(session: nox.Session) -> None:
         session.run("twine", "check", "--strict", *archives)
         for package in PACKAGES:
             check_wheel(session, package, folder)
+            check_source(session, package, folder)
         smoke_test(session, sorted(Path(folder).glob("*.whl")))
-        (ROOT / "dist").mkdir(exist_ok=True)
+        shutil.rmtree(ROOT / "dist", ignore_errors=True)
+        (ROOT / "dist").mkdir()
         for archive in archives:
-            (ROOT / "dist" / archive.name).write_bytes(archive.read_bytes())
+            shutil.copy(archive, ROOT / "dist")
+    if len(archives) != 2 * len(PACKAGES):
+        session.error(f"{len(PACKAGES)} packages gave {len(archives)} archives")
 
 
 def check_wheel(session: nox.Session, package: str, folder: str) -> None:
@@ -179,6 +185,20 @@ def check_wheel(session: nox.Session, package: str, folder: str) -> None:
         session.error(f"{stem}: the licence is not the one of the repository")
 
 
+def check_source(session: nox.Session, package: str, folder: str) -> None:
+    """A source archive holds what is needed to build and to test, and nothing that was made on the way."""
+    metadata = project(package)
+    stem = f"{metadata['name'].replace('-', '_')}-{metadata['version']}"
+    with tarfile.open(Path(folder) / f"{stem}.tar.gz") as archive:
+        found = {name.removeprefix(f"{stem}/") for name in archive.getnames()}
+    parts = {name.split("/")[0] for name in found}
+    needed = {"CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml", "src", "tests"}
+    if parts - {".gitignore", "tools"} != needed:
+        session.error(f"{stem}: the source archive holds {sorted(parts)}")
+    if made := [name for name in found if "__pycache__" in name or name.endswith((".pyc", ".npz"))]:
+        session.error(f"{stem}: the source archive holds {made}")
+
+
 def smoke_test(session: nox.Session, wheels: list[Path]) -> None:
     """Install the wheels in an environment outside the workspace and ask every command for help."""
     with tempfile.TemporaryDirectory() as folder:
@@ -193,6 +213,29 @@ def smoke_test(session: nox.Session, wheels: list[Path]) -> None:
                 for command in project(package)["scripts"]:
                     session.run(scripts / command, "--help", external=True, silent=True)
                 session.run(python, "-m", import_name(package), "--help", external=True, silent=True)
+
+
+@nox.session(python=OLDEST, default=False)
+@nox.parametrize("package", [nox.param(name, id=name) for name in [*PACKAGES, "all"]])
+def pip(session: nox.Session, package: str) -> None:
+    """Install a package, or all, with pip alone in an empty environment, and train (large downloads)."""
+    packages = list(PACKAGES) if package == "all" else [package]
+    own = {"shared", *packages}
+    with tempfile.TemporaryDirectory() as folder:
+        build_wheels(session, list(METHODS), f"{folder}/dist")
+        session.chdir(folder)
+        session.env["PYTHONPATH"] = ""
+        python, scripts = f"{folder}/env/bin/python", Path(folder) / "env" / "bin"
+        session.run("python", "-m", "venv", "env")
+        distributions = [project(name)["name"] for name in packages]
+        options = ["--quiet", "--find-links", "dist"]
+        session.run_install(python, "-m", "pip", "install", *options, *distributions, external=True)
+        session.run(python, "-m", "pip", "check", external=True)
+        names = [" ".join(import_name(name) for name in group) for group in (own, PACKAGES.keys() - own)]
+        session.run(python, "-c", ISOLATED, *names, external=True, log=False)
+        session.run(scripts / "hmc", "datasets", external=True, silent=True)
+        for name in own - {"shared"}:
+            session.run(scripts / project(name)["name"], "train", "--epochs", "1", external=True)
 
 
 @nox.session(python=OLDEST)
