@@ -27,7 +27,8 @@ def sample_pictures(table: Table, ids: Sequence[str]) -> dict[str, str]:
     name = str(run.options.get("dataset") or run.dataset)
     if name.startswith("hf:") and not Path(name[len("hf:") :]).is_dir():
         raise ValueError(f"{name!r} is no folder on this machine.")  # a report downloads nothing
-    dataset = load_dataset(name, run.options.get("data_dir"), view="image")
+    levels = run.options.get("levels")
+    dataset = load_dataset(name, run.options.get("data_dir"), view="image", levels=levels)
     if dataset.checksum != run.fingerprint["dataset checksum"]:
         raise ValueError(f"{name!r} is not the data set of the runs: their checksums differ.")
     row_of = {sample: row for row, sample in enumerate(dataset.test.ids)}
