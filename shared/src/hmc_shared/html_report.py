@@ -10,7 +10,8 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from hmc_shared import plots
+from hmc_shared import calibration_report, plots
+from hmc_shared.calibration import BINS
 from hmc_shared.compare import COSTS, Comparison, Table
 from hmc_shared.html_tree import colour_floor, draw_tree, number
 from hmc_shared.inspection import LARGEST_FAMILY, Inspection, inspect
@@ -82,6 +83,41 @@ def curves(table: Table, inspection: Inspection) -> str:
 
 def levels(table: Table, inspection: Inspection) -> str:
     return _figure(plots.metric_by_level, table, "Means over seeds; bars are sample standard deviations.")
+
+
+def calibration(table: Table, inspection: Inspection) -> str:
+    """Expected calibration error of each row, reliability diagram, accuracy over coverage."""
+    found = calibration_report.measure(table)
+    by_level = bool(found[0].by_level)
+    what = (
+        "the best class of each level, level by level; the mean over levels"
+        if by_level
+        else "the presence of each class; the mean over classes"
+    )
+    text = (
+        f"Expected calibration error of test probabilities: {what}, mean over seeds. {BINS} bins of equal "
+        "width; 0 is perfect. They are calibrated on validation; before that they are the sigmoid of the "
+        "scores. A method whose scores are calibrated has the same number twice."
+    )
+    levels = [f"level {depth}" for depth in range(len(found[0].by_level))]
+    head = ["method", "calibrated", "before", *levels]
+    rows = []
+    for of_row in found:
+        values = (of_row.error, of_row.uncalibrated, *of_row.by_level)
+        rows.append(_row([escape(of_row.row.label), *(f"{value:.4f}" for value in values)]))
+    reliable = _figure(
+        lambda table, file: calibration_report.plot_reliability(table, found, file),
+        table,
+        "Share of right answers over their probability: below the diagonal a method is too sure of itself.",
+    )
+    covered = _figure(
+        lambda table, file: calibration_report.plot_coverage(table, found, file),
+        table,
+        "Accuracy of the deepest class, where answers below a confidence are withheld."
+        if by_level
+        else "Accuracy of the yes or no to each class, where answers below a confidence are withheld.",
+    )
+    return f"<p>{text}</p>\n{_table(head, rows, 'calibration')}\n{reliable}\n{covered}"
 
 
 def tree(table: Table, inspection: Inspection) -> str:
@@ -181,6 +217,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[Table, Inspection], str]], ...] = (
     ("scores", "Scores", scores),
     ("curves", "Precision and recall", curves),
     ("levels", "By level", levels),
+    ("calibration", "Calibration", calibration),
     ("tree", "Classes", tree),
     ("confusions", "Confusions between siblings", confusions),
     ("worst", "Worst samples", worst),

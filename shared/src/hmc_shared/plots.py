@@ -28,8 +28,8 @@ RECALL = np.linspace(0, 1, 501)
 
 def precision_recall(table: Table, path: str | Path | BinaryIO) -> None:
     """Pooled precision over recall: the mean over seeds in bold, each seed thin behind it."""
-    figure, axes = _new_figure(f"Precision and recall: {table.title}")
-    for row, style in _styled(table):
+    figure, axes = new_figure(f"Precision and recall: {table.title}")
+    for row, style in styled(table):
         curves = [precision_at(RECALL, *run.curve) for run in row.runs]
         if len(curves) > 1:
             for curve in curves:
@@ -39,7 +39,7 @@ def precision_recall(table: Table, path: str | Path | BinaryIO) -> None:
     low = 0.8 if min(areas) > 0.95 else 0.0  # curves that meet in the corner are told apart only there
     axes.set(xlabel="recall", ylabel="precision", xlim=(low, 1), ylim=(low, 1 + (1 - low) / 50))
     high = max(areas) > 0.5
-    _legend(axes, "method, AU(PRC)", "lower left" if high else "upper right")
+    legend(axes, "method, AU(PRC)", "lower left" if high else "upper right")
     save(figure, path)
 
 
@@ -52,8 +52,8 @@ def metric_by_level(table: Table, path: str | Path | BinaryIO) -> None:
     single_path = all(not math.isnan(level.accuracy) for run in runs for level in run.evaluation.levels)
     name = "accuracy" if single_path else "au_prc"
     depths = [level.depth for level in runs[0].evaluation.levels]
-    figure, axes = _new_figure(f"{'Accuracy' if single_path else 'AU(PRC)'} by level: {table.title}")
-    for number, (row, style) in enumerate(_styled(table)):
+    figure, axes = new_figure(f"{'Accuracy' if single_path else 'AU(PRC)'} by level: {table.title}")
+    for number, (row, style) in enumerate(styled(table)):
         values = np.array(
             [[getattr(level, name) for level in run.evaluation.levels] for run in row.runs]
         )  # (seeds, levels)
@@ -76,7 +76,7 @@ def metric_by_level(table: Table, path: str | Path | BinaryIO) -> None:
     axes.set(xlabel="depth, 0 for roots (evaluated classes)", ylabel="accuracy" if single_path else "AU(PRC)")
     if axes.get_ylim()[0] < 0.5:  # high values may use the whole height: there is a point to read, not a bar
         axes.set_ylim(bottom=0)
-    _legend(axes, "method", "best")
+    legend(axes, "method", "best")
     save(figure, path)
 
 
@@ -92,7 +92,7 @@ def precision_at(grid: np.ndarray, precision: np.ndarray, recall: np.ndarray) ->
     return precision[np.minimum(at, len(precision) - 1)]
 
 
-def _new_figure(title: str) -> tuple[Figure, Axes]:
+def new_figure(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontsize=11)
@@ -102,7 +102,7 @@ def _new_figure(title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _styled(table: Table) -> list[tuple[Row, dict[str, Any]]]:
+def styled(table: Table) -> list[tuple[Row, dict[str, Any]]]:
     """Rows with their colour, and another dash when the colours are used up.
 
     Given by the alphabet, not by rank: a method keeps its colour from table to table.
@@ -125,7 +125,7 @@ def _label(row: Row, metric: str) -> str:
     return f"{row.label}  {value.mean:.3f}" + ("" if math.isnan(value.sd) else f" ± {value.sd:.3f}")
 
 
-def _legend(axes: Axes, title: str, where: Literal["best", "lower left", "upper right"]) -> None:
+def legend(axes: Axes, title: str, where: Literal["best", "lower left", "upper right"]) -> None:
     axes.legend(title=title, loc=where, frameon=False, fontsize=9, title_fontsize=9, alignment="left")
 
 
