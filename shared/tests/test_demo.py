@@ -82,7 +82,7 @@ def test_the_plan_of_the_real_methods(tmp_path, monkeypatch):
     assert [(job.seed, job.label) for job in jobs] == [(seed, label) for seed in (0, 7) for label in labels]
     folder = tmp_path / "digits" / "flat" / "seed-7"
     assert jobs[7].folder == folder
-    expected = "/bin/hcal train --dataset digits --method flat --seed 7 --output-dir"
+    expected = "/bin/hcal train --dataset digits --method flat --epochs 30 --seed 7 --output-dir"
     assert jobs[7].words == [*expected.split(), str(folder), "--resume"]
     assert all(line.split()[1:4] == ["train", "--dataset", "digits"] for line in demo.METHODS.values())
 
