@@ -136,7 +136,7 @@ def tree(table: Table, inspection: Inspection) -> str:
             "the top levels; +n counts the children that are not."
         )
     if not inspection.hierarchy.is_tree:
-        text += " A class with several parents (⑂) stands below the first one; all are named when pointed at."
+        text += " A class with several parents (*) stands below the first one; all are named when pointed at."
     return f'<p>{text}{_left_out(table)}</p>\n<div class="wide">{svg}</div>'
 
 

@@ -121,7 +121,7 @@ def _line(
         about.append("parents: " + ", ".join(hierarchy.names[parent] for parent in parents))
     if hidden:
         about.append(f"{hidden} of {len(children)} children are not drawn here")
-    text += (" ⑂" if len(parents) > 1 else "") + (f"  +{hidden}" if hidden else "")
+    text += (" *" if len(parents) > 1 else "") + (f"  +{hidden}" if hidden else "")
     fill, _ = shade(mean[node], low, 1)
     parts += [
         f"<g><title>{escape('; '.join(about))}</title>",
