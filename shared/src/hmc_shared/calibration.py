@@ -71,7 +71,8 @@ def fit_calibration(logits: Tensor, targets: Tensor, hierarchy: Hierarchy) -> Ca
         nll = F.binary_cross_entropy_with_logits(
             logits / log_t.exp()[depth] + shift[depth], labels, reduction="sum"
         )
-        return nll + log_t.square().sum() / 2 + (shift / SHIFT_DEVIATION).square().sum() / 2
+        priors = log_t.square().sum() / 2 + (shift / SHIFT_DEVIATION).square().sum() / 2
+        return (nll + priors) / len(logits)  # a mean, for which the optimiser's tolerances are made
 
     # Start where the mean logit of a level gives its mean label: far from there the curve is flat.
     columns = [slice(level.start, level.stop) for level in hierarchy.levels]
