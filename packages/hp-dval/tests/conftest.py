@@ -1,9 +1,15 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
+from hmc_shared.data import load_dataset
+from hp_dval.config import Config
+
 torch.set_num_threads(1)  # the models are tiny: more threads only wait for each other
+
+SIZE = 96
 
 CLIP_CONFIG = {
     "embed_dim": 24,
@@ -35,3 +41,44 @@ def clip_file(tmp_path_factory, clip_json):
     path = tmp_path_factory.mktemp("clip") / "weights.pt"
     torch.save(load_clip(clip_json).model.state_dict(), path)
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """The first scenes of digit-scenes."""
+    whole = load_dataset("digit-scenes", view="image")
+
+    def first(split):
+        return replace(
+            split, inputs=split.inputs[:SIZE], targets=split.targets[:SIZE], ids=split.ids[:SIZE], captions=()
+        )
+
+    return replace(whole, **{name: first(split) for name, split in whole.splits.items()})
+
+
+@pytest.fixture
+def small(tmp_path, clip_json, clip_file):
+    """Options of a run that takes a second."""
+
+    def make(folder="run", **given):
+        defaults = {
+            "clip": clip_json,
+            "pretrained": clip_file,
+            "student": "small",
+            "patch_size": 8,
+            "width": 24,
+            "layers": 1,
+            "heads": 2,
+            "k": 4,
+            "epochs": 2,
+            "prompt_epochs": 2,
+            "batch_size": 16,
+            "learning_rate": 3e-3,
+            "prompt_learning_rate": 1e-2,
+            "flip": False,
+            "crop_padding": 1,
+            "checkpoint_every": 1,
+        }
+        return Config(output_dir=str(tmp_path / folder), **{**defaults, **given})
+
+    return make

@@ -14,6 +14,7 @@ import torch
 import yaml
 from PIL import Image
 
+from hmc_shared import Hierarchy
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import mean_average_precision
 from hmc_shared.options import to_yaml
@@ -26,47 +27,6 @@ from hp_dval.prompts import fixed_texts
 from hp_dval.train import step_factor, train
 
 SIZE = 96
-
-
-@pytest.fixture(scope="module")
-def scenes():
-    """The first scenes of digit-scenes."""
-    whole = load_dataset("digit-scenes", view="image")
-
-    def first(split):
-        return replace(
-            split, inputs=split.inputs[:SIZE], targets=split.targets[:SIZE], ids=split.ids[:SIZE], captions=()
-        )
-
-    return replace(whole, **{name: first(split) for name, split in whole.splits.items()})
-
-
-@pytest.fixture
-def small(tmp_path, clip_json, clip_file):
-    """Options of a run that takes a second."""
-
-    def make(folder="run", **given):
-        defaults = {
-            "clip": clip_json,
-            "pretrained": clip_file,
-            "student": "small",
-            "patch_size": 8,
-            "width": 24,
-            "layers": 1,
-            "heads": 2,
-            "k": 4,
-            "epochs": 2,
-            "prompt_epochs": 2,
-            "batch_size": 16,
-            "learning_rate": 3e-3,
-            "prompt_learning_rate": 1e-2,
-            "flip": False,
-            "crop_padding": 1,
-            "checkpoint_every": 1,
-        }
-        return Config(output_dir=str(tmp_path / folder), **{**defaults, **given})
-
-    return make
 
 
 def launch(config, folder, *options, launcher=(), **environment):
@@ -131,6 +91,35 @@ def test_alignment_leaves_the_prompts_alone(tmp_path, scenes, small):
     train(small("longer", method="dval", epochs=3), scenes)
     assert torch.equal(start.contexts, load_model(tmp_path / "longer" / "model").contexts)
     assert torch.equal(start.text, start.fixed_text.expand(2, -1, -1))
+
+
+def test_prompts_are_tuned_for_other_classes_on_what_is_aligned(tmp_path, scenes, small):
+    train(small("before"), scenes)
+    before = tmp_path / "before" / "aligned"
+    leaves = scenes.hierarchy.leaves
+    digits = replace(  # ten plain labels
+        scenes,
+        hierarchy=Hierarchy.from_edges([], nodes=[scenes.hierarchy.names[leaf] for leaf in leaves]),
+        evaluated=scenes.evaluated[leaves],
+        **{name: replace(s, targets=s.targets[:, leaves]) for name, s in scenes.splits.items()},
+    )
+    train(small(aligned=str(before), prompt_epochs=6, prompt_learning_rate=0.05), digits)
+    log = log_of(tmp_path / "run")
+    assert [record["stage"] for record in log] == ["prompts"] * 6
+    assert log[-1]["train_loss"] < log[0]["train_loss"]
+    model, aligned = load_model(tmp_path / "run" / "model"), load_model(before)
+    images = scenes.test.inputs
+    assert torch.equal(model.tokens(model.normalize(images)), aligned.tokens(aligned.normalize(images)))
+    assert model.hierarchy.names == digits.hierarchy.names
+
+
+@pytest.mark.parametrize("options", [{"width": 16}, {"method": "coop"}, {"clip": "tiny", "pretrained": None}])
+def test_another_model_is_no_alignment(tmp_path, scenes, small, options):
+    train(small("before", epochs=1, prompt_epochs=1), scenes)
+    with pytest.raises(
+        ValueError, match="`--aligned` should be the folder of an HP-DVAL model with the same"
+    ):
+        train(small(aligned=str(tmp_path / "before" / "model"), **options), scenes)
 
 
 def test_joint_training_changes_both(tmp_path, scenes, small):

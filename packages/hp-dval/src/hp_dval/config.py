@@ -69,6 +69,9 @@ class Config:
     weights: str = "none"
     """Where it starts: none, imagenet (a download), or a file with a state dict (.safetensors, .npz, .pt);
     what does not fit is left out. The student clip starts from the CLIP."""
+    aligned: str | None = None
+    """Folder of a model that is aligned already, such as `aligned` in another run's folder, with the same
+    CLIP and student: student and embedding are taken over, whatever its classes, and stage 1 is left out."""
     patch_size: int = 4
     """small: side of a patch, in pixels."""
     width: int = 96
@@ -192,6 +195,7 @@ class Config:
         return [
             (stage, self.prompt_epochs if stage == "prompts" else self.epochs)
             for stage in STAGES[self.method]
+            if not (self.aligned and stage == "alignment")
         ]
 
     def __post_init__(self) -> None:

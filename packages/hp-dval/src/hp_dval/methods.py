@@ -69,9 +69,25 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
             images = model.normalize(some_images(inputs, shape, model.crop))
             found = load_weights(model.student.network, config.weights, config.student, images)
             print(found, file=sys.stderr)
+    if config.aligned:
+        take_over_alignment(model, config.aligned)
     model.fixed_text.copy_(text_embeddings(clip, texts))
     model.text.copy_(model.fixed_text.expand_as(model.text))
     return model
+
+
+def take_over_alignment(model: ImageTextClassifier, folder: str) -> None:
+    """Give a model what stage 1 trained of a saved one: student, embedding, pixel statistics and scale."""
+    aligned = load_model(folder)
+    own = [name for name in model.state_dict() if name.startswith(("student.", "embedding.", "input_"))]
+    state = aligned.state_dict()
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    if not own or any(name not in state or state[name].shape != shapes[name] for name in own):
+        raise ValueError(
+            "`--aligned` should be the folder of an HP-DVAL model with the same student and CLIP. "
+            f"Found {folder!r}."
+        )
+    model.load_state_dict({name: state[name] for name in [*own, "log_scale"]}, strict=False)
 
 
 class Network(nn.Module):
