@@ -226,6 +226,7 @@ def pip(session: nox.Session, package: str) -> None:
         session.chdir(folder)
         session.env["PYTHONPATH"] = ""
         python, scripts = f"{folder}/env/bin/python", Path(folder) / "env" / "bin"
+        session.env.setdefault("OMP_NUM_THREADS", "1")
         session.run("python", "-m", "venv", "env")
         distributions = [project(name)["name"] for name in packages]
         options = ["--quiet", "--find-links", "dist"]
