@@ -20,6 +20,9 @@ for method in $methods; do
   folders+=("$runs/$method")
   for seed in ${SEEDS:-0}; do
     folder="$runs/$method/seed-$seed"
+    mkdir -p "${folder%/*}"
+    exec 9>"$folder.lock"
+    flock -n 9 || continue # another copy of this script is at it
     [ -f "$folder/results.json" ] && continue
     # shellcheck disable=SC2086 # options are words
     hcal train --dataset "$dataset" --seed "$seed" --output-dir "$folder" --resume $options ${FLAGS:-} >/dev/null

@@ -16,6 +16,9 @@ while read -r row options; do
   folders+=("$runs/$row")
   for seed in ${SEEDS:-0}; do
     folder="$runs/$row/seed-$seed"
+    mkdir -p "${folder%/*}"
+    exec 9>"$folder.lock"
+    flock -n 9 || continue # another copy of this script is at it
     [ -f "$folder/results.json" ] && continue
     # shellcheck disable=SC2086 # options are words
     hcal train --dataset "$dataset" --seed "$seed" --output-dir "$folder" --resume $options ${FLAGS:-} \

@@ -8,6 +8,9 @@ set -euo pipefail
 for seed in 0 1 2; do
   for set in cellcycle_FUN derisi_FUN spo_FUN Enron; do
     folder="runs/$set/chmcnn-paper/seed-$seed"
+    mkdir -p "${folder%/*}"
+    exec 9>"$folder.lock"
+    flock -n 9 || continue # another copy of this script is at it
     [ -f "$folder/results.json" ] && continue
     hlstm train --dataset "$set" --method chmcnn --protocol paper --seed "$seed" --output-dir "$folder" --resume
   done

@@ -14,6 +14,9 @@ for seed in "${@:-0}"; do
     [ -d "$HMC_DATA/hmc/$set" ] || continue
     for method in $methods; do
       folder="runs/$set/$method/seed-$seed"
+      mkdir -p "${folder%/*}"
+      exec 9>"$folder.lock"
+      flock -n 9 || continue # another copy of this script is at it
       [ -f "$folder/results.json" ] && continue
       hlstm train --dataset "$set" --method "$method" --seed "$seed" --output-dir "$folder" --resume ${FLAGS:-}
     done

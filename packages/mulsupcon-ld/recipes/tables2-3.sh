@@ -12,6 +12,7 @@ set -euo pipefail
 runs="${RUNS:-runs}"
 for seed in ${SEEDS:-0 1 2}; do
   for dataset in ${DATASETS:-yeast scene}; do
+    recipe=""
     case $dataset in
       yeast) recipe="--pretrain-epochs 60 --epochs 120 --restart 120 --queue-size 1024" ;;
       scene) recipe="--pretrain-epochs 100 --epochs 100 --restart 100 --dropout 0.3 --finetune-mask 0.5" ;;
@@ -25,6 +26,9 @@ for seed in ${SEEDS:-0 1 2}; do
           paper) name=$loss-paper options="--protocol paper" ;;
         esac
         folder="$runs/$dataset/$name/seed-$seed"
+        mkdir -p "${folder%/*}"
+        exec 9>"$folder.lock"
+        flock -n 9 || continue # another copy of this script is at it
         [ -f "$folder/results.json" ] && continue
         # shellcheck disable=SC2086 # options are words
         mulsupcon-ld train --dataset "$dataset" --loss "$loss" --seed "$seed" --output-dir "$folder" --resume \
