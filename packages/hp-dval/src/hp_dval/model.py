@@ -165,6 +165,10 @@ class ImageTextClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
         logits = self(inputs).logits
         return max_over_descendants(logits, self.hierarchy) if self.is_constrained else logits
 
+    def probabilities(self, raw: Tensor) -> Tensor:
+        """Probabilities (B, C) of raw images (B, channels, height, width), for :mod:`hmc_shared.export`."""
+        return self.logits(self.normalize(raw)).sigmoid()
+
     @torch.no_grad()
     def predict(self, raw: Any, batch_size: int = 64) -> Tensor:
         """Probabilities (n, C) of raw images (n, channels, height, width), uint8.
@@ -178,7 +182,7 @@ class ImageTextClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
         device, was_training = self.text.device, self.training
         self.eval()
         try:
-            parts = [self.logits(self.normalize(rows.to(device))).sigmoid() for rows in raw.split(batch_size)]
+            parts = [self.probabilities(rows.to(device)) for rows in raw.split(batch_size)]
         finally:
             self.train(was_training)
         return torch.cat(parts) if parts else torch.zeros(0, len(self.hierarchy))

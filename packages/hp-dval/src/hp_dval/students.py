@@ -92,7 +92,9 @@ class Student(nn.Module):
             # Registers stand between the class token and the patches.
             return torch.cat([tokens[:, :1], tokens[:, self.num_prefix_tokens :]], dim=1)
         patches = network.conv_proj(images).flatten(2).transpose(1, 2)  # (B, N, D)
-        return network.encoder(torch.cat([network.class_token.expand(len(images), -1, -1), patches], dim=1))
+        return network.encoder(
+            torch.cat([network.class_token.expand(images.shape[0], -1, -1), patches], dim=1)
+        )
 
 
 def timm_state(name: str, image_size: int) -> dict[str, Tensor]:
