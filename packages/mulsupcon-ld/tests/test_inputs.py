@@ -7,9 +7,9 @@ from PIL import Image
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import ImageTable, batches, load_dataset
-from hmc_shared.vision.pixels import resize_and_crop
+from hmc_shared.vision.pixels import resize_and_crop, score_logits
 from mulsupcon_ld.config import Config
-from mulsupcon_ld.inputs import score_logits, training_batches
+from mulsupcon_ld.inputs import training_batches
 from mulsupcon_ld.model import MulSupCon
 
 LABELS = Hierarchy.from_paths(["a", "b", "c"])

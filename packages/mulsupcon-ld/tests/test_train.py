@@ -20,9 +20,9 @@ from hmc_shared.data import HierarchicalDataset, Split, load_dataset
 from hmc_shared.options import to_yaml
 from hmc_shared.runs import load_run
 from hmc_shared.thresholds import best_threshold
+from hmc_shared.vision.pixels import score_logits
 from mulsupcon_ld.config import SUPERVISED, Config, Loss
 from mulsupcon_ld.evaluate import EvaluateConfig, evaluate
-from mulsupcon_ld.inputs import score_logits
 from mulsupcon_ld.methods import load_model
 from mulsupcon_ld.thresholds import published_metrics
 from mulsupcon_ld.train import step_factor, train

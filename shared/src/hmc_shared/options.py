@@ -155,3 +155,9 @@ def main(command: Callable[[list[str]], None], prog: str) -> None:
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def check(config: Any, name: str, holds: bool, rule: str) -> None:
+    """Raise ValueError unless ``holds``, with option and value: "`--name` should <rule>. Found <value>."."""
+    if not holds:
+        raise ValueError(f"`--{name.replace('_', '-')}` should {rule}. Found {getattr(config, name)}.")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hmc_shared import options
+
 Method = Literal["hcal", "flat", "mmoe", "cagrad", "imtl-g", "nash-mtl"]
 Decode = Literal["independent", "path"]
 
@@ -125,12 +127,12 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "dim", "image_size", "checkpoint_every"):
-            self._check(name, getattr(self, name) >= 1, "be at least 1")
-        self._check("width", self.width is None or self.width >= 1, "be at least 1")
+            options.check(self, name, getattr(self, name) >= 1, "be at least 1")
+        options.check(self, "width", self.width is None or self.width >= 1, "be at least 1")
         for name in ("temperature", "gamma"):
-            self._check(name, 0 < getattr(self, name) < float("inf"), "be finite and above 0")
+            options.check(self, name, 0 < getattr(self, name) < float("inf"), "be finite and above 0")
         for name in ("momentum", "min_scale"):
-            self._check(name, 0 <= getattr(self, name) <= 1, "lie in [0, 1]")
+            options.check(self, name, 0 <= getattr(self, name) <= 1, "lie in [0, 1]")
         for name in (
             "learning_rate",
             "prototype_learning_rate",
@@ -141,8 +143,4 @@ class Config:
             "rotation",
             "workers",
         ):
-            self._check(name, 0 <= getattr(self, name) < float("inf"), "be finite and not negative")
-
-    def _check(self, name: str, holds: bool, rule: str) -> None:
-        if not holds:
-            raise ValueError(f"`--{name.replace('_', '-')}` should {rule}. Found {getattr(self, name)}.")
+            options.check(self, name, 0 <= getattr(self, name) < float("inf"), "be finite and not negative")

@@ -36,10 +36,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, float | None]:
 
     Raises ValueError for a folder without a model, or a data set with other classes or inputs.
     """
-    from hcal.inputs import score_logits
     from hcal.methods import load_model
     from hmc_shared.evaluation import dataset_of_run, split_metrics
     from hmc_shared.runs import open_run
+    from hmc_shared.vision.pixels import score_logits
 
     folder, trained = open_run(config.run)
     model = load_model(folder)

@@ -12,7 +12,6 @@ from torchvision.transforms import v2
 from hcal.augment import augment, draw
 from hcal.config import Config
 from hcal.model import LevelClassifier
-from hmc_shared.vision.pixels import evaluation_batches
 
 
 def random_crop(config: Config) -> Callable[[Tensor], Tensor]:
@@ -65,16 +64,3 @@ def training_batches(
         if len(rows) == 1:  # batch normalisation needs two
             batch, labels = torch.cat([batch, batch]), torch.cat([labels, torch.full_like(labels, -1)])
         yield batch, labels
-
-
-@torch.no_grad()
-def score_logits(model: LevelClassifier, inputs: Any, batch_size: int = 512, workers: int = 0) -> Tensor:
-    """Uncalibrated logits (n, C) float32 on the CPU of the inputs of a split, in evaluation mode.
-
-    ``inputs`` are raw images, a table of images, or standardised vectors; ``workers`` processes read a table.
-    """
-    model.eval()
-    device = model.input_mean.device
-    parts = evaluation_batches(inputs, model.input_shape, model.crop, batch_size=batch_size, workers=workers)
-    batches = (part.to(device) for part in parts)
-    return torch.cat([model.logits(model.normalize(x) if x.ndim == 4 else x).cpu() for x in batches])

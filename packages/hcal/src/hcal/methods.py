@@ -18,7 +18,7 @@ from hcal.losses import adaptive_weights, cross_entropies, level_losses, perturb
 from hcal.model import HCAL, Flat, LevelClassifier
 from hmc_shared.data import HierarchicalDataset
 from hmc_shared.runs import load_pretrained
-from hmc_shared.vision.pixels import CROP, IMAGENET_MEAN, IMAGENET_STD, channel_statistics, some_images
+from hmc_shared.vision.pixels import CROP, input_statistics, some_images
 from hmc_shared.vision.weights import load_weights
 
 MODELS: dict[str, type[LevelClassifier]] = {model.method: model for model in (HCAL, Flat, MMoE)}
@@ -40,12 +40,9 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> LevelClassifier
     chosen = {name: getattr(config, name) for name in names}
     shape = (3, config.image_size, config.image_size) if is_table else tuple(inputs.shape[1:])
     model = model_type(dataset.hierarchy, shape, crop=CROP if is_table else 1.0, **chosen)
-    mean, scale = dataset.feature_mean, dataset.feature_scale
-    if dataset.kind == "image":
-        mean, scale = (IMAGENET_MEAN, IMAGENET_STD) if is_table else channel_statistics(inputs)
-    if mean is not None and scale is not None:
-        model.input_mean.copy_(mean.view_as(model.input_mean))
-        model.input_scale.copy_(scale.view_as(model.input_scale))
+    if statistics := input_statistics(dataset):
+        model.input_mean.copy_(statistics[0].view_as(model.input_mean))
+        model.input_scale.copy_(statistics[1].view_as(model.input_scale))
     if config.weights != "none":
         images = model.normalize(some_images(inputs, shape, model.crop))
         for encoder in model.backbones():

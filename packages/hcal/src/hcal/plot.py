@@ -118,7 +118,7 @@ def features(model: LevelClassifier, inputs: Any, workers: int = 0) -> Tensor:
     """(n, d) float32 unit features in evaluation mode: what ``forward`` returns on the way to the scores."""
     import torch
 
-    from hcal.inputs import score_logits
+    from hmc_shared.vision.pixels import score_logits
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     outputs: list[Tensor] = []

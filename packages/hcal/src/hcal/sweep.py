@@ -49,13 +49,13 @@ class SweepConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("method", self.method == "hcal", "be hcal in a sweep")
+        options.check(self, "method", self.method == "hcal", "be hcal in a sweep")
         if self.parameter == "gamma":
-            self._check("weighting", self.weighting == "adaptive", "be adaptive where gamma varies")
-            self._check("task", self.task == "multi", "be multi where gamma varies")
+            options.check(self, "weighting", self.weighting == "adaptive", "be adaptive where gamma varies")
+            options.check(self, "task", self.task == "multi", "be multi where gamma varies")
         for name in ("values", "seeds"):
             given = getattr(self, name)
-            self._check(name, len(set(given)) == len(given), "differ from each other")
+            options.check(self, name, len(set(given)) == len(given), "differ from each other")
 
     def run(self, value: float, seed: int) -> Config:
         """The options of one run."""

@@ -27,13 +27,14 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     from accelerate.utils import broadcast, set_seed
     from tqdm import tqdm
 
-    from hcal.inputs import score_logits, training_batches
+    from hcal.inputs import training_batches
     from hcal.methods import build_model, check_labels, method_backward, method_losses
     from hmc_shared.data import load_dataset
     from hmc_shared.data.batches import batches
     from hmc_shared.metrics import level_targets
     from hmc_shared.progress import Progress, last_checkpoint, save_checkpoint
     from hmc_shared.runs import RunFolder
+    from hmc_shared.vision.pixels import score_logits
 
     # Options
     started = time.perf_counter()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hmc_shared import options
+
 Method = Literal["hlstm", "chmcnn", "chmc-lstm", "hmcn-r", "hmcn-f", "hmcn-chmc", "hmc-lmlp"]
 
 
@@ -83,14 +85,10 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "batch_size", "hidden_size", "num_layers", "checkpoint_every"):
-            self._check(name, getattr(self, name) >= 1, "be at least 1")
-        self._check("max_levels", self.max_levels is None or self.max_levels >= 1, "be at least 1")
+            options.check(self, name, getattr(self, name) >= 1, "be at least 1")
+        options.check(self, "max_levels", self.max_levels is None or self.max_levels >= 1, "be at least 1")
         for name in ("dropout", "weight_average"):
-            self._check(name, 0 <= getattr(self, name) < 1, "lie in [0, 1)")
-        self._check("global_weight", 0 <= self.global_weight <= 1, "lie in [0, 1]")
+            options.check(self, name, 0 <= getattr(self, name) < 1, "lie in [0, 1)")
+        options.check(self, "global_weight", 0 <= self.global_weight <= 1, "lie in [0, 1]")
         for name in ("learning_rate", "weight_decay", "violation_weight"):
-            self._check(name, 0 <= getattr(self, name) < float("inf"), "be finite and not negative")
-
-    def _check(self, name: str, holds: bool, rule: str) -> None:
-        if not holds:
-            raise ValueError(f"`--{name.replace('_', '-')}` should {rule}. Found {getattr(self, name)}.")
+            options.check(self, name, 0 <= getattr(self, name) < float("inf"), "be finite and not negative")

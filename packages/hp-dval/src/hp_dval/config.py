@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from hmc_shared import options
+
 Method = Literal["hp-dval", "no-sc", "dval", "joint", "coop", "zero-shot"]
 Loss = Literal["db-star", "db", "cb-focal", "asl", "mls", "bce"]
 Stage = Literal["alignment", "prompts", "joint"]
@@ -212,12 +214,14 @@ class Config:
             "image_size",
             "checkpoint_every",
         ):
-            self._check(name, getattr(self, name) >= 1, "be at least 1")
+            options.check(self, name, getattr(self, name) >= 1, "be at least 1")
         for name in ("alpha", "min_scale", "margin"):
-            self._check(name, 0 <= getattr(self, name) <= 1, "lie in [0, 1]")
-        self._check("cb_beta", 0 <= self.cb_beta < 1, "lie in [0, 1)")
-        self._check("scale", self.scale is None or 0 < self.scale < float("inf"), "be finite and above 0")
-        self._check("negative_scale", 0 < self.negative_scale < float("inf"), "be finite and above 0")
+            options.check(self, name, 0 <= getattr(self, name) <= 1, "lie in [0, 1]")
+        options.check(self, "cb_beta", 0 <= self.cb_beta < 1, "lie in [0, 1)")
+        options.check(
+            self, "scale", self.scale is None or 0 < self.scale < float("inf"), "be finite and above 0"
+        )
+        options.check(self, "negative_scale", 0 < self.negative_scale < float("inf"), "be finite and above 0")
         for name in (
             "learning_rate",
             "prompt_learning_rate",
@@ -234,8 +238,4 @@ class Config:
             "workers",
             "cache_gib",
         ):
-            self._check(name, 0 <= getattr(self, name) < float("inf"), "be finite and not negative")
-
-    def _check(self, name: str, holds: bool, rule: str) -> None:
-        if not holds:
-            raise ValueError(f"`--{name.replace('_', '-')}` should {rule}. Found {getattr(self, name)}.")
+            options.check(self, name, 0 <= getattr(self, name) < float("inf"), "be finite and not negative")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hmc_shared.data import HierarchicalDataset
 from hmc_shared.runs import load_pretrained
-from hmc_shared.vision.pixels import CROP, IMAGENET_MEAN, IMAGENET_STD, channel_statistics, some_images
+from hmc_shared.vision.pixels import CROP, input_statistics, some_images
 from hmc_shared.vision.weights import load_weights
 from hp_dval.baselines import ClipClassifier
 from hp_dval.clip import Clip
@@ -58,9 +58,9 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
     else:
         clip_config = clip.config if config.student == CLIP else None
         model = HPDVAL(dataset.hierarchy, shape, clip_config=clip_config, **chosen)
-        mean, scale = (IMAGENET_MEAN, IMAGENET_STD) if is_table else channel_statistics(inputs)
-        model.input_mean.copy_(mean.view_as(model.input_mean))
-        model.input_scale.copy_(scale.view_as(model.input_scale))
+        if statistics := input_statistics(dataset):
+            model.input_mean.copy_(statistics[0].view_as(model.input_mean))
+            model.input_scale.copy_(statistics[1].view_as(model.input_scale))
         if config.student == CLIP:
             model.student.network.start_from(clip)
         elif config.weights == "imagenet" and config.student.startswith(TIMM):

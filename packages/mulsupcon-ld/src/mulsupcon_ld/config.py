@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hmc_shared import options
+
 Loss = Literal["cld", "rld", "mulsupcon", "any", "all", "bce", "asl"]
 
 SUPERVISED = ("bce", "asl")
@@ -177,14 +179,16 @@ class Config:
             "dim",
             "checkpoint_every",
         ):
-            self._check(name, getattr(self, name) >= 1, "be at least 1")
-        self._check("width", self.width is None or self.width >= 1, "be at least 1")
+            options.check(self, name, getattr(self, name) >= 1, "be at least 1")
+        options.check(self, "width", self.width is None or self.width >= 1, "be at least 1")
         for name in ("vector_mask", "finetune_mask", "dropout"):
-            self._check(name, 0 <= getattr(self, name) < 1, "lie in [0, 1)")
+            options.check(self, name, 0 <= getattr(self, name) < 1, "lie in [0, 1)")
         for name in ("momentum", "min_scale", "margin"):
-            self._check(name, 0 <= getattr(self, name) <= 1, "lie in [0, 1]")
-        self._check("temperature", 0 < self.temperature < float("inf"), "be finite and above 0")
-        self._check("sigma", self.sigma is None or 0 < self.sigma < float("inf"), "be finite and above 0")
+            options.check(self, name, 0 <= getattr(self, name) <= 1, "lie in [0, 1]")
+        options.check(self, "temperature", 0 < self.temperature < float("inf"), "be finite and above 0")
+        options.check(
+            self, "sigma", self.sigma is None or 0 < self.sigma < float("inf"), "be finite and above 0"
+        )
         for name in (
             "pretrain_epochs",
             "pretrain_learning_rate",
@@ -201,8 +205,4 @@ class Config:
             "gamma_positive",
             "gamma_negative",
         ):
-            self._check(name, 0 <= getattr(self, name) < float("inf"), "be finite and not negative")
-
-    def _check(self, name: str, holds: bool, rule: str) -> None:
-        if not holds:
-            raise ValueError(f"`--{name.replace('_', '-')}` should {rule}. Found {getattr(self, name)}.")
+            options.check(self, name, 0 <= getattr(self, name) < float("inf"), "be finite and not negative")

@@ -38,7 +38,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, float | None]:
     from hmc_shared.evaluation import dataset_of_run, split_metrics
     from hmc_shared.runs import open_run
     from hmc_shared.thresholds import stored_threshold
-    from mulsupcon_ld.inputs import score_logits
+    from hmc_shared.vision.pixels import score_logits
     from mulsupcon_ld.methods import load_model
 
     folder, trained = open_run(config.run)

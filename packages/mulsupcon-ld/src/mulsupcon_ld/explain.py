@@ -57,7 +57,7 @@ def explain(config: ExplainConfig, dataset: HierarchicalDataset | None = None) -
 
     from hmc_shared.evaluation import dataset_of_run
     from hmc_shared.runs import open_run
-    from mulsupcon_ld.inputs import score_logits
+    from hmc_shared.vision.pixels import score_logits
     from mulsupcon_ld.methods import load_model
 
     saved = open_run(config.run)[1]

@@ -10,7 +10,6 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from hmc_shared.data.loading import image_batches
-from hmc_shared.vision.pixels import evaluation_batches
 from mulsupcon_ld.config import Config
 from mulsupcon_ld.model import MulSupCon
 from mulsupcon_ld.views import (
@@ -94,16 +93,3 @@ def training_batches(
                 sample = crop_small(sample, place, min_scale=config.min_scale, flip=config.flip)
             batch.append(model.normalize(change_colours(sample, colour)))
         yield batch, targets.index_select(0, rows), weights
-
-
-@torch.no_grad()
-def score_logits(model: MulSupCon, inputs: Any, batch_size: int = 512, workers: int = 0) -> Tensor:
-    """Logits (n, C) float32 on the CPU of the inputs of a split, in evaluation mode.
-
-    ``inputs`` are raw images, a table of images, or standardised vectors; ``workers`` processes read a table.
-    """
-    model.eval()
-    device = model.input_mean.device
-    parts = evaluation_batches(inputs, model.input_shape, model.crop, batch_size=batch_size, workers=workers)
-    batches = (part.to(device) for part in parts)
-    return torch.cat([model.logits(model.normalize(x) if x.ndim == 4 else x).cpu() for x in batches])

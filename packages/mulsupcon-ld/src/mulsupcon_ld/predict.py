@@ -48,7 +48,7 @@ def predict(config: PredictConfig) -> tuple[list[str], Any, Any, Any]:
     from hmc_shared.runs import open_run
     from hmc_shared.tables import read_table
     from hmc_shared.vision.files import find_images, read_batches
-    from mulsupcon_ld.inputs import score_logits
+    from hmc_shared.vision.pixels import score_logits
     from mulsupcon_ld.methods import load_model
 
     folder, _ = open_run(config.run)

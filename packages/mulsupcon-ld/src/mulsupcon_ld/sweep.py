@@ -76,13 +76,13 @@ class SweepConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check("loss", self.has_distributions, "be cld or rld in a sweep")
+        options.check(self, "loss", self.has_distributions, "be cld or rld in a sweep")
         for name in ("alpha", "beta") if self.kind == "ablation" else ():
-            self._check(name, getattr(self, name) > 0, "be above 0 in an ablation")
+            options.check(self, name, getattr(self, name) > 0, "be above 0 in an ablation")
         for name in ("alphas", "betas", "seeds"):
             given = getattr(self, name)
-            self._check(name, len(set(given)) == len(given), "differ from each other")
-            self._check(name, bool(given) or name == "seeds", "be at least one")
+            options.check(self, name, len(set(given)) == len(given), "differ from each other")
+            options.check(self, name, bool(given) or name == "seeds", "be at least one")
 
     def run(self, alpha: float, beta: float, seed: int) -> Config:
         """The options of one run."""

@@ -35,7 +35,8 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     from hmc_shared.progress import Progress, last_checkpoint, save_checkpoint
     from hmc_shared.runs import RunFolder
     from hmc_shared.thresholds import best_threshold
-    from mulsupcon_ld.inputs import score_logits, training_batches
+    from hmc_shared.vision.pixels import score_logits
+    from mulsupcon_ld.inputs import training_batches
     from mulsupcon_ld.keys import KeyQueue, Keys, gather_keys, update_key_network
     from mulsupcon_ld.methods import build_model, classification_loss, contrastive_loss
     from mulsupcon_ld.thresholds import published_metrics

@@ -1,14 +1,16 @@
-"""Statistics and sizes of images, and the batches that a network is evaluated on."""
+"""Statistics and sizes of images, and how a network is evaluated on a split of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as images_of
 
+from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.images import ImageTable
 from hmc_shared.data.loading import image_batches
 
@@ -27,6 +29,20 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     mean = counts @ values / total
     deviation = (counts @ values.square() / total - mean.square()).clamp(min=0).sqrt()
     return mean.float(), torch.where(deviation > 0, deviation, 1.0).float()
+
+
+def input_statistics(dataset: HierarchicalDataset) -> tuple[Tensor, Tensor] | None:
+    """Mean and scale that normalise raw inputs, by channel or feature; None for vectors that need none.
+
+    Those of the training images if they are small, of ImageNet for photographs, of the training rows for
+    vectors.
+    """
+    inputs = dataset.train.inputs
+    if dataset.kind == "image":
+        return channel_statistics(inputs) if isinstance(inputs, Tensor) else (IMAGENET_MEAN, IMAGENET_STD)
+    if dataset.feature_mean is None or dataset.feature_scale is None:
+        return None
+    return dataset.feature_mean, dataset.feature_scale
 
 
 def resize_and_crop(image: Tensor, input_shape: tuple[int, ...], crop: float) -> Tensor:
@@ -71,3 +87,16 @@ def evaluation_batches(
     transform = partial(resize_and_crop, input_shape=input_shape, crop=crop)
     order = torch.arange(len(inputs)).split(min(batch_size, 64))
     yield from image_batches(inputs, order, transform, seed=0, epoch=0, workers=workers)
+
+
+@torch.no_grad()
+def score_logits(model: Any, inputs: Any, batch_size: int = 512, workers: int = 0) -> Tensor:
+    """What ``model.logits`` says of the inputs of a split, (n, C) float32 on the CPU, in evaluation mode.
+
+    ``inputs`` are raw images, a table of images, or standardised vectors; ``workers`` processes read a table.
+    """
+    model.eval()
+    device = model.input_mean.device
+    parts = evaluation_batches(inputs, model.input_shape, model.crop, batch_size=batch_size, workers=workers)
+    batches = (part.to(device) for part in parts)
+    return torch.cat([model.logits(model.normalize(x) if x.ndim == 4 else x).cpu() for x in batches])
