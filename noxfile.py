@@ -119,7 +119,7 @@ def types(session: nox.Session) -> None:
         wheels = build_wheels(session, list(METHODS), folder)
         extras = [
             line
-            for name in METHODS
+            for name in PACKAGES
             for lines in project(name).get("optional-dependencies", {}).values()
             for line in lines
         ]
