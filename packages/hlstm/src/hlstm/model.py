@@ -150,6 +150,8 @@ class HLSTM(CoherentModel, **CARD):
         self.dropout = nn.Dropout(dropout)
         self.global_head = nn.Linear(hidden_size, len(hierarchy))
         self.num_steps = len(level_sizes)
+        # A single step has no state before it; data-parallel training would wait for the gradient.
+        self.gates_of_state.requires_grad_(self.num_steps > 1)
         local_sizes = level_sizes if self.has_local_path else []
         self.transitions = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in local_sizes)  # W_T^h
         heads = [nn.Linear(hidden_size, size) for size in local_sizes]  # W_L^h
