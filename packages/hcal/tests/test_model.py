@@ -100,6 +100,13 @@ def test_predict_refuses_another_shape(model):
     assert model.predict(torch.zeros(0, 1, 8, 8))[0].shape == (0, 16)
 
 
+def test_predict_refuses_an_infinite_value():
+    model = HCAL(UNBALANCED, (2,), encoder="mlp", width=8, dim=5).eval()
+    assert model.predict([[torch.nan, 0.0]])[0].isfinite().all()
+    with pytest.raises(ValueError, match="row 1"):
+        model.predict([[0.0, 0.0], [torch.inf, 0.0]])
+
+
 def test_logits_are_cosines_over_temperature():
     torch.manual_seed(0)
     model = HCAL(UNBALANCED, (6,), encoder="mlp", width=8, dim=5, temperature=0.25)

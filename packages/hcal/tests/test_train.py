@@ -132,6 +132,10 @@ def test_same_seed_same_bits_other_seed_other_bits(tmp_path, digits):
     assert not np.array_equal(scores[0], scores[2])
 
 
+def test_a_seed_may_be_any_that_numpy_takes(tmp_path, digits):
+    assert train(small(tmp_path, epochs=1, seed=2**32 - 1), digits)["seed"] == 2**32 - 1
+
+
 def test_killed_in_mid_epoch_and_resumed_gives_the_same_bits(tmp_path, digits):
     config = small(tmp_path, epochs=20, checkpoint_every=2)
     killed = launch(config, tmp_path / "killed")

@@ -48,7 +48,7 @@ def training_batches(
             inputs, parts, random_crop(config), seed=config.seed, epoch=epoch, workers=config.workers
         )
     for step, (rows, weights) in enumerate(order):
-        generator.manual_seed((config.seed * 1_000_003 + epoch) * 1_000_003 + step)
+        generator.manual_seed(((config.seed * 1_000_003 + epoch) * 1_000_003 + step) % 2**64)
         # Without waiting for the step before.
         rows, weights = rows.to(device, non_blocking=True), weights.to(device, non_blocking=True)
         if not isinstance(inputs, Tensor):

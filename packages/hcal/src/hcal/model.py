@@ -22,6 +22,7 @@ from hcal.encoders import build_encoder
 from hmc_shared import Hierarchy
 from hmc_shared.calibration import fit_temperatures
 from hmc_shared.constraints import max_over_descendants
+from hmc_shared.decision import check_inputs
 
 MODEL_CARD = """---
 {{ card_data }}
@@ -131,12 +132,9 @@ class LevelClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
         none exceeds its parent's. ``decode`` "path" names the nodes of the best path, -1 below its end;
         "independent" the best of each level, which may contradict each other; default: as saved.
 
-        Raises ValueError for another shape.
+        Raises ValueError for another shape, or an infinite value.
         """
-        raw = torch.as_tensor(raw)
-        if raw.shape[1:] != self.input_shape:
-            shape = ", ".join(map(str, self.input_shape))
-            raise ValueError(f"`raw` should have shape (n, {shape}). Found {tuple(raw.shape)}.")
+        raw = check_inputs(raw, self.input_shape)
         device, was_training = self.input_mean.device, self.training
         hierarchy = self.hierarchy.to(device)
         self.eval()

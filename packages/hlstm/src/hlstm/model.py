@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hmc_shared import Hierarchy
 from hmc_shared.constraints import max_over_descendants
+from hmc_shared.decision import check_inputs
 
 MODEL_CARD = """---
 {{ card_data }}
@@ -91,20 +92,13 @@ class CoherentModel(nn.Module, PyTorchModelHubMixin, **CARD):
 
         Raises ValueError for another shape, or an infinite value.
         """
-        features = torch.as_tensor(features, dtype=torch.float32, device=self.feature_mean.device)
-        if features.ndim != 2 or features.shape[1] != self.num_features:
-            raise ValueError(
-                f"`features` should have shape (n, {self.num_features}). Found {tuple(features.shape)}."
-            )
-        infinite = features.isinf().any(1)
-        if infinite.any():
-            row = infinite.int().argmax()
-            raise ValueError(f"`features` should be finite or NaN. Found inf in row {row}.")
-        was_training = self.training
+        features = check_inputs(torch.as_tensor(features, dtype=torch.float32), (self.num_features,))
+        device, was_training = self.feature_mean.device, self.training
         self.eval()
-        parts = [self.probabilities(rows) for rows in features.split(batch_size)]
-        self.train(was_training)
-        return torch.cat(parts) if parts else features.new_zeros(0, len(self.hierarchy))
+        try:
+            return torch.cat([self.probabilities(rows.to(device)) for rows in features.split(batch_size)])
+        finally:
+            self.train(was_training)
 
 
 class HLSTM(CoherentModel, **CARD):
