@@ -1,11 +1,13 @@
 """The scikit-learn estimator."""
 
 import numpy as np
+import pandas  # comes with datasets
 import pytest
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_predict
 
 from hlstm import HLSTMClassifier
+from hlstm.methods import load_model
 from hmc_shared import Hierarchy
 
 TREE = Hierarchy.from_paths(["animal/cat", "animal/dog", "plant"])
@@ -53,6 +55,24 @@ def test_level_matrix_in_paths_out(blobs):
     assert np.mean(right) > 0.9
 
 
+@pytest.mark.parametrize("gap", [None, "", np.nan])
+def test_a_level_matrix_may_be_an_array_with_any_gap(blobs, gap):
+    X, _, paths = blobs
+    quick = {**QUICK, "epochs": 1}
+    expected = HLSTMClassifier(options=quick).fit(X, paths).predict_proba(X)
+    matrix = np.array([[top, leaf or gap] for top, leaf in paths], dtype=object)
+    for y in (matrix, pandas.DataFrame(matrix)):
+        assert np.array_equal(HLSTMClassifier(options=quick).fit(X, y).predict_proba(X), expected)
+
+
+def test_the_run_folder_may_be_kept(blobs, tmp_path):
+    X, y, _ = blobs
+    options = {**QUICK, "epochs": 1, "output_dir": str(tmp_path / "run")}
+    model = HLSTMClassifier(TREE, options=options).fit(X, y)
+    kept = load_model(tmp_path / "run" / "model").predict(X)
+    assert np.array_equal(model.predict_proba(X), kept.numpy())
+
+
 def test_it_is_an_estimator(blobs):
     X, y, _ = blobs
     model = HLSTMClassifier(TREE, options=QUICK, random_state=3)
@@ -69,5 +89,7 @@ def test_what_does_not_fit_is_refused(blobs):
         HLSTMClassifier(TREE).fit(X, y[:-1])
     with pytest.raises(ValueError, match=r"\(n, 4\)"):
         HLSTMClassifier(TREE).fit(X, y[:, :2])
+    with pytest.raises(ValueError, match="`--method` should be one of hlstm, chmcnn"):
+        HLSTMClassifier(TREE, method="atlantis").fit(X, y)
     with pytest.raises(ValueError, match="features"):
         HLSTMClassifier(TREE, options=QUICK).fit(X, y).predict(X[:, :2])

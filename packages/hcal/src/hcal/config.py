@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from hmc_shared import options
 
@@ -126,6 +126,8 @@ class Config:
         return None if self.encoder == "mlp" else "image"
 
     def __post_init__(self) -> None:
+        methods = get_args(Method)
+        options.check(self, "method", self.method in methods, f"be one of {', '.join(methods)}")
         for name in ("epochs", "batch_size", "dim", "image_size", "checkpoint_every"):
             options.check(self, name, getattr(self, name) >= 1, "be at least 1")
         options.check(self, "width", self.width is None or self.width >= 1, "be at least 1")

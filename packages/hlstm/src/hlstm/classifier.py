@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,8 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
     Args:
         hierarchy: the C classes, or None if ``y`` of :meth:`fit` is a level matrix, which then defines it.
         method: "hlstm" or a baseline.
-        options: further fields of :class:`hlstm.config.Config`, such as ``{"epochs": 30}``.
+        options: further fields of :class:`hlstm.config.Config`, such as ``{"epochs": 30}``. The run folder is
+            a temporary one unless ``output_dir`` is among them.
         random_state: seed.
 
     >>> X = np.array([[0.0], [0.1], [1.0], [1.1]] * 5)
@@ -51,7 +51,8 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> HLSTMClassifier:
         """Train on X (n, F) and y: (n, C) 0/1 indicators, closed here, or (n, levels) labels.
 
-        Raises ValueError for shapes that do not fit, and for fewer than two rows.
+        A path that ends early is filled up with None, NaN or "". Raises ValueError for shapes that do not fit,
+        a level matrix that is no tree, and fewer than two rows.
         """
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", ensure_min_samples=2)
         if len(X) != len(y):
@@ -62,9 +63,10 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = np.asarray(self.hierarchy_.names)
         dataset = from_arrays(X, targets, self.hierarchy_, seed=self.random_state)
         with tempfile.TemporaryDirectory() as folder:
-            config = Config(seed=self.random_state, output_dir=folder, dataset="array")
-            train(replace(config, **{"method": self.method, **(self.options or {})}), dataset)
-            self.model_ = load_model(Path(folder) / "model")
+            config = Config(dataset="array", method=self.method, seed=self.random_state, output_dir=folder)
+            config = replace(config, **(self.options or {}))
+            train(config, dataset)
+            self.model_ = load_model(config.run_folder / "model")
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -83,10 +85,9 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
 
     def _from_levels(self, y: Any) -> np.ndarray:
         targets = np.zeros((len(y), len(self.hierarchy_)), dtype=bool)
-        for row, labels in enumerate(y):
-            targets[
-                row, [self.hierarchy_.index[str(label)] for label in labels if label not in (None, "")]
-            ] = True
+        for row, labels in enumerate(np.asarray(y, dtype=object)):
+            named = [str(label) for label in labels if label not in (None, "") and label == label]  # no NaN
+            targets[row, [self.hierarchy_.index[name] for name in named]] = True
         return self.hierarchy_.close(targets)
 
     def _to_levels(self, probabilities: np.ndarray) -> np.ndarray:

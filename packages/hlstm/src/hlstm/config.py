@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from hmc_shared import options
 
@@ -84,6 +84,8 @@ class Config:
         return Path(self.output_dir or f"runs/{self.dataset.replace(':', '-')}/{method}/seed-{self.seed}")
 
     def __post_init__(self) -> None:
+        methods = get_args(Method)
+        options.check(self, "method", self.method in methods, f"be one of {', '.join(methods)}")
         for name in ("epochs", "patience", "batch_size", "hidden_size", "num_layers", "checkpoint_every"):
             options.check(self, name, getattr(self, name) >= 1, "be at least 1")
         options.check(self, "max_levels", self.max_levels is None or self.max_levels >= 1, "be at least 1")
