@@ -24,7 +24,8 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, package:
     The YAML file is ``--config``: a path, or the name of a file in the folder ``configs`` of ``package``.
     Without ``--config``, the shipped file named like ``--dataset`` is used if there is one. In the file, a
     key is an option; a nested mapping is a section that counts only if its name is the value of an option
-    with fixed choices (``paper:`` counts under ``--protocol paper``), and it overrides the keys around it.
+    with fixed choices, on the command line or in the file (``paper:`` counts under ``--protocol paper``), and
+    it overrides the keys around it.
 
     Raises ValueError for a file that is missing, is not a YAML mapping, or has an unknown section. A wrong
     option or value, on the command line or in the file, ends the program with exit code 2, as tyro does.
@@ -33,7 +34,12 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, package:
     path = _find(getattr(given, "config", None), getattr(given, "dataset", None), package)
     if path is None:
         return given
-    return _cli(config_type, [*_as_flags(_read(path), given, path), *argv], prog)
+    content = _read(path)
+    plain = {name: value for name, value in content.items() if not isinstance(value, dict)}
+    given = _cli(
+        config_type, [*_as_flags(plain, given, path), *argv], prog
+    )  # the choices, those of the file too
+    return _cli(config_type, [*_as_flags(content, given, path), *argv], prog)
 
 
 def _cli(config_type: type[Config], args: Sequence[str], prog: str) -> Config:
@@ -143,15 +149,16 @@ def dispatch(argv: list[str], package: str, commands: dict[str, str]) -> None:
 def main(command: Callable[[list[str]], None], prog: str) -> None:
     """Run a command line and exit: 0 done, 2 wrong usage or input (one line on stderr), 1 failure.
 
-    ``HMC_DEBUG=1`` shows the whole traceback of wrong input as well.
+    A file that cannot be read or written is a failure of one line. ``HMC_DEBUG=1`` shows the whole traceback
+    of these as well.
     """
     try:
         command(sys.argv[1:])
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         if os.environ.get("HMC_DEBUG"):
             raise
         print(f"{prog}: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, ValueError) else 1)
     except KeyboardInterrupt:
         print(f"{prog}: interrupted", file=sys.stderr)
         sys.exit(130)
