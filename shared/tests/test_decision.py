@@ -74,6 +74,11 @@ def test_labels_without_a_bound():
         assert p[row, leaf] == p[row, TREE.leaves].max()
 
 
+def test_labels_at_a_threshold_have_their_ancestors_also_where_scores_are_not_coherent():
+    labels = Decision(DAG, Calibration.none(DAG), threshold=0.0).labels(torch.tensor([[-1.0, -1, 1, -1, -1]]))
+    assert [DAG.names[i] for i in labels[0].nonzero()] == ["a", "b", "c"]
+
+
 def test_a_run_leaves_its_decision_with_the_model_and_the_predictions(tmp_path):
     digits = load_dataset("digits")
     generator = torch.Generator().manual_seed(0)

@@ -51,7 +51,7 @@ class Decision:
         if min_confidence is not None:
             return sure_labels(probabilities, self.hierarchy, min_confidence, single_path=self.single_path)
         if self.threshold is not None:
-            return logits.double() >= self.threshold
+            return self.hierarchy.close(logits.double() >= self.threshold)
         if self.single_path:
             leaves = self.hierarchy.leaves
             return self.hierarchy.ancestors[leaves[probabilities[:, leaves].argmax(1)]]
