@@ -87,3 +87,13 @@ def test_the_plots_name_every_row(comparison, tmp_path):
         ElementTree.parse(tmp_path / name)
         text = (tmp_path / name).read_text()
         assert all(row.label in text for row in table.rows)
+
+
+@pytest.mark.parametrize("nothing", ["targets", "evaluated"])
+def test_runs_without_an_answer_to_count_are_reported(make_run, nothing):
+    empty = {"targets": np.zeros((60, 6), dtype=bool), "evaluated": np.zeros(6, dtype=bool)}
+    comparison = compare([make_run(arrays={nothing: empty[nothing]})])
+    (found,) = measure(comparison.tables[0])
+    assert np.isnan(found.error)
+    assert np.isnan(found.accuracy).all() == (nothing == "targets")
+    assert "Calibration" in to_html(comparison)

@@ -191,6 +191,9 @@ class TestBootstrap:
             paired_bootstrap(one, other, "auc")
         with pytest.raises(ValueError, match="`level` should lie in"):
             paired_bootstrap(one, other, "map", level=1.0)
+        unknown = make_run("unknown", arrays={"train_counts": None})
+        with pytest.raises(ValueError, match=r"`--metric` should be among .* Found 'map_tail'"):
+            paired_bootstrap(one, unknown, "map_tail")
         with np.load(other / "predictions.npz") as file:
             arrays = dict(file)
         arrays["targets"] = np.roll(arrays["targets"], 1, axis=0)

@@ -59,6 +59,13 @@ def test_wrong_lines_are_named(tmp_path, text, message):
         read_table(tmp_path / "t.csv")
 
 
+@pytest.mark.parametrize("content", [b"a,b\n1,\xff\n", b"a,b\n1," + b"2" * 200_000 + b"\n"])
+def test_what_is_no_text_table_is_named(tmp_path, content):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"t\.csv is not readable as a table"):
+        read_table(tmp_path / "t.csv")
+
+
 def test_what_is_no_array_of_numbers_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"gone\.csv should be .* Found no file"):
         read_table(tmp_path / "gone.csv")

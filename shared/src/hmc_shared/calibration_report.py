@@ -39,7 +39,7 @@ class RowCalibration:
     reliability: Reliability
     """Of the best classes of all levels where samples have one path, else of all classes; all seeds."""
     accuracy: np.ndarray
-    """Accuracy at each share of :data:`COVERAGE`, mean over seeds; see :func:`decisions`."""
+    """Accuracy at each share of :data:`COVERAGE`, mean over seeds; see :func:`decisions`. NaN without any."""
 
 
 def measure(table: Table) -> list[RowCalibration]:
@@ -61,11 +61,14 @@ def _measure(row: Row) -> RowCalibration:
         if is_single_path(targets, run.hierarchy):
             levels = list(top_labels(p, *data).values())
             by_level.append([reliability(*level).error for level in levels])
-            confidence, right = (np.concatenate(of_all) for of_all in zip(*levels, strict=True))
+            confidence = np.concatenate([np.zeros(0), *(of_level for of_level, _ in levels)])
+            right = np.concatenate([np.zeros(0, dtype=bool), *(of_level for _, of_level in levels)])
         else:
             confidence, right = p[:, run.evaluated].ravel(), targets[:, run.evaluated].ravel()
         bins.append(reliability(confidence, right))
-        curves.append(np.interp(COVERAGE, *accuracy_coverage(*decisions(run, p))))
+        coverage, accuracy = accuracy_coverage(*decisions(run, p))
+        nothing = np.full(len(COVERAGE), np.nan)
+        curves.append(np.interp(COVERAGE, coverage, accuracy) if len(coverage) else nothing)
     means = np.mean(errors, axis=0)
     return RowCalibration(
         row=row,

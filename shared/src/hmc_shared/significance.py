@@ -247,8 +247,9 @@ def paired_bootstrap(
         )
     everything = np.arange(len(one.targets))
     found = [_metrics(run, everything) for run in runs]
-    if metric not in found[0]:
-        raise ValueError(f"`--metric` should be among {', '.join(found[0])}. Found {metric!r}.")
+    known = [name for name in found[0] if name in found[1]]
+    if metric not in known:
+        raise ValueError(f"`--metric` should be among {', '.join(known)}. Found {metric!r}.")
     rng = np.random.default_rng(seed)
     draws = []
     for _ in trange(resamples, desc=metric, unit="draw", disable=not progress):

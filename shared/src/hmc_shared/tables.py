@@ -87,20 +87,22 @@ def open_table(path: str | Path) -> Table:
             for name, column in zip(table.column_names, table.columns, strict=True)
         }
         return Table(path, columns, range(len(table)))
-    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a byte order mark
-        reader = csv.reader(file)
-        header = next(reader, [])
-        if len(set(header)) < len(header):
-            twice = next(name for name in header if header.count(name) > 1)
-            raise ValueError(f"{path} should have one column of each name. Found {twice!r} again.")
-        rows, lines = [], []
-        for cells in reader:
-            if len(cells) != len(header):
-                raise ValueError(
-                    f"{path}, line {reader.line_num}: {len(cells)} cells, but the header has {len(header)}."
-                )
-            rows.append(cells)
-            lines.append(reader.line_num)
+    rows, lines = [], []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a byte order mark
+            reader = csv.reader(file)
+            header = next(reader, [])
+            for cells in reader:
+                rows.append(cells)
+                lines.append(reader.line_num)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not readable as a table: {error}") from error
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise ValueError(f"{path} should have one column of each name. Found {twice!r} again.")
+    for line, cells in zip(lines, rows, strict=True):
+        if len(cells) != len(header):
+            raise ValueError(f"{path}, line {line}: {len(cells)} cells, but the header has {len(header)}.")
     return Table(path, {name: [row[i] for row in rows] for i, name in enumerate(header)}, lines)
 
 
