@@ -51,8 +51,8 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> HLSTMClassifier:
         """Train on X (n, F) and y: (n, C) 0/1 indicators, closed here, or (n, levels) labels.
 
-        A path that ends early is filled up with None, NaN or "". Raises ValueError for shapes that do not fit,
-        a level matrix that is no tree, and fewer than two rows.
+        A path that ends early is filled up with None, NaN or "". Raises ValueError for shapes that do not
+        fit, a level matrix that is no tree, and fewer than two rows.
         """
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", ensure_min_samples=2)
         if len(X) != len(y):
@@ -63,8 +63,8 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = np.asarray(self.hierarchy_.names)
         dataset = from_arrays(X, targets, self.hierarchy_, seed=self.random_state)
         with tempfile.TemporaryDirectory() as folder:
-            config = Config(dataset="array", method=self.method, seed=self.random_state, output_dir=folder)
-            config = replace(config, **(self.options or {}))
+            config = Config(dataset="array", seed=self.random_state, output_dir=folder)
+            config = replace(config, **{"method": self.method, **(self.options or {})})
             train(config, dataset)
             self.model_ = load_model(config.run_folder / "model")
         return self
