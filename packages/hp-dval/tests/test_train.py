@@ -16,12 +16,12 @@ from PIL import Image
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import load_dataset
+from hmc_shared.decision import load_decision
 from hmc_shared.metrics import mean_average_precision
 from hmc_shared.options import to_yaml
 from hmc_shared.runs import load_run
 from hp_dval.clip import load_clip
 from hp_dval.config import STAGES, Config
-from hp_dval.evaluate import EvaluateConfig, evaluate
 from hp_dval.methods import load_model
 from hp_dval.prompts import fixed_texts
 from hp_dval.train import step_factor, train
@@ -72,8 +72,9 @@ def test_each_stage_has_its_best_epoch_and_the_next_goes_on_from_it(tmp_path, sc
         assert mean_average_precision(aligned.logits(images), targets) == pytest.approx(max(of_stages[:4]))
     assert results["validation"] == max(of_stages[4:])
     assert results["best_epoch"] == 8 - int(np.argmax(of_stages[:3:-1]))  # of equal ones, the last
-    found = evaluate(EvaluateConfig(str(tmp_path / "run"), split="validation", dataset="digit-scenes"))
-    assert "validation/map" in found
+    tuned = load_model(tmp_path / "run" / "model").eval()
+    with torch.no_grad():
+        assert mean_average_precision(tuned.logits(images), targets) == pytest.approx(max(of_stages[4:]))
 
 
 def test_prompt_tuning_changes_the_prompts_alone(tmp_path, scenes, small):
@@ -216,6 +217,7 @@ def test_paper_protocol_keeps_the_last_epochs_and_never_looks_at_validation(tmp_
     results = train(small(protocol="paper"), scenes)
     assert results["protocol"] == "paper"
     assert results["best_epoch"] is None
+    assert load_decision(tmp_path / "run" / "model", scenes.hierarchy).threshold is None  # none was chosen
     assert "validation" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 

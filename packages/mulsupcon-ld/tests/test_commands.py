@@ -151,6 +151,15 @@ def test_wrong_use_is_explained_and_ends_with_code_2(arguments, message, tmp_pat
     assert message in capsys.readouterr().err
 
 
+def test_images_without_an_encoder_for_them_are_refused_by_its_name(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for row in range(5):
+            Image.new("RGB", (9, 9)).save(tmp_path / "images" / name / f"{row}.png")
+    with pytest.raises(ValueError, match=r"`encoder` should be an image encoder .* Found 'mlp'"):
+        train(Config(dataset=f"folder:{tmp_path / 'images'}", output_dir=str(tmp_path / "run")))
+
+
 @pytest.mark.parametrize("kind", ["run", "image_run"])
 def test_evaluate_repeats_the_metrics_of_the_run(kind, request):
     folder = request.getfixturevalue(kind)

@@ -192,11 +192,18 @@ def test_the_command(run, tmp_path, capsys):
 
 def test_what_cannot_be_explained_is_refused(run, tmp_path):
     rule = r"`run` should be a run of --loss cld or rld that has finished its pre-training\."
-    with pytest.raises(ValueError, match=rf"{rule} Found no run in {run}/model"):
+    with pytest.raises(ValueError, match=rf"{rule} Found no such run in {run}/model"):
         explain(ExplainConfig(str(run / "model")))
     bce = tmp_path / "bce"
     train(Config(output_dir=str(bce), loss="bce", epochs=1, width=8, dim=4))
     with pytest.raises(ValueError, match=rf"{rule} Found --loss bce"):
         explain(ExplainConfig(str(bce)))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.yaml").write_text("dataset: digits\nmethod: hlstm\n")
+    with pytest.raises(ValueError, match=rf"{rule} Found no such run in {other}"):
+        explain(ExplainConfig(str(other)))
+    with pytest.raises(ValueError, match=r"`--samples` should be ids such as '.*', or a number\. Found '0'"):
+        explain(ExplainConfig(str(run), samples=("0",)))
     with pytest.raises(ValueError, match=r"`--output` should end in one of \.csv, .* Found x\.txt"):
         ExplainConfig(str(run), output="x.txt")

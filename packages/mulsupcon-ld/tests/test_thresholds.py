@@ -1,5 +1,6 @@
 """The metrics of the public code against a loop with scikit-learn."""
 
+import math
 import warnings
 
 import numpy as np
@@ -26,7 +27,7 @@ def micro_f1(predicted, targets):
     return f1_score(targets.ravel(), predicted.ravel(), zero_division=0)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])  # scikit-learn's F1 is
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])  # scikit-learn is
 @given(scored(st.integers(0, 20).map(lambda twentieth: np.float32(twentieth / 20))))
 def test_published_metrics_are_those_of_the_public_codes_loop(case):
     probabilities, targets = case
@@ -63,3 +64,9 @@ def test_published_metrics_are_those_of_the_public_codes_loop(case):
         best["precision_at_1"] = targets[np.arange(len(top)), top].mean()
     assert {name: found[name] for name in best} == pytest.approx(best, abs=1e-7)
     assert found["map"] == pytest.approx(np.mean(aps), abs=1e-7)
+
+
+def test_without_any_positive_map_is_undefined():
+    found = published_metrics(np.full((3, 2), 0.05), np.zeros((3, 2), dtype=bool))
+    assert math.isnan(found["map"])
+    assert (found["hamming_accuracy"], found["f1_micro"]) == (1, 0)

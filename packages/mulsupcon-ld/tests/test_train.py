@@ -17,6 +17,7 @@ from PIL import Image
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
+from hmc_shared.decision import load_decision
 from hmc_shared.options import to_yaml
 from hmc_shared.runs import load_run
 from hmc_shared.thresholds import best_threshold
@@ -95,7 +96,7 @@ def test_every_loss_learns(tmp_path, digits, loss):
     options = {"pretrain_epochs": 5, "pretrain_learning_rate": 5e-3, "epochs": 5, "learning_rate": 1e-2}
     results = train(small(tmp_path, loss=loss, **options), digits)
     log = log_of(tmp_path / "run")
-    assert len(log) == 5 if loss in SUPERVISED else 10
+    assert len(log) == (5 if loss in SUPERVISED else 10)
     assert (tmp_path / "run" / "pretrained").is_dir() == (loss not in SUPERVISED)
     chance = digits.test.targets.float().mean()  # mAP of random scores
     assert results["metrics"]["test/map"] > 0.3 + chance
@@ -169,6 +170,7 @@ def test_paper_protocol_trains_on_all_keeps_the_last_epoch_and_adds_the_publishe
     assert results["published_metrics"] == published_metrics(probabilities, run.targets)
     assert results["published_metrics"]["map"] == pytest.approx(results["metrics"]["test/map"], abs=1e-4)
     assert run.threshold == 0
+    assert load_decision(tmp_path / "run" / "model", digits.hierarchy).threshold is None  # none was chosen
     # The same rows, given as the training split.
     both = [digits.train, digits.validation]
     rows = Split(
@@ -179,6 +181,14 @@ def test_paper_protocol_trains_on_all_keeps_the_last_epoch_and_adds_the_publishe
     none = Split(rows.inputs[:0], rows.targets[:0], ())
     train(small(tmp_path / "all", protocol="paper"), replace(digits, train=rows, validation=none))
     assert np.array_equal(load_run(tmp_path / "all" / "run").scores, run.scores)
+
+
+def test_published_metrics_without_any_positive_are_null(tmp_path):
+    dataset = toy()
+    none = replace(dataset.test, targets=torch.zeros_like(dataset.test.targets))
+    train(small(tmp_path, epochs=1, protocol="paper"), replace(dataset, test=none))
+    text = (tmp_path / "run" / "results.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["published_metrics"]["map"] is None  # NaN is no JSON
 
 
 def test_the_default_protocol_has_no_published_metrics(tmp_path):

@@ -107,7 +107,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
         folder.forget_epochs_from(progress.epoch)
 
     # Epochs
-    tokens = validation_tokens = teacher = None  # what need be computed only once
+    tokens = validation_tokens = teacher = None  # each is computed once
     bar = tqdm(
         total=len(stages),
         initial=progress.epoch,
@@ -213,7 +213,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     # Results
     progress.restore_best(model)
     logits = score_logits(model, dataset.test.inputs, config.workers)
-    threshold, held_out = 0.0, None
+    threshold, held_out = None, None
     if config.protocol == "default":
         held_out = score_logits(model, dataset.validation.inputs, config.workers)
         threshold = best_threshold(held_out[:, evaluated].numpy(), validation_targets)

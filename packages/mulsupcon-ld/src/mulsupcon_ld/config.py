@@ -154,9 +154,9 @@ class Config:
         return Path(self.output_dir or f"runs/{self.dataset.replace(':', '-')}/{method}/seed-{self.seed}")
 
     @property
-    def view(self) -> Literal["vector", "image"]:
-        """What the encoder takes of a data set."""
-        return "vector" if self.encoder == "mlp" else "image"
+    def view(self) -> Literal["image"] | None:
+        """What the encoder takes of a data set: images, or for the mlp what the set gives by itself."""
+        return None if self.encoder == "mlp" else "image"
 
     @property
     def has_distributions(self) -> bool:

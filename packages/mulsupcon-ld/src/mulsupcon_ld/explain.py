@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from hmc_shared import options
-from mulsupcon_ld.config import Config
 from mulsupcon_ld.explanation import Explanation
 
 if TYPE_CHECKING:
@@ -62,8 +61,9 @@ def explain(config: ExplainConfig, dataset: HierarchicalDataset | None = None) -
 
     saved = open_run(config.run)[1]
     folder = Path(config.run) / "pretrained"
-    if not saved or not Config(**saved).has_distributions or not folder.is_dir():
-        found = f"--loss {saved['loss']}" if saved else "no run"
+    loss = saved.get("loss")
+    if loss not in ("cld", "rld") or not folder.is_dir():
+        found = f"--loss {loss}" if loss else "no such run"
         rule = "be a run of --loss cld or rld that has finished its pre-training"
         raise ValueError(f"`run` should {rule}. Found {found} in {config.run}.")
     model = load_model(folder)
@@ -92,7 +92,7 @@ def choose(ids: tuple[str, ...], samples: tuple[str, ...]) -> Any:
     if not samples:
         return torch.arange(len(ids))
     row_of = {name: row for row, name in enumerate(ids)}
-    if len(samples) == 1 and samples[0] not in row_of and samples[0].isdecimal():
+    if len(samples) == 1 and samples[0] not in row_of and samples[0].isdecimal() and int(samples[0]):
         drawn = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))
         return drawn[: int(samples[0])].sort().values
     for name in samples:

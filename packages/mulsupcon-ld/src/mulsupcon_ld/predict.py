@@ -15,8 +15,9 @@ from hmc_shared import options
 class PredictConfig:
     """Write the labels, and the calibrated probability of every class, for each row of a table or each image.
 
-    Labels are those at the threshold that was best in validation. With a hierarchy, no class is more probable
-    than its parent.
+    Labels are those at the threshold that was best in validation. A run of --protocol paper has none: they
+    are the classes with probability 1/2 or more, or, where samples have one path each, the path to the most
+    probable leaf. With a hierarchy, no class is more probable than its parent.
     """
 
     run: Annotated[str, tyro.conf.Positional]

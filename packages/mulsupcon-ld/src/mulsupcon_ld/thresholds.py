@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hmc_shared.metrics import average_precision, precision_at_1
+from hmc_shared.metrics import mean_average_precision, precision_at_1
 
 GRID = np.arange(1, 10) / 10
 """The thresholds that the public code tries."""
@@ -16,7 +16,7 @@ def published_metrics(probabilities: np.ndarray, targets: np.ndarray) -> dict[st
     Thresholds are 0.1, 0.2 ... 0.9. Example-based F1 leaves out samples without true and predicted labels;
     macro-F1 counts a class without either as 0. Optimistic, because the targets choose: only for comparison
     with numbers that were taken in the same way. mAP skips classes without positives, for which the public
-    code's is not defined.
+    code's is not defined; NaN if that leaves none.
 
     Args:
         probabilities: (n, C).
@@ -27,7 +27,7 @@ def published_metrics(probabilities: np.ndarray, targets: np.ndarray) -> dict[st
     return {
         **best,
         "precision_at_1": precision_at_1(probabilities, targets),
-        "map": float(np.nanmean(average_precision(probabilities, targets))),
+        "map": mean_average_precision(probabilities, targets),
     }
 
 

@@ -33,7 +33,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     from hmc_shared.data.batches import batches
     from hmc_shared.metrics import average_precision
     from hmc_shared.progress import Progress, last_checkpoint, save_checkpoint
-    from hmc_shared.runs import RunFolder
+    from hmc_shared.runs import RunFolder, or_null
     from hmc_shared.thresholds import best_threshold
     from hmc_shared.vision.pixels import score_logits
     from mulsupcon_ld.inputs import training_batches
@@ -206,13 +206,14 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     progress.restore_best(model)
     logits = score_logits(model, dataset.test.inputs, workers=config.workers)
     results: dict[str, Any] = {}
-    threshold, held_out, published = 0.0, None, {}
+    threshold, held_out, published = None, None, {}
     if config.protocol == "default":
         held_out = score_logits(model, dataset.validation.inputs, workers=config.workers)
         threshold = best_threshold(held_out[:, evaluated].numpy(), validation_targets)
     else:
         test_targets = dataset.test.targets[:, evaluated].numpy()
-        published = published_metrics(logits[:, evaluated].sigmoid().numpy(), test_targets)
+        found = published_metrics(logits[:, evaluated].sigmoid().numpy(), test_targets)
+        published = {name: or_null(value) for name, value in found.items()}
     if accelerator.is_main_process:
         model.save_pretrained(folder.model)
         results = folder.finish(
