@@ -104,3 +104,9 @@ def test_what_is_wrong_is_named(tmp_path):
     export(load_dataset("digits"), tmp_path / "exported")
     with pytest.raises(ValueError, match="`--levels` should not be given"):
         load_dataset(f"hf:{tmp_path / 'exported'}", levels="kind")
+
+
+def test_a_split_without_images_is_refused(tmp_path):
+    save_quietly(build(n=2, picture=[picture(0), picture(1)]), tmp_path / "few")
+    with pytest.raises(ValueError, match=r"few: the \w+ split should have images\. Found none in 2 images"):
+        load_dataset(f"hf:{tmp_path / 'few'}", levels="kind,species")

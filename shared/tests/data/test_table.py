@@ -127,3 +127,22 @@ def test_wrong_places_are_named(tmp_path):
         load_dataset(f"table:{file}")
     with pytest.raises(ValueError, match=r"`--levels` should be given for hf:PATH and table:PATH only"):
         load_dataset("digits", levels="a,b")
+
+
+@pytest.mark.parametrize(
+    ("lines", "part"),
+    [(["1,x"], "validation"), (["1,x", "2,x", "3,x"], "validation"), ([], "train")],
+)
+def test_a_split_without_rows_is_refused(tmp_path, lines, part):
+    write(tmp_path / "few", "edges.csv", "parent,child\n,x\n")
+    file = write(tmp_path / "few", "few.csv", "\n".join(["a,labels", *lines, ""]))
+    with pytest.raises(
+        ValueError, match=rf"few: the {part} split should have rows\. Found none in {len(lines)}"
+    ):
+        load_dataset(f"table:{file}")
+
+
+def test_a_validation_split_drawn_of_one_row_is_refused(tmp_path):
+    file = write(tmp_path / "few", "few.csv", "a,labels,split\n1,x,train\n2,x,test\n")
+    with pytest.raises(ValueError, match=r"few: the validation split should have rows\. Found none in 2"):
+        load_dataset(f"table:{file}")

@@ -62,12 +62,7 @@ def image_dataset(
     given = {
         part: np.arange(start, start + len(parts[part])) for part, start in zip(parts, starts, strict=False)
     }
-    chosen, drawn = draw_missing(given, targets)
-    for part, rows in chosen.items():
-        if not len(rows):
-            raise ValueError(
-                f"{root}: the {part} split should have images. Found none in {len(names)} images."
-            )
+    chosen, drawn = draw_missing(given, targets, root)
     paths = [root / image for image in names]
     table, digest = cached_images(reader, root, names, paths, lambda: read_all(paths))
     splits = {}
@@ -86,15 +81,25 @@ def image_dataset(
 
 
 def draw_missing(
-    given: Mapping[str, np.ndarray], targets: np.ndarray
+    given: Mapping[str, np.ndarray], targets: np.ndarray, origin: str | Path
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Row numbers of the three splits, and a note on what was drawn; ``targets`` is (n, C) bool."""
+    """Row numbers of the three splits, and a note on what was drawn; ``targets`` is (n, C) bool.
+
+    Raises ValueError, naming ``origin``, for a split without images.
+    """
     if "all" in given:
-        note = f"splits: 60 % training, 20 % validation and 20 % test, stratified by class, seed {SEED}"
-        return draw_splits(targets, SEED), [note]
-    if "validation" in given:
-        return {part: given[part] for part in ("train", "validation", "test")}, []
-    train = given["train"]
-    drawn = stratified_draw(targets[train], VALIDATION_SHARE, SEED)
-    note = f"validation: {VALIDATION_SHARE:.0%} of the training images, stratified by class, seed {SEED}"
-    return {"train": train[~drawn], "validation": train[drawn], "test": given["test"]}, [note]
+        chosen = draw_splits(targets, SEED)
+        notes = [f"splits: 60 % training, 20 % validation and 20 % test, stratified by class, seed {SEED}"]
+    elif "validation" in given:
+        chosen, notes = {part: given[part] for part in ("train", "validation", "test")}, []
+    else:
+        train = given["train"]
+        drawn = stratified_draw(targets[train], VALIDATION_SHARE, SEED)
+        chosen = {"train": train[~drawn], "validation": train[drawn], "test": given["test"]}
+        share = f"{VALIDATION_SHARE:.0%} of the training images"
+        notes = [f"validation: {share}, stratified by class, seed {SEED}"]
+    for part, rows in chosen.items():
+        if not len(rows):
+            found = f"Found none in {len(targets)} images"
+            raise ValueError(f"{origin}: the {part} split should have images. {found}.")
+    return chosen, notes

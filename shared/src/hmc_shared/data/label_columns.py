@@ -78,7 +78,7 @@ def load(path: str, levels: str | Sequence[str], protocol: Protocol) -> Hierarch
     nodes = np.array([of_row[0] if of_row else -1 for of_row in labels])
     targets = closed_targets(nodes, hierarchy)
     targets[torch.from_numpy(nodes < 0)] = False
-    chosen, drawn = draw_missing({part: np.array(own) for part, own in given.items()}, targets.numpy())
+    chosen, drawn = draw_missing({part: np.array(own) for part, own in given.items()}, targets.numpy(), path)
     files = [Path(file["filename"]) for file in rows.cache_files]
     encoded = rows.select_columns(images).cast_column(images[0], datasets.Image(decode=False))
     table, digest = cached_images(

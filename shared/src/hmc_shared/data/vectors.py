@@ -41,7 +41,8 @@ def load_vectors(
         validation_share: of the training rows, where there is no validation part.
         not_evaluated: classes that metrics do not count.
 
-    Raises ValueError as :func:`read_bytes` and ``read_set`` do; nothing is cached then.
+    Raises ValueError as :func:`read_bytes` and ``read_set`` do, and nothing is cached then; and as
+    :func:`vector_dataset` does.
     """
     contents = {part: read_bytes(path) for part, path in files.items()}
     sources = {
@@ -84,6 +85,8 @@ def vector_dataset(
         ids: of the rows of each part; default: part and row number.
         feature_names: of the columns, if they have such.
         notes: on the reading; that on the drawing comes before them.
+
+    Raises ValueError, naming the set, for a split without rows.
     """
     features = {part: raw.parts[part].features for part in raw.parts}
     targets = {part: raw.targets(part) for part in raw.parts}
@@ -102,8 +105,12 @@ def vector_dataset(
         drawn = stratified_draw(targets["train"], validation_share, SEED)
         share = f"{validation_share:.0%} of the training {origin}"
         drawing = (f"validation: {share}, drawn by iterative stratification, seed {SEED}",)
-    inputs, mean, scale = prepare(features, protocol, drawn)
     targets, names = divide(targets, drawn), divide(names, drawn)
+    for part, rows in targets.items():
+        if not len(rows):
+            total = sum(map(len, targets.values()))
+            raise ValueError(f"{name}: the {part} split should have rows. Found none in {total} rows.")
+    inputs, mean, scale = prepare(features, protocol, drawn)
     splits = {
         part: Split(torch.from_numpy(x), torch.from_numpy(targets[part]), tuple(names[part].tolist()))
         for part, x in inputs.items()
