@@ -24,7 +24,7 @@ from hp_dval.methods import load_model
 from hp_dval.predict import PredictConfig, predict
 from hp_dval.train import train
 
-CONFIGS = sorted((path for path in (files("hp_dval") / "configs").iterdir()), key=str)
+CONFIGS = sorted((files("hp_dval") / "configs").iterdir(), key=str)
 
 
 def parse(*argv):
@@ -204,6 +204,7 @@ def test_explain_draws_each_label_with_both_views(run, pictures, tmp_path, monke
         (["predict", "nowhere", "x.png"], 2, "nowhere/config.json"),
         (["explain", "MODEL", "x.png", "--labels", "zebra"], 2, "Found 'zebra'"),
         (["explain", "MODEL", "none.png"], 2, "none.png"),
+        (["explain", "MODEL", "x.png", "--output", "x.txt"], 2, "should end in one of .png"),
         (["predict", "MODEL", "a.npy", "b.npy"], 2, "one .npy file"),
     ],
 )

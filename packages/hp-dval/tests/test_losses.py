@@ -148,6 +148,15 @@ def test_db_loss_is_finite_for_classes_without_positives_or_negatives(labels, co
     assert logits.grad.isfinite().all()
 
 
+def test_a_flat_re_balancing_weight_counts_for_samples_without_labels_too():
+    logits, labels = case(7)
+    labels[0] = False
+    options = {"weighted_positives": False, "tau": 0.1}
+    flat = db_loss(logits, labels, COUNTS, N, beta=0.0, **options)
+    plain = db_loss(logits, labels, COUNTS, N, rebalance="off", **options)
+    torch.testing.assert_close(flat, 0.6 * plain)  # tau + sigmoid(0)
+
+
 @pytest.mark.parametrize("size", [100.0, 1e4])
 @pytest.mark.parametrize("focal", ["element", "batch", "off"])
 def test_extreme_logits_keep_losses_and_gradients_finite(size, focal):

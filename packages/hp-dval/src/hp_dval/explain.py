@@ -11,6 +11,7 @@ import tyro
 from hmc_shared import options
 
 VIEWS = ("global prompts", "local prompts")
+SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,11 @@ class ExplainConfig:
     labels: list[str] | None = None
     """Classes, a row each; default: the three with the highest scores of their own."""
     output: str | None = None
-    """File for the picture (.png, .pdf, .svg); default: the image's name with -explained.png, here."""
+    """File for the picture, .png, .svg or .pdf; default: the image's name with -explained.png, here."""
+
+    def __post_init__(self) -> None:
+        if self.output and Path(self.output).suffix not in SUFFIXES:
+            raise ValueError(f"`--output` should end in one of {', '.join(SUFFIXES)}. Found {self.output}.")
 
 
 def explain(config: ExplainConfig) -> tuple[Any, list[str], Any, Any]:
@@ -57,22 +62,21 @@ def explain(config: ExplainConfig) -> tuple[Any, list[str], Any, Any]:
     return image, [names[node] for node in chosen], logits[chosen], maps[:, chosen]
 
 
-def draw(path: Path, image: Any, labels: list[str], logits: Any, maps: Any) -> None:
-    """Write the picture: a row a class, with the image and its two response maps over it.
+def draw(path: str | Path, image: Any, labels: list[str], logits: Any, maps: Any) -> None:
+    """Write the picture: a row for each class, with the image, and the image under its two response maps.
 
-    The colours of a map go from its smallest to its largest response: they say where, not how much.
+    Arguments as :func:`explain` returns them. The colours of a map go from its smallest to its largest
+    response: they say where, not how much.
     """
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot
+    from hmc_shared.plots import save
 
     pixels = image.expand(3, -1, -1).permute(1, 2, 0).numpy()
     extent = (0, pixels.shape[1], pixels.shape[0], 0)
     size = (1 + len(maps)) * 2.0, 2.2 * len(labels)
-    figure, axes = pyplot.subplots(
-        len(labels), 1 + len(maps), figsize=size, squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(labels), 1 + len(maps), squeeze=False)
     for row, label in enumerate(labels):
         for axis in axes[row]:
             axis.imshow(pixels)
@@ -81,13 +85,12 @@ def draw(path: Path, image: Any, labels: list[str], logits: Any, maps: Any) -> N
         for axis, view, responses in zip(axes[row, 1:], VIEWS, maps[:, row], strict=True):
             axis.imshow(responses.numpy(), cmap="jet", alpha=0.5, extent=extent, interpolation="bicubic")
             axis.set_title(view, fontsize=9)
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    save(figure, path)
 
 
 def command(argv: list[str]) -> None:
     config = tyro.cli(ExplainConfig, args=argv, prog="hp-dval explain")
-    path = Path(config.output or f"{Path(config.image).stem}-explained.png")
+    path = config.output or f"{Path(config.image).stem}-explained.png"
     draw(path, *explain(config))
     print(path)
 

@@ -120,8 +120,8 @@ def db_loss(
     if rebalance != "off":
         inverse = 1 / n_i
         total = (labels * inverse).sum(1, keepdim=True) if rebalance == "sample" else inverse.sum()
-        # A sample without labels divides by 0: its weight is that of the rarest class, tau + 1.
-        weight = weight * (tau + torch.sigmoid(beta * (inverse / total - mu)))
+        # A sample without labels has total 0: its weight is the largest that there is, tau + 1.
+        weight = weight * (tau + torch.sigmoid(beta * (inverse / total.clamp(min=1e-30) - mu)))
     return _focal(scaled, labels, weight, focal=focal, gamma=gamma, factor=factor)
 
 

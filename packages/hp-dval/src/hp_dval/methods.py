@@ -61,14 +61,8 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
         if statistics := input_statistics(dataset):
             model.input_mean.copy_(statistics[0].view_as(model.input_mean))
             model.input_scale.copy_(statistics[1].view_as(model.input_scale))
-        if config.student == CLIP:
-            model.student.network.start_from(clip)
-        elif config.weights == "imagenet" and config.student.startswith(TIMM):
-            model.student.network.load_state_dict(timm_state(config.student, shape[-1]))
-        elif config.weights != "none":
-            images = model.normalize(some_images(inputs, shape, model.crop))
-            found = load_weights(model.student.network, config.weights, config.student, images)
-            print(found, file=sys.stderr)
+        if not config.aligned:
+            start_student(config, model, clip, inputs)
     if config.aligned:
         take_over_alignment(model, config.aligned)
     model.fixed_text.copy_(text_embeddings(clip, texts))
@@ -76,8 +70,26 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
     return model
 
 
+def start_student(config: Config, model: HPDVAL, clip: Clip, inputs: Any) -> None:
+    """Give the student the weights that ``--weights`` names, or those of the CLIP's own image tower.
+
+    ``inputs`` are the training images. Raises ValueError for weights that cannot be had or do not fit.
+    """
+    network = model.student.network
+    if config.student == CLIP:
+        network.start_from(clip)
+    elif config.weights == "imagenet" and config.student.startswith(TIMM):
+        network.load_state_dict(timm_state(config.student, model.input_shape[-1]))
+    elif config.weights != "none":
+        images = model.normalize(some_images(inputs, model.input_shape, model.crop))
+        print(load_weights(network, config.weights, config.student, images), file=sys.stderr)
+
+
 def take_over_alignment(model: ImageTextClassifier, folder: str) -> None:
-    """Give a model what stage 1 trained of a saved one: student, embedding, pixel statistics and scale."""
+    """Give a model what stage 1 trained of a saved one: student, embedding, pixel statistics and scale.
+
+    Raises ValueError for a folder that holds no such model.
+    """
     aligned = load_model(folder)
     own = [name for name in model.state_dict() if name.startswith(("student.", "embedding.", "input_"))]
     state = aligned.state_dict()
