@@ -17,10 +17,10 @@ from hmc_shared.calibration import (
     calibration_error,
     fit_calibration,
     fit_temperatures,
-    is_single_path,
     reliability,
     top_labels,
 )
+from hmc_shared.metrics import is_single_path
 
 TREE = Hierarchy.from_paths(["a/b", "a/c", "d/e", "d/f", "d/g"])
 ANSWERS = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=30)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from hmc_shared.constraints import max_over_descendants
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.metrics import is_single_path
 
 BINS = 15
 """Equal parts of [0, 1] in which probabilities are compared with outcomes, as in Guo et al. (2017)."""
@@ -201,11 +202,6 @@ def calibration_error(
         answers = [(probabilities[:, node], targets[:, node]) for node in nodes]
     errors = [reliability(p, right, bins).error for p, right in answers]
     return float(np.mean(errors)) if errors else float("nan")
-
-
-def is_single_path(targets: np.ndarray, hierarchy: Hierarchy) -> bool:
-    """Whether every sample (n, C) has at most one class in each level."""
-    return all(bool((targets[:, r.start : r.stop].sum(1) <= 1).all()) for r in hierarchy.levels)
 
 
 def accuracy_coverage(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

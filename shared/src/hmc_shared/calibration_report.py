@@ -13,12 +13,11 @@ from hmc_shared.calibration import (
     Reliability,
     accuracy_coverage,
     calibration_error,
-    is_single_path,
     reliability,
     top_labels,
 )
 from hmc_shared.compare import Row, Table
-from hmc_shared.metrics import level_targets
+from hmc_shared.metrics import is_single_path, level_targets
 from hmc_shared.runs import Run, load_run
 
 COVERAGE = np.linspace(0, 1, 501)

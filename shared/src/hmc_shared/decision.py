@@ -32,7 +32,7 @@ class Decision:
     threshold: float | None = None
     """Of uncalibrated logits, chosen on validation; None where no threshold was chosen."""
     single_path: bool = False
-    """Whether every training sample had at most one class in each level."""
+    """Whether every sample of the data set had at most one class in each level."""
     features: tuple[str, ...] = ()
     """Names of the input columns, where the data set had such."""
 
@@ -114,8 +114,8 @@ def sure_labels(
 
     Where samples have one path: the deepest such class, of several in one depth the most probable, and its
     ancestors. They are as probable as it is, because ``probabilities`` (n, C) are coherent: so the answer is
-    a path that ends where the confidence does. Otherwise (multi-label, DAG): all such classes; the answer is
-    the most specific of them. A row is all False where no class is that probable.
+    a path that ends where the confidence does. Where they have several classes in a level: all such classes;
+    the answer is the most specific of them. A row is all False where no class is that probable.
 
     Raises ValueError for a bound outside [0, 1].
     """

@@ -109,12 +109,9 @@ class HierarchicalDataset:
     @cached_property
     def is_single_path(self) -> bool:
         """Whether every sample has at most one class in each level."""
-        levels = self.hierarchy.levels
-        return all(
-            bool((split.targets[:, level.start : level.stop].sum(1) <= 1).all())
-            for split in self.splits.values()
-            for level in levels
-        )
+        from hmc_shared.metrics import is_single_path
+
+        return all(is_single_path(split.targets, self.hierarchy) for split in self.splits.values())
 
     @cached_property
     def checksum(self) -> str:

@@ -11,6 +11,7 @@ from .levels import (
     hvr,
     hvr_relations,
     incoherent,
+    is_single_path,
     level_predictions,
     level_targets,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "hvr",
     "hvr_relations",
     "incoherent",
+    "is_single_path",
     "level_predictions",
     "level_targets",
     "mean_average_precision",

@@ -57,6 +57,11 @@ def level_targets(targets: Array, hierarchy: Hierarchy) -> np.ndarray:
     return ids
 
 
+def is_single_path(targets: Array, hierarchy: Hierarchy) -> bool:
+    """Whether every sample of closed targets (n, C), bool, has at most one node in each level."""
+    return all(bool((targets[:, level.start : level.stop].sum(1) <= 1).all()) for level in hierarchy.levels)
+
+
 def accuracy_per_level(level_predictions: Array, level_targets: Array) -> np.ndarray:
     """Share of right nodes at each depth, (L,) float64; HCAL Eq. (13).
 

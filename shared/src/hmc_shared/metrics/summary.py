@@ -14,6 +14,7 @@ from .levels import (
     hvr,
     hvr_relations,
     incoherent,
+    is_single_path,
     level_predictions,
     level_targets,
 )
@@ -87,7 +88,7 @@ def summarize(
     result |= {"hierarchical_precision": precision, "hierarchical_recall": recall, "hierarchical_f1": f1}
     result["incoherent"] = incoherent(scores, hierarchy)
 
-    if _has_single_paths(targets, hierarchy):
+    if is_single_path(targets, hierarchy):
         predicted_ids, true_ids = level_predictions(scores, hierarchy), level_targets(targets, hierarchy)
         for depth, accuracy in enumerate(accuracy_per_level(predicted_ids, true_ids)):
             result[f"accuracy_level_{depth}"] = float(accuracy)
@@ -95,8 +96,3 @@ def summarize(
         result["hvr"] = hvr(predicted_ids, hierarchy)
         result["hvr_relations"] = hvr_relations(predicted_ids, hierarchy)
     return result
-
-
-def _has_single_paths(targets: np.ndarray, hierarchy: Hierarchy) -> bool:
-    """Whether no sample has two true nodes in one level."""
-    return all((targets[:, level.start : level.stop].sum(axis=1) <= 1).all() for level in hierarchy.levels)
