@@ -84,8 +84,8 @@ def assigned(statements: list[ast.stmt]) -> set[str]:
     return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
-def test_there_are_four_methods():
-    assert list(PACKAGES) == ["hcal", "hlstm", "hp-dval", "mulsupcon-ld"]
+def test_the_methods_are_found():
+    assert {"hcal", "hlstm", "hp-dval", "mulsupcon-ld"} <= PACKAGES.keys()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
