@@ -182,6 +182,8 @@ def test_killed_it_leaves_what_is_done_and_goes_on(fakes, monkeypatch, capsys, t
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # As a terminal starts it: of what runs in the background, a shell lets SIGINT be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     running = output / "digits" / "slow" / "seed-1"
     deadline = time.monotonic() + 60
