@@ -169,7 +169,7 @@ def test_resume_refuses_other_options(tmp_path, digits):
         train(small(tmp_path, epochs=2, resume=True), digits)
     constant = small(tmp_path, epochs=1, schedule="none", overwrite=True)
     train(constant, digits)
-    more = replace(constant, epochs=2, overwrite=False, resume=True)
+    more = replace(constant, epochs=2, overwrite=False, resume=True, config="copy.yaml")
     assert train(more, digits)["epochs"] == 2
 
 

@@ -11,7 +11,7 @@ from hmc_shared import options
 Method = Literal["hcal", "flat", "mmoe", "cagrad", "imtl-g", "nash-mtl"]
 Decode = Literal["independent", "path"]
 
-FREE = frozenset({"resume", "overwrite", "output_dir", "data_dir", "workers"})
+FREE = frozenset({"config", "resume", "overwrite", "output_dir", "data_dir", "workers"})
 """Options that a run may be resumed with whatever they were."""
 
 
@@ -21,7 +21,8 @@ class Config:
 
     dataset: str = "digits"
     """Data set: digits (embedded), cifar100, grocery, fgvc-aircraft; folder:PATH for nested folders of
-    images, hf:PATH for a data set of the `datasets` library with --levels."""
+    images, hf:PATH for a data set of the `datasets` library with --levels, table:PATH for a .csv or .parquet
+    file of vectors (--encoder mlp)."""
     data_dir: str | None = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
     levels: str | None = None

@@ -45,9 +45,8 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     with accelerator.main_process_first():
         folder = RunFolder(config.run_folder, resume=config.resume or rank > 0, overwrite=config.overwrite)
     if config.resume:
-        folder.check_same_options(
-            asdict(config), free=FREE | {"epochs"} if config.schedule == "none" else FREE
-        )
+        free = FREE | {"epochs"} if config.schedule == "none" else FREE  # a cosine is made for its epochs
+        folder.check_same_options(asdict(config), free=free)
     set_seed(config.seed, device_specific=True)
 
     # Data: small images and vectors whole on the device

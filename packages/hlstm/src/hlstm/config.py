@@ -10,14 +10,17 @@ from hmc_shared import options
 
 Method = Literal["hlstm", "chmcnn", "chmc-lstm", "hmcn-r", "hmcn-f", "hmcn-chmc", "hmc-lmlp"]
 
+FREE = frozenset({"config", "resume", "overwrite", "output_dir", "data_dir"})
+"""Options that a run may be resumed with whatever they were."""
+
 
 @dataclass(frozen=True)
 class Config:
     """Train HLSTM or one of its baselines on feature vectors with a tree or DAG of classes."""
 
     dataset: str = "digits"
-    """Data set: an embedded one (digits, digit-scenes), the name of a set below --data-dir, or table:PATH for
-    a .csv or .parquet file."""
+    """Data set: an embedded one (digits, digit-scenes), the name of a set below --data-dir; table:PATH for a
+    .csv or .parquet file, hf:PATH for a data set of the `datasets` library with --levels."""
     data_dir: str | None = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
     levels: str | None = None
@@ -53,9 +56,10 @@ class Config:
     kept; 0: the weights themselves."""
 
     hidden_size: int = 512
-    """Units of a hidden layer, or of the LSTM state."""
+    """Units of a hidden layer, and of the LSTM state."""
     num_layers: int = 2
-    """Hidden layers before the output (chmcnn), or before the LSTM cell."""
+    """Hidden layers before the output, where the LSTM cell counts as one; hmcn-f and hmc-lmlp have their own
+    number."""
     dropout: float = 0.7
     """Probability that a hidden unit is dropped."""
     max_levels: int | None = None

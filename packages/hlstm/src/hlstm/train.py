@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from hlstm.config import Config
+from hlstm.config import FREE, Config
 from hmc_shared import options
 
 
@@ -44,9 +44,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     with accelerator.main_process_first():
         folder = RunFolder(config.run_folder, resume=config.resume or rank > 0, overwrite=config.overwrite)
     if config.resume:
-        folder.check_same_options(
-            asdict(config), free=("epochs", "resume", "overwrite", "output_dir", "data_dir")
-        )
+        folder.check_same_options(asdict(config), free=FREE | {"epochs"})
     set_seed(config.seed, device_specific=True)  # each process drops other units; weights come from the first
 
     # Data: small vectors, whole on the device
