@@ -3,15 +3,19 @@
 # left out of the losses: it is the same function as BCE. Finished runs are kept and interrupted ones go on;
 # several copies share the work (recipes/each-gpu.sh).
 #
-#   packages/hp-dval/recipes/tables.sh                       (Tables III and V on digit-scenes)
+#   packages/hp-dval/recipes/tables.sh                       (Tables I, III, V and CoOp of IV on digit-scenes)
 #   DATASET=voc-lt HMC_DATA=... PARTS="losses components prompts alpha k length" packages/hp-dval/recipes/tables.sh \
 #     --protocol paper
 #
 # PARTS: components (Tables I and V, with zero-shot CLIP and CoOp), losses (Table III, and CoOp with BCE of
-# Table IV), prompts (Table VI), alpha and k (Figure 4), length (Figure 5). SEEDS and RUNS, the folder of the runs,
-# change what is done; options are passed on.
+# Table IV), prompts (Table VI), alpha and k (Figure 4), length (Figure 5). SEEDS, KS, LENGTHS and RUNS, the folder
+# of the runs, change what is done; options are passed on.
 set -euo pipefail
 dataset=${DATASET:-digit-scenes}
+ks="1 2 4 8 16 32 64 128" lengths="2 4 8 16 32 64"
+case $dataset in # the tiny CLIP has 16 patches and room for 48 tokens
+  digits | digit-scenes) ks="1 2 4 8 16" lengths="2 4 8 16 32" ;;
+esac
 train() { # label, options
   local folder="${RUNS:-runs}/$dataset/$1/seed-$seed"
   mkdir -p "${folder%/*}"
@@ -30,8 +34,8 @@ for seed in ${SEEDS:-0 1 2}; do
         ;;
       prompts) for views in global local; do train "hp-dval-$views" --prompts "$views" "$@"; done ;;
       alpha) for alpha in 0 0.2 0.4 0.6 0.8 1; do train "hp-dval-alpha-$alpha" --alpha "$alpha" "$@"; done ;;
-      k) for k in ${KS:-1 2 4 8 16 32 64 128}; do train "hp-dval-k-$k" --k "$k" "$@"; done ;;
-      length) for length in 2 4 8 16 32 64; do train "hp-dval-length-$length" --prompt-length "$length" "$@"; done ;;
+      k) for k in ${KS:-$ks}; do train "hp-dval-k-$k" --k "$k" "$@"; done ;;
+      length) for length in ${LENGTHS:-$lengths}; do train "hp-dval-length-$length" --prompt-length "$length" "$@"; done ;;
       *) echo "no such part: $part" >&2 && exit 2 ;;
     esac
   done

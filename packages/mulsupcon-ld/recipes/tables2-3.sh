@@ -9,6 +9,7 @@
 # DATASETS, SEEDS, LOSSES, KINDS and RUNS, the folder of the runs, change what is done:
 #   DATASETS=scene SEEDS=0 LOSSES="bce cld" KINDS="default ours paper" RUNS=runs/short ...
 set -euo pipefail
+: "${HMC_DATA:?set it to the folder that holds the sets}"
 runs="${RUNS:-runs}"
 for seed in ${SEEDS:-0 1 2}; do
   for dataset in ${DATASETS:-yeast scene}; do
