@@ -25,7 +25,7 @@ def sample_pictures(table: Table, ids: Sequence[str]) -> dict[str, str]:
     """
     run = table.rows[0].runs[0]
     name = str(run.options.get("dataset") or run.dataset)
-    if name.startswith("hf:") and not Path(name[len("hf:") :]).is_dir():
+    if name.startswith("hf:") and not Path(name[len("hf:") :]).expanduser().is_dir():
         raise ValueError(f"{name!r} is no folder on this machine.")  # a report downloads nothing
     levels = run.options.get("levels")
     dataset = load_dataset(name, run.options.get("data_dir"), view="image", levels=levels)

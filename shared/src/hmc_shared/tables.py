@@ -30,7 +30,7 @@ class Table:
 
     def texts(self, name: str) -> list[str]:
         """The cells of a column as text, "" where there is none. Raises ValueError for an unknown column."""
-        return ["" if cell is None else str(cell) for cell in self._cells(name)]
+        return [cell_text(cell) for cell in self._cells(name)]
 
     def numbers(self, name: str) -> np.ndarray:
         """(n,) float64, NaN where a cell is empty, None or "?".
@@ -60,6 +60,11 @@ class Table:
             found = ", ".join(self.columns)
             raise ValueError(f"{self.path} should have a column {name!r}. Found {found}.")
         return self.columns[name]
+
+
+def cell_text(cell: Any) -> str:
+    """A cell as text, "" where there is none: None, or NaN in a column of numbers."""
+    return "" if cell is None or cell != cell else str(cell)
 
 
 def open_table(path: str | Path) -> Table:

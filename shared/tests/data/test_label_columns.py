@@ -86,6 +86,30 @@ def test_texts_missing_labels_and_files_of_parquet(tmp_path):
     assert dataset.train.inputs[0].item() == 0  # missing: the mean
 
 
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_missing_number_is_no_label(tmp_path, missing):
+    columns = {"kind": [1, 2] * 10, "species": [10.5, missing] * 10, "x": [float(i) for i in range(20)]}
+    rows = datasets.Dataset.from_dict(columns)
+    save_quietly(rows, tmp_path / "saved")
+    (tmp_path / "table").mkdir()
+    rows.to_parquet(tmp_path / "table" / "t.parquet")
+    for source in ("hf:saved", "table:table"):
+        scheme, folder = source.split(":")
+        dataset = load_dataset(f"{scheme}:{tmp_path / folder}", levels="kind,species")
+        assert dataset.hierarchy.names == ("1", "2", "10.5")
+
+
+def test_the_home_folder_may_be_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    digits = load_dataset("digits")
+    export(digits, tmp_path / "exported")
+    assert load_dataset("hf:~/exported").checksum == digits.checksum
+    rows = datasets.Dataset.from_dict({"kind": ["a", "b"] * 5, "x": [float(i) for i in range(10)]})
+    (tmp_path / "files").mkdir()
+    rows.to_pandas().to_parquet(tmp_path / "files" / "train.parquet")
+    assert load_dataset("hf:~/files", levels="kind").hierarchy.names == ("a", "b")
+
+
 def test_what_is_wrong_is_named(tmp_path):
     save_quietly(build(n=6, note=["a"] * 6), tmp_path / "none")
     with pytest.raises(ValueError, match=r"none should have a column 'family'\. Found kind, species, note"):

@@ -76,7 +76,7 @@ def load(path: str) -> HierarchicalDataset:
 
     from hmc_shared.hierarchy import Hierarchy
 
-    folder = Path(path)
+    folder = Path(path).expanduser()
     if not folder.is_dir():
         folder = _download(path)
     if not (folder / "dataset.json").is_file():

@@ -18,6 +18,7 @@ from hmc_shared.data.labels import level_labels, split_levels, split_rows
 from hmc_shared.data.preprocessing import Protocol
 from hmc_shared.data.raw import RawPart, RawSet
 from hmc_shared.data.vectors import vector_dataset
+from hmc_shared.tables import cell_text
 
 if TYPE_CHECKING:
     import datasets
@@ -118,7 +119,8 @@ def open_dataset(path: str) -> dict[str, datasets.Dataset]:
     datasets.disable_progress_bars()
     try:
         saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
-        found: Any = datasets.load_from_disk(str(folder)) if saved else datasets.load_dataset(path)
+        source = str(folder) if folder.exists() else path
+        found: Any = datasets.load_from_disk(source) if saved else datasets.load_dataset(source)
     except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"hf:{path} is neither a folder of `datasets` nor on the hub: {reason}") from error
@@ -129,7 +131,7 @@ def open_dataset(path: str) -> dict[str, datasets.Dataset]:
 
 
 def label_texts(rows: datasets.Dataset, name: str) -> list[str]:
-    """A column of labels as text, "" where there is none (None, or -1 of a class label)."""
+    """A column of labels as text, "" where there is none (None, NaN, or -1 of a class label)."""
     import datasets
 
     kind = rows.features[name]
@@ -139,7 +141,7 @@ def label_texts(rows: datasets.Dataset, name: str) -> list[str]:
         return ["" if cell is None or cell < 0 else kind.names[cell] for cell in cells]
     if not isinstance(kind, datasets.Value):
         raise ValueError(f"The column {name!r} should hold one label in each row. Found {kind}.")
-    return ["" if cell is None else str(cell).strip() for cell in cells]
+    return [cell_text(cell).strip() for cell in cells]
 
 
 def read_features(rows: datasets.Dataset, levels: Sequence[str], path: str) -> tuple[np.ndarray, list[str]]:
