@@ -7,11 +7,10 @@ from pathlib import Path, PurePosixPath
 
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.image_sets import image_dataset
-from hmc_shared.data.images import needs_pillow
+from hmc_shared.data.images import SUFFIXES, needs_pillow
 from hmc_shared.hierarchy import Hierarchy
 
 READER_VERSION = 1
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 

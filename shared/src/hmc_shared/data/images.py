@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+"""Of files that are taken for images where a folder is given."""
 BATCH = 64  # rows that are in memory while a table is written
 
 

@@ -8,14 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hmc_shared.data.images import decode
+from hmc_shared.data.images import SUFFIXES, decode
 from hmc_shared.vision.pixels import resize_and_crop
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 def find_images(inputs: Sequence[str | Path]) -> list[Path]:
-    """The files, and all image files below the folders, sorted inside each.
+    """The files, and all image files below the folders but hidden ones, sorted inside each.
 
     Raises ValueError for a folder without any, and where there is nothing.
     """
@@ -23,6 +21,7 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     for path in map(Path, inputs):
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = [p for p in inside if not any(part[0] == "." for part in p.relative_to(path).parts)]
             if not inside:
                 raise ValueError(f"{path} should hold images. Found none.")
             files += inside
