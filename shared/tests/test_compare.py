@@ -160,6 +160,12 @@ class TestGrouping:
             ("hlstm (other options not set)", (0, 1)),
         }
 
+    def test_options_that_change_no_number_are_no_other_row(self, make_run):
+        for seed, workers in enumerate((2, 8)):
+            options = {"seed": seed, "workers": workers, "cache_gib": workers, "data_dir": f"/{seed}"}
+            root = make_run(seed=seed, results={"config": options}).parent
+        assert [row.seeds for row in compare([root]).tables[0].rows] == [(0, 1)]
+
     def test_a_seed_twice_is_refused(self, make_run, tmp_path):
         one, other = make_run(), make_run(folder=tmp_path / "copy")
         with pytest.raises(ValueError, match=r"Seed 0 of 'hlstm' on 'toy' .* should be there once"):

@@ -22,9 +22,13 @@ LOWER_IS_BETTER = frozenset({"hvr", "hvr_relations", "incoherent", "ap_variance"
 NOT_RANKED = frozenset({"map_classes", "map_absent"})
 COSTS = ("parameters", "train_seconds", "peak_memory_mib")
 
-# Options that say where and when a run reads and writes. Runs that differ in any other are never averaged.
+# Options that say where, when and by what means a run reads and writes, and that change no number. Runs that
+# differ in any other are never averaged.
 _NO_SETTINGS = frozenset(
-    {"seed", "output_dir", "data_dir", "config", "resume", "overwrite", "checkpoint_every"}
+    {
+        *("seed", "output_dir", "data_dir", "config", "resume", "overwrite", "checkpoint_every"),
+        *("workers", "cache_gib"),
+    }
 )
 
 
