@@ -90,7 +90,6 @@ def test_path_decoding_never_breaks_the_hierarchy(tmp_path, digits):
     ids=lambda options: "-".join(f"{name}={value}" for name, value in options.items()),
 )
 def test_every_method_and_row_of_the_ablation_learns(tmp_path, digits, options):
-    losses = []
     train(small(tmp_path, flip=False, epochs=4, batch_size=16, **options), digits)
     losses = [record["train_loss"] for record in log_of(tmp_path / "run")]
     assert losses[-1] < 0.7 * losses[0]

@@ -7,7 +7,7 @@ from hmc_shared import options
 COMMANDS = {
     "train": "train a method on a data set and write a run folder",
     "evaluate": "score a split of a data set with a trained model",
-    "predict": "name the classes of new images",
+    "predict": "name the classes of new images or vectors",
     "plot": "draw features and prototypes before and after training",
     "sweep": "train with several values of gamma or epsilon, with a table and a plot",
 }

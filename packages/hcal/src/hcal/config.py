@@ -36,7 +36,8 @@ class Config:
     of experts in between; cagrad, imtl-g, nash-mtl: flat, the levels' gradients combined by that method."""
     protocol: Literal["default", "paper"] = "default"
     """default: the epoch with the best leaf accuracy on the validation split, probabilities calibrated on it.
-    paper: train on train + validation, keep the last epoch, with the paper's settings."""
+    paper: train on train + validation, keep the last epoch, with the paper's settings where the data set's
+    configuration has them."""
     decode: Decode = "independent"
     """independent: the best node of each level (the paper). path: the best path from root to leaf, so that no
     prediction breaks the hierarchy."""

@@ -101,11 +101,14 @@ class LevelClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
         return standardised.contiguous(memory_format=torch.channels_last)
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Uncalibrated logits (B, C) of normalised inputs. In evaluation mode each row stands for itself."""
+        """Uncalibrated logits (B, C) of normalised inputs (B, ...).
+
+        In evaluation mode each row is scored by itself.
+        """
         return self.logits_of(self(inputs)).float()
 
     def scores(self, logits: Tensor, decode: str | None = None) -> Tensor:
-        """Scores (n, C) of uncalibrated logits, calibrated here: log-odds by ``decode``."""
+        """Log-odds (n, C) by ``decode``, default as saved, of uncalibrated logits, calibrated here."""
         hierarchy = self.hierarchy.to(logits.device)
         is_path = (decode or self.decode) == "path"
         temperature = self.path_temperature if is_path else self.level_temperature

@@ -1,4 +1,4 @@
-"""``hcal predict``: the classes of new images."""
+"""``hcal predict``: the classes of new images or vectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hmc_shared import options
 
 @dataclass(frozen=True)
 class PredictConfig:
-    """Write the predicted class of each level, and its calibrated probability, for every image."""
+    """Write the predicted class of each level, and its calibrated probability, for every input."""
 
     run: Annotated[str, tyro.conf.Positional]
     """Run folder, or the folder of a saved model."""
@@ -30,11 +30,12 @@ class PredictConfig:
     output: str | None = None
     """File for the result: of each level the class and its probability; default: standard output."""
     json: bool = False
-    """Write JSON instead of CSV: of each image the deepest class, its path, and all probabilities."""
+    """Write JSON instead of CSV: of each input the most specific classes, with their paths, and all
+    probabilities."""
 
 
 def predict(config: PredictConfig) -> tuple[list[str], Any, Any, Any]:
-    """Names of the inputs, the classes' hierarchy, probabilities (n, C) and predicted nodes (n, L).
+    """Names of the inputs, the classes' hierarchy, probabilities (n, C), nodes of the levels (n, L).
 
     A node is -1 where there is none. Raises ValueError, naming the file, for one that cannot be read or does
     not fit the model.

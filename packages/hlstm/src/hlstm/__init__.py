@@ -27,4 +27,4 @@ def __getattr__(name: str) -> Any:
         from hlstm.classifier import HLSTMClassifier
 
         return HLSTMClassifier
-    raise AttributeError(f"module 'hlstm' has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

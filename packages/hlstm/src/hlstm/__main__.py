@@ -1,4 +1,4 @@
-"""Command ``hlstm``: ``hlstm train|evaluate|predict``, the same as ``python -m hlstm.train`` and so on."""
+"""Command ``hlstm``: ``hlstm train`` and so on, the same as ``python -m hlstm.train``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hmc_shared import options
 COMMANDS = {
     "train": "train a method on a data set and write a run folder",
     "evaluate": "score a split of a data set with a trained model",
-    "predict": "write coherent probabilities for new feature vectors",
+    "predict": "write labels and coherent probabilities for new feature vectors",
 }
 
 

@@ -33,7 +33,7 @@ class Config:
     """The paper's method or a baseline of its Table II, in the same trainer."""
     protocol: Literal["default", "paper"] = "default"
     """default: the epoch with the best validation AU(PRC). paper: train on train + validation, keep the last
-    epoch, with the papers' batch size, learning rate and number of epochs."""
+    epoch, with the papers' settings where the data set's configuration has them."""
     seed: int = 0
     """Seed of initialisation, order of rows and dropout."""
     resume: bool = False

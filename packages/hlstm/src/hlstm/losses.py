@@ -31,8 +31,9 @@ def bce(logits: Tensor, targets: Tensor, class_weight: Tensor) -> Tensor:
 def mc_loss(logits: Tensor, targets: Tensor, hierarchy: Hierarchy, class_weight: Tensor) -> Tensor:
     """MCLoss (Giunchiglia and Lukasiewicz 2020, Eq. 3; Section II-B of Qi and Chelmis).
 
-    A positive class is scored by its best positive descendant, max(y_B h_B), a negative one by its best
-    descendant, MCM. With y_B = 0 the product is probability 0, the logit -inf.
+    A positive class is scored by the best positive one among itself and its descendants, max(y_B h_B), a
+    negative one by the best among itself and its descendants, MCM. With y_B = 0 the product is probability
+    0, the logit -inf.
 
     >>> chain = Hierarchy.from_paths(["a/b"])
     >>> logits, targets = torch.tensor([[0.0, 2.0]]), torch.tensor([[True, False]])
@@ -56,13 +57,13 @@ def lh_loss(
     """LHLoss (Eq. 1-4): each class is scored by LMC, the smallest among itself and its parents.
 
     For a positive class the factors y of Eq. (2) are all 1, because targets are closed. A negative class
-    takes the plain minimum, so a positive parent that scores below its negative child is pushed *down*
-    (Appendix A, Example 2). ``mask_positive_parent`` leaves positive parents out of that minimum.
+    takes the plain minimum, so its term pushes a positive parent that scores below it *down* (Appendix A,
+    Example 2). ``mask_positive_parent`` leaves positive parents out of that minimum.
 
     >>> chain = Hierarchy.from_paths(["a/b"])
     >>> logits = torch.tensor([[0.0, 2.0]], requires_grad=True)
     >>> lh_loss(logits, torch.tensor([[True, False]]), chain, torch.ones(2)).sum().backward()
-    >>> logits.grad  # a is right and b is not, and a stands for both: nothing moves
+    >>> logits.grad  # a scores below b and stands for both: b's term undoes a's, and b does not move
     tensor([[0., 0.]])
     """
     constrained = min_over_parents(logits, hierarchy)

@@ -32,7 +32,8 @@ class PredictConfig:
     output: str | None = None
     """File for the result: id, labels separated by ";", a column for each class; default: standard output."""
     json: bool = False
-    """Write JSON instead of CSV: of each row the most specific labels, with their paths and probabilities."""
+    """Write JSON instead of CSV: of each row the most specific labels, with their paths, and all
+    probabilities."""
 
 
 def predict(config: PredictConfig) -> tuple[list[str], Any, Any, Any]:
