@@ -286,6 +286,8 @@ def test_resume_refuses_other_options(scenes, small):
     train(small(), scenes)
     with pytest.raises(ValueError, match="alpha"):
         train(small(alpha=0.5, resume=True), scenes)
+    # Another file with the same options is no contradiction.
+    assert train(small(resume=True, config="copy.yaml"), scenes)["epochs"] == 4
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(scenes, small):

@@ -20,7 +20,7 @@ STAGES: dict[Method, tuple[Stage, ...]] = {
     "coop": ("prompts",),
     "zero-shot": (),
 }
-FREE = frozenset({"resume", "overwrite", "output_dir", "data_dir", "workers", "cache_gib"})
+FREE = frozenset({"config", "resume", "overwrite", "output_dir", "data_dir", "workers", "cache_gib"})
 """Options that a run may be resumed with whatever they were."""
 
 
@@ -29,11 +29,13 @@ class Config:
     """Train HP-DVAL, a part of it or a baseline on images with labels, from a CLIP."""
 
     dataset: str = "digit-scenes"
-    """Data set of images: digit-scenes (embedded), or the name of a set below --data-dir."""
+    """Data set of images: an embedded one (digits, digit-scenes), the name of a set below --data-dir;
+    folder:PATH for nested folders of images, labels:PATH for a folder of images with labels.json, hf:PATH for
+    a data set of the `datasets` library with --levels."""
     data_dir: str | None = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
     levels: str | None = None
-    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
+    """Columns of labels of a data set hf:PATH, coarse to fine, with commas between them."""
     output_dir: str | None = None
     """Run folder; default: runs/<dataset>/<method>/seed-<seed>; the method's name has the loss behind it if
     that is not db-star, and -paper under that protocol."""

@@ -12,7 +12,7 @@ Loss = Literal["cld", "rld", "mulsupcon", "any", "all", "bce", "asl"]
 
 SUPERVISED = ("bce", "asl")
 """Losses that need no pre-training."""
-FREE = frozenset({"resume", "overwrite", "output_dir", "data_dir", "workers"})
+FREE = frozenset({"config", "resume", "overwrite", "output_dir", "data_dir", "workers"})
 """Options that a run may be resumed with whatever they were."""
 
 
@@ -21,8 +21,9 @@ class Config:
     """Train by contrastive learning, then cross-entropy, or by a baseline, on vectors or images."""
 
     dataset: str = "digits"
-    """Data set: an embedded one (digits, digit-scenes), the name of a set below --data-dir, folder:PATH for
-    nested folders of images, or table:PATH for a .csv or .parquet file."""
+    """Data set: an embedded one (digits, digit-scenes), the name of a set below --data-dir; table:PATH for a
+    .csv or .parquet file, folder:PATH for nested folders of images, labels:PATH for a folder of images with
+    labels.json, hf:PATH for a data set of the `datasets` library with --levels. Images need an --encoder."""
     data_dir: str | None = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
     levels: str | None = None
