@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The paper's Figure 7, HLSTM by b_r, and Figure 8, by the initial local weights, with its settings (batch 4,
-# learning rate 1e-4, every level a step). The curves over epochs are in the metrics.jsonl of the runs. Finished
-# runs are kept and interrupted ones go on; several copies share the work (recipes/each-gpu.sh).
+# The paper's Figure 7, HLSTM by b_r, and Figure 8, by the initial local weights, with its batch size (4),
+# learning rate (1e-4) and steps (one for each level); all else as in our recipes. The curves over epochs are in
+# the metrics.jsonl of the runs. Finished runs are kept and interrupted ones go on; several copies share the work
+# (recipes/each-gpu.sh).
 #
 #   HMC_DATA=... packages/hlstm/recipes/figures7-8.sh
 #
@@ -24,7 +25,7 @@ for seed in ${SEEDS:-0}; do
       train "$set" "hlstm-b_r-$weight" --global-weight "$weight"
     done
   done
-  for constant in 0.01 0.1 0.5 1; do
+  for constant in 0.1 0.2 0.4 0.6 0.8; do
     train cellcycle_FUN "hlstm-constant-$constant" --global-weight 0.5 --local-constant "$constant"
   done
   for init in zeros ones normal xavier he; do

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Our rows of the paper's Table II: every method on every set that is below HMC_DATA. Finished runs are
+# Our rows of the paper's Table II: every method on the sets named below that HMC_DATA has. Finished runs are
 # kept and interrupted ones go on, so the script can be started again at any time.
 #
 #   HMC_DATA=... packages/hlstm/recipes/table2.sh [SEED ...]        (default: seed 0)
 #
-# SETS, METHODS and FLAGS narrow the work: SETS="Enron" METHODS="hlstm chmcnn" FLAGS="--epochs 30".
+# SETS, METHODS and FLAGS change the work: SETS="Enron seq_GO" METHODS="hlstm chmcnn" FLAGS="--epochs 30".
 set -euo pipefail
 : "${HMC_DATA:?set it to the folder that holds hmc/}"
 sets="${SETS:-cellcycle_FUN derisi_FUN eisen_FUN expr_FUN gasch1_FUN gasch2_FUN seq_FUN spo_FUN Diatoms Enron ImCLEF07A ImCLEF07D derisi_GO eisen_GO}"
