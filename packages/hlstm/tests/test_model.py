@@ -52,6 +52,19 @@ def test_every_parameter_that_asks_for_a_gradient_gets_one(method, max_levels, d
     assert parameters.keys() - asking <= ({"gates_of_state.weight"} if max_levels == 1 else set())
 
 
+@pytest.mark.parametrize("method", sorted(MODELS))
+def test_with_prior_bias_a_network_without_inputs_gives_the_frequencies(method, digits):
+    model = build_model(Config(method=method, hidden_size=16, prior_bias=True), digits).eval()
+    with torch.no_grad():
+        for group in model.output_layers():
+            for layer in group:
+                layer.weight.zero_()
+    n = len(digits.train.targets)
+    expected = (digits.train.targets.double().mean(0) * n + 1) / (n + 2)
+    for logits in model(digits.test.inputs[:3]):
+        torch.testing.assert_close(logits.sigmoid().double(), expected.expand(3, -1), rtol=1e-5, atol=0)
+
+
 def test_save_and_load_gives_the_same_bits(model, digits, tmp_path):
     model.save_pretrained(tmp_path)
     loaded = load_model(tmp_path).eval()

@@ -29,6 +29,9 @@ class CHMCNN(CoherentModel, **CARD):
         self.encoder = hidden_layers(num_features, hidden_size, num_layers, dropout)
         self.head = nn.Linear(hidden_size, len(hierarchy))
 
+    def output_layers(self) -> list[list[nn.Linear]]:
+        return [[self.head]]
+
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.head(self.encoder(features))
         return logits, logits
@@ -98,6 +101,9 @@ class HMCNF(CoherentModel, **CARD):
         self.local_heads = nn.ModuleList(nn.Linear(hidden_size, size) for size in sizes)
         self.global_head = nn.Linear(hidden_size, len(hierarchy))
 
+    def output_layers(self) -> list[list[nn.Linear]]:
+        return [[self.global_head], [*self.local_heads]]  # type: ignore[list-item]
+
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         state, local = features, []
         for depth, layer in enumerate(self.global_layers):
@@ -131,6 +137,9 @@ class HMCLMLP(CoherentModel, **CARD):
         widths = [num_features, *[num_features + size for size in sizes[:-1]]]
         self.encoders = nn.ModuleList(hidden_layers(width, hidden_size, 1, dropout) for width in widths)
         self.heads = nn.ModuleList(nn.Linear(hidden_size, size) for size in sizes)
+
+    def output_layers(self) -> list[list[nn.Linear]]:
+        return [[*self.heads]]  # type: ignore[list-item]
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         seen, logits = features, []

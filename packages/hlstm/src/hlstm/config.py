@@ -64,6 +64,8 @@ class Config:
     """Probability that a hidden unit is dropped."""
     max_levels: int | None = None
     """Merge all deeper levels into the last of this many; default: one step for each level (longest path)."""
+    prior_bias: bool = False
+    """Start the biases of the outputs at the log-odds of each class in the training split."""
     global_weight: float = 0.7
     """b_r of Eq. (5): weight of MCLoss against LHLoss (hlstm); the paper has 0.5."""
     local_init: Literal["constant", "zeros", "ones", "normal", "xavier", "he"] = "constant"

@@ -30,6 +30,9 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> CoherentModel:
     if dataset.feature_mean is not None and dataset.feature_scale is not None:
         model.feature_mean.copy_(dataset.feature_mean)
         model.feature_scale.copy_(dataset.feature_scale)
+    if config.prior_bias:
+        targets = dataset.train.targets
+        model.start_at((targets.sum(0) + 1) / (len(targets) + 2))  # never 0 or 1
     return model
 
 

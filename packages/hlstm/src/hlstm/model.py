@@ -61,6 +61,21 @@ class CoherentModel(nn.Module, PyTorchModelHubMixin, **CARD):
         self.register_buffer("feature_mean", torch.zeros(num_features))
         self.register_buffer("feature_scale", torch.ones(num_features))
 
+    def output_layers(self) -> list[list[nn.Linear]]:
+        """The layers that end in classes, in groups: together, those of a group give the C classes by id."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def start_at(self, frequencies: Tensor) -> None:
+        """Start the output biases at the log-odds of ``frequencies`` (C,), each between 0 and 1.
+
+        So the first steps need not find out that most classes are rare (Lin et al. 2017, Section 4.1).
+        """
+        for layers in self.output_layers():
+            parts = frequencies.logit().split([layer.out_features for layer in layers])
+            for layer, part in zip(layers, parts, strict=True):
+                layer.bias.copy_(part)
+
     def final_logits(self, global_logits: Tensor, local_logits: Tensor) -> Tensor:
         """The scores that the method predicts with, before the constraint: (batch, C)."""
         return global_logits
@@ -152,6 +167,10 @@ class HLSTM(CoherentModel, **CARD):
         for head in heads:
             init_local(head, local_init, local_constant)
         self.local_heads = nn.ModuleList(heads)
+
+    def output_layers(self) -> list[list[nn.Linear]]:
+        groups: list[list[nn.Linear]] = [[self.global_head], [*self.local_heads]]  # type: ignore[list-item]
+        return groups if self.has_local_path else groups[:1]
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised features (batch, F) to global and local logits, (batch, C) each."""
