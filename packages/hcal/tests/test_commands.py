@@ -108,14 +108,15 @@ def test_a_resolved_configuration_reads_back(tmp_path):
         (("fit",), "one of train, evaluate, predict"),
         (("train", "--dataset", "atlantis"), "atlantis"),
         (("train", "--epsilon", "-1"), "--epsilon"),
-        (("train", "--encoder", "resnet19", "--output-dir", "{}/run"), "resnet19"),
+        (("train", "--encoder", "resnet19"), "resnet19"),
         (("predict", "nowhere", "nothing.png"), "nowhere"),
         (("evaluate", "nowhere"), "nowhere"),
     ],
 )
 def test_wrong_use_is_explained_and_ends_with_code_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # a run folder is made before its data set is looked for
     monkeypatch.setenv("HMC_DATA", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["hcal", *(word.format(tmp_path) for word in arguments)])
+    monkeypatch.setattr(sys, "argv", ["hcal", *arguments])
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2

@@ -36,10 +36,10 @@ def run(tmp_path_factory):
     return folder
 
 
-def hlstm(*arguments, **environment):
+def hlstm(*arguments, cwd=None, **environment):
     command = [sys.executable, "-m", "hlstm", *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **environment}, check=False
+        command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, check=False
     )
 
 
@@ -123,7 +123,8 @@ def test_every_shipped_configuration_is_valid(path):
     ],
 )
 def test_wrong_use_is_explained_and_ends_with_code_2(arguments, message, tmp_path):
-    done = hlstm(*arguments, HMC_DATA=str(tmp_path))
+    # There, because a run folder is made before its data set is looked for.
+    done = hlstm(*arguments, cwd=tmp_path, HMC_DATA=str(tmp_path))
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
