@@ -15,6 +15,7 @@ place or without. The first scenes show one thing each. The loss is open_clip's 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import time
 from collections.abc import Callable
@@ -55,7 +56,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     assets = Path(__file__).resolve().parents[1] / "src" / "hp_dval" / "assets"
     parser.add_argument("--scenes", choices=("digit-scenes", "cifar-scenes"), default="digit-scenes")
-    parser.add_argument("--data-dir", help="folder of cifar-100-python")
+    parser.add_argument(
+        "--data-dir", default=os.environ.get("HMC_DATA"), help="folder of cifar-100-python; default: HMC_DATA"
+    )
     parser.add_argument("--config", default=str(assets / "tiny-clip.json"), help="model, as open_clip has it")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch-size", type=int, default=64)

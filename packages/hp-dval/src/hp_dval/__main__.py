@@ -7,8 +7,8 @@ from hmc_shared import options
 COMMANDS = {
     "train": "train HP-DVAL, a part of it or a baseline, and write a run folder",
     "evaluate": "score a split of a data set with a trained model",
-    "predict": "write the labels of new images and their probabilities",
-    "explain": "draw where the global and the local prompts look at in an image",
+    "predict": "write labels and probabilities for new images",
+    "explain": "draw where the global and the local prompts look in an image",
 }
 
 

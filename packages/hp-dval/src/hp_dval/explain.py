@@ -1,4 +1,4 @@
-"""``hp-dval explain``: where the global and the local prompts of a class look at in an image (Fig. 6, 7)."""
+"""``hp-dval explain``: where the global and the local prompts of a class look in an image (Fig. 6, 7)."""
 
 from __future__ import annotations
 

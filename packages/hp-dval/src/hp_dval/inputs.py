@@ -126,15 +126,11 @@ def frozen_tokens(model: ImageTextClassifier, inputs: Any, config: Config) -> Te
 
     Float32, so that scores are those of the images themselves.
     """
-    model.eval()
-
-    def tokens_of(raw: Tensor) -> Tensor:
-        return model.tokens(model.normalize(raw))
-
     size = 4 * len(inputs) * model.num_tokens * model.text.shape[-1]
     if size > config.cache_gib * GIB:
         return None
-    return of_all_images(tokens_of, model, inputs, config.workers)
+    model.eval()
+    return of_all_images(lambda raw: model.tokens(model.normalize(raw)), model, inputs, config.workers)
 
 
 @torch.no_grad()

@@ -123,7 +123,8 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
         augments = config.augment if aligns else config.prompt_augment
         if not aligns and validation_tokens is None:
             validation_tokens = frozen_tokens(model, dataset.validation.inputs, config)
-            tokens = None if augments else frozen_tokens(model, inputs, config)
+        if not aligns and not augments and tokens is None:
+            tokens = frozen_tokens(model, inputs, config)
         if aligns and not augments and teacher is None:
             teach = partial(teacher_features, config, clip)
             teacher = of_all_images(teach, model, inputs, config.workers)

@@ -1,4 +1,4 @@
-"""Command ``mulsupcon-ld``, the same as ``python -m mulsupcon_ld.train`` and so on."""
+"""Command ``mulsupcon-ld``: ``mulsupcon-ld train`` is ``python -m mulsupcon_ld.train``, and so on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hmc_shared import options
 COMMANDS = {
     "train": "train with a loss on a data set and write a run folder",
     "evaluate": "score a split of a data set with a trained model",
-    "predict": "write probabilities for new feature vectors or images",
+    "predict": "write labels and probabilities for new feature vectors or images",
     "explain": "show logical labels beside the recovered label distributions",
     "sweep": "the paper's ablation and its grid over alpha and beta: a table and a heat map",
 }
