@@ -54,7 +54,7 @@ def describe(dataset: HierarchicalDataset) -> str:
     lines = [
         f"{dataset.name}: {_inputs(dataset)}",
         f"{shape} of {len(hierarchy)} classes, {len(hierarchy.edges)} edges, {hierarchy.num_levels} levels",
-        f"{left_out or 'no'} classes are left out of the evaluation",
+        f"classes left out of the evaluation: {left_out or 'none'}",
         "labels: " + ("one path for each sample" if dataset.is_single_path else "several paths for a sample"),
         "",
     ]
