@@ -109,6 +109,10 @@ def test_every_shipped_configuration_is_valid(path):
             assert parse("--config", name, "--method", method, "--protocol", protocol).epochs == config.epochs
     if "paper" in content:  # what the paper states, for all of its sets
         assert (config.batch_size, config.weight_decay) == (4, 1e-5)
+        hlstm = parse("--dataset", name, "--protocol", "paper")
+        assert (hlstm.batch_size, hlstm.learning_rate, hlstm.weight_decay) == (4, 1e-4, 1e-5)
+        assert (hlstm.global_weight, hlstm.local_init, hlstm.local_constant) == (0.5, "constant", 0.1)
+        assert (hlstm.max_levels, hlstm.num_layers, hlstm.weight_average) == (None, 1, 0)
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,7 @@ class PlotConfig:
     """Folder of the data sets; default: that of the run, or the environment variable HMC_DATA."""
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ValueError(f"`--samples` should be at least 1. Found {self.samples}.")
+        options.check(self, "samples", self.samples >= 1, "be at least 1")
 
 
 def plot(config: PlotConfig, dataset: HierarchicalDataset | None = None) -> list[Path]:
