@@ -48,6 +48,19 @@ def test_levels_have_temperatures_of_their_own():
     np.testing.assert_allclose(found.temperature, [2, 0.5], rtol=0.05)
 
 
+def test_only_evaluated_classes_count_and_a_level_without_any_is_left_alone():
+    logits, targets = drawn(2000)
+    evaluated = TREE.depth == 1
+    evaluated[-1] = False
+    untrained = logits * 3
+    untrained[:, ~evaluated] = torch.randn(2000, int((~evaluated).sum()))  # say nothing of the labels
+    found = fit_calibration(untrained, targets, TREE, evaluated)
+    np.testing.assert_allclose(found.temperature, [1, 3], rtol=0.1)
+    np.testing.assert_allclose(found.shift, [0, 0], atol=0.1)
+    assert found.temperature[0] == 1
+    assert found.shift[0] == 0
+
+
 def test_no_neighbour_has_a_lower_cross_entropy():
     logits, targets = drawn(300)
     logits = logits * 2.5 + 1

@@ -55,18 +55,24 @@ class Calibration:
         return self.logits(logits, hierarchy).sigmoid()
 
 
-def fit_calibration(logits: Tensor, targets: Tensor, hierarchy: Hierarchy) -> Calibration:
+def fit_calibration(
+    logits: Tensor, targets: Tensor, hierarchy: Hierarchy, evaluated: Tensor | None = None
+) -> Calibration:
     """The temperature and the shift of each level with the least cross-entropy on held-out samples.
 
     Args:
         logits: (n, C) of a sigmoid for each class.
         targets: (n, C) bool, closed.
         hierarchy: the C classes.
+        evaluated: (C,) bool, the classes that count, because others may not have been trained; default: all.
+            A level without any keeps its probabilities.
 
     Each level is fitted by itself, before the constraint: the sum of the binary cross-entropies, plus
     (ln T)^2 / 2 + (c / 10)^2 / 2, normal priors that keep T and c finite for a level without a mistake.
     """
-    logits, labels, depth = logits.detach().cpu().double(), targets.cpu().double(), hierarchy.depth.cpu()
+    counts = torch.arange(len(hierarchy)) if evaluated is None else evaluated.cpu().nonzero().squeeze(1)
+    depth = hierarchy.depth.cpu()[counts]
+    logits, labels = logits.detach().cpu().double()[:, counts], targets.cpu().double()[:, counts]
 
     def objective(log_t: Tensor, shift: Tensor) -> Tensor:
         nll = F.binary_cross_entropy_with_logits(
@@ -76,9 +82,13 @@ def fit_calibration(logits: Tensor, targets: Tensor, hierarchy: Hierarchy) -> Ca
         return (nll + priors) / len(logits)  # a mean, for which the optimiser's tolerances are made
 
     # Start where the mean logit of a level gives its mean label: far from there the curve is flat.
-    columns = [slice(level.start, level.stop) for level in hierarchy.levels]
-    share = torch.stack([labels[:, level].mean() for level in columns])
-    start = share.clamp(1e-4, 1 - 1e-4).logit() - torch.stack([logits[:, level].mean() for level in columns])
+    size = depth.bincount(minlength=hierarchy.num_levels)
+
+    def level_means(values: Tensor) -> Tensor:
+        return values.new_zeros(len(size)).index_add(0, depth, values.mean(0)) / size.clamp(min=1)
+
+    start = level_means(labels).clamp(1e-4, 1 - 1e-4).logit() - level_means(logits)
+    start = start.where(size > 0, 0.0)
     log_t, shift = _minimise(objective, torch.zeros_like(start), start)
     return Calibration(log_t.exp().float(), shift.float())
 

@@ -130,7 +130,8 @@ class RunFolder:
         hierarchy = dataset.hierarchy
         calibration = Calibration.none(hierarchy)
         if validation_logits is not None:
-            calibration = fit_calibration(validation_logits, dataset.validation.targets, hierarchy)
+            held_out = dataset.validation.targets
+            calibration = fit_calibration(validation_logits, held_out, hierarchy, dataset.evaluated)
         decision = Decision(hierarchy, calibration, threshold, dataset.is_single_path, dataset.feature_names)
         if self.model.is_dir():
             decision.save(self.model)
