@@ -73,6 +73,15 @@ def test_the_run_folder_may_be_kept(blobs, tmp_path):
     assert np.array_equal(model.predict_proba(X), kept.numpy())
 
 
+def test_options_may_be_numbers_of_numpy(blobs):
+    """As a search over parameters draws them."""
+    X, y, _ = blobs
+    drawn = {**QUICK, "epochs": np.int64(1), "learning_rate": np.float64(0.02)}
+    plain = HLSTMClassifier(TREE, options={**QUICK, "epochs": 1}, random_state=3).fit(X, y)
+    found = HLSTMClassifier(TREE, options=drawn, random_state=np.int64(3)).fit(X, y)
+    assert np.array_equal(found.predict_proba(X), plain.predict_proba(X))
+
+
 def test_it_is_an_estimator(blobs):
     X, y, _ = blobs
     model = HLSTMClassifier(TREE, options=QUICK, random_state=3)

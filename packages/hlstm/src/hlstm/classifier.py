@@ -63,8 +63,9 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = np.asarray(self.hierarchy_.names)
         dataset = from_arrays(X, targets, self.hierarchy_, seed=self.random_state)
         with tempfile.TemporaryDirectory() as folder:
-            config = Config(dataset="array", seed=self.random_state, output_dir=folder)
-            config = replace(config, **{"method": self.method, **(self.options or {})})
+            given = {"method": self.method, "seed": self.random_state, **(self.options or {})}
+            plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}  # for YAML
+            config = replace(Config(dataset="array", output_dir=folder), **plain)
             train(config, dataset)
             self.model_ = load_model(config.run_folder / "model")
         return self
