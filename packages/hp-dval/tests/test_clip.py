@@ -161,6 +161,7 @@ def test_a_tag_brings_the_activation_it_was_trained_with(monkeypatch, tmp_path, 
     [
         ("ViT-Z-16", None, r"`--clip` should be tiny, .* Found 'ViT-Z-16'"),
         ("ViT-B-16", "opnai", r"`--pretrained` should be a file, or a tag of ViT-B-16 .*openai.* 'opnai'"),
+        ("tiny", "openai", r"`--pretrained` should be a file, or a tag of tiny .* none\)\. Found 'openai'"),
         ("nowhere.json", None, r"nowhere\.json is not readable"),
     ],
 )

@@ -225,8 +225,8 @@ def load_clip(name: str = TINY, pretrained: str | None = None) -> Clip:
     if name == TINY:
         assets = Path(str(files("hp_dval") / "assets"))
         config = _read_config(assets / "tiny-clip.json")
-        return Clip(config, pretrained or assets / "tiny-clip.safetensors")
-    if Path(name).suffix == ".json":
+        pretrained = pretrained or str(assets / "tiny-clip.safetensors")
+    elif Path(name).suffix == ".json":
         config = _read_config(Path(name))
     else:
         config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
