@@ -56,7 +56,8 @@ class Ours:
         self.config = config
         self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=config.mixed_precision)
         set_seed(config.seed)
-        self.inputs, self.targets = (part.to(device) for part in training_rows(dataset))
+        rows = dataset.training_rows("paper")
+        self.inputs, self.targets = rows.inputs.to(device), rows.targets.to(device)
         self.model = build_model(config, dataset).to(device)
         self.loss_of = method_loss(config, dataset.hierarchy, dataset.evaluated.to(device))
         optimizer = torch.optim.Adam(
@@ -111,8 +112,8 @@ class PublicFormulation:
         self.model = model
         self.descendants = dataset.hierarchy.ancestors.T.double().to(device)
         self.evaluated = dataset.evaluated.to(device)
-        inputs, targets = training_rows(dataset)
-        samples = list(zip(inputs.to(device), targets.double().to(device), strict=True))
+        rows = dataset.training_rows("paper")
+        samples = list(zip(rows.inputs.to(device), rows.targets.double().to(device), strict=True))
         self.loader = DataLoader(samples, batch_size=config.batch_size, shuffle=True)  # type: ignore[arg-type]
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -134,12 +135,6 @@ class PublicFormulation:
         positive = dense(targets * probabilities.double(), self.descendants)
         constrained = targets * positive + (1 - targets) * negative
         return self.bce(constrained[:, self.evaluated], targets[:, self.evaluated])
-
-
-def training_rows(dataset: HierarchicalDataset) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of train and validation, as under ``--protocol paper``."""
-    parts = dataset.train, dataset.validation
-    return torch.cat([part.inputs for part in parts]), torch.cat([part.targets for part in parts])
 
 
 def loss_difference(ours: Ours, public: PublicFormulation) -> float:

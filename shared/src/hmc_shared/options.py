@@ -138,7 +138,7 @@ def dispatch(argv: list[str], package: str, commands: dict[str, str]) -> None:
     ``commands`` maps names to a line of help. Raises ValueError for another name.
     """
     if not argv or argv[0] in ("-h", "--help"):
-        print(f"usage: {package} COMMAND [--help] [options]\n")
+        print(f"usage: {package.replace('_', '-')} COMMAND [--help] [options]\n")
         print("\n".join(f"  {name:10}{text}" for name, text in commands.items()))
         return
     if argv[0] not in commands:

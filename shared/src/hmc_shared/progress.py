@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,12 @@ class Progress:
         self.best_weights: dict[str, Any] = {}
 
     def keep_if_best(self, score: float, model: nn.Module) -> None:
-        """Of equal scores the later epoch wins: a perfect ranking may still be far from 0 and 1."""
+        """Of equal scores the later epoch wins: a perfect ranking may still be far from 0 and 1.
+
+        Raises ValueError for NaN, the score of a validation split that has no label.
+        """
+        if math.isnan(score):
+            raise ValueError("the validation split should have a label to choose an epoch by. Found none.")
         if self.best_score is None or score > self.best_score:
             self.best_score, self.improved_epoch = score, self.epoch
         if score == self.best_score:

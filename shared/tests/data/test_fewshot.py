@@ -93,6 +93,8 @@ def test_base_images_have_no_novel_class(name: str, request: pytest.FixtureReque
 def test_support_sets_of_voc_have_each_novel_class_as_often_as_they_say(voc: Path, shots: int) -> None:
     whole = load_dataset("voc2007", voc)
     novel = [whole.hierarchy.index[label] for label in VOC_NOVEL]
+    assert whole.training_rows("default") is whole.train
+    assert whole.training_rows("paper").ids == whole.train.ids + whole.validation.ids
     seen = set()
     for run in (1, 2, EPISODES):
         episode = load_dataset(f"voc2007-{shots}shot-{run}", voc)
@@ -101,6 +103,7 @@ def test_support_sets_of_voc_have_each_novel_class_as_often_as_they_say(voc: Pat
         assert set(episode.train.ids) <= set(whole.train.ids)
         assert episode.evaluated.nonzero().flatten().tolist() == sorted(novel)
         assert episode.validation is episode.train
+        assert episode.training_rows("paper") is episode.train  # each image once
         assert episode.test.targets[:, novel].any(1).all()
         assert len(episode.test) == whole.test.targets[:, novel].any(1).sum()
         for row, image in enumerate(episode.train.ids):

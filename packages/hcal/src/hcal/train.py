@@ -53,11 +53,8 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view, levels=config.levels)
     check_labels(dataset)
     hierarchy = dataset.hierarchy
-    inputs, targets = dataset.train.inputs, dataset.train.targets
-    if config.protocol == "paper":
-        more = dataset.validation.inputs
-        inputs = torch.cat([inputs, more]) if isinstance(inputs, torch.Tensor) else inputs + more
-        targets = torch.cat([targets, dataset.validation.targets])
+    training = dataset.training_rows(config.protocol)
+    inputs, targets = training.inputs, training.targets
     if isinstance(inputs, torch.Tensor):
         inputs = inputs.to(device)
     paths = torch.from_numpy(level_targets(targets, hierarchy)).to(device)  # (n, L)

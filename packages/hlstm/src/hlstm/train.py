@@ -51,10 +51,8 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     dataset = dataset or load_dataset(
         config.dataset, config.data_dir, view="vector", protocol=config.protocol, levels=config.levels
     )
-    inputs, targets = dataset.train.inputs, dataset.train.targets
-    if config.protocol == "paper":
-        inputs = torch.cat([inputs, dataset.validation.inputs])
-        targets = torch.cat([targets, dataset.validation.targets])
+    training = dataset.training_rows(config.protocol)
+    inputs, targets = training.inputs, training.targets
     inputs, targets = inputs.to(device), targets.to(device)
     evaluated = dataset.evaluated
     validation_inputs = dataset.validation.inputs.to(device)

@@ -94,7 +94,7 @@ def training_batches(
             workers=config.workers,
         )
     for step, (rows, weights) in enumerate(order):
-        generator.manual_seed((config.seed * 1_000_003 + epoch) * 1_000_003 + step)
+        generator.manual_seed(((config.seed * 1_000_003 + epoch) * 1_000_003 + step) % 2**64)
         # Without waiting for the step before.
         rows, weights = rows.to(device, non_blocking=True), weights.to(device, non_blocking=True)
         if inputs is None:

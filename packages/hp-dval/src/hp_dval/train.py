@@ -62,11 +62,8 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
 
     # Data: small images whole on the device
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view="image", levels=config.levels)
-    inputs, targets = dataset.train.inputs, dataset.train.targets
-    if config.protocol == "paper":
-        more = dataset.validation.inputs
-        inputs = torch.cat([inputs, more]) if isinstance(inputs, torch.Tensor) else inputs + more
-        targets = torch.cat([targets, dataset.validation.targets])
+    training = dataset.training_rows(config.protocol)
+    inputs, targets = training.inputs, training.targets
     if isinstance(inputs, torch.Tensor):
         inputs = inputs.to(device)
     labels, evaluated = targets.to(device), dataset.evaluated

@@ -91,6 +91,14 @@ class HierarchicalDataset:
     def splits(self) -> dict[str, Split]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
+    def training_rows(self, protocol: Literal["default", "paper"]) -> Split:
+        """What to train on: the training split, under "paper" with the validation split.
+
+        Without the latter where it is the training split itself, as in a few-shot episode.
+        """
+        known = self.validation.ids == self.train.ids
+        return self.train if protocol == "default" or known else join(self.train, self.validation)
+
     @property
     def num_features(self) -> int:
         """Numbers in one input: F, or channels * height * width. Raises ValueError for a table of images."""
