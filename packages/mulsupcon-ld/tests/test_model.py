@@ -154,9 +154,12 @@ def test_images_are_bytes_or_their_numbers():
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (torch.zeros(3, 5), r"`raw` should have shape \(n, 6\)\. Found \(3, 5\)"),
-        (torch.zeros(6), r"`raw` should have shape \(n, 6\)\. Found \(6,\)"),
-        (torch.tensor([[0.0] * 6, [torch.inf] + [0.0] * 5]), r"finite or NaN\. Found inf in row 1"),
+        (torch.zeros(3, 5), r"the inputs should have shape \(n, 6\)\. Found \(3, 5\)"),
+        (torch.zeros(6), r"the inputs should have shape \(n, 6\)\. Found \(6,\)"),
+        (
+            torch.tensor([[0.0] * 6, [torch.inf] + [0.0] * 5]),
+            r"finite, or NaN where missing\. Found inf in row 1",
+        ),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(raw, message):

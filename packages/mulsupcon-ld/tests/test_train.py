@@ -195,6 +195,20 @@ def test_the_default_protocol_has_no_published_metrics(tmp_path):
     assert train(small(tmp_path, epochs=1), toy())["published_metrics"] == {}
 
 
+def test_labels_of_classes_that_are_not_evaluated_teach_nothing(tmp_path, digits):
+    evaluated = digits.evaluated.clone()
+    evaluated[:2] = False  # both roots: with their labels, every key would be a positive
+    targets = digits.train.targets.clone()
+    targets[:, :2] = ~targets[:, :2]
+    found = []
+    for split in (digits.train, replace(digits.train, targets=targets)):
+        dataset = replace(digits, train=split, evaluated=evaluated)
+        config = small(tmp_path / str(len(found)))
+        train(config, dataset)
+        found.append(load_run(config.run_folder).scores)
+    np.testing.assert_array_equal(*found)
+
+
 def test_same_seed_same_bits_other_seed_other_bits(tmp_path, digits):
     scores = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):

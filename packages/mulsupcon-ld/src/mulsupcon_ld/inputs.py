@@ -73,7 +73,7 @@ def training_batches(
         )
     numbers = len(inputs[0]) if len(model.input_shape) == 1 else CROP_NUMBERS + COLOUR_NUMBERS
     for step, (rows, weights) in enumerate(order):
-        generator.manual_seed((config.seed * 1_000_003 + epoch) * 1_000_003 + step)
+        generator.manual_seed(((config.seed * 1_000_003 + epoch) * 1_000_003 + step) % 2**64)
         # Without waiting for the step before.
         rows, weights = rows.to(device, non_blocking=True), weights.to(device, non_blocking=True)
         drawn = torch.rand(views, config.batch_size, numbers, generator=generator, device=device)

@@ -7,8 +7,8 @@ the loss and the gradient of the whole. All is computed in float32, whatever aut
 Shapes: z (B, d) unit vectors; labels (B, C) bool; logits (B, C) of the layer that generates distributions; K
 keys as in :class:`~mulsupcon_ld.keys.Keys`; own (B,) int64, the place of each anchor's own second view among
 the keys. That one has the anchor's labels and is always a positive. So no anchor is without positives: one
-without labels is drawn to its own second view (and, for ALL, to other keys without labels), and the losses
-that sum over labels are 0 for it.
+without labels is drawn to its own second view (and, for ALL, to other keys without labels), and the parts of
+a loss that sum over its labels are 0.
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ def ld_loss(
         weight: w of G. CLD is "prob", exp(C2), the key's share; or "neg_log", -C2 / |P(i)|; or "literal",
             C2 / |P(i)|, which pushes distributions of positives apart. RLD is "rbf", Eq. (6) over |P(i)|.
         sigma: of "rbf", which needs it. The paper's 0.01 leaves near duplicates; see :func:`median_sigma`.
-        literal: Eq. (12), (13) as printed: nothing is divided, H is summed over P(i). The batch is
-            summed, too, Eq. (14), (15).
+        literal: Eq. (12), (13) as printed: nothing is divided, H is summed over P(i). (Eq. (14), (15) sum
+            the batch, too; that is left to the caller.)
         relative: H compares d with y / |y|, which sums to 1 as d does.
         batch_keys: the number of keys, from the first, that are of the batch, if these are to be positives of
             their own anchors only, as in Algorithm 1. 0: every key may be a positive, as in Eq. (5).

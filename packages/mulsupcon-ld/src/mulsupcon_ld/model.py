@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
 from hmc_shared.constraints import max_over_descendants
+from hmc_shared.decision import check_inputs
 from mulsupcon_ld.encoders import build_encoder, build_projection
 
 MODEL_CARD = """---
@@ -145,17 +146,11 @@ class MulSupCon(nn.Module, PyTorchModelHubMixin, **CARD):
 
     @torch.no_grad()
     def _of_raw(self, raw: Any, function: Callable[[Tensor], Tensor], batch_size: int) -> Tensor:
-        raw = torch.as_tensor(raw)
-        if raw.shape[1:] != self.input_shape:
-            shape = ", ".join(map(str, self.input_shape))
-            raise ValueError(f"`raw` should have shape (n, {shape}). Found {tuple(raw.shape)}.")
-        if raw.is_floating_point() and raw.isinf().any():
-            row = int(raw.isinf().flatten(1).any(1).int().argmax())
-            raise ValueError(f"`raw` should be finite or NaN. Found inf in row {row}.")
+        raw = check_inputs(raw, self.input_shape)
         device, was_training = self.input_mean.device, self.training
         self.eval()
         try:
             parts = [function(rows.to(device)) for rows in raw.split(batch_size)]
         finally:
             self.train(was_training)
-        return torch.cat(parts) if parts else torch.zeros(0, len(self.hierarchy))
+        return torch.cat(parts)

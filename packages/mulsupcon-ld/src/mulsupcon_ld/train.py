@@ -58,14 +58,12 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
 
     # Data: vectors and small images whole on the device
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view, levels=config.levels)
-    inputs, targets = dataset.train.inputs, dataset.train.targets
-    if config.protocol == "paper":
-        more = dataset.validation.inputs
-        inputs = torch.cat([inputs, more]) if isinstance(inputs, torch.Tensor) else inputs + more
-        targets = torch.cat([targets, dataset.validation.targets])
+    training = dataset.training_rows(config.protocol)
+    inputs, targets = training.inputs, training.targets
     if isinstance(inputs, torch.Tensor):
         inputs = inputs.to(device)
-    targets, evaluated = targets.to(device), dataset.evaluated
+    evaluated, counted = dataset.evaluated, dataset.evaluated.nonzero().squeeze(1).to(device)
+    targets = (targets & evaluated).to(device)  # a label that does not count makes no positives
     validation_targets = dataset.validation.targets[:, evaluated].numpy()
 
     # Model
@@ -155,7 +153,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
                 if config.has_distributions:
                     loss = loss + config.beta * model.fc.weight.square().sum()  # beta ||W||_F^2
             else:
-                loss = weights @ classification_loss(config, logits, labels)
+                loss = weights @ classification_loss(config, logits[:, counted], labels[:, counted])
             accelerator.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
