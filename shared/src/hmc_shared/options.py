@@ -36,9 +36,8 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, package:
         return given
     content = _read(path)
     plain = {name: value for name, value in content.items() if not isinstance(value, dict)}
-    given = _cli(
-        config_type, [*_as_flags(plain, given, path), *argv], prog
-    )  # the choices, those of the file too
+    # Sections count by the choices of the file, too.
+    given = _cli(config_type, [*_as_flags(plain, given, path), *argv], prog)
     return _cli(config_type, [*_as_flags(content, given, path), *argv], prog)
 
 
