@@ -8,6 +8,7 @@ from pyarrow import parquet
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import export, load_dataset
+from hmc_shared.tables import read_table
 
 EDGES = "parent,child\nanimal,cat\nanimal,dog\nplant,oak\ncat,robocat\nthing,robocat\n"
 
@@ -146,3 +147,20 @@ def test_a_validation_split_drawn_of_one_row_is_refused(tmp_path):
     file = write(tmp_path / "few", "few.csv", "a,labels,split\n1,x,train\n2,x,test\n")
     with pytest.raises(ValueError, match=r"few: the validation split should have rows\. Found none in 2"):
         load_dataset(f"table:{file}")
+
+
+@pytest.mark.parametrize(("start", "is_blurred"), [(1.7e9, True), (1.7e6, False)])
+def test_a_column_that_float32_blurs_is_refused(tmp_path, start, is_blurred):
+    lines = [f"{start + 10 * i},{i},{'ab'[i % 2]}" for i in range(40)]
+    file = write(tmp_path, "times.csv", "\n".join(["time,x,labels", *lines]) + "\n")
+    if is_blurred:
+        with pytest.raises(ValueError, match=r"times: column time should vary .* around 1\.7e\+09"):
+            load_dataset(f"table:{file}")
+        return
+    dataset = load_dataset(f"table:{file}")
+    _, raw = read_table(file, dataset.feature_names)
+    standardised = (torch.from_numpy(raw) - dataset.feature_mean) / dataset.feature_scale
+    known = {round(float(x[1]), 3): x[0].item() for x in dataset.test.inputs}
+    found = {round(float(x[1]), 3): x[0].item() for x in standardised}
+    for key, value in known.items():
+        assert found[key] == pytest.approx(value, abs=0.02)

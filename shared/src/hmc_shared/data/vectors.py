@@ -111,6 +111,7 @@ def vector_dataset(
             total = sum(map(len, targets.values()))
             raise ValueError(f"{name}: the {part} split should have rows. Found none in {total} rows.")
     inputs, mean, scale = prepare(features, protocol, drawn)
+    check_precision(name, mean, scale, feature_names)
     splits = {
         part: Split(torch.from_numpy(x), torch.from_numpy(targets[part]), tuple(names[part].tolist()))
         for part, x in inputs.items()
@@ -129,6 +130,17 @@ def vector_dataset(
         feature_scale=torch.from_numpy(scale),
         feature_names=tuple(feature_names),
     )
+
+
+def check_precision(name: str, mean: np.ndarray, scale: np.ndarray, columns: Sequence[str]) -> None:
+    """Refuse what float32 blurs, as seconds since 1970 within a day: predictions read rows in float32.
+
+    Raises ValueError, naming the set and the column, where rounding is over a hundredth of a deviation.
+    """
+    for column in np.flatnonzero(np.abs(mean) * 2.0**-24 > 0.01 * scale)[:1]:
+        label = columns[column] if columns else column
+        found = f"Found a deviation of {scale[column]:.3g} around {mean[column]:.3g}: subtract a constant"
+        raise ValueError(f"{name}: column {label} should vary by more than float32 blurs. {found}.")
 
 
 def from_arrays(
