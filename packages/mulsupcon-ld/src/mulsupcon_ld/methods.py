@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hmc_shared.data import HierarchicalDataset
+from hmc_shared.losses import asymmetric_loss
 from hmc_shared.runs import load_pretrained
 from hmc_shared.vision.pixels import CROP, input_statistics, some_images
 from hmc_shared.vision.weights import load_weights
@@ -84,23 +85,6 @@ def classification_loss(config: Config, logits: Tensor, labels: Tensor) -> Tenso
         return F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="none").mean(1)
     focusing = {"gamma_positive": config.gamma_positive, "gamma_negative": config.gamma_negative}
     return asymmetric_loss(logits, labels, margin=config.margin, **focusing).mean(1)
-
-
-def asymmetric_loss(
-    logits: Tensor, labels: Tensor, *, gamma_positive: float, gamma_negative: float, margin: float
-) -> Tensor:
-    """ASL (Ridnik et al. 2021, Eq. 7) of logits and labels (B, C), elementwise.
-
-    (1 - p)^gamma+ (-ln p) for positives; q^gamma- (-ln(1 - q)) with q = max(p - margin, 0) for negatives. The
-    focusing factors have their gradient, as the equation says; the public code can stop it.
-    """
-    p = logits.sigmoid()
-    shifted = (p - margin).clamp(min=0)
-    of_positives = (1 - p) ** gamma_positive * F.softplus(-logits)
-    of_negatives = shifted**gamma_negative * -torch.log1p(-shifted.clamp(max=1 - 1e-7))
-    if margin == 0:
-        of_negatives = p**gamma_negative * F.softplus(logits)  # exact where p rounds to 1
-    return torch.where(labels, of_positives, of_negatives)
 
 
 def load_model(folder: str | Path) -> MulSupCon:
