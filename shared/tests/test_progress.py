@@ -1,6 +1,5 @@
 """Which epoch is kept."""
 
-import pytest
 import torch
 
 from hmc_shared.progress import Progress
@@ -19,6 +18,13 @@ def test_the_last_of_the_best_epochs_is_kept_and_the_first_counts_for_patience()
     assert model.weight.item() == 3
 
 
-def test_a_score_that_is_no_number_is_refused():
-    with pytest.raises(ValueError, match="validation split should have a label"):
-        Progress().keep_if_best(float("nan"), torch.nn.Linear(1, 1))
+def test_a_score_that_is_no_number_chooses_nothing():
+    progress, model = Progress(), torch.nn.Linear(1, 1)
+    for epoch in (1, 2, 3):
+        progress.epoch = epoch
+        torch.nn.init.constant_(model.weight, epoch)
+        progress.keep_if_best(float("nan"), model)
+    assert (progress.best_score, progress.best_epoch) == (None, None)
+    assert not progress.is_stale(1)
+    progress.restore_best(model)
+    assert model.weight.item() == 3

@@ -195,6 +195,15 @@ def test_the_default_protocol_has_no_published_metrics(tmp_path):
     assert train(small(tmp_path, epochs=1), toy())["published_metrics"] == {}
 
 
+def test_without_validation_labels_the_last_epoch_is_kept_and_nothing_is_nan(tmp_path, digits):
+    blank = replace(digits.validation, targets=torch.zeros_like(digits.validation.targets))
+    config = small(tmp_path, loss="bce")
+    results = train(config, replace(digits, validation=blank))
+    assert (results["best_epoch"], results["validation"], results["epochs"]) == (None, None, 3)
+    for name in ("results.json", "metrics.jsonl"):
+        assert "NaN" not in (config.run_folder / name).read_text()
+
+
 def test_labels_of_classes_that_are_not_evaluated_teach_nothing(tmp_path, digits):
     evaluated = digits.evaluated.clone()
     evaluated[:2] = False  # both roots: with their labels, every key would be a positive

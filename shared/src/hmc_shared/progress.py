@@ -25,10 +25,10 @@ class Progress:
     def keep_if_best(self, score: float, model: nn.Module) -> None:
         """Of equal scores the later epoch wins: a perfect ranking may still be far from 0 and 1.
 
-        Raises ValueError for NaN, the score of a validation split that has no label.
+        NaN, the score of a validation split without labels, chooses nothing: the last epoch stays.
         """
         if math.isnan(score):
-            raise ValueError("the validation split should have a label to choose an epoch by. Found none.")
+            return
         if self.best_score is None or score > self.best_score:
             self.best_score, self.improved_epoch = score, self.epoch
         if score == self.best_score:

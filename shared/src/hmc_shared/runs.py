@@ -88,9 +88,10 @@ class RunFolder:
                 )
 
     def log_epoch(self, record: Mapping[str, Any]) -> None:
-        """Append one line to ``metrics.jsonl``."""
+        """Append one line to ``metrics.jsonl``; an undefined number, NaN, is null."""
+        plain = {name: None if value != value else value for name, value in record.items()}
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(plain) + "\n")
 
     def forget_epochs_from(self, epoch: int) -> None:
         """Drop the log lines of epochs that a resumed run will repeat."""
