@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -147,7 +148,19 @@ def test_resume_refuses_other_options(tmp_path, digits):
     assert train(more, digits)["epochs"] == 2
 
 
-def test_overwrite_empties_a_run_and_nothing_else(tmp_path, digits):
+def test_a_run_that_goes_on_has_no_results_until_its_end(tmp_path, digits, monkeypatch):
+    train(small(tmp_path, epochs=1), digits)
+    with monkeypatch.context() as patch:
+        patch.setattr("hmc_shared.runs.RunFolder.log_epoch", Mock(side_effect=RuntimeError("power cut")))
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(small(tmp_path, epochs=2, resume=True), digits)
+    with pytest.raises(ValueError, match=r"results\.json"):
+        load_run(tmp_path / "run")
+    assert train(small(tmp_path, epochs=2, resume=True), digits)["epochs"] == 2
+    assert load_run(tmp_path / "run").results["epochs"] == 2
+
+
+def test_overwrite_and_resume_touch_a_run_and_nothing_else(tmp_path, digits):
     train(small(tmp_path, epochs=1), digits)
     stray = tmp_path / "run" / "stray"
     stray.touch()
@@ -156,9 +169,10 @@ def test_overwrite_empties_a_run_and_nothing_else(tmp_path, digits):
     holiday = tmp_path / "photos"
     holiday.mkdir()
     (holiday / "beach.jpg").touch()
-    with pytest.raises(ValueError, match=r"config\.yaml"):
-        train(replace(small(tmp_path), output_dir=str(holiday), overwrite=True), digits)
-    assert (holiday / "beach.jpg").exists()
+    for option in ("overwrite", "resume"):
+        with pytest.raises(ValueError, match=r"config\.yaml"):
+            train(replace(small(tmp_path), output_dir=str(holiday), **{option: True}), digits)
+    assert [file.name for file in holiday.iterdir()] == ["beach.jpg"]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, digits):

@@ -73,12 +73,19 @@ class RunFolder:
         return self.path / "model"
 
     def write_config(self, text: str) -> None:
+        """Write ``config.yaml``. Results of a run that goes on are taken away: they are those of before."""
+        (self.path / "results.json").unlink(missing_ok=True)
         with _replacing(self.path / "config.yaml") as file:
             file.write(text.encode())
 
     def check_same_options(self, options: Mapping[str, Any], *, free: Collection[str]) -> None:
-        """Raise ValueError if a run to resume had other options, ``free`` ones aside; naming the first."""
+        """Raise ValueError if a run to resume had other options, ``free`` ones aside; naming the first.
+
+        Nothing to resume is fine, but not a folder of something else.
+        """
         path = self.path / "config.yaml"
+        if not path.is_file() and any(self.path.iterdir()):
+            raise ValueError(f"{self.path} holds no run (no config.yaml): `--resume` will not write there.")
         before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
         for name, value in options.items():
             if name in before and name not in free and before[name] != value:
