@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import resource
@@ -84,9 +83,13 @@ class RunFolder:
         Nothing to resume is fine, but not a folder of something else.
         """
         path = self.path / "config.yaml"
-        if not path.is_file() and any(self.path.iterdir()):
-            raise ValueError(f"{self.path} holds no run (no config.yaml): `--resume` will not write there.")
-        before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not path.is_file():
+            if any(self.path.iterdir()):
+                raise ValueError(
+                    f"{self.path} holds no run (no config.yaml): `--resume` will not write there."
+                )
+            return
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
         for name, value in options.items():
             if name in before and name not in free and before[name] != value:
                 raise ValueError(
@@ -96,7 +99,7 @@ class RunFolder:
 
     def log_epoch(self, record: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``; an undefined number, NaN, is null."""
-        plain = {name: None if value != value else value for name, value in record.items()}
+        plain = {name: or_null(value) for name, value in record.items()}
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(plain) + "\n")
 
@@ -325,9 +328,9 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
     return read | {"ids": read["ids"].astype(np.str_), "threshold": float(read["threshold"])}
 
 
-def or_null(value: float) -> float | None:
-    """A metric as JSON can write it: an undefined one, NaN, is null."""
-    return None if math.isnan(value) else value
+def or_null(value: Any) -> Any:
+    """A metric, or what else is logged, as JSON can write it: an undefined number, NaN, is null."""
+    return None if value != value else value
 
 
 def peak_memory_mib(device: torch.device) -> float:
