@@ -59,7 +59,12 @@ def train(name: str, processes: int, folder: Path) -> dict[str, str]:
     start = [sys.executable, "-m"]
     if processes > 1:
         start += ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "PYTHONWARNINGS": "ignore"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+        "PYTHONWARNINGS": "ignore",
+    }
     done = subprocess.run(
         [*start, module, *options, "--output-dir", str(output)],
         env=environment,
@@ -77,18 +82,24 @@ def digest_of_parameters(model: Path) -> str:
     sha = sha256()
     with safe_open(model / "model.safetensors", "numpy") as file:
         for name in sorted(file.keys()):
-            if not any(word in name for word in ("mean", "scale", "temperature", "calibration", "num_batches")):
+            if not any(
+                word in name for word in ("mean", "scale", "temperature", "calibration", "num_batches")
+            ):
                 sha.update(name.encode() + file.get_tensor(name).tobytes())
     return sha.hexdigest()[:16]
 
 
 def digest_of_predictions(run: Path) -> dict[str, str]:
     with np.load(run / "predictions.npz", allow_pickle=False) as arrays:
-        return {name: sha256(arrays[name].tobytes()).hexdigest()[:16] for name in ("scores", "targets", "ids")}
+        return {
+            name: sha256(arrays[name].tobytes()).hexdigest()[:16] for name in ("scores", "targets", "ids")
+        }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("task", choices=("write", "check"))
     parser.add_argument("file", type=Path)
     parser.add_argument("--only", nargs="+", metavar="NAME", default=list(RUNS), help="runs; default: all")
@@ -98,7 +109,10 @@ def main() -> None:
     jobs += [(name, 2) for name in TWO_PROCESSES if name in arguments.only]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         results = list(pool.map(lambda job: train(*job, Path(folder)), jobs))
-    found = {f"{name}, {processes} processes": result for (name, processes), result in zip(jobs, results, strict=True)}
+    found = {
+        f"{name}, {processes} processes": result
+        for (name, processes), result in zip(jobs, results, strict=True)
+    }
     if arguments.task == "write":
         arguments.file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         return

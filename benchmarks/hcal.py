@@ -63,7 +63,7 @@ def random_images(n: int) -> HierarchicalDataset:
     targets = torch.zeros(n, len(hierarchy), dtype=torch.bool)
     targets[torch.arange(n), COARSE + torch.randint(FINE, (n,), generator=generator)] = True
     images = torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    train = Split(images, hierarchy.close(targets), tuple(map(str, range(n))))
+    train = Split(images, hierarchy.add_ancestors(targets), tuple(map(str, range(n))))
     few = Split(images[:2], train.targets[:2], train.ids[:2])
     every = torch.ones(len(hierarchy), dtype=torch.bool)
     return HierarchicalDataset("random", hierarchy, every, "image", train, few, few)
@@ -194,7 +194,7 @@ def verdict(ratio: float, bar: float) -> str:
     return f">= {bar:g}: {'met' if ratio >= bar else 'NOT MET'}"
 
 
-def training_rows(
+def training_split(
     config: Config, dataset: HierarchicalDataset, device: torch.device, args: argparse.Namespace
 ) -> None:
     """Print the rows of one encoder, batch size and way of running."""
@@ -310,9 +310,9 @@ def main() -> None:
     for batch in args.batch or ([32, 512] if device.type == "cuda" else [32]):
         for encoder in ENCODERS:
             config = replace(recipe, encoder=encoder, batch_size=batch)
-            training_rows(config, dataset, device, args)
+            training_split(config, dataset, device, args)
             if args.compile:
-                training_rows(replace(config, compile=True), dataset, device, args)
+                training_split(replace(config, compile=True), dataset, device, args)
 
     print("\nLevel losses, forward and backward\n")
     print("| features | coarse / fine | level_losses | loop over parents | ratio | largest difference |")

@@ -40,7 +40,7 @@ from hlstm.config import Config
 from hlstm.methods import build_model, method_loss
 from hlstm.model import CoherentModel
 from hlstm.train import score
-from hmc_shared import options
+from hmc_shared.cli import options
 from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.data.batches import batches
 from hmc_shared.metrics import au_prc
@@ -56,7 +56,7 @@ class Ours:
         self.config = config
         self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=config.mixed_precision)
         set_seed(config.seed)
-        rows = dataset.training_rows("paper")
+        rows = dataset.training_split("paper")
         self.inputs, self.targets = rows.inputs.to(device), rows.targets.to(device)
         self.model = build_model(config, dataset).to(device)
         self.loss_of = method_loss(config, dataset.hierarchy, dataset.evaluated.to(device))
@@ -112,7 +112,7 @@ class PublicFormulation:
         self.model = model
         self.descendants = dataset.hierarchy.ancestors.T.double().to(device)
         self.evaluated = dataset.evaluated.to(device)
-        rows = dataset.training_rows("paper")
+        rows = dataset.training_split("paper")
         samples = list(zip(rows.inputs.to(device), rows.targets.double().to(device), strict=True))
         self.loader = DataLoader(samples, batch_size=config.batch_size, shuffle=True)  # type: ignore[arg-type]
         self.optimizer = torch.optim.Adam(

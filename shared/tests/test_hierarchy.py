@@ -122,7 +122,7 @@ def test_close_adds_exactly_the_ancestors(graph: Graph, seed: int) -> None:
     h = built(graph)
     targets = random_targets(seed, len(h))
     before = targets.clone()
-    closed = h.close(targets)
+    closed = h.add_ancestors(targets)
     for row, closed_row in zip(targets, closed, strict=True):
         wanted = set().union(*(ancestors_of(h.names[i], graph[1]) for i in row.nonzero()))
         assert {h.names[i] for i in closed_row.nonzero()} == wanted
@@ -134,12 +134,12 @@ def test_close_adds_exactly_the_ancestors(graph: Graph, seed: int) -> None:
 def test_closure_is_extensive_monotone_and_idempotent(graph: Graph, seed: int) -> None:
     h = built(graph)
     small, more = random_targets(seed, len(h)), random_targets(seed + 1, len(h))
-    closed = h.close(small)
+    closed = h.add_ancestors(small)
     assert (closed >= small).all()
-    assert (h.close(small | more) >= closed).all()
-    assert torch.equal(h.close(closed), closed)
-    assert h.is_closed(closed)
-    assert h.is_closed(small) == torch.equal(closed, small)
+    assert (h.add_ancestors(small | more) >= closed).all()
+    assert torch.equal(h.add_ancestors(closed), closed)
+    assert h.has_ancestors(closed)
+    assert h.has_ancestors(small) == torch.equal(closed, small)
 
 
 @given(GRAPHS, SEEDS)
@@ -147,11 +147,11 @@ def test_most_specific_keeps_classes_without_a_child_in_the_set_and_close_restor
     graph: Graph, seed: int
 ) -> None:
     h = built(graph)
-    closed = h.close(random_targets(seed, len(h)))
+    closed = h.add_ancestors(random_targets(seed, len(h)))
     specific = h.most_specific(closed)
     for row, specific_row in zip(closed.tolist(), specific.tolist(), strict=True):
         assert specific_row == [held and not any(row[c] for c in h.children(i)) for i, held in enumerate(row)]
-    assert torch.equal(h.close(specific), closed)
+    assert torch.equal(h.add_ancestors(specific), closed)
 
 
 @given(GRAPHS, SEEDS, st.sampled_from([bool, np.uint8, np.int64, np.float32]))
@@ -160,26 +160,26 @@ def test_label_sets_as_numpy_arrays(graph: Graph, seed: int, dtype: type) -> Non
     targets = random_targets(seed, len(h))
     array = targets.numpy().astype(dtype)
     array.flags.writeable = False  # as from a memory map
-    for operator in (h.close, h.most_specific):
+    for operator in (h.add_ancestors, h.most_specific):
         result = operator(array)
         assert isinstance(result, np.ndarray)
         assert result.dtype == bool
         np.testing.assert_array_equal(result, operator(targets).numpy())
         np.testing.assert_array_equal(operator(array[::-1]), result[::-1])
-    assert h.is_closed(array) == h.is_closed(targets)
+    assert h.has_ancestors(array) == h.has_ancestors(targets)
 
 
 def test_no_label_sets_at_all() -> None:
     h = Hierarchy.from_paths(["a/b", "c"])
     empty = torch.zeros(0, 3, dtype=torch.bool)
-    assert h.close(empty).shape == h.most_specific(empty).shape == (0, 3)
-    assert h.is_closed(empty)
+    assert h.add_ancestors(empty).shape == h.most_specific(empty).shape == (0, 3)
+    assert h.has_ancestors(empty)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 2), (2, 3, 1)])
 def test_label_sets_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     h = Hierarchy.from_paths(["a/b", "c"])
-    for operator in (h.close, h.is_closed, h.most_specific):
+    for operator in (h.add_ancestors, h.has_ancestors, h.most_specific):
         with pytest.raises(ValueError, match=re.escape(f"shape (n, 3). Found {shape}")):
             operator(torch.zeros(shape))
 
@@ -292,7 +292,7 @@ def test_cuda_equals_cpu(graph: Graph, seed: int) -> None:
         result = getattr(h, operator)(targets.cuda())
         assert result.is_cuda
         assert torch.equal(result.cpu(), getattr(h, operator)(targets))
-    assert h.is_closed(targets.cuda()) == h.is_closed(targets)
+    assert h.has_ancestors(targets.cuda()) == h.has_ancestors(targets)
     for name in ("depth", "roots", "leaves", "parent_ptr", "child_ptr", "child_ids", "ancestors"):
         assert torch.equal(getattr(there, name).cpu(), getattr(h, name))
 

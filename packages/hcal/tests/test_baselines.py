@@ -19,9 +19,10 @@ from hcal.losses import cross_entropies
 from hcal.methods import load_model
 from hcal.model import Flat
 from hcal.train import train
-from hmc_shared import Hierarchy, options
+from hmc_shared import Hierarchy
+from hmc_shared.cli import options
 from hmc_shared.data import load_dataset
-from hmc_shared.runs import load_run
+from hmc_shared.runs.read import load_run
 
 TREE = Hierarchy.from_paths(["a/p/u", "a/p/v", "a/q/w", "b/r/x", "b/r/y"])
 RECIPES = Path(__file__).parents[1] / "recipes"

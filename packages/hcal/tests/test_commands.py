@@ -20,10 +20,10 @@ from hcal.evaluate import EvaluateConfig, evaluate
 from hcal.methods import load_model
 from hcal.predict import PredictConfig, predict
 from hcal.train import train
-from hmc_shared import options
+from hmc_shared.cli import options
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import level_predictions
-from hmc_shared.vision.files import read_image
+from hmc_shared.vision.image_files import read_image
 
 CONFIGS = sorted((files("hcal") / "configs").iterdir(), key=str)
 

@@ -20,8 +20,8 @@ from hcal.decoding import (
     path_scores,
 )
 from hmc_shared import Hierarchy
-from hmc_shared.calibration import fit_temperatures
 from hmc_shared.metrics import hvr, incoherent, level_predictions
+from hmc_shared.predict.calibration import fit_temperatures
 
 BALANCED = Hierarchy.from_paths(["a/x", "a/y", "b/z", "b/w"])
 UNBALANCED = Hierarchy.from_paths(["p", "b/c/x", "b/c/y", "b/d", "e/f/z"])

@@ -8,7 +8,7 @@ from hcal.config import Config
 from hcal.methods import load_model
 from hcal.train import train
 from hmc_shared.data import load_dataset
-from hmc_shared.export import export_program
+from hmc_shared.predict.export import export_program
 
 
 @pytest.fixture(scope="module")

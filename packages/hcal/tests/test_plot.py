@@ -17,7 +17,8 @@ from hcal.figures import NO_CLASS, draw_features, level_colours
 from hcal.methods import load_model
 from hcal.plot import PlotConfig, command, embed, features, first_model, plot
 from hcal.train import train
-from hmc_shared import Hierarchy, options
+from hmc_shared import Hierarchy
+from hmc_shared.cli import options
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
 from hmc_shared.metrics import level_targets
 
@@ -162,7 +163,7 @@ def flat_dataset(paths):
     targets[torch.arange(60), [hierarchy.index[paths[i % len(paths)]] for i in range(60)]] = True
     inputs = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
     parts = {
-        name: Split(inputs, hierarchy.close(targets), tuple(f"{name}-{i}" for i in range(60)))
+        name: Split(inputs, hierarchy.add_ancestors(targets), tuple(f"{name}-{i}" for i in range(60)))
         for name in ("train", "validation", "test")
     }
     evaluated = torch.ones(len(hierarchy), dtype=torch.bool)

@@ -16,8 +16,8 @@ from hcal.config import Config
 from hcal.figures import draw_sweep
 from hcal.sweep import VALUES, SweepConfig, command, sweep, to_text
 from hcal.train import train
-from hmc_shared import options
-from hmc_shared.compare import Statistic, compare
+from hmc_shared.cli import options
+from hmc_shared.compare.comparison import Statistic, compare
 
 SMALL = {"encoder": "mlp", "width": 16, "dim": 8, "epochs": 2, "warmup_epochs": 0.0}
 NAMES = ("accuracy_level_0", "accuracy_level_1", "accuracy_level_2", "accuracy_leaf", "hvr")
@@ -258,7 +258,7 @@ def test_default_values_and_seeds(monkeypatch, tmp_path):
 
     monkeypatch.setattr("hcal.train.train", stop)
     monkeypatch.setattr("hcal.figures.draw_sweep", lambda *arguments: None)
-    monkeypatch.setattr("hmc_shared.plots.save", lambda *arguments: None)
+    monkeypatch.setattr("hmc_shared.compare.plots.save", lambda *arguments: None)
     sweep(SweepConfig(seed=7, output_dir=str(tmp_path / "sweep")))
     assert asked == [(value, seed) for value in VALUES["gamma"] for seed in (7, 8, 9)]
 

@@ -16,9 +16,9 @@ import yaml
 from hcal.config import Config
 from hcal.train import step_factor, train
 from hmc_shared import Hierarchy
+from hmc_shared.cli.options import to_yaml
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
-from hmc_shared.options import to_yaml
-from hmc_shared.runs import load_run
+from hmc_shared.runs.read import load_run
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_an_unbalanced_tree_with_a_last_batch_of_one_row(tmp_path):
     ends = torch.tensor([hierarchy.index[name] for name in ("p", "b/c/x", "b/c/y", "b/d", "b/c")])
     generator = torch.Generator().manual_seed(0)
     kind = torch.arange(17) % 5
-    targets = hierarchy.close(torch.eye(len(hierarchy), dtype=torch.bool)[ends[kind]])
+    targets = hierarchy.add_ancestors(torch.eye(len(hierarchy), dtype=torch.bool)[ends[kind]])
     images = torch.randint(0, 60, (17, 3, 16, 16), dtype=torch.uint8, generator=generator)
     images += (kind * 45).to(torch.uint8)[:, None, None, None]
     split = Split(images, targets, tuple(map(str, range(17))))

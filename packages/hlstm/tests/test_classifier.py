@@ -41,8 +41,8 @@ def test_indicators_in_closed_indicators_out(blobs):
     model = HLSTMClassifier(TREE, options=QUICK).fit(X[:100], y[:100])
     predicted = model.predict(X[100:])
     assert predicted.shape == (50, 4)
-    assert TREE.is_closed(predicted)
-    assert (predicted == TREE.close(y[100:])).all(1).mean() > 0.9
+    assert TREE.has_ancestors(predicted)
+    assert (predicted == TREE.add_ancestors(y[100:])).all(1).mean() > 0.9
     probabilities = model.predict_proba(X[100:])
     assert ((probabilities >= 0.5) == predicted).all()
     assert model.classes_.tolist() == list(TREE.names)
@@ -86,7 +86,7 @@ def test_it_is_an_estimator(blobs):
     X, y, _ = blobs
     model = HLSTMClassifier(TREE, options=QUICK, random_state=3)
     assert clone(model).get_params() == model.get_params()
-    held_out = cross_val_predict(model, X, TREE.close(y), cv=2, method="predict")
+    held_out = cross_val_predict(model, X, TREE.add_ancestors(y), cv=2, method="predict")
     assert held_out.shape == (150, 4)
     first, second = (clone(model).fit(X, y).predict_proba(X) for _ in range(2))
     assert np.array_equal(first, second)

@@ -18,9 +18,9 @@ from hlstm.evaluate import EvaluateConfig, evaluate
 from hlstm.methods import load_model
 from hlstm.predict import PredictConfig, predict
 from hlstm.train import train
-from hmc_shared import options
+from hmc_shared.cli import options
 from hmc_shared.data import load_dataset
-from hmc_shared.runs import load_run
+from hmc_shared.runs.read import load_run
 
 CONFIGS = sorted((files("hlstm") / "configs").iterdir(), key=str)
 
@@ -162,7 +162,7 @@ def test_predict_on_raw_rows_equals_the_scores_of_the_run(run, tmp_path):
         assert hierarchy == dataset.hierarchy
         torch.testing.assert_close(probabilities, expected, rtol=1e-4, atol=1e-4)
         assert labels.sum(1).tolist() == [3] * len(ids)  # a path: samples of digits have one
-        assert hierarchy.is_closed(labels)
+        assert hierarchy.has_ancestors(labels)
     calibrated = predict(PredictConfig(str(run), str(tmp_path / "raw.csv")))
     expected = torch.from_numpy(load_run(run).probabilities)
     torch.testing.assert_close(calibrated[2], expected, rtol=1e-4, atol=1e-4)

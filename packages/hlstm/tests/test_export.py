@@ -8,7 +8,7 @@ from hlstm.config import Config
 from hlstm.methods import load_model
 from hlstm.train import train
 from hmc_shared.data import load_dataset
-from hmc_shared.export import export_program
+from hmc_shared.predict.export import export_program
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ def scored_dags(draw):
     values = draw(st.lists(st.floats(-8, 8), min_size=2 * size, max_size=2 * size))
     labels = draw(st.lists(st.booleans(), min_size=2 * size, max_size=2 * size))
     logits = torch.tensor(values, dtype=torch.float64).reshape(2, size)
-    return hierarchy, logits, hierarchy.close(torch.tensor(labels).reshape(2, size))
+    return hierarchy, logits, hierarchy.add_ancestors(torch.tensor(labels).reshape(2, size))
 
 
 @given(scored_dags())

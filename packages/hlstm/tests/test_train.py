@@ -19,7 +19,7 @@ from hlstm.methods import load_model
 from hlstm.train import score, train
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import au_prc
-from hmc_shared.runs import load_run
+from hmc_shared.runs.read import load_run
 
 SMALL = ["--hidden-size", "32", "--num-layers", "1", "--dropout", "0.3", "--learning-rate", "0.005"]
 
@@ -151,7 +151,9 @@ def test_resume_refuses_other_options(tmp_path, digits):
 def test_a_run_that_goes_on_has_no_results_until_its_end(tmp_path, digits, monkeypatch):
     train(small(tmp_path, epochs=1), digits)
     with monkeypatch.context() as patch:
-        patch.setattr("hmc_shared.runs.RunFolder.log_epoch", Mock(side_effect=RuntimeError("power cut")))
+        patch.setattr(
+            "hmc_shared.runs.folder.RunFolder.log_epoch", Mock(side_effect=RuntimeError("power cut"))
+        )
         with pytest.raises(RuntimeError, match="power cut"):
             train(small(tmp_path, epochs=2, resume=True), digits)
     with pytest.raises(ValueError, match=r"results\.json"):

@@ -13,9 +13,9 @@ import torch
 import yaml
 from PIL import Image
 
-from hmc_shared import options
+from hmc_shared.cli import options
 from hmc_shared.data import load_dataset
-from hmc_shared.runs import load_run
+from hmc_shared.runs.read import load_run
 from hp_dval.__main__ import main
 from hp_dval.config import Config
 from hp_dval.evaluate import EvaluateConfig, evaluate

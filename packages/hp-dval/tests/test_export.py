@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hmc_shared.data import load_dataset
-from hmc_shared.export import export_program
+from hmc_shared.predict.export import export_program
 from hp_dval.config import Config
 from hp_dval.methods import load_model
 from hp_dval.train import train

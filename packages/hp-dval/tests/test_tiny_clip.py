@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 import hp_dval
 from hmc_shared import Hierarchy
-from hmc_shared.data import digit_scenes, load_dataset
-from hmc_shared.data.digits import DIGITS, SHAPES
+from hmc_shared.data import load_dataset
+from hmc_shared.data.benchmarks import digit_scenes
+from hmc_shared.data.benchmarks.digits import DIGITS, SHAPES
 from hp_dval.clip import load_clip
 
 FILE = Path(hp_dval.__file__).parent / "assets" / "tiny-clip.safetensors"

@@ -15,11 +15,11 @@ import yaml
 from PIL import Image
 
 from hmc_shared import Hierarchy
+from hmc_shared.cli.options import to_yaml
 from hmc_shared.data import load_dataset
-from hmc_shared.decision import load_decision
 from hmc_shared.metrics import mean_average_precision
-from hmc_shared.options import to_yaml
-from hmc_shared.runs import load_run
+from hmc_shared.predict.decision import load_decision
+from hmc_shared.runs.read import load_run
 from hp_dval.clip import load_clip
 from hp_dval.config import STAGES, Config
 from hp_dval.methods import load_model
@@ -234,7 +234,7 @@ def test_same_seed_same_bits_other_seed_other_bits(tmp_path, scenes, small):
 @pytest.mark.parametrize("epochs", [1, 3, 5], ids=["alignment", "boundary", "prompts"])
 def test_killed_and_resumed_gives_the_same_bits(tmp_path, scenes, small, monkeypatch, epochs):
     """The run stops as if killed after that many epochs of 3 + 3, the last of them not in a checkpoint."""
-    from hmc_shared.runs import RunFolder
+    from hmc_shared.runs.folder import RunFolder
 
     class KilledError(Exception):
         pass

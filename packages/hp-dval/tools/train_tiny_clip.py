@@ -29,8 +29,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
-from hmc_shared.data import HierarchicalDataset, Split, cifar_scenes, digit_scenes, digits, load_dataset
-from hmc_shared.data.scenes import PLACES, join
+from hmc_shared.data import HierarchicalDataset, Split, load_dataset
+from hmc_shared.data.benchmarks import cifar_scenes, digit_scenes, digits
+from hmc_shared.data.benchmarks.scenes import PLACES, join
 from hmc_shared.metrics import average_precision
 from hp_dval.clip import Clip, load_clip
 from hp_dval.prompts import class_names

@@ -13,9 +13,9 @@ import torch
 import yaml
 from PIL import Image
 
-from hmc_shared import options
+from hmc_shared.cli import options
 from hmc_shared.data import load_dataset
-from hmc_shared.runs import load_run
+from hmc_shared.runs.read import load_run
 from mulsupcon_ld.__main__ import COMMANDS, main
 from mulsupcon_ld.config import Config
 from mulsupcon_ld.evaluate import EvaluateConfig, evaluate
@@ -196,7 +196,7 @@ def test_predict_on_raw_rows_equals_the_scores_of_the_run(run, raw, tmp_path):
     assert torch.equal(calibrated[3], labels)
     sure = predict(PredictConfig(str(run), [str(tmp_path / "raw.csv")], min_confidence=0.9))[3]
     assert set(sure.sum(1).tolist()) <= {0, 1, 2, 3}  # a path, because samples of digits have one
-    assert hierarchy.is_closed(sure)
+    assert hierarchy.has_ancestors(sure)
     assert (calibrated[2][sure] >= 0.9).all()
 
 
@@ -206,7 +206,7 @@ def test_predict_takes_image_files_folders_and_arrays(image_run, pictures, digit
     expected = [str(pictures / name) for name in (*(f"{row}.png" for row in range(5)), "more/5.PNG")]
     assert names == expected
     np.testing.assert_allclose(probabilities, finished.probabilities[:6], atol=1e-4)
-    assert finished.hierarchy.is_closed(labels)
+    assert finished.hierarchy.has_ancestors(labels)
     some = predict(PredictConfig(str(image_run), [expected[3], str(pictures / "more")]))
     torch.testing.assert_close(some[2], probabilities[[3, 5]])
     np.save(tmp_path / "raw.npy", digits.test.inputs[:6].numpy())

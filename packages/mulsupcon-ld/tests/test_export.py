@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hmc_shared.data import load_dataset
-from hmc_shared.export import export_program
+from hmc_shared.predict.export import export_program
 from mulsupcon_ld.config import Config
 from mulsupcon_ld.methods import load_model
 from mulsupcon_ld.train import train

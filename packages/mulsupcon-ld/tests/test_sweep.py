@@ -8,9 +8,9 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from hmc_shared import options
+from hmc_shared.cli import options
 from hmc_shared.data import load_dataset
-from hmc_shared.runs import load_run
+from hmc_shared.runs.read import load_run
 from mulsupcon_ld.config import Config
 from mulsupcon_ld.figures import draw_ablation, draw_grid
 from mulsupcon_ld.sweep import METRICS, SweepConfig, command, draw, sweep

@@ -16,11 +16,11 @@ import yaml
 from PIL import Image
 
 from hmc_shared import Hierarchy
+from hmc_shared.cli.options import to_yaml
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
-from hmc_shared.decision import load_decision
-from hmc_shared.options import to_yaml
-from hmc_shared.runs import load_run
-from hmc_shared.thresholds import best_threshold
+from hmc_shared.predict.decision import load_decision
+from hmc_shared.predict.threshold import best_threshold
+from hmc_shared.runs.read import load_run
 from hmc_shared.vision.pixels import score_logits
 from mulsupcon_ld.config import SUPERVISED, Config, Loss
 from mulsupcon_ld.evaluate import EvaluateConfig, evaluate

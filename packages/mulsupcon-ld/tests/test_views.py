@@ -18,7 +18,7 @@ from mulsupcon_ld.views import (
     change_colours,
     crop_small,
     mask,
-    photograph_crops,
+    random_crops,
     turn_hue,
 )
 
@@ -147,7 +147,7 @@ def test_masks_zero_each_number_by_itself():
 
 def test_crops_of_photographs_are_torchvisions_and_go_to_other_processes():
     image = torch.randint(256, (3, 20, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(8))
-    crops = pickle.loads(pickle.dumps(photograph_crops(9, 2, min_scale=0.25, flip=True)))
+    crops = pickle.loads(pickle.dumps(random_crops(9, 2, min_scale=0.25, flip=True)))
     torch.manual_seed(0)
     found = crops(image)
     assert found.shape == (2, 3, 9, 9)
@@ -157,4 +157,4 @@ def test_crops_of_photographs_are_torchvisions_and_go_to_other_processes():
     for view in found:
         part = v2.RandomResizedCrop(9, (0.25, 1.0), antialias=True)(image)
         assert view.equal(v2.RandomHorizontalFlip()(part))
-    assert photograph_crops(9, 1, min_scale=1.0, flip=False)(image).shape == (1, 3, 9, 9)
+    assert random_crops(9, 1, min_scale=1.0, flip=False)(image).shape == (1, 3, 9, 9)

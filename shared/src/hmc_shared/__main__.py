@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from hmc_shared import options
+from hmc_shared.cli import options
 
 if TYPE_CHECKING:
-    from hmc_shared.compare import Comparison
+    from hmc_shared.compare.comparison import Comparison
 
 Positional = tyro.conf.Positional
 Name = tyro.conf.arg(metavar="NAME")
@@ -195,7 +195,7 @@ def demo(command: Demo) -> None:
             file=sys.stderr,
         )
         raise
-    from hmc_shared import report
+    from hmc_shared.compare import text as report
 
     comparison = compare_jobs(jobs, missing, failed)
     _warn(comparison.notes)
@@ -208,7 +208,7 @@ def demo(command: Demo) -> None:
 
 def datasets(command: Datasets) -> None:
     from hmc_shared import data
-    from hmc_shared.report import align
+    from hmc_shared.compare.text import align
 
     if command.name is None:
         if command.plot:
@@ -239,8 +239,8 @@ def export(command: Export) -> None:
 
 
 def compare(command: Compare) -> None:
-    from hmc_shared import report
-    from hmc_shared.compare import compare as compare_runs
+    from hmc_shared.compare import text as report
+    from hmc_shared.compare.comparison import compare as compare_runs
 
     if command.output and command.output.is_file():
         raise ValueError(f"`--output` should be a folder. Found the file {command.output}.")
@@ -253,8 +253,9 @@ def compare(command: Compare) -> None:
 
 def write_reports(comparison: Comparison, folder: Path) -> None:
     """Write report.html, compare.md, compare.csv, compare.json and the plots."""
-    from hmc_shared import plots, report
-    from hmc_shared.html_report import to_html
+    from hmc_shared.compare import plots
+    from hmc_shared.compare import text as report
+    from hmc_shared.compare.html.report import to_html
 
     folder.mkdir(parents=True, exist_ok=True)
     figures = {}
@@ -276,8 +277,8 @@ def write_reports(comparison: Comparison, folder: Path) -> None:
 
 
 def evaluate(command: Evaluate) -> None:
-    from hmc_shared import report
-    from hmc_shared.scoring import evaluate_path
+    from hmc_shared.compare import text as report
+    from hmc_shared.compare.scoring import evaluate_path
 
     evaluation, notes = evaluate_path(command.path, command.hierarchy, command.threshold)
     _warn(notes)
@@ -290,8 +291,8 @@ def terminal_width() -> int | None:
 
 
 def ranks(command: Ranks) -> None:
-    from hmc_shared import significance
-    from hmc_shared.compare import compare as compare_runs
+    from hmc_shared.compare import significance
+    from hmc_shared.compare.comparison import compare as compare_runs
 
     _check_plot(command.plot)
     comparison = compare_runs(command.paths)
@@ -304,7 +305,7 @@ def ranks(command: Ranks) -> None:
 
 
 def difference(command: Difference) -> None:
-    from hmc_shared.significance import paired_bootstrap
+    from hmc_shared.compare.significance import paired_bootstrap
 
     found = paired_bootstrap(
         command.first,

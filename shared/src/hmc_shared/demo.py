@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from hmc_shared.compare import Comparison
+    from hmc_shared.compare.comparison import Comparison
 
 METHODS = {
     "hp-dval": "hp-dval train --dataset digits",
@@ -141,7 +141,7 @@ def compare_jobs(jobs: Sequence[Job], missing: dict[str, str], failed: dict[Job,
 
     Raises ValueError if nothing is.
     """
-    from hmc_shared.compare import compare  # imports torch: not before the runs have begun
+    from hmc_shared.compare.comparison import compare  # imports torch: not before the runs have begun
 
     finished = [job.folder for job in jobs if job.is_finished]
     lines = dict(missing)

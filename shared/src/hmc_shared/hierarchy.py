@@ -252,14 +252,14 @@ class Hierarchy:
     @cached_property
     def ancestors(self) -> Tensor:
         """(C, C) bool: whether j is i or an ancestor of i (row i, column j)."""
-        return self.close(torch.eye(len(self), dtype=torch.bool, device=self.edges.device))
+        return self.add_ancestors(torch.eye(len(self), dtype=torch.bool, device=self.edges.device))
 
     # Label sets
 
-    def close(self, targets: Any) -> Any:
+    def add_ancestors(self, targets: Any) -> Any:
         """Add all ancestors to label sets: (n, C) bool or 0/1 in, (n, C) bool of the same kind out."""
         if isinstance(targets, np.ndarray):
-            return self.close(_from_numpy(targets)).numpy()
+            return self.add_ancestors(_from_numpy(targets)).numpy()
         self._check_width(targets)
         nodes_first = targets.T.to(torch.bool, copy=True).contiguous()
         for parents, children in self.to(targets.device).edges_bottom_up:
@@ -267,7 +267,7 @@ class Hierarchy:
             nodes_first[parents[edge], sample] = True
         return nodes_first.T.contiguous()
 
-    def is_closed(self, targets: Any) -> bool:
+    def has_ancestors(self, targets: Any) -> bool:
         """Whether every label set (n, C) holds the parents of its classes."""
         targets = _from_numpy(targets) if isinstance(targets, np.ndarray) else targets.to(torch.bool)
         self._check_width(targets)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hmc_shared import Hierarchy
-from hmc_shared.data.vectors import from_arrays
+from hmc_shared.data.vector_dataset import from_arrays
 
 TREE = Hierarchy.from_paths(["a/b", "a/c"])
 
@@ -15,7 +15,7 @@ def test_a_tenth_is_drawn_and_the_inputs_are_those_rows_on_another_scale(n, draw
     rng = np.random.default_rng(n)
     X = rng.normal(3, 2, (n, 4)).astype(np.float32)
     X[0, 1] = np.nan
-    targets = TREE.close(rng.random((n, 3)) < 0.4)
+    targets = TREE.add_ancestors(rng.random((n, 3)) < 0.4)
     dataset = from_arrays(X, targets, TREE, seed=1)
     assert len(dataset.validation) == drawn
     assert dataset.validation.ids == dataset.test.ids

@@ -13,7 +13,7 @@ from scipy.stats import pareto
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset, ImageTable, Split, load_dataset
-from hmc_shared.data.long_tail import draw_long_tail, make_long_tail, pareto_counts
+from hmc_shared.data.long_tail import make_long_tail, pareto_counts, sample_long_tail
 
 
 def toy(targets: np.ndarray) -> HierarchicalDataset:
@@ -28,7 +28,7 @@ def toy(targets: np.ndarray) -> HierarchicalDataset:
     closed[:, -leaves:] = torch.from_numpy(targets)
     rows = torch.arange(len(targets))
     ids = tuple(f"row-{row}" for row in rows)
-    split = Split(rows[:, None].float(), hierarchy.close(closed), ids, ids)
+    split = Split(rows[:, None].float(), hierarchy.add_ancestors(closed), ids, ids)
     evaluated = torch.tensor([name in names for name in hierarchy.names])
     sources = {"file": "digest"}
     return HierarchicalDataset("toy", hierarchy, evaluated, "vector", split, split, split, sources)
@@ -80,7 +80,7 @@ def test_the_classes_that_go_with_most_others_become_frequent() -> None:
     rng = np.random.default_rng(2)
     targets = rng.random((4000, 10)) < 0.1
     targets[:, 4] |= targets[:, [0, 1, 2]].any(1)  # it goes with them
-    counts = targets[draw_long_tail(targets, pareto_counts(10, 300), seed=0)].sum(0)
+    counts = targets[sample_long_tail(targets, pareto_counts(10, 300), seed=0)].sum(0)
     assert counts.argmax() == 4
     assert counts[4] > 100
     assert counts.min() < 15
@@ -90,7 +90,7 @@ def test_the_classes_that_go_with_most_others_become_frequent() -> None:
 @given(st.integers(1, 200), st.integers(1, 8), st.floats(0.05, 0.9), st.integers(0, 2**31 - 1))
 def test_every_class_that_has_samples_keeps_one(n: int, classes: int, density: float, seed: int) -> None:
     targets = np.random.default_rng(seed).random((n, classes)) < density
-    rows = draw_long_tail(targets, pareto_counts(classes, n), seed)
+    rows = sample_long_tail(targets, pareto_counts(classes, n), seed)
     assert (np.diff(rows) > 0).all()
     assert (targets[rows].any(0) == targets.any(0)).all()
     assert targets[rows].any(1).all()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
-from hmc_shared.data.preprocessing import prepare, shuffled, stratified_draw
+from hmc_shared.data.preprocessing import prepare, shuffled, stratified_sample
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_draw_keeps_the_share_of_every_class() -> None:
     rng = np.random.default_rng(1)
     rates = np.geomspace(0.5, 0.004, 30)  # a long tail: about 1000 to 8 rows
     targets = rng.random((2000, 30)) < rates
-    drawn = stratified_draw(targets, 0.3, 0)
+    drawn = stratified_sample(targets, 0.3, 0)
     counts, kept = targets.sum(0), targets[drawn].sum(0)
     assert abs(drawn.mean() - 0.3) < 0.01
     assert np.all(np.abs(kept - 0.3 * counts) <= np.maximum(1, 0.02 * counts))
@@ -94,15 +94,15 @@ def test_draw_is_repeatable_and_of_about_the_right_size(
     n: int, classes: int, share: float, seed: int
 ) -> None:
     targets = np.random.default_rng(seed).random((n, classes)) < 0.3
-    drawn = stratified_draw(targets, share, seed)
+    drawn = stratified_sample(targets, share, seed)
     assert drawn.dtype == bool
     assert abs(drawn.sum() - share * n) <= classes + 1
-    np.testing.assert_array_equal(drawn, stratified_draw(targets, share, seed))
+    np.testing.assert_array_equal(drawn, stratified_sample(targets, share, seed))
 
 
 def test_one_class_a_row_gives_exact_shares() -> None:
     targets = np.eye(4, dtype=bool)[np.repeat(np.arange(4), [100, 50, 20, 10])]
-    assert targets[stratified_draw(targets, 0.3, 0)].sum(0).tolist() == [30, 15, 6, 3]
+    assert targets[stratified_sample(targets, 0.3, 0)].sum(0).tolist() == [30, 15, 6, 3]
 
 
 def test_mean_and_scale_give_a_new_row_its_place(files: dict[str, np.ndarray]) -> None:

@@ -38,7 +38,7 @@ TREES, DAGS = hierarchies(max_parents=1), hierarchies(max_parents=3)
 
 def random_paths(rng: np.random.Generator, tree: Hierarchy, n: int) -> np.ndarray:
     """Closed targets of n random nodes of a tree."""
-    return tree.close(np.eye(len(tree), dtype=bool)[rng.integers(len(tree), size=n)])
+    return tree.add_ancestors(np.eye(len(tree), dtype=bool)[rng.integers(len(tree), size=n)])
 
 
 def walk(path: np.ndarray, h: Hierarchy) -> int:
@@ -187,7 +187,7 @@ def test_incoherent_equals_the_loop_over_samples_and_edges(h, seed):
     pairs = [row[child] > row[parent] for row in scores for parent, child in h.edges.tolist()]
     assert incoherent(scores, h) == pytest.approx(np.mean(pairs) if pairs else 0.0)
     assert incoherent(torch.from_numpy(scores), h) == incoherent(scores, h)
-    closed = h.close(scores > 1).astype(np.float32)
+    closed = h.add_ancestors(scores > 1).astype(np.float32)
     assert incoherent(closed, h) == 0.0
 
 

@@ -45,7 +45,7 @@ EVALUATED = np.arange(len(TREE)) > 0  # all but the root
 @pytest.fixture
 def single_path() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    targets = TREE.close(np.eye(len(TREE), dtype=bool)[rng.integers(1, len(TREE), size=40)])
+    targets = TREE.add_ancestors(np.eye(len(TREE), dtype=bool)[rng.integers(1, len(TREE), size=40)])
     return (rng.normal(size=targets.shape) + 2 * targets - 1).astype(np.float32), targets
 
 
@@ -124,7 +124,7 @@ def test_torch_and_numpy_give_equal_summaries(single_path):
 
 
 def test_perfect_scores_have_only_ones_and_no_violation():
-    targets = TREE.close(np.eye(len(TREE), dtype=bool)[TREE.leaves])
+    targets = TREE.add_ancestors(np.eye(len(TREE), dtype=bool)[TREE.leaves])
     result = summarize_scores(np.where(targets, 1.0, -1.0), targets, TREE, evaluated=EVALUATED)
     zeros = {"incoherent", "hvr", "hvr_relations", "ap_variance", "map_absent"}
     assert {name for name, value in result.items() if value == 0} == zeros

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hmc_shared.vision.files import find_images, read_image
+from hmc_shared.vision.image_files import find_images, read_image
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from hmc_shared import options
+from hmc_shared.cli import options
 
 Method = Literal["hcal", "flat", "mmoe", "cagrad", "imtl-g", "nash-mtl"]
 Decode = Literal["independent", "path"]

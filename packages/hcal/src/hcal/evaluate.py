@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from hmc_shared import options
+from hmc_shared.cli import options
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, float | None]:
     Raises ValueError for a folder without a model, or a data set with other classes or inputs.
     """
     from hcal.methods import load_model
-    from hmc_shared.evaluation import dataset_of_run, split_metrics
-    from hmc_shared.runs import open_run
+    from hmc_shared.runs.evaluate import dataset_of_run, split_metrics
+    from hmc_shared.runs.read import open_run
     from hmc_shared.vision.pixels import score_logits
 
     folder, trained = open_run(config.run)

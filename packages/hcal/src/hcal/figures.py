@@ -1,4 +1,4 @@
-"""What ``hcal plot`` and ``hcal sweep`` draw. As in :mod:`hmc_shared.plots`: no global figure, no display."""
+"""What ``hcal plot`` and ``hcal sweep`` draw. As in :mod:`hmc_shared.compare.plots`: no global figure, no display."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hmc_shared import Hierarchy
-from hmc_shared.compare import Statistic
-from hmc_shared.plots import COLOURS
+from hmc_shared.compare.comparison import Statistic
+from hmc_shared.compare.plots import COLOURS
 
 LEGEND = 20  # classes that can be told apart by colour and are named
 NO_CLASS = "#d9d9d9"  # samples whose path ends above the level

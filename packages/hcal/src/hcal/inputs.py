@@ -41,7 +41,7 @@ def training_batches(
     device = generator.device
     photographs: Iterator[Tensor] = iter(())
     if not isinstance(inputs, Tensor):
-        from hmc_shared.data.loading import image_batches
+        from hmc_shared.data.image_batches import image_batches
 
         parts = [rows for rows, _ in order]
         photographs = image_batches(

@@ -17,7 +17,7 @@ from hcal.config import Config
 from hcal.losses import adaptive_weights, cross_entropies, level_losses, perturb
 from hcal.model import HCAL, Flat, LevelClassifier
 from hmc_shared.data import HierarchicalDataset
-from hmc_shared.runs import load_pretrained
+from hmc_shared.runs.folder import load_pretrained
 from hmc_shared.vision.pixels import CROP, input_statistics, some_images
 from hmc_shared.vision.weights import load_weights
 

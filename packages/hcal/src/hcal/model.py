@@ -20,9 +20,9 @@ from hcal.decoding import (
 )
 from hcal.encoders import build_encoder
 from hmc_shared import Hierarchy
-from hmc_shared.calibration import fit_temperatures
 from hmc_shared.constraints import max_over_descendants
-from hmc_shared.decision import check_inputs
+from hmc_shared.predict.calibration import fit_temperatures
+from hmc_shared.predict.decision import check_inputs
 
 MODEL_CARD = """---
 {{ card_data }}
@@ -116,7 +116,7 @@ class LevelClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
         return path_log_odds(calibrated, hierarchy) if is_path else level_log_odds(calibrated, hierarchy)
 
     def probabilities(self, raw: Tensor) -> Tensor:
-        """Coherent probabilities (B, C) of a raw batch (B, ...); what :mod:`hmc_shared.export` takes."""
+        """Coherent probabilities (B, C) of a raw batch (B, ...); what :mod:`hmc_shared.predict.export` takes."""
         scores = self.scores(self.logits(self.normalize(raw)), "independent")
         return max_over_descendants(scores, self.hierarchy).sigmoid()
 

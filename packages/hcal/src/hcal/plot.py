@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from hcal.config import Config
-from hmc_shared import options
+from hmc_shared.cli import options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,10 +56,10 @@ def plot(config: PlotConfig, dataset: HierarchicalDataset | None = None) -> list
 
     from hcal.figures import draw_features
     from hcal.methods import load_model
+    from hmc_shared.compare.plots import save
     from hmc_shared.data import load_dataset
     from hmc_shared.metrics import level_targets
-    from hmc_shared.plots import save
-    from hmc_shared.runs import open_run
+    from hmc_shared.runs.read import open_run
 
     folder, saved = open_run(config.run)
     if not saved or not (folder.parent / "results.json").is_file():

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from hmc_shared import options
+from hmc_shared.cli import options
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def predict(config: PredictConfig) -> tuple[list[str], Any, Any, Any]:
     import torch
 
     from hcal.methods import load_model
-    from hmc_shared.decision import load_decision, sure_labels
+    from hmc_shared.data.formats.table_file import read_table
     from hmc_shared.metrics import level_targets
-    from hmc_shared.runs import open_run
-    from hmc_shared.tables import read_table
-    from hmc_shared.vision.files import find_images, read_batches
+    from hmc_shared.predict.decision import confident_labels, load_decision
+    from hmc_shared.runs.read import open_run
+    from hmc_shared.vision.image_files import find_images, read_batches
 
     folder, _ = open_run(config.run)
     model = load_model(folder)
@@ -75,7 +75,7 @@ def predict(config: PredictConfig) -> tuple[list[str], Any, Any, Any]:
         found = " ".join(config.inputs)
         raise ValueError(f"{config.run} takes vectors, so a .csv, .parquet or .npy file. Found {found}.")
     if config.min_confidence is not None:
-        sure = sure_labels(probabilities, model.hierarchy, config.min_confidence, single_path=True)
+        sure = confident_labels(probabilities, model.hierarchy, config.min_confidence, single_path=True)
         nodes = torch.from_numpy(level_targets(sure, model.hierarchy))
     return names, model.hierarchy, probabilities, nodes
 
@@ -83,8 +83,10 @@ def predict(config: PredictConfig) -> tuple[list[str], Any, Any, Any]:
 def command(argv: list[str]) -> None:
     config = tyro.cli(PredictConfig, args=argv, prog="hcal predict")
 
-    from hmc_shared.decision import write_predictions  # after the options: --help needs no torch
-    from hmc_shared.tables import write_table
+    from hmc_shared.predict.write import (
+        write_predictions,  # after the options: --help needs no torch
+        write_table,
+    )
 
     names, hierarchy, probabilities, nodes = predict(config)
     if config.json:

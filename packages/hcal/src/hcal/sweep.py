@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hcal.config import FREE, Config
-from hmc_shared import options
+from hmc_shared.cli import options
 
 if TYPE_CHECKING:
-    from hmc_shared.compare import Statistic
+    from hmc_shared.compare.comparison import Statistic
     from hmc_shared.data import HierarchicalDataset
 
 # Section 4.4 names these of epsilon, and of gamma only 0.5.
@@ -85,9 +85,9 @@ def sweep(config: SweepConfig, dataset: HierarchicalDataset | None = None) -> di
     """
     from hcal.figures import draw_sweep
     from hcal.train import train
-    from hmc_shared.compare import Statistic
-    from hmc_shared.plots import save
-    from hmc_shared.runs import RunFolder
+    from hmc_shared.compare.comparison import Statistic
+    from hmc_shared.compare.plots import save
+    from hmc_shared.runs.folder import RunFolder
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("A sweep should run in one process: train single runs with `hcal train` in several.")
@@ -129,7 +129,7 @@ def run_metrics(folder: Path) -> dict[str, float]:
 
 def write_csv(path: Path, parameter: str, rows: dict[float, Row]) -> None:
     """One line a value, in full precision: the number of seeds, then each metric's mean and its ``_sd``."""
-    from hmc_shared.tables import write_table
+    from hmc_shared.predict.write import write_table
 
     names = list(next(iter(rows.values())))
     header = [parameter, "seeds", *(column for name in names for column in (name, f"{name}_sd"))]
@@ -143,7 +143,7 @@ def write_csv(path: Path, parameter: str, rows: dict[float, Row]) -> None:
 
 def to_text(parameter: str, rows: dict[float, Row]) -> str:
     """A table for each split, mean ± sample standard deviation; and the best value on validation, if any."""
-    from hmc_shared.report import align
+    from hmc_shared.compare.text import align
 
     names = list(next(iter(rows.values())))
     parts = []

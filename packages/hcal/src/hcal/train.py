@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hcal.config import FREE, Config
-from hmc_shared import options
+from hmc_shared.cli import options
 
 
 def train(config: Config, dataset: Any = None) -> dict[str, Any]:
@@ -32,8 +32,8 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     from hmc_shared.data import load_dataset
     from hmc_shared.data.batches import batches
     from hmc_shared.metrics import level_targets
-    from hmc_shared.progress import Progress, last_checkpoint, save_checkpoint
-    from hmc_shared.runs import RunFolder
+    from hmc_shared.runs.folder import RunFolder
+    from hmc_shared.runs.progress import Progress, last_checkpoint, save_checkpoint
     from hmc_shared.vision.pixels import score_logits
 
     # Options
@@ -53,7 +53,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view, levels=config.levels)
     check_labels(dataset)
     hierarchy = dataset.hierarchy
-    training = dataset.training_rows(config.protocol)
+    training = dataset.training_split(config.protocol)
     inputs, targets = training.inputs, training.targets
     if isinstance(inputs, torch.Tensor):
         inputs = inputs.to(device)

@@ -14,7 +14,7 @@ from hlstm.config import Config, Method
 from hlstm.methods import load_model
 from hlstm.train import train
 from hmc_shared import Hierarchy
-from hmc_shared.data.vectors import from_arrays
+from hmc_shared.data.vector_dataset import from_arrays
 
 
 class HLSTMClassifier(ClassifierMixin, BaseEstimator):
@@ -59,7 +59,9 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"`X` and `y` should have the same number of rows. Found {len(X)} and {len(y)}.")
         self.is_level_matrix_ = self.hierarchy is None
         self.hierarchy_ = Hierarchy.from_levels(y) if self.hierarchy is None else self.hierarchy
-        targets = self._from_levels(y) if self.is_level_matrix_ else self.hierarchy_.close(np.asarray(y))
+        targets = (
+            self._from_levels(y) if self.is_level_matrix_ else self.hierarchy_.add_ancestors(np.asarray(y))
+        )
         self.classes_ = np.asarray(self.hierarchy_.names)
         dataset = from_arrays(X, targets, self.hierarchy_, seed=self.random_state)
         with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +91,7 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
         for row, labels in enumerate(np.asarray(y, dtype=object)):
             named = [str(label) for label in labels if label not in (None, "") and label == label]  # no NaN
             targets[row, [self.hierarchy_.index[name] for name in named]] = True
-        return self.hierarchy_.close(targets)
+        return self.hierarchy_.add_ancestors(targets)
 
     def _to_levels(self, probabilities: np.ndarray) -> np.ndarray:
         paths = np.full((len(probabilities), self.hierarchy_.num_levels), None, dtype=object)

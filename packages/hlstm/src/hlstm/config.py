@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from hmc_shared import options
+from hmc_shared.cli import options
 
 Method = Literal["hlstm", "chmcnn", "chmc-lstm", "hmcn-r", "hmcn-f", "hmcn-chmc", "hmc-lmlp"]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from hmc_shared import options
+from hmc_shared.cli import options
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, float | None]:
     """
     from hlstm.methods import load_model
     from hlstm.train import score
-    from hmc_shared.evaluation import dataset_of_run, split_metrics
-    from hmc_shared.runs import open_run
+    from hmc_shared.runs.evaluate import dataset_of_run, split_metrics
+    from hmc_shared.runs.read import open_run
 
     folder, trained = open_run(config.run)
     model = load_model(folder)

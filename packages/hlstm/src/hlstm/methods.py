@@ -14,7 +14,7 @@ from hlstm.losses import bce, hybrid_loss, mc_loss, mean_class_weight, violation
 from hlstm.model import HLSTM, CoherentModel
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset
-from hmc_shared.runs import load_pretrained
+from hmc_shared.runs.folder import load_pretrained
 
 MODELS: dict[str, type[CoherentModel]] = {
     model.method: model for model in (HLSTM, CHMCNN, CHMCLSTM, HMCNR, HMCNF, HMCNCHMC, HMCLMLP)
@@ -32,7 +32,7 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> CoherentModel:
         model.feature_scale.copy_(dataset.feature_scale)
     if config.prior_bias:
         targets = dataset.train.targets
-        model.start_at((targets.sum(0) + 1) / (len(targets) + 2))  # never 0 or 1
+        model.init_output_bias((targets.sum(0) + 1) / (len(targets) + 2))  # never 0 or 1
     return model
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hmc_shared import Hierarchy
 from hmc_shared.constraints import max_over_descendants
-from hmc_shared.decision import check_inputs
+from hmc_shared.predict.decision import check_inputs
 
 MODEL_CARD = """---
 {{ card_data }}
@@ -66,7 +66,7 @@ class CoherentModel(nn.Module, PyTorchModelHubMixin, **CARD):
         raise NotImplementedError
 
     @torch.no_grad()
-    def start_at(self, frequencies: Tensor) -> None:
+    def init_output_bias(self, frequencies: Tensor) -> None:
         """Start the output biases at the log-odds of ``frequencies`` (C,), each between 0 and 1.
 
         So the first steps need not find out that most classes are rare (Lin et al. 2017, Section 4.1).
@@ -93,7 +93,7 @@ class CoherentModel(nn.Module, PyTorchModelHubMixin, **CARD):
         return ((raw - self.feature_mean) / self.feature_scale).nan_to_num(nan=0.0)
 
     def probabilities(self, raw: Tensor) -> Tensor:
-        """Coherent probabilities (batch, C) of raw features (batch, F), for :mod:`hmc_shared.export`."""
+        """Coherent probabilities (batch, C) of raw features (batch, F), for :mod:`hmc_shared.predict.export`."""
         return self.logits(self.normalize(raw)).sigmoid()
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from hmc_shared import options
+from hmc_shared.cli import options
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ def predict(config: PredictConfig) -> tuple[list[str], Any, Any, Any]:
     """
     from hlstm.methods import load_model
     from hlstm.train import score
-    from hmc_shared.decision import check_inputs, load_decision
-    from hmc_shared.runs import open_run
-    from hmc_shared.tables import read_table
+    from hmc_shared.data.formats.table_file import read_table
+    from hmc_shared.predict.decision import check_inputs, load_decision
+    from hmc_shared.runs.read import open_run
 
     folder, _ = open_run(config.run)
     model = load_model(folder)
@@ -66,7 +66,7 @@ def predict(config: PredictConfig) -> tuple[list[str], Any, Any, Any]:
 def command(argv: list[str]) -> None:
     config = tyro.cli(PredictConfig, args=argv, prog="hlstm predict")
 
-    from hmc_shared.decision import write_predictions  # after the options: --help needs no torch
+    from hmc_shared.predict.write import write_predictions  # after the options: --help needs no torch
 
     write_predictions(config.output, *predict(config), as_json=config.json)
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hlstm.config import FREE, Config
-from hmc_shared import options
+from hmc_shared.cli import options
 
 
 def train(config: Config, dataset: Any = None) -> dict[str, Any]:
@@ -32,8 +32,8 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     from hmc_shared.data import load_dataset
     from hmc_shared.data.batches import batches
     from hmc_shared.metrics import au_prc
-    from hmc_shared.progress import Progress, last_checkpoint, save_checkpoint
-    from hmc_shared.runs import RunFolder
+    from hmc_shared.runs.folder import RunFolder
+    from hmc_shared.runs.progress import Progress, last_checkpoint, save_checkpoint
 
     # Options
     started = time.perf_counter()
@@ -51,7 +51,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     dataset = dataset or load_dataset(
         config.dataset, config.data_dir, view="vector", protocol=config.protocol, levels=config.levels
     )
-    training = dataset.training_rows(config.protocol)
+    training = dataset.training_split(config.protocol)
     inputs, targets = training.inputs, training.targets
     inputs, targets = inputs.to(device), targets.to(device)
     evaluated = dataset.evaluated

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hmc_shared import options
+from hmc_shared.cli import options
 
 COMMANDS = {
     "train": "train HP-DVAL, a part of it or a baseline, and write a run folder",

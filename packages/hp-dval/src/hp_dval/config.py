@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from hmc_shared import options
+from hmc_shared.cli import options
 
 Method = Literal["hp-dval", "no-sc", "dval", "joint", "coop", "zero-shot"]
 Loss = Literal["db-star", "db", "cb-focal", "asl", "mls", "bce"]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from hmc_shared import options
+from hmc_shared.cli import options
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, float | None]:
     Labels are predicted at the threshold that the run stored. Raises ValueError for a folder without a model,
     or a data set with other classes or inputs.
     """
-    from hmc_shared.evaluation import dataset_of_run, split_metrics
-    from hmc_shared.runs import open_run
-    from hmc_shared.thresholds import stored_threshold
+    from hmc_shared.predict.threshold import stored_threshold
+    from hmc_shared.runs.evaluate import dataset_of_run, split_metrics
+    from hmc_shared.runs.read import open_run
     from hp_dval.inputs import score_logits
     from hp_dval.methods import load_model
 

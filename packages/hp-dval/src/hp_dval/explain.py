@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from hmc_shared import options
+from hmc_shared.cli import options
 
 VIEWS = ("global prompts", "local prompts")
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -40,8 +40,8 @@ def explain(config: ExplainConfig) -> tuple[Any, list[str], Any, Any]:
     """
     import torch
 
-    from hmc_shared.runs import open_run
-    from hmc_shared.vision.files import find_images, read_image
+    from hmc_shared.runs.read import open_run
+    from hmc_shared.vision.image_files import find_images, read_image
     from hp_dval.methods import load_model
 
     model = load_model(open_run(config.run)[0]).eval()
@@ -70,7 +70,7 @@ def draw(path: str | Path, image: Any, labels: list[str], logits: Any, maps: Any
     """
     from matplotlib.figure import Figure
 
-    from hmc_shared.plots import save
+    from hmc_shared.compare.plots import save
 
     pixels = image.expand(3, -1, -1).permute(1, 2, 0).numpy()
     extent = (0, pixels.shape[1], pixels.shape[0], 0)

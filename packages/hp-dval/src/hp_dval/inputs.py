@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from torchvision.transforms import v2
 
 from hmc_shared.data.batches import batches, class_aware_order, deal
-from hmc_shared.data.loading import image_batches
+from hmc_shared.data.image_batches import image_batches
 from hmc_shared.vision.pixels import evaluation_batches, resize_and_crop
 from hp_dval.config import Config
 from hp_dval.model import ImageTextClassifier
@@ -52,9 +52,7 @@ def shift(images: Tensor, drawn: Tensor, *, padding: int, flip: bool) -> Tensor:
     return moved.permute(0, 3, 1, 2) * inside
 
 
-def photograph_transform(
-    model: ImageTextClassifier, config: Config, augment: bool
-) -> Callable[[Tensor], Tensor]:
+def image_transform(model: ImageTextClassifier, config: Config, augment: bool) -> Callable[[Tensor], Tensor]:
     """What becomes of a photograph (3, height, width): a random part of it, or what evaluation looks at."""
     if not augment:
         return partial(resize_and_crop, input_shape=model.input_shape, crop=model.crop)
@@ -88,7 +86,7 @@ def training_batches(
         photographs = image_batches(
             inputs,
             [rows for rows, _ in order],
-            photograph_transform(model, config, augment),
+            image_transform(model, config, augment),
             seed=config.seed,
             epoch=epoch,
             workers=config.workers,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hmc_shared.data import HierarchicalDataset
-from hmc_shared.runs import load_pretrained
+from hmc_shared.runs.folder import load_pretrained
 from hmc_shared.vision.pixels import CROP, input_statistics, some_images
 from hmc_shared.vision.weights import load_weights
 from hp_dval.baselines import ClipClassifier

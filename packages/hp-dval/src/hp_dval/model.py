@@ -166,7 +166,7 @@ class ImageTextClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
         return max_over_descendants(logits, self.hierarchy) if self.is_constrained else logits
 
     def probabilities(self, raw: Tensor) -> Tensor:
-        """Probabilities (B, C) of raw images (B, channels, height, width), for :mod:`hmc_shared.export`."""
+        """Probabilities (B, C) of raw images (B, channels, height, width), for :mod:`hmc_shared.predict.export`."""
         return self.logits(self.normalize(raw)).sigmoid()
 
     @torch.no_grad()

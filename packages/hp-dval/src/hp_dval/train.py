@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from hmc_shared import options
+from hmc_shared.cli import options
 from hp_dval.config import FREE, Config
 
 
@@ -30,9 +30,9 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
 
     from hmc_shared.data import load_dataset
     from hmc_shared.metrics import average_precision
-    from hmc_shared.progress import Progress, last_checkpoint, save_checkpoint
-    from hmc_shared.runs import RunFolder
-    from hmc_shared.thresholds import best_threshold
+    from hmc_shared.predict.threshold import best_threshold
+    from hmc_shared.runs.folder import RunFolder
+    from hmc_shared.runs.progress import Progress, last_checkpoint, save_checkpoint
     from hp_dval.clip import load_clip
     from hp_dval.inputs import epoch_order, frozen_tokens, of_all_images, score_logits, training_batches
     from hp_dval.methods import (
@@ -62,7 +62,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
 
     # Data: small images whole on the device
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view="image", levels=config.levels)
-    training = dataset.training_rows(config.protocol)
+    training = dataset.training_split(config.protocol)
     inputs, targets = training.inputs, training.targets
     if isinstance(inputs, torch.Tensor):
         inputs = inputs.to(device)

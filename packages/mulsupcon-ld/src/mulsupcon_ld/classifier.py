@@ -13,8 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from hmc_shared import Hierarchy
-from hmc_shared.data.vectors import from_arrays
-from hmc_shared.runs import load_predictions
+from hmc_shared.data.vector_dataset import from_arrays
+from hmc_shared.runs.read import load_predictions
 from mulsupcon_ld.config import Config, Loss
 from mulsupcon_ld.methods import load_model
 from mulsupcon_ld.train import train
@@ -77,7 +77,7 @@ class MulSupConClassifier(ClassifierMixin, BaseEstimator):
         self.hierarchy_ = plain if self.hierarchy is None else self.hierarchy
         # Numbers for plain labels: before 1.9, scorers of scikit-learn look for the label 1 among them.
         self.classes_ = np.asarray(range(y.shape[1]) if self.hierarchy is None else self.hierarchy.names)
-        targets = self.hierarchy_.close(y.astype(bool))
+        targets = self.hierarchy_.add_ancestors(y.astype(bool))
         dataset = from_arrays(X, targets, self.hierarchy_, seed=self.random_state)
         with tempfile.TemporaryDirectory() as folder:
             config = Config(seed=self.random_state, output_dir=folder, dataset="array")

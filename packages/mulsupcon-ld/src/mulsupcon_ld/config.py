@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hmc_shared import options
+from hmc_shared.cli import options
 
 Loss = Literal["cld", "rld", "mulsupcon", "any", "all", "bce", "asl"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from hmc_shared import options
+from hmc_shared.cli import options
 from mulsupcon_ld.explanation import Explanation
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def explain(config: ExplainConfig, dataset: HierarchicalDataset | None = None) -
     """
     import torch
 
-    from hmc_shared.evaluation import dataset_of_run
-    from hmc_shared.runs import open_run
+    from hmc_shared.runs.evaluate import dataset_of_run
+    from hmc_shared.runs.read import open_run
     from hmc_shared.vision.pixels import score_logits
     from mulsupcon_ld.methods import load_model
 
@@ -134,7 +134,7 @@ def _mean(values: np.ndarray) -> float:
 
 def to_text(explanation: Explanation, *, each: bool) -> str:
     """The summary, after the labels of each sample if ``each``: by degree, the logical ones marked ``*``."""
-    from hmc_shared.report import align
+    from hmc_shared.compare.text import align
 
     names, parts = explanation.hierarchy.names, []
     mass = explanation.level_mass()
@@ -158,8 +158,8 @@ def to_text(explanation: Explanation, *, each: bool) -> str:
 
 def write(explanation: Explanation, path: str | Path, title: str) -> None:
     """All degrees as .csv; else a figure: a panel for each sample, or two maps of more than 12."""
-    from hmc_shared.plots import save
-    from hmc_shared.tables import write_table
+    from hmc_shared.compare.plots import save
+    from hmc_shared.predict.write import write_table
     from mulsupcon_ld.figures import draw_maps, draw_samples
 
     if Path(path).suffix == ".csv":

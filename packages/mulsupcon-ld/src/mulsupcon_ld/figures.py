@@ -1,4 +1,4 @@
-"""What ``mulsupcon-ld explain`` and ``sweep`` draw. As in :mod:`hmc_shared.plots`: no global figure."""
+"""What ``mulsupcon-ld explain`` and ``sweep`` draw. As in :mod:`hmc_shared.compare.plots`: no global figure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from hmc_shared.plots import COLOURS
+from hmc_shared.compare.plots import COLOURS
 
 if TYPE_CHECKING:
     from mulsupcon_ld.explanation import Explanation

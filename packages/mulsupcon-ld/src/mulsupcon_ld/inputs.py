@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from hmc_shared.data.loading import image_batches
+from hmc_shared.data.image_batches import image_batches
 from mulsupcon_ld.config import Config
 from mulsupcon_ld.model import MulSupCon
 from mulsupcon_ld.views import (
@@ -18,7 +18,7 @@ from mulsupcon_ld.views import (
     change_colours,
     crop_small,
     mask,
-    photograph_crops,
+    random_crops,
 )
 
 
@@ -62,7 +62,7 @@ def training_batches(
     order = [batch if len(batch[0]) > 1 else (batch[0].repeat(2), F.pad(batch[1], (0, 1))) for batch in order]
     photographs: Iterator[Tensor] = iter(())
     if not isinstance(inputs, Tensor):
-        crops = photograph_crops(config.image_size, views, min_scale=config.min_scale, flip=config.flip)
+        crops = random_crops(config.image_size, views, min_scale=config.min_scale, flip=config.flip)
         photographs = image_batches(
             inputs,
             [rows for rows, _ in order],

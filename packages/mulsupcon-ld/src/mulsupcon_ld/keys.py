@@ -20,7 +20,7 @@ class Keys(NamedTuple):
     labels: Tensor  # (K, C) bool
     distributions: Tensor  # (K, C) float32, rows that sum to 1
 
-    def join(self, *others: Keys) -> Keys:
+    def concatenate(self, *others: Keys) -> Keys:
         """These keys, then those of the others, in one copy."""
         return Keys(*(torch.cat(parts) for parts in zip(self, *others, strict=True)))
 

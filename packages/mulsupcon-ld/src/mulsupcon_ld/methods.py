@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from hmc_shared.data import HierarchicalDataset
 from hmc_shared.losses import asymmetric_loss
-from hmc_shared.runs import load_pretrained
+from hmc_shared.runs.folder import load_pretrained
 from hmc_shared.vision.pixels import CROP, input_statistics, some_images
 from hmc_shared.vision.weights import load_weights
 from mulsupcon_ld.config import Config

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
 from hmc_shared.constraints import max_over_descendants
-from hmc_shared.decision import check_inputs
+from hmc_shared.predict.decision import check_inputs
 from mulsupcon_ld.encoders import build_encoder, build_projection
 
 MODEL_CARD = """---
@@ -121,7 +121,7 @@ class MulSupCon(nn.Module, PyTorchModelHubMixin, **CARD):
         return max_over_descendants(logits, self.hierarchy) if self.is_constrained else logits
 
     def probabilities(self, raw: Tensor) -> Tensor:
-        """Probabilities (B, C) of a raw batch (B, ...); what :mod:`hmc_shared.export` takes."""
+        """Probabilities (B, C) of a raw batch (B, ...); what :mod:`hmc_shared.predict.export` takes."""
         return self.logits(self.normalize(raw)).sigmoid()
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from hmc_shared import options
+from hmc_shared.cli import options
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ def predict(config: PredictConfig) -> tuple[list[str], Any, Any, Any]:
     """
     import torch
 
-    from hmc_shared.decision import check_inputs, load_decision
-    from hmc_shared.runs import open_run
-    from hmc_shared.tables import read_table
-    from hmc_shared.vision.files import find_images, read_batches
+    from hmc_shared.data.formats.table_file import read_table
+    from hmc_shared.predict.decision import check_inputs, load_decision
+    from hmc_shared.runs.read import open_run
+    from hmc_shared.vision.image_files import find_images, read_batches
     from hmc_shared.vision.pixels import score_logits
     from mulsupcon_ld.methods import load_model
 
@@ -84,7 +84,7 @@ def predict(config: PredictConfig) -> tuple[list[str], Any, Any, Any]:
 def command(argv: list[str]) -> None:
     config = tyro.cli(PredictConfig, args=argv, prog="mulsupcon-ld predict")
 
-    from hmc_shared.decision import write_predictions  # after the options: --help needs no torch
+    from hmc_shared.predict.write import write_predictions  # after the options: --help needs no torch
 
     write_predictions(config.output, *predict(config), as_json=config.json)
 

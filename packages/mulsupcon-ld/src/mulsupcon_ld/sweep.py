@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from hmc_shared import options
+from hmc_shared.cli import options
 from mulsupcon_ld.config import FREE, Config
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from hmc_shared.compare import Statistic
+    from hmc_shared.compare.comparison import Statistic
     from hmc_shared.data import HierarchicalDataset
 
 METRICS = {  # the paper's abbreviations, in its order
@@ -112,9 +112,9 @@ def sweep(config: SweepConfig, dataset: HierarchicalDataset | None = None) -> di
 
     Raises ValueError for wrong options, a finished run with other options, and several processes.
     """
-    from hmc_shared.compare import Statistic
-    from hmc_shared.plots import save
-    from hmc_shared.runs import RunFolder
+    from hmc_shared.compare.comparison import Statistic
+    from hmc_shared.compare.plots import save
+    from hmc_shared.runs.folder import RunFolder
     from mulsupcon_ld.train import train
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from hmc_shared import options
+from hmc_shared.cli import options
 from mulsupcon_ld.config import FREE, Config
 
 
@@ -32,9 +32,9 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
     from hmc_shared.data import load_dataset
     from hmc_shared.data.batches import batches
     from hmc_shared.metrics import average_precision
-    from hmc_shared.progress import Progress, last_checkpoint, save_checkpoint
-    from hmc_shared.runs import RunFolder, or_null
-    from hmc_shared.thresholds import best_threshold
+    from hmc_shared.predict.threshold import best_threshold
+    from hmc_shared.runs.folder import RunFolder, or_null
+    from hmc_shared.runs.progress import Progress, last_checkpoint, save_checkpoint
     from hmc_shared.vision.pixels import score_logits
     from mulsupcon_ld.inputs import training_batches
     from mulsupcon_ld.keys import KeyQueue, Keys, gather_keys, update_key_network
@@ -58,7 +58,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
 
     # Data: vectors and small images whole on the device
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view, levels=config.levels)
-    training = dataset.training_rows(config.protocol)
+    training = dataset.training_split(config.protocol)
     inputs, targets = training.inputs, training.targets
     if isinstance(inputs, torch.Tensor):
         inputs = inputs.to(device)
@@ -148,7 +148,7 @@ def train(config: Config, dataset: Any = None) -> dict[str, Any]:
                 batch_keys, own = gather_keys(
                     Keys(embeddings, labels, logits.detach().softmax(1)), size, accelerator
                 )
-                keys = batch_keys.join(queue.contents())
+                keys = batch_keys.concatenate(queue.contents())
                 loss = weights @ contrastive_loss(config, z, logits, labels, keys, own, size)
                 if config.has_distributions:
                     loss = loss + config.beta * model.fc.weight.square().sum()  # beta ||W||_F^2

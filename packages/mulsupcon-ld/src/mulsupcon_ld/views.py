@@ -61,7 +61,7 @@ def crop_small(images: Tensor, drawn: Tensor, *, min_scale: float, flip: bool) -
     return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
 
 
-def photograph_crops(size: int, views: int, *, min_scale: float, flip: bool) -> Callable[[Tensor], Tensor]:
+def random_crops(size: int, views: int, *, min_scale: float, flip: bool) -> Callable[[Tensor], Tensor]:
     """For ``image_batches``: from an image (3, height, width) to random parts of it, (views, 3, size, size).
 
     All are uint8.

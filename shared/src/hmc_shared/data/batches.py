@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Generator, Tensor
+import torch
+from torch import Generator, Tensor
 
 
 def batches(
@@ -16,7 +15,6 @@ def batches(
 
     So an epoch can be repeated after a restart. Yields what :func:`deal` does.
     """
-    import torch
 
     order = torch.randperm(n, generator=_generator(seed, epoch))
     return deal(order, batch_size, rank=rank, world=world)
@@ -34,7 +32,6 @@ def deal(order: Tensor, batch_size: int, *, rank: int = 0, world: int = 1) -> It
         gradients), is the mean loss of the global batch. A process that gets no row of a short batch gets
         one with weight 0.
     """
-    import torch
 
     for start in range(0, len(order), batch_size):
         together = order[start : start + batch_size]
@@ -56,7 +53,6 @@ def class_aware_order(targets: Tensor, size: int, *, seed: int, epoch: int) -> T
     ``targets`` is (n, C) bool; leave out the columns of classes that are not to be drawn. Raises ValueError
     if there is no positive.
     """
-    import torch
 
     generator = _generator(seed, epoch)
     present = targets[:, targets.any(0)]
@@ -75,6 +71,5 @@ def class_aware_order(targets: Tensor, size: int, *, seed: int, epoch: int) -> T
 
 
 def _generator(seed: int, epoch: int) -> Generator:
-    import torch
 
     return torch.Generator().manual_seed(seed * 1_000_003 + epoch)

@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from hmc_shared.data.images import ImageTable
+import torch
+
+from hmc_shared.data.image_table import ImageTable
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
     from hmc_shared.hierarchy import Hierarchy
-
-
-EMBEDDED = ("digits", "digit-scenes")  # these need no file
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +45,25 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def select(self, rows: np.ndarray) -> Split:
+        """The given rows (m,) int64, in this order."""
+        inputs = self.inputs.select(rows) if isinstance(self.inputs, ImageTable) else self.inputs[rows]
+        ids = tuple(self.ids[row] for row in rows)
+        captions = tuple(self.captions[row] for row in rows) if self.captions else ()
+        return Split(inputs, self.targets[torch.as_tensor(rows)], ids, captions)
+
+    def concatenate(self, other: Split) -> Split:
+        """The rows of both, one after the other. Raises ValueError for inputs of two kinds."""
+        one, two = self.inputs, other.inputs
+        if isinstance(one, ImageTable) and isinstance(two, ImageTable):
+            inputs = one + two
+        elif isinstance(one, ImageTable) or isinstance(two, ImageTable):
+            raise ValueError("Both splits should have tensors, or both tables of images. Found one of each.")
+        else:
+            inputs = torch.cat([one, two])
+        targets = torch.cat([self.targets, other.targets])
+        return Split(inputs, targets, self.ids + other.ids, self.captions + other.captions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,13 +109,13 @@ class HierarchicalDataset:
     def splits(self) -> dict[str, Split]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
-    def training_rows(self, protocol: Literal["default", "paper"]) -> Split:
+    def training_split(self, protocol: Literal["default", "paper"]) -> Split:
         """What to train on: the training split, under "paper" with the validation split.
 
         Without the latter where it is the training split itself, as in a few-shot episode.
         """
         known = self.validation.ids == self.train.ids
-        return self.train if protocol == "default" or known else join(self.train, self.validation)
+        return self.train if protocol == "default" or known else self.train.concatenate(self.validation)
 
     @property
     def num_features(self) -> int:
@@ -128,35 +146,9 @@ class HierarchicalDataset:
         return hashlib.sha256("\n".join([*parts, self.hierarchy.checksum]).encode()).hexdigest()
 
 
-def closed_targets(nodes: Sequence[int] | np.ndarray, hierarchy: Hierarchy) -> Tensor:
+def targets_with_ancestors(nodes: Sequence[int] | np.ndarray, hierarchy: Hierarchy) -> Tensor:
     """(n, C) bool: the targets of n samples that each have one most specific class."""
-    import torch
 
     targets = torch.zeros(len(nodes), len(hierarchy), dtype=torch.bool)
     targets[torch.arange(len(nodes)), torch.as_tensor(nodes)] = True
-    return hierarchy.close(targets)
-
-
-def take(split: Split, rows: np.ndarray) -> Split:
-    """The given rows (m,) int64 of a split, in this order."""
-    import torch
-
-    inputs = split.inputs.select(rows) if isinstance(split.inputs, ImageTable) else split.inputs[rows]
-    ids = tuple(split.ids[row] for row in rows)
-    captions = tuple(split.captions[row] for row in rows) if split.captions else ()
-    return Split(inputs, split.targets[torch.as_tensor(rows)], ids, captions)
-
-
-def join(first: Split, second: Split) -> Split:
-    """The rows of both, one after the other."""
-    import torch
-
-    one, other = first.inputs, second.inputs
-    if isinstance(one, ImageTable) and isinstance(other, ImageTable):
-        inputs = one + other
-    elif isinstance(one, ImageTable) or isinstance(other, ImageTable):
-        raise ValueError("`first` and `second` should both have tensors or tables of images.")
-    else:
-        inputs = torch.cat([one, other])
-    targets = torch.cat([first.targets, second.targets])
-    return Split(inputs, targets, first.ids + second.ids, first.captions + second.captions)
+    return hierarchy.add_ancestors(targets)

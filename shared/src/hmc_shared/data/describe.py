@@ -3,47 +3,53 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from hmc_shared.data.dataset import EMBEDDED, HierarchicalDataset, Split
-from hmc_shared.data.images import ImageTable
+from hmc_shared.data.catalog import CATALOG, added_entries
+from hmc_shared.data.dataset import HierarchicalDataset, Split
+from hmc_shared.data.image_table import ImageTable
+from hmc_shared.data.storage.find import LABELS, find_files, find_folder, find_folders, find_sets
 
 
 def available(data_dir: str | Path | None = None) -> list[tuple[str, str, str]]:
-    """All data sets that :func:`hmc_shared.data.load_dataset` knows, and all that are found.
+    """All data sets that :func:`hmc_shared.data.load_dataset` knows, and all that lie in a folder.
 
-    Rows are (name, source, where): source is "embedded", "images", "CLUS" or "Mulan", where is the folder of
-    the files, or "" for a published set that is not there. ``data_dir`` defaults to the environment variable
-    HMC_DATA. Raises ValueError if it is no folder.
+    Rows are (name, kind, where): kind is "embedded", "images", "CLUS", "Mulan" or "added" (by another
+    distribution), where is the folder of the files, or "" for a published set that is not there. ``data_dir``
+    defaults to the environment variable HMC_DATA. Raises ValueError if it is no folder.
     """
-    rows = [(name, "embedded", "built in") for name in EMBEDDED]
     data_dir = data_dir or os.environ.get("HMC_DATA")
-    from hmc_shared.data import files
-
-    for name in files.IMAGE_SETS:
+    built_in = [entry for entry in CATALOG.values() if entry.kind == "embedded"] + added_entries()
+    rows = [(entry.name, entry.kind, "built in") for entry in built_in]
+    for name in (name for name, entry in CATALOG.items() if entry.kind == "images"):
+        present = data_dir and any(find_folders(name, data_dir))
+        rows.append(
+            (name, "images", _where(lambda name=name: find_folder(name, data_dir)) if present else "")
+        )
+    sets = find_sets(data_dir) if data_dir else {}
+    present = {name.lower() for name in sets}
+    kind_of = {
+        name: entry.kind
+        for name, entry in CATALOG.items()
+        if entry.kind in ("CLUS", "Mulan") and name.lower() not in present
+    }
+    kind_of |= {name: "Mulan" if LABELS in parts else "CLUS" for name, parts in sets.items()}
+    for name, kind in sorted(kind_of.items(), key=lambda item: item[0].lower()):
         where = ""
-        if data_dir and any(files.find_folders(name, data_dir)):
-            try:
-                where = str(files.find_folder(name, data_dir))
-            except ValueError as error:
-                where = f"incomplete: {error}"
-        rows.append((name, "images", where))
-    found = files.find_sets(data_dir) if data_dir else {}
-    source_of = dict.fromkeys(files.PUBLISHED, "CLUS") | dict.fromkeys(files.PUBLISHED_MULAN, "Mulan")
-    present = {name.lower() for name in found}
-    source_of = {name: source for name, source in source_of.items() if name.lower() not in present}
-    source_of |= {name: "Mulan" if files.LABELS in parts else "CLUS" for name, parts in found.items()}
-    for name, source in sorted(source_of.items(), key=lambda item: item[0].lower()):
-        where = ""
-        if data_dir and name in found:
-            try:
-                where = str(next(iter(files.find_files(name, data_dir)[1].values())).parent)
-            except ValueError as error:
-                where = f"incomplete: {error}"
-        rows.append((name, source, where))
+        if data_dir and name in sets:
+            where = _where(lambda name=name: next(iter(find_files(name, data_dir)[1].values())).parent)
+        rows.append((name, kind, where))
     return rows
+
+
+def _where(find: Callable[[], Path]) -> str:
+    try:
+        return str(find())
+    except ValueError as error:
+        return f"incomplete: {error}"
 
 
 def describe(dataset: HierarchicalDataset) -> str:

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from hmc_shared.data.dataset import HierarchicalDataset, take
+from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.preprocessing import shuffled
 
 
@@ -56,8 +56,8 @@ def make_long_tail(
         raise ValueError(f"`minimum` should be from 1 to `maximum`, {maximum}. Found {minimum}.")
     if not alpha > 0:
         raise ValueError(f"`alpha` should be above 0. Found {alpha}.")
-    rows = draw_long_tail(targets, pareto_counts(targets.shape[1], maximum, minimum, alpha), seed)
-    train = take(dataset.train, rows)
+    rows = sample_long_tail(targets, pareto_counts(targets.shape[1], maximum, minimum, alpha), seed)
+    train = dataset.train.select(rows)
     how = f"Pareto with alpha {alpha:g}, {maximum} to {minimum} samples a class, seed {seed}"
     return replace(
         dataset,
@@ -69,7 +69,7 @@ def make_long_tail(
     )
 
 
-def draw_long_tail(targets: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
+def sample_long_tail(targets: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
     """Row numbers, ascending, of a part of ``targets`` (n, C) bool with about these ``counts`` (C,)."""
     joint = targets.T.astype(np.int64) @ targets  # (C, C): samples with both classes
     given = joint / np.maximum(joint.diagonal(), 1)[:, None]  # P(column | row)

@@ -69,15 +69,15 @@ def shuffled(n: int, seed: int) -> np.ndarray:
     return np.argsort(np.random.default_rng(seed).integers(0, 2**62, n), kind="stable")
 
 
-def draw_splits(targets: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def sample_splits(targets: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Row numbers of 60 % training, 20 % validation and 20 % test, stratified, each in ascending order."""
-    test = stratified_draw(targets, 0.2, seed)
+    test = stratified_sample(targets, 0.2, seed)
     rest = np.flatnonzero(~test)
-    validation = stratified_draw(targets[rest], 0.25, seed)
+    validation = stratified_sample(targets[rest], 0.25, seed)
     return {"train": rest[~validation], "validation": rest[validation], "test": np.flatnonzero(test)}
 
 
-def stratified_draw(targets: np.ndarray, share: float, seed: int) -> np.ndarray:
+def stratified_sample(targets: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Draw about ``share`` of the rows so that every class keeps its share: (n,) bool, True where drawn.
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas, 2011, Algorithm 1) into two parts: take the

@@ -31,7 +31,7 @@ def hierarchical_precision_recall_f1(
     """
     predicted, true = as_binary_pair(predictions, targets)
     check_width(predicted, len(hierarchy), "predictions")
-    predicted, true = hierarchy.close(predicted), hierarchy.close(true)
+    predicted, true = hierarchy.add_ancestors(predicted), hierarchy.add_ancestors(true)
     if evaluated is not None:
         mask = as_mask(evaluated, len(hierarchy), "evaluated")
         predicted, true = predicted[:, mask], true[:, mask]

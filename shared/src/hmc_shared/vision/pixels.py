@@ -11,8 +11,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as images_of
 
 from hmc_shared.data.dataset import HierarchicalDataset
-from hmc_shared.data.images import ImageTable
-from hmc_shared.data.loading import image_batches
+from hmc_shared.data.image_batches import image_batches
+from hmc_shared.data.image_table import ImageTable
 
 IMAGENET_MEAN = 255 * torch.tensor([0.485, 0.456, 0.406])
 IMAGENET_STD = 255 * torch.tensor([0.229, 0.224, 0.225])

@@ -1,0 +1,141 @@
+"""Calibration of the runs of a table: expected calibration error, reliability, accuracy over coverage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from hmc_shared.compare import plots
+from hmc_shared.compare.comparison import Row, Table
+from hmc_shared.metrics import is_single_path, level_targets
+from hmc_shared.metrics.calibration import (
+    Reliability,
+    accuracy_coverage,
+    expected_calibration_error,
+    reliability,
+    top_labels,
+)
+from hmc_shared.runs.read import Run, load_run
+
+COVERAGE = np.linspace(0, 1, 501)
+"""Where curves of several seeds are averaged."""
+
+
+@dataclass(frozen=True)
+class RowCalibration:
+    """What the probabilities of the runs of one row are worth, on the test split."""
+
+    row: Row
+    error: float
+    """:func:`hmc_shared.metrics.calibration.expected_calibration_error`, mean over seeds."""
+    uncalibrated: float
+    """The same of the scores as the model gave them."""
+    by_level: tuple[float, ...]
+    """Of each depth where samples have one path, else empty; mean over seeds."""
+    reliability: Reliability
+    """Of the best classes of all levels where samples have one path, else of all classes; all seeds."""
+    accuracy: np.ndarray
+    """Accuracy at each share of :data:`COVERAGE`, mean over seeds; see :func:`decisions`. NaN without any."""
+
+
+def measure(table: Table) -> list[RowCalibration]:
+    """Read the runs of a table again, one in memory at a time.
+
+    Raises ValueError for a run that is no longer readable.
+    """
+    return [_measure(row) for row in table.rows]
+
+
+def _measure(row: Row) -> RowCalibration:
+    errors, by_level, bins, curves = [], [], [], []
+    for scored in row.runs:
+        run = load_run(scored.path)
+        plain = replace(run, temperature=np.ones_like(run.temperature), shift=np.zeros_like(run.shift))
+        p, targets = run.probabilities, run.targets.astype(bool)
+        data = (targets, run.hierarchy, run.evaluated)
+        errors.append(
+            (expected_calibration_error(p, *data), expected_calibration_error(plain.probabilities, *data))
+        )
+        if is_single_path(targets, run.hierarchy):
+            levels = list(top_labels(p, *data).values())
+            by_level.append([reliability(*level).error for level in levels])
+            confidence = np.concatenate([np.zeros(0), *(of_level for of_level, _ in levels)])
+            right = np.concatenate([np.zeros(0, dtype=bool), *(of_level for _, of_level in levels)])
+        else:
+            confidence, right = p[:, run.evaluated].ravel(), targets[:, run.evaluated].ravel()
+        bins.append(reliability(confidence, right))
+        coverage, accuracy = accuracy_coverage(*decisions(run, p))
+        nothing = np.full(len(COVERAGE), np.nan)
+        curves.append(np.interp(COVERAGE, coverage, accuracy) if len(coverage) else nothing)
+    means = np.mean(errors, axis=0)
+    return RowCalibration(
+        row=row,
+        error=float(means[0]),
+        uncalibrated=float(means[1]),
+        by_level=tuple(np.mean(by_level, axis=0).tolist()) if by_level else (),
+        reliability=_pool(bins),
+        accuracy=np.mean(curves, axis=0),
+    )
+
+
+def decisions(run: Run, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence (m,) of each decision, and whether it is right, (m,) bool.
+
+    Where samples have one path, a decision is the best class at the depth of the sample's deepest true one,
+    and confidence its probability. Otherwise it is the yes or no to an evaluated class, and confidence the
+    larger one of p and 1 - p.
+    """
+    targets = run.targets.astype(bool)
+    if not is_single_path(targets, run.hierarchy):
+        p, true = probabilities[:, run.evaluated].ravel(), targets[:, run.evaluated].ravel()
+        return np.maximum(p, 1 - p), (p >= 0.5) == true
+    paths = level_targets(targets, run.hierarchy)
+    deepest = (paths >= 0).sum(1) - 1
+    confidence, right = np.zeros(len(paths)), np.zeros(len(paths), dtype=bool)
+    for depth, level in enumerate(run.hierarchy.levels):
+        rows = np.flatnonzero(deepest == depth)
+        best = probabilities[rows, level.start : level.stop].argmax(1) + level.start
+        confidence[rows], right[rows] = probabilities[rows, best], best == paths[rows, depth]
+    return confidence[deepest >= 0], right[deepest >= 0]
+
+
+def _pool(bins: list[Reliability]) -> Reliability:
+    """The bins of several runs as those of one."""
+    count = np.sum([run.count for run in bins], axis=0)
+
+    def mean(values: list[np.ndarray]) -> np.ndarray:
+        total = np.sum([np.nan_to_num(v) * run.count for v, run in zip(values, bins, strict=True)], axis=0)
+        return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+
+    return Reliability(
+        bins[0].edges, count, mean([b.confidence for b in bins]), mean([b.accuracy for b in bins])
+    )
+
+
+def plot_reliability(table: Table, found: list[RowCalibration], path: str | Path | BinaryIO) -> None:
+    """Reliability diagram: share of right answers over their probability, which agree on the diagonal."""
+    figure, axes = plots.new_figure(f"Reliability: {table.title}")
+    axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, zorder=0)
+    for of_row, (row, style) in zip(found, plots.styled(table), strict=True):
+        filled = of_row.reliability.count > 0
+        x, y = of_row.reliability.confidence[filled], of_row.reliability.accuracy[filled]
+        label = f"{row.label}  {of_row.error:.3f}"
+        axes.plot(x, y, **style, marker="o", markersize=4, linewidth=1.5, label=label)
+    axes.set(xlabel="probability", ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.02))
+    plots.legend(axes, "method, calibration error", "best")
+    plots.save(figure, path)
+
+
+def plot_coverage(table: Table, found: list[RowCalibration], path: str | Path | BinaryIO) -> None:
+    """Accuracy of the answers over their share, as the least confident ones are withheld."""
+    figure, axes = plots.new_figure(f"Accuracy over coverage: {table.title}")
+    for of_row, (row, style) in zip(found, plots.styled(table), strict=True):
+        label = f"{row.label}  {of_row.accuracy[-1]:.3f}"
+        axes.plot(COVERAGE, of_row.accuracy, **style, linewidth=2, label=label)
+    axes.set(xlabel="share of answers given, the most confident first", ylabel="share that is right")
+    axes.set(xlim=(0, 1), ylim=(min(0.9, axes.get_ylim()[0]), 1.005))
+    plots.legend(axes, "method, accuracy of all answers", "lower left")
+    plots.save(figure, path)

@@ -1,0 +1,254 @@
+"""Compare finished runs: recompute their metrics, group them by data set and protocol, average over seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import filter as matching
+from functools import cached_property
+from glob import glob
+from itertools import pairwise
+from pathlib import Path
+
+from hmc_shared.compare.scoring import ScoredRun, score_run
+
+DEFAULT_METRICS = ("au_prc", "map", "f1_micro", "accuracy_leaf", "hvr", "incoherent")
+LOWER_IS_BETTER = frozenset({"hvr", "hvr_relations", "incoherent", "ap_variance"})
+NOT_RANKED = frozenset({"map_classes", "map_absent"})
+COSTS = ("parameters", "train_seconds", "peak_memory_mib")
+
+# Options that say where, when and by what means a run reads and writes, and that change no number. Runs that
+# differ in any other are never averaged.
+_NO_SETTINGS = frozenset(
+    {
+        *("seed", "output_dir", "data_dir", "config", "resume", "overwrite", "checkpoint_every"),
+        *("workers", "cache_gib"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One number of each seed's run."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Arithmetic mean; NaN if any value is NaN."""
+        return statistics.fmean(self.values)
+
+    @property
+    def sd(self) -> float:
+        """Sample standard deviation (divisor n - 1); NaN for a single value."""
+        mean, n = self.mean, len(self.values)
+        return math.sqrt(sum((v - mean) ** 2 for v in self.values) / (n - 1)) if n > 1 else math.nan
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one method with the same options: one for each seed."""
+
+    label: str
+    """The method, and the options in which its rows differ if it has several."""
+    method: str
+    runs: tuple[ScoredRun, ...]
+    """Sorted by seed."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(run.seed for run in self.runs)
+
+    def metric(self, name: str) -> Statistic:
+        """NaN for a run that has no such metric."""
+        return Statistic(tuple(run.evaluation.metrics.get(name, math.nan) for run in self.runs))
+
+    def cost(self, name: str) -> Statistic:
+        return Statistic(tuple(run.costs[name] for run in self.runs))
+
+
+@dataclass(frozen=True)
+class Table:
+    """The methods of one data set and one protocol: what may be compared with each other."""
+
+    dataset: str
+    protocol: str
+    metrics: tuple[str, ...]
+    """The columns; the first one orders the rows, best first."""
+    rows: tuple[Row, ...]
+    missing: tuple[tuple[str, str], ...] = ()
+    """Rows that could not be had: a label, and why or what to do about it."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.dataset}, protocol {self.protocol}"
+
+    @property
+    def caption(self) -> str:
+        evaluation = self.rows[0].runs[0].evaluation
+        return f"{evaluation.samples} test samples, {evaluation.classes} evaluated classes"
+
+    @property
+    def all_metrics(self) -> tuple[str, ...]:
+        """Every metric that some run has, in the order of ``summarize``."""
+        return tuple(
+            dict.fromkeys(name for row in self.rows for run in row.runs for name in run.evaluation.metrics)
+        )
+
+    @cached_property
+    def best(self) -> frozenset[tuple[str, str]]:
+        """(row label, metric) of the best mean of each column; equal to four digits counts as equal.
+
+        A column without a difference has no best, nor has one that is no measure of quality.
+        """
+        found = set()
+        for name in self.metrics:
+            means = {row.label: round(row.metric(name).mean, 4) for row in self.rows}
+            known = [mean for mean in means.values() if not math.isnan(mean)]
+            if name in NOT_RANKED or len(set(known)) < 2:
+                continue
+            top = min(known) if name in LOWER_IS_BETTER else max(known)
+            found |= {(label, name) for label, mean in means.items() if mean == top}
+        return frozenset(found)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...]
+    """One line each: unfinished runs, and stored metrics that the predictions do not give."""
+
+
+def find_runs(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
+    """Run folders in and below ``paths`` (folders or globs): the finished ones and the unfinished ones.
+
+    A folder with ``results.json`` is a finished run; one with ``config.yaml`` but no run in it is
+    unfinished. Raises ValueError for a path that does not exist and a glob that matches nothing.
+    """
+    finished: dict[Path, Path] = {}
+    unfinished: dict[Path, Path] = {}
+    for given in map(str, paths):
+        matches = [given] if Path(given).exists() else sorted(glob(given, recursive=True))
+        if not matches:
+            raise ValueError(f"There is no run folder {given!r}, and no folder that it matches as a glob.")
+        for match in map(Path, matches):
+            done, open_ = _search(match.parent if match.name == "results.json" else match)
+            finished |= {folder.resolve(): folder for folder in done}  # a run given twice counts once
+            unfinished |= {folder.resolve(): folder for folder in open_}
+    return sorted(finished.values()), sorted(unfinished.values())
+
+
+def _search(top: Path) -> tuple[list[Path], list[Path]]:
+    finished: list[Path] = []
+    started: list[Path] = []
+    for current, folders, files in os.walk(top):
+        if "results.json" in files:
+            finished.append(Path(current))
+            folders.clear()  # no run inside a run
+        elif "config.yaml" in files:
+            started.append(Path(current))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+    return finished, [folder for folder in started if not any(folder in run.parents for run in finished)]
+
+
+def compare(paths: Iterable[str | Path], metrics: Sequence[str] = ()) -> Comparison:
+    """Score all runs below ``paths`` and arrange them in a table for each (data set, protocol).
+
+    ``metrics`` are names as in ``results.json``, with or without ``test/``, or patterns like
+    ``accuracy_level_*``; by default those of ``DEFAULT_METRICS`` that the data have. Raises ValueError if
+    there is no finished run, a run is damaged, runs of one data set do not share their data, a seed is there
+    twice, or a metric is unknown.
+    """
+    paths = list(paths)
+    if not paths:
+        raise ValueError("There is no run to compare: name run folders, before any option.")
+    folders, unfinished = find_runs(paths)
+    notes = [f"{folder} is not finished (no results.json): skipped." for folder in unfinished]
+    if not folders:
+        where = " ".join(map(str, paths))
+        raise ValueError(f"There is no finished run (a folder with results.json) in: {where}.")
+    runs = [score_run(folder) for folder in folders]
+    notes += [note for run in runs for note in run.notes]
+    by_dataset: dict[str, list[ScoredRun]] = defaultdict(list)
+    by_table: dict[tuple[str, str], list[ScoredRun]] = defaultdict(list)
+    for run in runs:
+        by_dataset[run.dataset].append(run)
+        by_table[run.dataset, run.protocol].append(run)
+    for group in by_dataset.values():
+        _refuse_other_data(group, but="training counts")  # a protocol may train on more samples
+    for group in by_table.values():
+        _refuse_other_data(group)
+    asked = _known_names(metrics, runs)
+    tables = [_table(*key, by_table[key], asked) for key in sorted(by_table)]
+    return Comparison(tuple(tables), tuple(notes))
+
+
+def _refuse_other_data(runs: Sequence[ScoredRun], but: str = "") -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        for what, found in run.fingerprint.items():
+            expected = first.fingerprint[what]
+            if what != but and found != expected:
+                raise ValueError(
+                    f"Runs of the data set {first.dataset!r} should share their {what}. "
+                    f"Found {expected[:12]} in {first.path} and {found[:12]} in {run.path}."
+                )
+
+
+def _known_names(metrics: Sequence[str], runs: Sequence[ScoredRun]) -> tuple[str, ...]:
+    known = dict.fromkeys(name for run in runs for name in run.evaluation.metrics)
+    found: list[str] = []
+    for name in (given.removeprefix("test/") for given in metrics):
+        matches = matching(known, name)
+        if not matches:
+            raise ValueError(f"`--metrics` should be among {', '.join(known)}. Found {name!r}.")
+        found += matches
+    return tuple(dict.fromkeys(found))
+
+
+def _table(dataset: str, protocol: str, runs: Sequence[ScoredRun], asked: tuple[str, ...]) -> Table:
+    present = {name for run in runs for name in run.evaluation.metrics}
+    metrics = tuple(name for name in asked or DEFAULT_METRICS if name in present)
+    rows = _rows(runs)
+    if metrics:
+        sign = 1 if metrics[0] in LOWER_IS_BETTER else -1
+        key = {row.label: sign * row.metric(metrics[0]).mean for row in rows}
+        rows.sort(key=lambda row: math.inf if math.isnan(key[row.label]) else key[row.label])
+    return Table(dataset, protocol, metrics, tuple(rows))
+
+
+def _rows(runs: Sequence[ScoredRun]) -> list[Row]:
+    """Group the runs of a table by method and options."""
+    methods: dict[str, dict[frozenset[tuple[str, str]], list[ScoredRun]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for run in runs:
+        methods[run.method][_settings(run)].append(run)
+    rows = []
+    for method, groups in sorted(methods.items()):
+        shared = frozenset.intersection(*groups)
+        for settings, members in groups.items():
+            own = ", ".join(f"{name}={value}" for name, value in sorted(settings - shared))
+            label = f"{method} ({own or 'other options not set'})" if len(groups) > 1 else method
+            members.sort(key=lambda run: run.seed)
+            for one, other in pairwise(members):
+                if one.seed == other.seed:
+                    raise ValueError(
+                        f"Seed {one.seed} of {label!r} on {one.dataset!r} (protocol {one.protocol}) should "
+                        f"be there once. Found {one.path} and {other.path}."
+                    )
+            rows.append(Row(label, method, tuple(members)))
+    return rows
+
+
+def _settings(run: ScoredRun) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (name, value if isinstance(value, str) else json.dumps(value, sort_keys=True))
+        for name, value in run.options.items()
+        if name not in _NO_SETTINGS
+    )

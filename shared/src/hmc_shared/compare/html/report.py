@@ -1,0 +1,272 @@
+"""A comparison as one HTML file that needs nothing else: no network, no script, pictures inside."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from hmc_shared.compare import calibration as calibration_report
+from hmc_shared.compare import plots
+from hmc_shared.compare.comparison import COSTS, Comparison, Table
+from hmc_shared.compare.html.pictures import data_uri, sample_pictures, shade
+from hmc_shared.compare.html.tree import colour_floor, draw_tree, number
+from hmc_shared.compare.inspection import LARGEST_FAMILY, Inspection, inspect
+from hmc_shared.compare.text import cells, header, legend, mean_sd
+from hmc_shared.metrics.calibration import BINS
+
+COLUMNS = 12
+"""Rows of the table, best first, that get a column in the drawing of the hierarchy and the confusions."""
+
+
+def to_html(comparison: Comparison) -> str:
+    """The whole report. Reads the predictions of all runs again.
+
+    Raises ValueError for a run that is no longer readable.
+    """
+    contents, parts = [], []
+    for table in comparison.tables:
+        name, inspection = _anchor(table.title), inspect(table)
+        links = []
+        parts.append(f'<h2 id="{name}">{escape(table.title)}</h2>\n<p>{escape(table.caption)}</p>')
+        for section, title, write in SECTIONS:
+            if text := write(table, inspection):
+                links.append(f'<a href="#{name}-{section}">{title}</a>')
+                parts.append(f'<section id="{name}-{section}">\n<h3>{title}</h3>\n{text}\n</section>')
+        contents.append(f'<li><a href="#{name}">{escape(table.title)}</a>: {" · ".join(links)}</li>')
+    if comparison.notes:
+        notes = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
+        parts.append(f'<h2 id="notes">Notes</h2>\n<ul>{notes}</ul>')
+    template = Template(files("hmc_shared.compare.html").joinpath("report.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=escape(", ".join(table.title for table in comparison.tables)),
+        contents="\n".join(contents),
+        legend=escape(legend(comparison, "Bold")),
+        body="\n".join(parts),
+    )
+
+
+def scores(table: Table, inspection: Inspection) -> str:
+    """The comparison table, and all metrics of all rows behind a fold."""
+    width = len(header(table))
+    body = []
+    for row in table.rows:
+        label, *values = cells(table, row, best="<b>{}</b>")
+        program = _program(row.runs[0].origin["command"])
+        body.append([f"{escape(label)}{program}", *values])
+    rows = [_row(cells_) for cells_ in body]
+    rows += [
+        f'<tr class="missing"><th>{escape(label)}</th><td colspan="{width - 1}">{escape(why)}</td></tr>'
+        for label, why in table.missing
+    ]
+    everything = [
+        _row([name, *(mean_sd(row.metric(name), name) for row in table.rows)]) for name in table.all_metrics
+    ]
+    everything += [_row([name, *(mean_sd(row.cost(name), name) for row in table.rows)]) for name in COSTS]
+    labels = [escape(row.label) for row in table.rows]
+    return "\n".join(
+        [
+            _table([name.replace("_", " ") for name in header(table)], rows, "scores"),
+            "<details><summary>All metrics</summary>",
+            _table(["metric", *labels], everything, "all-metrics"),
+            "</details>",
+        ]
+    )
+
+
+def curves(table: Table, inspection: Inspection) -> str:
+    return _figure(plots.precision_recall, table, "Precision over recall of all entries pooled.")
+
+
+def levels(table: Table, inspection: Inspection) -> str:
+    return _figure(plots.metric_by_level, table, "Means over seeds; bars are sample standard deviations.")
+
+
+def calibration(table: Table, inspection: Inspection) -> str:
+    """Expected calibration error of each row, reliability diagram, accuracy over coverage."""
+    found = calibration_report.measure(table)
+    by_level = bool(found[0].by_level)
+    what = (
+        "the best class of each level, level by level; the mean over levels"
+        if by_level
+        else "the presence of each class; the mean over classes"
+    )
+    text = (
+        f"Expected calibration error of test probabilities: {what}, mean over seeds. {BINS} bins of equal "
+        "width; 0 is perfect. They are calibrated on validation; before that they are the sigmoid of the "
+        "scores. A method whose scores are calibrated has the same number twice."
+    )
+    levels = [f"level {depth}" for depth in range(len(found[0].by_level))]
+    head = ["method", "calibrated", "before", *levels]
+    rows = []
+    for of_row in found:
+        values = (of_row.error, of_row.uncalibrated, *of_row.by_level)
+        rows.append(_row([escape(of_row.row.label), *(f"{value:.4f}" for value in values)]))
+    reliable = _figure(
+        lambda table, file: calibration_report.plot_reliability(table, found, file),
+        table,
+        "Share of right answers over their probability: below the diagonal a method is too sure of itself.",
+    )
+    covered = _figure(
+        lambda table, file: calibration_report.plot_coverage(table, found, file),
+        table,
+        "Accuracy of the deepest class, where answers below a confidence are withheld."
+        if by_level
+        else "Accuracy of the yes or no to each class, where answers below a confidence are withheld.",
+    )
+    return f"<p>{text}</p>\n{_table(head, rows, 'calibration')}\n{reliable}\n{covered}"
+
+
+def tree(table: Table, inspection: Inspection) -> str:
+    """The hierarchy with the AP of each class; of a large one the worst classes and the top levels."""
+    labels = [row.label for row in table.rows[:COLUMNS]]
+    few = replace(inspection, ap=inspection.ap[: len(labels)])
+    svg, drawn = draw_tree(few, labels)
+    total = len(inspection.hierarchy)
+    text = (
+        "Average precision of each class, mean over seeds; the dot has the mean over the methods. "
+        f"Colours run from {colour_floor(few.ap):.2f} (dark) to 1 (light)."
+    )
+    if drawn < total:
+        text += (
+            f" {drawn:,} of {total:,} classes are drawn: those with the lowest AP, what lies above them, and "
+            "the top levels; +n counts the children that are not."
+        )
+    if not inspection.hierarchy.is_tree:
+        text += " A class with several parents (*) stands below the first one; all are named when pointed at."
+    return f'<p>{text}{_left_out(table)}</p>\n<div class="wide">{svg}</div>'
+
+
+def confusions(table: Table, inspection: Inspection) -> str:
+    """The pairs of siblings that are taken for each other most often."""
+    text = (
+        "Samples of a class, without the sibling, that score the sibling higher: mean number over seeds, "
+        "and the share of such samples as colour."
+    )
+    if inspection.largest_family > LARGEST_FAMILY:
+        text += f" Families of more than {LARGEST_FAMILY:,} siblings are not counted."
+    if not inspection.confusions:
+        return f"<p>{text}</p>\n<p>No sibling scores above a true class.</p>"
+    names, labels = inspection.hierarchy.names, [row.label for row in table.rows[:COLUMNS]]
+    shares = [count / pair.samples for pair in inspection.confusions for count in pair.counts]
+    rows = []
+    for pair in inspection.confusions:
+        colours = [shade(count / pair.samples, 0, max(shares), "Oranges") for count in pair.counts]
+        counted = "".join(
+            f'<td style="background:{fill};color:{ink}">{count:.3g}</td>'
+            for count, (fill, ink) in list(zip(pair.counts, colours, strict=True))[: len(labels)]
+        )
+        rows.append(
+            f"<tr><th>{escape(names[pair.true])}</th><th>{escape(names[pair.other])}</th>"
+            f"<td>{pair.samples}</td>{counted}</tr>"
+        )
+    head = ["class", "taken for", "samples", *map(escape, labels)]
+    return f"<p>{text}{_left_out(table)}</p>\n{_table(head, rows, 'confusions')}"
+
+
+def worst(table: Table, inspection: Inspection) -> str:
+    """The samples that the runs order worst, as pictures where the data set has them."""
+    text = (
+        "The test samples with the highest ranking loss (share of pairs of a true and a false class that are "
+        "the wrong way round, mean over all runs), and what each run says."
+    )
+    if not inspection.samples:
+        return f"<p>{text}</p>\n<p>No run puts a false class above a true one.</p>"
+    try:
+        pictures = sample_pictures(table, [sample.id for sample in inspection.samples])
+    except (ValueError, OSError) as error:
+        pictures = {}
+        text += f" No pictures: {' '.join(str(error).split())}"
+    cards = []
+    for sample in inspection.samples:
+        image = ""
+        if sample.id in pictures:
+            image = f'<img src="{pictures[sample.id]}" alt="{escape(sample.id)}">'
+        answers = "".join(
+            f"<tr><th>{escape(answer.label)}</th><td>{_said(answer.said, answer.right)}</td></tr>"
+            for answer in sample.answers[:COLUMNS]
+        )
+        cards.append(
+            f"<figure>{image}<figcaption><b>{escape(sample.truth)}</b> "
+            f'<span class="dim">{escape(sample.id)}, loss {number(sample.loss)}</span>'
+            f"<table>{answers}</table></figcaption></figure>"
+        )
+    return f'<p>{escape(text)}</p>\n<div class="cards">{"".join(cards)}</div>'
+
+
+def commands(table: Table, inspection: Inspection) -> str:
+    """What to type to have each row again."""
+    rows = []
+    for row in table.rows:
+        for run in row.runs:
+            command = run.origin["command"]
+            shown = f"<code>{escape(str(command))}</code>" if command else "config.yaml has all options"
+            folder, commit = escape(str(run.path)), escape(str(run.origin["git_commit"] or "-")[:10])
+            rows.append(
+                f"<tr><th>{escape(row.label)}</th><td>{run.seed}</td><td>{shown}</td>"
+                f"<td><code>{folder}</code></td><td>{escape(str(run.origin['device']))}</td><td>{commit}</td></tr>"
+            )
+    head = ["method", "seed", "command", "folder", "device", "commit"]
+    return _table(head, rows, "commands")
+
+
+SECTIONS: tuple[tuple[str, str, Callable[[Table, Inspection], str]], ...] = (
+    ("scores", "Scores", scores),
+    ("curves", "Precision and recall", curves),
+    ("levels", "By level", levels),
+    ("calibration", "Calibration", calibration),
+    ("tree", "Classes", tree),
+    ("confusions", "Confusions between siblings", confusions),
+    ("worst", "Worst samples", worst),
+    ("commands", "Every row again", commands),
+)
+"""Name, title and content of the parts of each table, in order; a part without content is left out."""
+
+
+def _figure(draw: Callable[[Table, io.BytesIO], None], table: Table, text: str) -> str:
+    buffer = io.BytesIO()
+    draw(table, buffer)
+    # As an image: what is inside one SVG cannot meet the ids and styles of another.
+    source = data_uri(buffer.getvalue(), "image/svg+xml")
+    return f'<p>{text}</p>\n<img class="plot" src="{source}" alt="{text}">'
+
+
+def _table(head: Sequence[str], rows: Sequence[str], name: str) -> str:
+    columns = "".join(f"<th>{column}</th>" for column in head)
+    body = "\n".join(rows)
+    return (
+        f'<div class="wide"><table class="{name}"><thead><tr>{columns}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+def _row(words: Sequence[str]) -> str:
+    """A line of a table from HTML: the first word is its heading."""
+    first, *others = words
+    return f"<tr><th>{first}</th>{''.join(f'<td>{word}</td>' for word in others)}</tr>"
+
+
+def _program(command: str | None) -> str:
+    """The command that a method belongs to, below its label."""
+    words = str(command).split()[:2] if command else []
+    return f'<br><span class="dim">{escape(" ".join(words))}</span>' if words else ""
+
+
+def _said(said: Sequence[str], right: Sequence[bool]) -> str:
+    return ", ".join(
+        f'<span class="{"right" if ok else "wrong"}">{escape(name)}</span>'
+        for name, ok in zip(said, right, strict=True)
+    )
+
+
+def _left_out(table: Table) -> str:
+    others = len(table.rows) - COLUMNS
+    return f" The {COLUMNS} best rows of the table; {others} more are not shown." if others > 0 else ""
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w-]+", "-", title)

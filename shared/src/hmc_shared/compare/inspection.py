@@ -1,0 +1,225 @@
+"""What a table of means hides: the classes, the siblings and the samples on which its runs fail.
+
+All of it is read from the predictions of the runs, one run in memory at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from hmc_shared.compare.comparison import Row, Table
+from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.metrics import average_precision, level_predictions, level_targets
+from hmc_shared.runs.read import Run, load_run
+
+LARGEST_FAMILY = 1000
+"""Children of one parent up to which their confusions are counted: a table of all pairs is kept."""
+_CHUNK = 2**22  # scores that are compared at a time
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A class and a sibling that scores above it where it should not."""
+
+    true: int
+    other: int
+    samples: int
+    """Test samples that have the class and not the sibling."""
+    counts: tuple[float, ...]
+    """How many of them score the sibling higher, for each row of the table: mean over seeds."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the runs of one row say about a sample."""
+
+    label: str
+    said: tuple[str, ...]
+    """One for each seed."""
+    right: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A test sample that the runs order badly."""
+
+    id: str
+    loss: float
+    """Mean over rows of :func:`ranking_loss`."""
+    truth: str
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The details of one table."""
+
+    hierarchy: Hierarchy
+    ap: np.ndarray
+    """(rows, C) average precision of every class, mean over seeds; NaN if not evaluated or absent."""
+    positives: np.ndarray
+    """(C,) test samples that have the class."""
+    confusions: tuple[Confusion, ...]
+    """The most frequent ones, by the mean over rows."""
+    largest_family: int
+    """Above :data:`LARGEST_FAMILY`, confusions inside families of that size are not counted."""
+    samples: tuple[Sample, ...]
+    """The worst ones, the worst first."""
+
+
+def inspect(table: Table, confusions: int = 20, samples: int = 12) -> Inspection:
+    """Read the predictions of all runs of a table twice: for the numbers, then for the answers.
+
+    Raises ValueError for a run that is no longer readable.
+    """
+    ap, counts, losses = [], [], []
+    first = load_run(table.rows[0].runs[0].path)
+    families = sibling_families(first.hierarchy, first.evaluated)
+    largest = max(map(len, families), default=0)
+    families = [family for family in families if len(family) <= LARGEST_FAMILY]
+    for row in table.rows:
+        of_seeds = [(_ap(run), _pairs(run, families), ranking_loss(*_evaluated(run))) for run in _loaded(row)]
+        ap.append(np.mean([seed[0] for seed in of_seeds], axis=0))
+        counts.append([sum(pairs) / len(of_seeds) for pairs in zip(*(s[1] for s in of_seeds), strict=True)])
+        losses.append(np.mean([seed[2] for seed in of_seeds], axis=0))
+    loss = np.mean(losses, axis=0)
+    worst = np.argsort(-loss, kind="stable")[:samples]
+    worst = worst[loss[worst] > 0]
+    answers = [_answers(row, worst) for row in table.rows]
+    truths = truth_names(first, worst)
+    return Inspection(
+        hierarchy=first.hierarchy,
+        ap=np.stack(ap),
+        positives=first.targets.astype(bool).sum(0),
+        confusions=_most_frequent(first.targets.astype(bool), families, counts, confusions),
+        largest_family=largest,
+        samples=tuple(
+            Sample(str(first.ids[i]), float(loss[i]), truths[k], tuple(of_row[k] for of_row in answers))
+            for k, i in enumerate(worst)
+        ),
+    )
+
+
+def sibling_families(hierarchy: Hierarchy, evaluated: np.ndarray) -> list[np.ndarray]:
+    """Ids of the evaluated roots, then of the evaluated children of each parent; two or more of them each."""
+    families = [hierarchy.roots.numpy(), *(np.array(hierarchy.children(i)) for i in range(len(hierarchy)))]
+    families = [family[evaluated[family]] for family in families if len(family)]
+    # Different parents may have the same children.
+    return list({tuple(family): family for family in families if len(family) > 1}.values())
+
+
+def sibling_confusions(scores: np.ndarray, targets: np.ndarray, family: np.ndarray) -> np.ndarray:
+    """(k, k) counts: samples that have class a and not b, and score b above a, for the k ids of ``family``.
+
+    On data with one path a sample this is what a choice between the siblings gets wrong; the definition
+    holds as well where samples have several classes, and needs no threshold.
+
+    >>> sibling_confusions(np.array([[2.0, 3.0], [1.0, 0.0]]), np.array([[True, False]] * 2), np.arange(2))
+    array([[0, 1],
+           [0, 0]])
+    """
+    scores, targets = scores[:, family], targets[:, family]
+    counts = np.zeros((len(family), len(family)), dtype=np.int64)
+    for a in range(len(family)):
+        rows = targets[:, a]
+        counts[a] = (~targets[rows] & (scores[rows] > scores[rows, a, None])).sum(0)
+    return counts
+
+
+def ranking_loss(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(n,) share of the pairs of a true and a false class in which the false one scores higher.
+
+    0 for samples without such a pair. Equal scores are no error: a class and its parent often tie.
+
+    >>> ranking_loss(np.array([[3.0, 1.0, 2.0]]), np.array([[True, True, False]]))
+    array([0.5])
+    """
+    wrong = np.zeros(len(scores))
+    rows, classes = targets.nonzero()
+    step = max(_CHUNK // max(scores.shape[1], 1), 1)
+    for start in range(0, len(rows), step):
+        row, true = rows[start : start + step], classes[start : start + step]
+        above = (scores[row] > scores[row, true][:, None]) & ~targets[row]
+        wrong += np.bincount(row, weights=above.sum(1), minlength=len(scores))
+    pairs = targets.sum(1) * (~targets).sum(1)
+    return wrong / np.maximum(pairs, 1)
+
+
+def truth_names(run: Run, rows: np.ndarray) -> list[str]:
+    """The most specific true classes of the given samples."""
+    return _names(run.hierarchy, run.hierarchy.most_specific(run.targets[rows].astype(bool)))
+
+
+def said_names(run: Run, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """What a run says about samples, and whether that is right: names (m,) and bool (m,).
+
+    With one path a sample: the class that scores highest at the depth of the deepest true one. Else: the
+    most specific classes at or above the run's threshold.
+    """
+    hierarchy, targets = run.hierarchy, run.targets.astype(bool)
+    try:
+        true = level_targets(targets, hierarchy)[rows]
+    except ValueError:  # two classes in a level
+        said = hierarchy.most_specific(run.scores[rows] >= run.threshold)
+        return _names(hierarchy, said), (said == hierarchy.most_specific(targets[rows])).all(1)
+    depth = np.maximum((true >= 0).sum(1) - 1, 0)
+    at = np.arange(len(rows))
+    chosen = level_predictions(run.scores[rows], hierarchy)[at, depth]
+    return [hierarchy.names[i] for i in chosen], chosen == true[at, depth]
+
+
+def _loaded(row: Row) -> Iterator[Run]:
+    return (load_run(run.path) for run in row.runs)
+
+
+def _evaluated(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    return run.scores[:, run.evaluated], run.targets[:, run.evaluated].astype(bool)
+
+
+def _ap(run: Run) -> np.ndarray:
+    ap = np.full(len(run.evaluated), np.nan)
+    ap[run.evaluated] = average_precision(*_evaluated(run))
+    return ap
+
+
+def _pairs(run: Run, families: list[np.ndarray]) -> list[np.ndarray]:
+    targets = run.targets.astype(bool)
+    return [sibling_confusions(run.scores, targets, family) for family in families]
+
+
+def _most_frequent(
+    targets: np.ndarray, families: list[np.ndarray], counts: list[list[np.ndarray]], limit: int
+) -> tuple[Confusion, ...]:
+    """The pairs with the highest mean count over the rows; siblings by two parents count once."""
+    found: dict[tuple[int, int], Confusion] = {}
+    for number, family in enumerate(families):
+        of_rows = np.stack([row[number] for row in counts])  # (rows, k, k)
+        mean = of_rows.mean(0)
+        order = np.argsort(-mean, axis=None, kind="stable")[:limit]
+        for a, b in zip(*np.unravel_index(order, mean.shape), strict=True):
+            true, other = int(family[a]), int(family[b])
+            if mean[a, b] > 0:
+                samples = int((targets[:, true] & ~targets[:, other]).sum())
+                found[true, other] = Confusion(true, other, samples, tuple(of_rows[:, a, b].tolist()))
+    return tuple(sorted(found.values(), key=lambda pair: -sum(pair.counts))[:limit])
+
+
+def _answers(row: Row, rows: np.ndarray) -> list[Answer]:
+    said, right = zip(*(said_names(run, rows) for run in _loaded(row)), strict=True)
+    return [
+        Answer(row.label, tuple(names[k] for names in said), tuple(bool(ok[k]) for ok in right))
+        for k in range(len(rows))
+    ]
+
+
+def _names(hierarchy: Hierarchy, classes: np.ndarray, limit: int = 4) -> list[str]:
+    """The names of each label set (m, C), the first few of many."""
+    texts = []
+    for row in classes:
+        ids = row.nonzero()[0]
+        more = f" and {len(ids) - limit} more" if len(ids) > limit else ""
+        texts.append((", ".join(hierarchy.names[i] for i in ids[:limit]) or "nothing") + more)
+    return texts

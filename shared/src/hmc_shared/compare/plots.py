@@ -1,0 +1,140 @@
+"""Plots of a comparison: precision-recall curves, and a metric by level of the hierarchy.
+
+Drawn through matplotlib's object-oriented interface: no global figure, no display, nothing left behind.
+The file name decides the format: SVG, PNG or PDF.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hmc_shared.compare.comparison import Row, Table
+
+# Okabe and Ito: colours that stay apart under colour blindness; without yellow, too light for lines.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DASHES = ("-", "--", ":", "-.")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+RECALL = np.linspace(0, 1, 501)
+"""Where curves of several seeds are averaged."""
+
+
+def precision_recall(table: Table, path: str | Path | BinaryIO) -> None:
+    """Pooled precision over recall: the mean over seeds in bold, each seed thin behind it."""
+    figure, axes = new_figure(f"Precision and recall: {table.title}")
+    for row, style in styled(table):
+        curves = [precision_at(RECALL, *run.curve) for run in row.runs]
+        if len(curves) > 1:
+            for curve in curves:
+                axes.plot(RECALL, curve, **style, linewidth=0.7, alpha=0.4)
+        axes.plot(RECALL, np.mean(curves, axis=0), **style, linewidth=2, label=_label(row, "au_prc"))
+    areas = [row.metric("au_prc").mean for row in table.rows]
+    low = 0.8 if min(areas) > 0.95 else 0.0  # curves that meet in the corner are told apart only there
+    axes.set(xlabel="recall", ylabel="precision", xlim=(low, 1), ylim=(low, 1 + (1 - low) / 50))
+    high = max(areas) > 0.5
+    legend(axes, "method, AU(PRC)", "lower left" if high else "upper right")
+    save(figure, path)
+
+
+def metric_by_level(table: Table, path: str | Path | BinaryIO) -> None:
+    """Accuracy at each depth, or AU(PRC) where samples have several classes in a level.
+
+    Points are means over seeds, bars the sample standard deviation.
+    """
+    runs = [run for row in table.rows for run in row.runs]
+    single_path = all(not math.isnan(level.accuracy) for run in runs for level in run.evaluation.levels)
+    name = "accuracy" if single_path else "au_prc"
+    depths = [level.depth for level in runs[0].evaluation.levels]
+    figure, axes = new_figure(f"{'Accuracy' if single_path else 'AU(PRC)'} by level: {table.title}")
+    for number, (row, style) in enumerate(styled(table)):
+        values = np.array(
+            [[getattr(level, name) for level in run.evaluation.levels] for run in row.runs]
+        )  # (seeds, levels)
+        spread = values.std(axis=0, ddof=1) if len(values) > 1 else None
+        shift = 0.06 * (number - (len(table.rows) - 1) / 2) / max(len(table.rows) / 6, 1)  # bars side by side
+        axes.errorbar(
+            np.array(depths) + shift,
+            values.mean(axis=0),
+            spread,
+            **style,
+            marker=_MARKERS[COLOURS.index(style["color"])],
+            markersize=5,
+            linewidth=1.5,
+            capsize=2,
+            label=row.label,
+        )
+    classes = [level.classes for level in runs[0].evaluation.levels]
+    labels = [f"{depth}\n({count})" for depth, count in zip(depths, classes, strict=True)]
+    axes.set_xticks(depths, labels)
+    axes.set(xlabel="depth, 0 for roots (evaluated classes)", ylabel="accuracy" if single_path else "AU(PRC)")
+    if axes.get_ylim()[0] < 0.5:  # high values may use the whole height: there is a point to read, not a bar
+        axes.set_ylim(bottom=0)
+    legend(axes, "method", "best")
+    save(figure, path)
+
+
+def precision_at(grid: np.ndarray, precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
+    """Precision of a curve (by rising recall) at each recall of ``grid``.
+
+    It is that of the first point to reach the recall, the step function whose area is average
+    precision. NaN for an empty curve.
+    """
+    if not len(recall):
+        return np.full(len(grid), np.nan)
+    at = np.searchsorted(recall, grid - 1e-12)  # rounding must not push the grid's 1 past the last point
+    return precision[np.minimum(at, len(precision) - 1)]
+
+
+def new_figure(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, loc="left", fontsize=11)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def styled(table: Table) -> list[tuple[Row, dict[str, Any]]]:
+    """Rows with their colour, and another dash when the colours are used up.
+
+    Given by the alphabet, not by rank: a method keeps its colour from table to table.
+    """
+    number = {label: i for i, label in enumerate(sorted(row.label for row in table.rows))}
+    return [
+        (
+            row,
+            {
+                "color": COLOURS[number[row.label] % len(COLOURS)],
+                "linestyle": _DASHES[number[row.label] // len(COLOURS) % len(_DASHES)],
+            },
+        )
+        for row in table.rows
+    ]
+
+
+def _label(row: Row, metric: str) -> str:
+    value = row.metric(metric)
+    return f"{row.label}  {value.mean:.3f}" + ("" if math.isnan(value.sd) else f" ± {value.sd:.3f}")
+
+
+def legend(axes: Axes, title: str, where: Literal["best", "lower left", "upper right"]) -> None:
+    axes.legend(title=title, loc=where, frameon=False, fontsize=9, title_fontsize=9, alignment="left")
+
+
+def save(figure: Figure, path: str | Path | BinaryIO) -> None:
+    """Write a figure so that equal data give equal bytes: no date, and element ids from a fixed salt.
+
+    An open file gets SVG.
+    """
+    kind = Path(path).suffix[1:] if isinstance(path, str | Path) else "svg"
+    with matplotlib.rc_context({"svg.hashsalt": "hmc"}):
+        metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
+        figure.savefig(path, format=kind, dpi=150, metadata=metadata)

@@ -1,0 +1,229 @@
+"""One finished run, scored anew from its predictions: nothing here believes a number that a run reports."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmc_shared.metrics import au_prc, average_precision, head_medium_tail, precision_recall_curve, summarize
+from hmc_shared.runs.read import Run, load_hierarchy, load_predictions, load_run
+
+TOLERANCE = 1e-6
+"""A stored metric that is further than this from the recomputed one is reported."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One depth of the hierarchy, over its evaluated classes."""
+
+    depth: int
+    classes: int
+    present: int
+    """Classes with at least one positive test sample."""
+    au_prc: float
+    """AU(PRC) over all entries of this depth's evaluated classes; NaN without positives."""
+    map: float
+    """Mean AP of the classes that are present."""
+    accuracy: float
+    """``accuracy_level_<depth>``; NaN if samples have several classes in a level."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The evaluated classes with many (head), some or few (tail) training positives."""
+
+    name: str
+    classes: int
+    present: int
+    map: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything measured on one set of predictions."""
+
+    samples: int
+    classes: int
+    """Evaluated classes."""
+    threshold: float
+    metrics: Mapping[str, float]
+    """As :func:`hmc_shared.metrics.summarize` returns them."""
+    levels: tuple[Level, ...]
+    """The depths that have an evaluated class."""
+    groups: tuple[Group, ...]
+    """Head, medium and tail; empty if the training counts are not known."""
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """What the comparison keeps of a run: small, so that many runs fit in memory."""
+
+    path: Path
+    method: str
+    seed: int
+    dataset: str
+    protocol: str
+    options: Mapping[str, Any]
+    evaluation: Evaluation
+    curve: tuple[np.ndarray, np.ndarray]
+    """Precision and recall of all evaluated entries pooled, by falling threshold."""
+    costs: Mapping[str, float]
+    """``parameters``, ``train_seconds``, ``peak_memory_mib`` as the run reports them, else NaN."""
+    origin: Mapping[str, Any]
+    """Device, git commit, versions and command line as the run reports them, else None."""
+    fingerprint: Mapping[str, str]
+    """What runs on the same data share: checksum, hierarchy, ids, targets and so on."""
+    notes: tuple[str, ...]
+    """One line if the stored metrics are not the recomputed ones."""
+
+
+def score_run(path: str | Path) -> ScoredRun:
+    """Read and score one run folder. Raises ValueError that names the file and what is wrong with it."""
+    run = load_run(path)
+    data, seconds = run.results["dataset"], run.results.get("seconds") or {}
+    evaluation = _evaluate(run, run.path / "predictions.npz")
+    precision, recall, _ = precision_recall_curve(run.scores[:, run.evaluated], run.targets[:, run.evaluated])
+    return ScoredRun(
+        path=run.path,
+        method=run.results["method"],
+        seed=run.results["seed"],
+        dataset=data["name"],
+        protocol=run.results["protocol"],
+        options=run.results.get("config") or {},
+        evaluation=evaluation,
+        curve=(precision, recall),
+        costs={
+            "parameters": _number(run.results.get("parameters")),
+            "train_seconds": _number(seconds.get("train")),
+            "peak_memory_mib": _number(run.results.get("peak_memory_mib")),
+        },
+        origin={key: run.results.get(key) for key in ("device", "git_commit", "versions", "command")},
+        fingerprint={
+            "dataset checksum": data["checksum"],
+            "hierarchy": run.hierarchy.checksum,
+            "test ids": _digest("\0".join(run.ids.tolist()).encode()),
+            "test targets": _digest(np.packbits(run.targets.astype(bool)).tobytes()),
+            "evaluated classes": _digest(run.evaluated.tobytes()),
+            "training counts": _digest(run.train_counts.astype(np.int64).tobytes()),
+        },
+        notes=_differences(run, evaluation.metrics),
+    )
+
+
+def evaluate_path(
+    path: str | Path, hierarchy: str | Path | None = None, threshold: float | None = None
+) -> tuple[Evaluation, tuple[str, ...]]:
+    """Score a run folder, or any ``.npz`` of predictions with the hierarchy beside it or in another file.
+
+    The threshold is the stored one unless another is given. Also returns notes, one line each, on stored
+    metrics that the predictions do not give. Raises ValueError that names the file and what is wrong.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"There is no run folder or .npz file {str(path)!r}.")
+    file = path / "predictions.npz" if path.is_dir() else path
+    if not file.is_file():
+        raise ValueError(f"{path} is no run folder: it has no predictions.npz.")
+    if path.is_dir() and hierarchy is None and (path / "results.json").is_file():
+        run = load_run(path)
+    else:
+        tree = load_hierarchy(hierarchy or file.parent / "hierarchy.json")
+        run = Run(path=file.parent, results={"metrics": {}}, hierarchy=tree, **load_predictions(file, tree))
+    if threshold is not None:  # the stored metrics belong to the stored threshold
+        return _evaluate(replace(run, threshold=threshold), file), ()
+    evaluation = _evaluate(run, file)
+    return evaluation, _differences(run, evaluation.metrics)
+
+
+def _evaluate(run: Run, file: Path) -> Evaluation:
+    # Counts that are all 0 are not known: no class is tail by them.
+    counts = run.train_counts if run.train_counts.any() else None
+    try:
+        metrics = summarize(
+            run.scores,
+            run.targets,
+            run.hierarchy,
+            evaluated=run.evaluated,
+            train_counts=counts,
+            threshold=run.threshold,
+        )
+        ap = np.full(len(run.evaluated), np.nan)
+        ap[run.evaluated] = average_precision(run.scores[:, run.evaluated], run.targets[:, run.evaluated])
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    return Evaluation(
+        samples=len(run.scores),
+        classes=int(run.evaluated.sum()),
+        threshold=run.threshold,
+        metrics=metrics,
+        levels=_by_level(run, ap, metrics),
+        groups=() if counts is None else _by_group(counts, run.evaluated, ap),
+    )
+
+
+def _by_level(run: Run, ap: np.ndarray, metrics: Mapping[str, float]) -> tuple[Level, ...]:
+    levels = []
+    for depth, level in enumerate(run.hierarchy.levels):
+        members = np.arange(level.start, level.stop)[run.evaluated[level.start : level.stop]]
+        if len(members):
+            levels.append(
+                Level(
+                    depth=depth,
+                    classes=len(members),
+                    present=int((~np.isnan(ap[members])).sum()),
+                    au_prc=au_prc(run.scores[:, members], run.targets[:, members]),
+                    map=_mean_present(ap[members]),
+                    accuracy=metrics.get(f"accuracy_level_{depth}", math.nan),
+                )
+            )
+    return tuple(levels)
+
+
+def _by_group(train_counts: np.ndarray, evaluated: np.ndarray, ap: np.ndarray) -> tuple[Group, ...]:
+    groups = []
+    for name, members in head_medium_tail(train_counts).items():
+        members = members & evaluated
+        present = int((~np.isnan(ap[members])).sum())
+        groups.append(
+            Group(name, classes=int(members.sum()), present=present, map=_mean_present(ap[members]))
+        )
+    return tuple(groups)
+
+
+def _differences(run: Run, metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """A note if ``results.json`` stores another value than the predictions give."""
+    stored = run.results["metrics"]
+    wrong = [name for name in metrics if not _agree(stored.get(f"test/{name}", metrics[name]), metrics[name])]
+    if not wrong:
+        return ()
+    name = wrong[0]
+    others = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    return (
+        f"{run.path / 'results.json'}: test/{name} is stored as {stored[f'test/{name}']!r}{others}, "
+        f"the predictions give {metrics[name]:.6f}, which is used.",
+    )
+
+
+def _agree(stored: Any, computed: float) -> bool:
+    value = _number(stored)
+    return abs(value - computed) <= TOLERANCE or (math.isnan(value) and math.isnan(computed))
+
+
+def _number(value: Any) -> float:
+    """A reported number, NaN for whatever is none."""
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _mean_present(values: np.ndarray) -> float:
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if len(present) else math.nan
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

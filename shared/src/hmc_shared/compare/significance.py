@@ -1,0 +1,278 @@
+"""Is a difference more than chance? Ranks over many data sets, and bootstrap intervals for two runs on one.
+
+The tests over data sets need the extra ``hmc-shared[stats]``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import trange
+
+from hmc_shared.compare.comparison import LOWER_IS_BETTER, NOT_RANKED, Comparison
+from hmc_shared.compare.text import align
+from hmc_shared.metrics import summarize
+from hmc_shared.runs.read import Run, load_run
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Methods ranked on each data set (Demsar 2006); rank 1 is the best, equal values share the mean rank."""
+
+    metric: str
+    methods: tuple[str, ...]
+    datasets: tuple[str, ...]
+    values: np.ndarray
+    """(N, k) means over the seeds of a method on a data set."""
+    ranks: np.ndarray
+    """(N, k)."""
+    friedman: float
+    """Chi-squared statistic of Friedman's test with correction for ties; NaN for two methods."""
+    friedman_p: float
+    """Probability of ranks so different if all methods were equal."""
+    nemenyi_p: np.ndarray
+    """(k, k) the same for each pair of methods, with regard to the number of pairs."""
+    notes: tuple[str, ...]
+    """What was left out, a line each."""
+
+    @property
+    def average(self) -> np.ndarray:
+        """(k,) average ranks."""
+        return self.ranks.mean(0)
+
+    def critical_difference(self, alpha: float = 0.05) -> float:
+        """Average ranks that are further apart differ at level ``alpha`` (Nemenyi)."""
+        from scipy.stats import studentized_range
+
+        n, k = self.ranks.shape
+        return float(studentized_range.ppf(1 - alpha, k, math.inf) * math.sqrt(k * (k + 1) / (12 * n)))
+
+
+def rank_methods(comparison: Comparison, metric: str, methods: Sequence[str] = ()) -> Ranks:
+    """Rank the rows of the comparison's tables by one metric.
+
+    Args:
+        comparison: of runs under one protocol; each of its tables is a data set.
+        metric: name as in ``summarize``.
+        methods: methods to rank, all by default. A data set without one of them is left out, with a note.
+
+    Raises ValueError for several protocols, a metric or method that is unknown, a method with several rows on
+    a data set, fewer than two methods or data sets, and without the extra ``stats``.
+    """
+    metric = metric.removeprefix("test/")
+    protocols = {table.protocol for table in comparison.tables}
+    if len(protocols) > 1:
+        raise ValueError(f"Ranks should be over one protocol. Found {', '.join(sorted(protocols))}.")
+    if metric in NOT_RANKED or not any(metric in table.all_metrics for table in comparison.tables):
+        raise ValueError(f"`--metric` should be one that the runs have and that ranks. Found {metric!r}.")
+    known = tuple(dict.fromkeys(row.method for table in comparison.tables for row in table.rows))
+    unknown = [name for name in methods if name not in known]
+    if unknown:
+        raise ValueError(f"`--methods` should be among {', '.join(known)}. Found {unknown[0]!r}.")
+    chosen = tuple(methods) or known
+    values, datasets, notes = [], [], []
+    for table in comparison.tables:
+        rows = [row for row in table.rows if row.method in chosen and metric in table.all_metrics]
+        found = {row.method: row.metric(metric).mean for row in rows}
+        if len(found) < len(rows):
+            labels = ", ".join(row.label for row in rows)
+            raise ValueError(
+                f"A method should have one set of options on a data set; name the runs to rank. "
+                f"Found on {table.dataset}: {labels}."
+            )
+        missing = [name for name in chosen if math.isnan(found.get(name, math.nan))]
+        if missing:
+            notes.append(f"{table.dataset} is left out: it has no {metric} of {', '.join(missing)}.")
+        else:
+            datasets.append(table.dataset)
+            values.append([found[name] for name in chosen])
+    if len(chosen) < 2 or len(datasets) < 2:
+        reasons = " ".join(["", *notes])
+        raise ValueError(
+            "Ranks should be of at least two methods on at least two data sets that have all of them. "
+            f"Found {len(chosen)} methods on {len(datasets)} data sets.{reasons}"
+        )
+    return _tests(metric, chosen, tuple(datasets), np.array(values), tuple(notes))
+
+
+def _tests(
+    metric: str,
+    methods: tuple[str, ...],
+    datasets: tuple[str, ...],
+    values: np.ndarray,
+    notes: tuple[str, ...],
+) -> Ranks:
+    try:
+        from scikit_posthocs import posthoc_nemenyi_friedman
+        from scipy.stats import friedmanchisquare, rankdata
+    except ImportError as error:
+        raise ValueError("Ranks need the extra stats: pip install 'hmc-shared[stats]'.") from error
+    losses = values if metric in LOWER_IS_BETTER else -values
+    chi_squared = p = math.nan
+    if len(methods) > 2:  # of two, the test of Nemenyi says all
+        chi_squared, p = friedmanchisquare(*losses.T)
+    return Ranks(
+        metric=metric,
+        methods=methods,
+        datasets=datasets,
+        values=values,
+        ranks=rankdata(losses, axis=1),
+        friedman=float(chi_squared),
+        friedman_p=float(p),
+        nemenyi_p=posthoc_nemenyi_friedman(losses).to_numpy(),
+        notes=notes,
+    )
+
+
+def to_text(ranks: Ranks, alpha: float = 0.05) -> str:
+    """The values, the average ranks and the tests, as aligned text."""
+    best_first = ranks.average.argsort(kind="stable")
+    names = [ranks.methods[i] for i in best_first]
+    rows = [
+        [dataset, *(f"{values[i]:.4f} ({rank[i]:g})" for i in best_first)]
+        for dataset, values, rank in zip(ranks.datasets, ranks.values, ranks.ranks, strict=True)
+    ]
+    rows.append(["average rank", *(f"{ranks.average[i]:.2f}" for i in best_first)])
+    lines = [align([[f"{ranks.metric} (rank)", *names], *rows]), ""]
+    if not math.isnan(ranks.friedman):
+        lines.append(f"Friedman: chi-squared {ranks.friedman:.2f}, p = {ranks.friedman_p:.2g}")
+    apart = [
+        f"{ranks.methods[i]} and {ranks.methods[j]} (p = {ranks.nemenyi_p[i, j]:.2g})"
+        for place, i in enumerate(best_first)
+        for j in best_first[place + 1 :]
+        if ranks.nemenyi_p[i, j] < alpha
+    ]
+    lines.append(
+        f"Nemenyi: average ranks {ranks.critical_difference(alpha):.2f} apart differ at level {alpha:g}: "
+        f"{', '.join(apart) or 'none do'}"
+    )
+    return "\n".join(lines)
+
+
+def critical_difference_diagram(ranks: Ranks, path: str | Path, alpha: float = 0.05) -> None:
+    """Draw average ranks on a line; a bar joins methods that do not differ at level ``alpha`` (Nemenyi)."""
+    import pandas as pd
+    from scikit_posthocs import critical_difference_diagram as draw
+
+    from hmc_shared.compare.plots import save
+
+    figure = Figure(figsize=(7, 1.2 + 0.25 * len(ranks.methods)), layout="constrained")
+    axes = figure.add_subplot()
+    names = list(ranks.methods)
+    p = pd.DataFrame(ranks.nemenyi_p, index=names, columns=names)
+    draw(
+        pd.Series(ranks.average, index=names),
+        p,
+        ax=axes,
+        alpha=alpha,
+        label_fmt_left="{label} ({rank:.2f})",
+        label_fmt_right="({rank:.2f}) {label}",
+    )
+    distance = ranks.critical_difference(alpha)
+    title = (
+        f"average rank by {ranks.metric}, {len(ranks.datasets)} data sets; critical difference {distance:.2f}"
+    )
+    axes.set_title(title, fontsize=10)
+    save(figure, path)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of two runs on the same test samples."""
+
+    metric: str
+    first: float
+    second: float
+    low: float
+    """Lower end of the interval of ``first - second``."""
+    high: float
+    level: float
+    """Coverage of the interval."""
+    resamples: int
+    undefined: int
+    """Resamples without a value, for example for lack of positives; they do not count."""
+
+    @property
+    def difference(self) -> float:
+        return self.first - self.second
+
+
+def paired_bootstrap(
+    first: str | Path,
+    second: str | Path,
+    metric: str,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    progress: bool = False,
+) -> Difference:
+    """Percentile interval of the difference of two runs, over test samples drawn with replacement.
+
+    Both runs are scored on the same draws, so what is common to them cancels. The interval speaks of other
+    test samples from the same source, not of other seeds: for those, compare several runs of each.
+
+    Args:
+        first, second: run folders with the same test samples.
+        metric: name as in :func:`hmc_shared.metrics.summarize`.
+        resamples: draws of as many samples as there are.
+        level: coverage.
+        seed: of the draws.
+        progress: show a bar.
+
+    Raises ValueError for damaged runs, runs on different data, and a metric that they do not have.
+    """
+    metric = metric.removeprefix("test/")
+    if not 0 < level < 1 or resamples < 1:
+        raise ValueError(
+            f"`level` should lie in (0, 1) and `resamples` be at least 1. Found {level} and {resamples}."
+        )
+    runs = load_run(first), load_run(second)
+    one, other = runs
+    same = (
+        one.hierarchy.checksum == other.hierarchy.checksum
+        and np.array_equal(one.ids, other.ids)
+        and np.array_equal(one.targets, other.targets)
+        and np.array_equal(one.evaluated, other.evaluated)
+    )
+    if not same:
+        raise ValueError(
+            "Two runs should share test samples, targets and classes. "
+            f"Found others in {first} than in {second}."
+        )
+    everything = np.arange(len(one.targets))
+    found = [_metrics(run, everything) for run in runs]
+    known = [name for name in found[0] if name in found[1]]
+    if metric not in known:
+        raise ValueError(f"`--metric` should be among {', '.join(known)}. Found {metric!r}.")
+    rng = np.random.default_rng(seed)
+    draws = []
+    for _ in trange(resamples, desc=metric, unit="draw", disable=not progress):
+        rows = rng.integers(len(everything), size=len(everything))
+        drawn = [_metrics(run, rows).get(metric, math.nan) for run in runs]
+        draws.append(drawn[0] - drawn[1])
+    differences = np.array(draws)
+    defined = differences[~np.isnan(differences)]
+    low, high = math.nan, math.nan
+    if len(defined):
+        low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    undefined = len(draws) - len(defined)
+    return Difference(
+        metric, found[0][metric], found[1][metric], float(low), float(high), level, resamples, undefined
+    )
+
+
+def _metrics(run: Run, rows: np.ndarray) -> dict[str, float]:
+    return summarize(
+        run.scores[rows],
+        run.targets[rows],
+        run.hierarchy,
+        evaluated=run.evaluated,
+        train_counts=run.train_counts if run.train_counts.any() else None,
+        threshold=run.threshold,
+    )

@@ -1,0 +1,105 @@
+"""`coco2014` and `coco2017`: photographs of MS-COCO with the categories of the objects in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.data.image_dataset import NO_TEST, image_dataset
+from hmc_shared.data.image_table import needs_pillow
+from hmc_shared.data.storage.cache import cached_labels
+from hmc_shared.data.storage.find import find_folder
+from hmc_shared.data.storage.sources import file_error
+from hmc_shared.hierarchy import Hierarchy
+
+READER_VERSION = 1
+TREE = "-tree"
+
+
+def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
+    """Read the folders ``train2017``, ``val2017`` and ``annotations``, with the instances_*.json files.
+
+    The 80 categories are roots in the order of their ids; "coco2017-tree" puts them below their 12
+    supercategories. There a category is named by its path, as "person/person", and only categories are
+    evaluated. All instances count, crowds too, and images without any are kept. The official validation
+    split is the test split, and 20 % of the training images are drawn for validation. Source: Lin et al.,
+    "Microsoft COCO: Common Objects in Context", ECCV 2014.
+
+    Raises ValueError, naming the file, for damaged annotations and for a missing or damaged image.
+    """
+    needs_pillow(name)
+    year = name.removesuffix(TREE)[-4:]
+    folder = find_folder(name, data_dir)
+    contents = {}
+    for part, stem in {"train": f"train{year}", "test": f"val{year}"}.items():
+        path = folder / f"instances_{stem}.json"
+        reader = f"coco-{stem}-labels {READER_VERSION}"
+        contents[part] = cached_labels(
+            reader, [path], lambda path=path, stem=stem: read_instances(path, stem)
+        )
+    categories = contents["train"]["categories"]
+    if contents["test"]["categories"] != categories:
+        raise ValueError(f"{folder}: the categories of training and validation images should be the same.")
+    hierarchy = build_hierarchy(categories, name.endswith(TREE))
+    evaluated = torch.arange(len(hierarchy)) >= len(hierarchy) - len(categories)
+    first = int(evaluated.int().argmax())
+    return image_dataset(
+        name,
+        folder.parent,
+        {
+            part: {
+                image: [first + category for category in found] for image, found in content["images"].items()
+            }
+            for part, content in contents.items()
+        },
+        hierarchy,
+        reader=f"coco{year} {READER_VERSION}",
+        sources={content["file"]: content["digest"] for content in contents.values()},
+        evaluated=evaluated,
+        notes=[NO_TEST],
+    )
+
+
+def build_hierarchy(categories: list[tuple[str, str]], tree: bool) -> Hierarchy:
+    """Of (category, supercategory): the categories alone, or below their supercategories."""
+    if not tree:
+        return Hierarchy.from_edges([], nodes=[name for name, _ in categories])
+    return Hierarchy.from_levels([(above, name) for name, above in categories], qualify=True)
+
+
+def read_instances(path: Path, stem: str) -> dict[str, Any]:
+    """File name and its SHA-256, (category, supercategory) in the order of ids, image -> categories.
+
+    Images lie in the folder ``stem``; categories are counted from 0. Raises ValueError, naming the file, if
+    it is damaged, and for an instance of an unknown image or category.
+    """
+    content = path.read_bytes()
+    try:
+        # Outlines of objects are most of the file: dropped as they are read, it takes a tenth of the memory.
+        whole = json.loads(
+            content, object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k != "segmentation"}
+        )
+        categories = sorted(whole["categories"], key=lambda category: category["id"])
+        position = {category["id"]: i for i, category in enumerate(categories)}
+        found: dict[int, set[int]] = {image["id"]: set() for image in whole["images"]}
+        for instance in whole["annotations"]:
+            found[instance["image_id"]].add(position[instance["category_id"]])
+        return {
+            "file": path.name,
+            "digest": hashlib.sha256(content).hexdigest(),
+            "categories": [[category["name"], category["supercategory"]] for category in categories],
+            "images": {
+                f"{stem}/{image['file_name']}": sorted(found[image["id"]]) for image in whole["images"]
+            },
+        }
+    except json.JSONDecodeError as error:
+        raise file_error(path, error.lineno, f"damaged JSON ({error.msg})") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text.") from error
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no file of COCO instances: {type(error).__name__} {error}.") from error

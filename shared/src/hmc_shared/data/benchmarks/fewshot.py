@@ -1,0 +1,157 @@
+"""Few-shot settings of VOC 2007 and COCO 2014: base classes with many images, novel ones with one or five.
+
+"voc2007-base" and "coco2014-base" are the images without any novel class; base classes are evaluated.
+"voc2007-1shot-3" is the third of ten episodes: training rows are a support set with one image of each novel
+class, test rows are the images with a novel class, and novel classes are evaluated. Validation rows are the
+support set once more, because nothing else has labels in such a setting. All have the classes of the whole
+set, so a model that was trained on the base images fits the episodes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hmc_shared.data.benchmarks import coco, voc
+from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.data.preprocessing import shuffled
+from hmc_shared.data.storage.cache import cached_labels
+from hmc_shared.data.storage.find import find_folder
+
+NAME = re.compile(r"(?P<set>voc2007|coco2014)-(base|(?P<shots>[15])shot-(?P<run>10|[1-9]))")
+EPISODES = 10
+VOC_NOVEL = ("cat", "dog", "pottedplant", "sheep", "sofa", "tvmonitor")
+COCO_NOVEL = (
+    *("bicycle", "boat", "stop sign", "bird", "backpack", "frisbee", "snowboard", "surfboard"),
+    *("cup", "fork", "spoon", "broccoli", "chair", "keyboard", "microwave", "vase"),
+)
+LASO = "fewshot/coco_laso.json"
+
+
+def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
+    """Read a setting, such as "voc2007-base" or "coco2014-5shot-10".
+
+    The novel classes of VOC are those of Yan et al., "Inferring Prototypes for Multi-Label Few-Shot Image
+    Classification with Word Vector Guided Attention", AAAI 2022, those of COCO are LaSO's (Alfassy et al.,
+    CVPR 2019). Support sets of VOC are drawn from the official training split, by the number of the episode;
+    none are published. Those of COCO are LaSO's, read from ``fewshot/coco_laso.json`` in ``data_dir`` or up
+    to two folders below: its positions count the images of instances_train2014.json in the order of the file.
+
+    Raises ValueError for an unknown name, as the readers of `voc2007` and `coco2014` do, and if a support
+    image does not have its class.
+    """
+    if not (match := NAME.fullmatch(name)):
+        rule = f"should be voc2007 or coco2014 with -base, -1shot-N or -5shot-N, N from 1 to {EPISODES}"
+        raise ValueError(f"A few-shot setting {rule}. Found {name!r}.")
+    is_voc = match["set"] == "voc2007"
+    dataset = (voc if is_voc else coco).load(match["set"], data_dir)
+    novel = [dataset.hierarchy.index[label] for label in (VOC_NOVEL if is_voc else COCO_NOVEL)]
+    if match["shots"] is None:
+        return base(dataset, novel)
+    shots, run = int(match["shots"]), int(match["run"])
+    if is_voc:
+        rows = sample_support(dataset.train.targets.numpy()[:, novel], shots, seed=run)
+        support = [dataset.train.ids[row] for row in rows]
+        return episode(dataset, novel, support, name, [f"support set: drawn with seed {run}"])
+    support, digest = laso_support(dataset, f"{shots}shot_run{run}", data_dir)
+    result = episode(dataset, novel, support, name, [f"support set: run {run} of LaSO"])
+    return replace(result, sources={**result.sources, "coco_laso.json": digest})
+
+
+def base(dataset: HierarchicalDataset, novel: Sequence[int]) -> HierarchicalDataset:
+    """The rows of every split without any novel class; the other classes are evaluated."""
+    splits = {}
+    for part, split in dataset.splits.items():
+        splits[part] = split.select(np.flatnonzero(~split.targets[:, novel].any(1).numpy()))
+    return replace(
+        dataset,
+        name=f"{dataset.name}-base",
+        evaluated=dataset.evaluated & ~_mask(novel, len(dataset.hierarchy)),
+        **splits,
+        notes=(*dataset.notes, f"images with one of {len(novel)} novel classes are left out of all splits"),
+    )
+
+
+def episode(
+    dataset: HierarchicalDataset,
+    novel: Sequence[int],
+    support: Sequence[str],
+    name: str,
+    notes: Sequence[str] = (),
+) -> HierarchicalDataset:
+    """One episode: train and validate on a support set, test the novel classes on the images that have one.
+
+    ``support`` are ids of training or validation rows.
+    """
+    labelled = dataset.train.concatenate(dataset.validation)
+    row_of = {image: row for row, image in enumerate(labelled.ids)}
+    rows = labelled.select(np.array([row_of[image] for image in support]))
+    return replace(
+        dataset,
+        name=name,
+        evaluated=dataset.evaluated & _mask(novel, len(dataset.hierarchy)),
+        train=rows,
+        validation=rows,
+        test=dataset.test.select(np.flatnonzero(dataset.test.targets[:, novel].any(1).numpy())),
+        sources={**dataset.sources, "support set": hashlib.sha256("\n".join(support).encode()).hexdigest()},
+        notes=(*notes, "validation: the support set", "test: images with a novel class"),
+    )
+
+
+def sample_support(targets: np.ndarray, shots: int, seed: int) -> np.ndarray:
+    """Rows of ``targets`` (n, C) bool in which every class has exactly ``shots`` positives.
+
+    The classes take turns, the one with fewest rows first. A row is drawn if it has no class beyond its
+    number. Raises ValueError if that leaves a class without enough rows.
+    """
+    order = shuffled(len(targets), seed)
+    missing = np.full(targets.shape[1], shots)
+    drawn: list[int] = []
+    for label in np.argsort(targets.sum(0), kind="stable"):
+        for row in order[targets[order, label]]:
+            if missing[label] and row not in drawn and (missing[targets[row]] > 0).all():
+                drawn.append(int(row))
+                missing -= targets[row]
+        if missing[label]:
+            raise ValueError(f"`shots` should leave enough rows of every class. Found {shots}, too many.")
+    return np.array(drawn)
+
+
+def laso_support(dataset: HierarchicalDataset, run: str, data_dir: str | Path) -> tuple[list[str], str]:
+    """The ids of the support images of a run such as "1shot_run3", and the SHA-256 of the file that has it.
+
+    Raises ValueError, naming the file, if it is not there or damaged, and if an image lacks its class.
+    """
+    paths = [path for below in ("", "*/", "*/*/") for path in sorted(Path(data_dir).glob(below + LASO))]
+    if not paths:
+        raise ValueError(f"The episodes of coco2014 need {LASO} in {data_dir} or up to two folders below.")
+    content = paths[0].read_bytes()
+    try:
+        rows_of = {int(k): v for k, v in json.loads(content)["runs"][run]["class_to_positions"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{paths[0]} has no {run} of LaSO: {type(error).__name__} {error}.") from error
+
+    instances = find_folder("coco2014", data_dir) / "instances_train2014.json"
+    reader = f"coco-train2014-labels {coco.READER_VERSION}"  # as coco.load, so they are in the cache
+    labels = cached_labels(reader, [instances], lambda: coco.read_instances(instances, "train2014"))["images"]
+    images = list(labels)  # in the order of the file
+    for label, rows in rows_of.items():
+        for row in rows:
+            if row >= len(images) or label not in labels[images[row]]:
+                name = dataset.hierarchy.names[label]
+                raise ValueError(f"{paths[0]}: the image at {row} in {instances.name} has no {name!r}.")
+    support = sorted({row for rows in rows_of.values() for row in rows})
+    return [images[row] for row in support], hashlib.sha256(content).hexdigest()
+
+
+def _mask(classes: Sequence[int], size: int) -> torch.Tensor:
+    mask = torch.zeros(size, dtype=torch.bool)
+    mask[list(classes)] = True
+    return mask

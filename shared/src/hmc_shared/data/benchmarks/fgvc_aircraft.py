@@ -1,0 +1,147 @@
+"""`fgvc-aircraft`: 10,000 photographs of aircraft by manufacturer, family and variant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hmc_shared.data.dataset import HierarchicalDataset, Split, targets_with_ancestors
+from hmc_shared.data.image_table import ImageTable, needs_pillow
+from hmc_shared.data.storage.cache import cached_images
+from hmc_shared.data.storage.find import checksums, find_folder
+from hmc_shared.data.storage.sources import file_error, read_all
+from hmc_shared.hierarchy import Hierarchy
+
+READER_VERSION = 1
+PARTS = {"train": "train", "validation": "val", "test": "test"}
+LEVELS = ("manufacturer", "family", "variant")
+BANNER = 20  # rows at the bottom of each image that name its photographer
+
+
+def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
+    """Read the official folder ``fgvc-aircraft-2013b/data``, in its three splits.
+
+    The banner below each image is cut off, as its authors ask; "fgvc-aircraft-boxes" shows of each image the
+    bounding box only. A class is named by its path, because a family and its variant may have one name:
+    "Airbus/A310/A310". Source: Maji et al., "Fine-Grained Visual Classification of Aircraft", arXiv
+    1306.5151, 2013.
+
+    Raises ValueError, naming file and line, for a damaged list; where a class has two parents; and for a
+    missing or damaged image.
+    """
+    needs_pillow(name)
+    folder = find_folder(name, data_dir)
+    paths = {part: read_split(folder, stem) for part, stem in PARTS.items()}
+    hierarchy = build_hierarchy([path for part in paths.values() for path in part.values()], folder)
+    boxes = read_boxes(folder / "images_box.txt") if name.endswith("-boxes") else None
+    splits, sources = {}, checksums(name, folder)
+    for part, stem in PARTS.items():
+        ids = list(paths[part])
+        files = [f"images/{image}.jpg" for image in ids]
+        sources_of = [folder / file for file in files]
+        images, sources[f"{stem} images"] = cached_images(
+            f"fgvc-aircraft-{stem} {READER_VERSION}",
+            folder,
+            files,
+            sources_of,
+            lambda files=sources_of: read_all(files),
+        )
+        nodes = [hierarchy.index["/".join(path)] for path in paths[part].values()]
+        splits[part] = Split(
+            cut(images, ids, boxes, folder), targets_with_ancestors(nodes, hierarchy), tuple(ids)
+        )
+    return HierarchicalDataset(
+        name=name,
+        hierarchy=hierarchy,
+        evaluated=torch.ones(len(hierarchy), dtype=torch.bool),
+        kind="image",
+        **splits,
+        sources=sources,
+        notes=(f"the banner of {BANNER} rows below each image is cut off",),
+    )
+
+
+def read_split(folder: Path, stem: str) -> dict[str, tuple[str, ...]]:
+    """Image name to (manufacturer, family, variant). Raises ValueError if the lists differ in images."""
+    levels = [read_labels(folder / f"images_{level}_{stem}.txt") for level in LEVELS]
+    for level, labels in zip(LEVELS, levels, strict=True):
+        if different := labels.keys() ^ levels[-1].keys():
+            raise ValueError(
+                f"{folder}: images_{level}_{stem}.txt and images_variant_{stem}.txt should list the same "
+                f"images. Only one has {min(different)}."
+            )
+    return {image: tuple(labels[image] for labels in levels) for image in levels[-1]}
+
+
+def read_labels(path: Path) -> dict[str, str]:
+    """Image name to label, from lines such as ``1025794 707-320``. Raises ValueError with file and line."""
+    labels: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        image, _, label = line.strip().partition(" ")
+        if not label:
+            raise file_error(path, number, f"a line should be image and label. Found {line!r}")
+        if image in labels:
+            raise file_error(path, number, f"the image {image} is listed twice")
+        labels[image] = label.strip()
+    return labels
+
+
+def read_boxes(path: Path) -> dict[str, list[int]]:
+    """Image name to left, top, right, bottom. Raises ValueError with file and line.
+
+    The file counts pixels from 1 and includes the last; here they count from 0, and the last is excluded.
+    """
+    boxes = {}
+    for image, label in read_labels(path).items():
+        try:
+            left, top, right, bottom = map(int, label.split())
+        except ValueError:
+            raise ValueError(
+                f"{path}: the box of {image} should be four integers. Found {label!r}."
+            ) from None
+        boxes[image] = [left - 1, top - 1, right, bottom]
+    return boxes
+
+
+def build_hierarchy(paths: Iterable[tuple[str, ...]], folder: Path) -> Hierarchy:
+    """The tree of the given (manufacturer, family, variant). Raises ValueError where a class has two parents.
+
+    A class is named by its path, and each level is sorted by that.
+    """
+    different = sorted(set(paths))
+    for child, parent in ((2, 1), (1, 0)):
+        parent_of: dict[str, str] = {}
+        for path in different:
+            if parent_of.setdefault(path[child], path[parent]) != path[parent]:
+                raise ValueError(
+                    f"{folder}: the {LEVELS[child]} {path[child]!r} should have one {LEVELS[parent]}. "
+                    f"Found {parent_of[path[child]]!r} and {path[parent]!r}."
+                )
+    return Hierarchy.from_levels(different, qualify=True)
+
+
+def cut(
+    images: ImageTable, ids: Sequence[str], boxes: dict[str, list[int]] | None, folder: Path
+) -> ImageTable:
+    """The images without their banner, and of each the part in its box if there are boxes.
+
+    Raises ValueError if nothing is left of an image, or if one has no box.
+    """
+    frames = np.concatenate([np.zeros_like(images.sizes), images.sizes], axis=1)  # left, top, right, bottom
+    frames[:, 3] -= BANNER
+    if boxes is not None:
+        if missing := [image for image in ids if image not in boxes]:
+            raise ValueError(f"{folder / 'images_box.txt'} has no box for {missing[0]}.")
+        wanted = np.array([boxes[image] for image in ids])
+        frames[:, :2] = np.maximum(frames[:, :2], wanted[:, :2])
+        frames[:, 2:] = np.minimum(frames[:, 2:], wanted[:, 2:])
+    empty = (frames[:, :2] >= frames[:, 2:]).any(1)
+    if empty.any():
+        image = ids[int(empty.argmax())]
+        raise ValueError(
+            f"{folder}: nothing is left of {image} without its banner and what is outside its box."
+        )
+    return images.crop(frames)

@@ -1,0 +1,99 @@
+"""Batches of encoded images: decoded and transformed in worker processes, in a given order."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hmc_shared.data.image_table import ImageTable
+
+Transform = Callable[[Tensor], Tensor]
+
+
+def image_batches(
+    inputs: ImageTable | Tensor,
+    order: Sequence[Tensor],
+    transform: Transform,
+    *,
+    seed: int,
+    epoch: int,
+    workers: int = 0,
+) -> Iterator[Tensor]:
+    """Decode, transform and stack the images of each batch, in order.
+
+    What the transform draws at random for an image depends on ``seed``, ``epoch`` and its row alone: not on
+    the batch, the number of workers or where a run was resumed. The random state of this process is left as
+    it is.
+
+    Args:
+        inputs: n images; ``inputs[row]`` is (channels, height, width) uint8.
+        order: int64 row numbers (b,) of each batch.
+        transform: from one image to a tensor, of the same shape for all; its randomness is torch's. It
+            has to be picklable where worker processes are spawned (not on Linux before Python 3.14).
+        seed: with ``epoch``, what the random numbers of the transform come from.
+        epoch: number of the pass over the data.
+        workers: processes that prepare batches ahead; with 0, this one does.
+
+    Yields:
+        (b, ...) tensors, stacked results of the transform.
+
+    Raises ValueError, one line, for a damaged image, and if the transform leaves different shapes.
+    """
+    with warnings.catch_warnings():
+        # More workers than cores is the caller's choice. Python 3.12 and later warn of threads at every
+        # fork: the workers call nothing that waits for a thread of this process.
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        warnings.filterwarnings("ignore", message="This process .* is multi-threaded")
+        loader = DataLoader(
+            _Transformed(inputs, transform, seed, epoch),
+            batch_sampler=[rows.tolist() for rows in order],
+            num_workers=workers,
+            collate_fn=_stack,
+            generator=torch.Generator(),  # else its base seed would be drawn from the global state
+        )
+        batches = iter(loader)
+    try:
+        for batch in batches:
+            if isinstance(batch, ValueError):
+                raise batch
+            yield batch
+    finally:
+        del batches  # ends the workers now; the traceback of an error would keep them
+
+
+@dataclass(frozen=True)
+class _Transformed(Dataset):
+    inputs: Any
+    transform: Transform
+    seed: int
+    epoch: int
+
+    def __getitem__(self, row: int) -> Tensor | ValueError:
+        # The state of the CPU generator only: fork_rng and manual_seed would touch those of all devices.
+        state = torch.get_rng_state()
+        mixed = np.random.SeedSequence([self.seed, self.epoch, row]).generate_state(1, np.uint64)
+        torch.default_generator.manual_seed(int(mixed[0]))
+        try:
+            return self.transform(self.inputs[row])
+        except ValueError as error:
+            return error  # raised in a worker, it would come with the text of a traceback
+        finally:
+            torch.set_rng_state(state)
+
+
+def _stack(images: list[Tensor | ValueError]) -> Tensor | ValueError:
+    errors = [image for image in images if isinstance(image, ValueError)]
+    tensors = [image for image in images if isinstance(image, Tensor)]
+    shapes = {tuple(image.shape) for image in tensors}
+    if errors:
+        return errors[0]
+    if len(shapes) > 1:
+        return ValueError(f"`transform` should give images of one shape. Found {sorted(shapes)}.")
+    return torch.stack(tensors)

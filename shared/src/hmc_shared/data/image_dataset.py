@@ -1,0 +1,105 @@
+"""What the sets of labelled images have in common: splits, a table of encoded images, targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmc_shared.data.dataset import HierarchicalDataset, Split
+from hmc_shared.data.preprocessing import sample_splits, stratified_sample
+from hmc_shared.data.storage.cache import cached_images
+from hmc_shared.data.storage.sources import read_all
+from hmc_shared.hierarchy import Hierarchy
+
+VALIDATION_SHARE, SEED = 0.2, 0
+NO_TEST = "test: the official validation split, because the labels of the test split are not public"
+
+Labels = Mapping[str, Sequence[int]]
+"""Path of an image below the folder of its set -> ids of its classes, ancestors or not."""
+
+
+def image_dataset(
+    name: str,
+    root: Path,
+    parts: Mapping[str, Labels],
+    hierarchy: Hierarchy,
+    *,
+    reader: str,
+    sources: Mapping[str, str],
+    evaluated: Tensor | None = None,
+    notes: Sequence[str] = (),
+) -> HierarchicalDataset:
+    """A data set of the images of a folder; what splits there are not is drawn by iterative stratification.
+
+    Args:
+        name: of the data set.
+        root: the folder of the images.
+        parts: "train", "test" and perhaps "validation"; or "all".
+        hierarchy: of the classes.
+        reader: names set and reader version, for the cache of the images.
+        sources: file to SHA-256, of what the labels were read from.
+        evaluated: (C,) bool; default all.
+        notes: on the reading; those on the drawing come before them.
+
+    Raises ValueError, naming the folder, for an image in two splits, a split without images, and an image
+    that is missing or damaged.
+    """
+    labels = {image: classes for part in parts.values() for image, classes in part.items()}
+    names = list(labels)
+    if len(names) < sum(map(len, parts.values())):
+        twice = next(image for image in names if sum(image in part for part in parts.values()) > 1)
+        raise ValueError(f"{root}: the image {twice!r} should be in one split. Found it in two.")
+    targets = np.zeros((len(names), len(hierarchy)), dtype=bool)
+    rows = np.repeat(np.arange(len(names)), [len(classes) for classes in labels.values()])
+    targets[rows, [node for classes in labels.values() for node in classes]] = True
+    targets = hierarchy.add_ancestors(targets)
+
+    starts = np.cumsum([0, *map(len, parts.values())])
+    given = {
+        part: np.arange(start, start + len(parts[part])) for part, start in zip(parts, starts, strict=False)
+    }
+    chosen, drawn = complete_splits(given, targets, root)
+    paths = [root / image for image in names]
+    table, digest = cached_images(reader, root, names, paths, lambda: read_all(paths))
+    splits = {}
+    for part, rows in chosen.items():
+        ids = tuple(names[row] for row in rows)
+        splits[part] = Split(table.select(rows), torch.from_numpy(targets[rows]), ids)
+    return HierarchicalDataset(
+        name=name,
+        hierarchy=hierarchy,
+        evaluated=torch.ones(len(hierarchy), dtype=torch.bool) if evaluated is None else evaluated,
+        kind="image",
+        **splits,
+        sources={**sources, "images": digest},
+        notes=(*drawn, *notes),
+    )
+
+
+def complete_splits(
+    given: Mapping[str, np.ndarray], targets: np.ndarray, origin: str | Path
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Row numbers of the three splits, and a note on what was drawn; ``targets`` is (n, C) bool.
+
+    Raises ValueError, naming ``origin``, for a split without images.
+    """
+    if "all" in given:
+        chosen = sample_splits(targets, SEED)
+        notes = [f"splits: 60 % training, 20 % validation and 20 % test, stratified by class, seed {SEED}"]
+    elif "validation" in given:
+        chosen, notes = {part: given[part] for part in ("train", "validation", "test")}, []
+    else:
+        train = given["train"]
+        drawn = stratified_sample(targets[train], VALIDATION_SHARE, SEED)
+        chosen = {"train": train[~drawn], "validation": train[drawn], "test": given["test"]}
+        share = f"{VALIDATION_SHARE:.0%} of the training images"
+        notes = [f"validation: {share}, stratified by class, seed {SEED}"]
+    for part, rows in chosen.items():
+        if not len(rows):
+            found = f"Found none in {len(targets)} images"
+            raise ValueError(f"{origin}: the {part} split should have images. {found}.")
+    return chosen, notes

@@ -1,0 +1,102 @@
+"""A data set by its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from inspect import signature
+from pathlib import Path
+from typing import Literal
+
+from hmc_shared.data.catalog import EMBEDDED, FORMATS, Entry, find_entry
+from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.data.storage.find import LABELS, find_files
+
+View = Literal["vector", "image"]
+
+
+def load_dataset(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    view: View | None = None,
+    protocol: Literal["default", "paper"] = "default",
+    levels: str | Sequence[str] | None = None,
+) -> HierarchicalDataset:
+    """Load a data set by name, in any case.
+
+    Args:
+        name: one of these, in any case.
+
+            * "digits" and "digit-scenes" need no file.
+            * Image sets, whose folder is found in ``data_dir`` or up to two folders below: "cifar100", and
+              "cifar-scenes" composed of it; "coco2014" (also "coco") and "coco2017", with "-tree" below their
+              supercategories; "fgvc-aircraft" and "fgvc-aircraft-boxes", cropped to the bounding boxes;
+              "grocery"; "mirflickr"; "nuswide" and "nuswide21", the 21 most frequent concepts; "voc2007";
+              "voc2012"; "coco-lt" and "voc-lt", long-tailed parts of coco2017 and voc2012.
+            * Few-shot settings of voc2007 and coco2014: "voc2007-base", "voc2007-1shot-1" to "-10",
+              "voc2007-5shot-1" to "-10", see :mod:`hmc_shared.data.benchmarks.fewshot`.
+            * CLUS sets such as "cellcycle_FUN" and Mulan sets such as "yeast", found there by the pattern of
+              the names of their files.
+            * "folder:PATH", nested folders of images; "labels:PATH", images with a labels.json.
+            * "table:PATH", a .csv or .parquet file with features and labels, see
+              :mod:`hmc_shared.data.formats.table`.
+            * "hf:PATH", a folder that `hmc datasets export` wrote; "hf:OWNER/NAME", a dataset repository of
+              the Hugging Face hub that holds one. With ``levels``, any data set of the `datasets` library,
+              see :mod:`hmc_shared.data.formats.hf_columns`.
+            * Whatever other distributions add by the entry points ``hmc.datasets``.
+        data_dir: folder with the files of sets that are not embedded; default the environment variable
+            HMC_DATA.
+        view: "vector" or "image", where a set has both: the embedded ones give flattened float32 or uint8
+            pixels. Default: the only one, and "vector" for the embedded sets.
+        protocol: how feature vectors are preprocessed, see :mod:`hmc_shared.data.preprocessing`.
+        levels: columns of labels, coarse to fine, of a "table:" or "hf:" set: a list, or text with commas.
+
+    Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view
+    or levels that the set does not have; and, naming file and line, for a damaged or missing file.
+    """
+    if view not in (None, "vector", "image"):
+        raise ValueError(f"`view` should be 'vector' or 'image'. Found {view!r}.")
+    if protocol not in ("default", "paper"):
+        raise ValueError(f"`protocol` should be 'default' or 'paper'. Found {protocol!r}.")
+    source, _, path = name.partition(":")
+    source = source.lower()
+    if levels is not None and source not in ("hf", "table"):
+        raise ValueError(
+            f"`--levels` should be given for hf:PATH and table:PATH only. Found it for {name!r}."
+        )
+    options = {"protocol": protocol, "view": view or "vector", "levels": levels, "path": path}
+    if source == "hf" and levels is not None:
+        source = "hf with --levels"
+    if source in FORMATS:
+        dataset = _read(FORMATS[source], options)
+    else:
+        dataset = _load_benchmark(name, data_dir or os.environ.get("HMC_DATA"), options)
+    if view not in (None, dataset.kind):
+        content = "images" if dataset.kind == "image" else "feature vectors"
+        raise ValueError(
+            f"`view` should be {dataset.kind!r} for {name!r}, a set of {content}. Found {view!r}."
+        )
+    return dataset
+
+
+def _load_benchmark(
+    name: str, data_dir: str | Path | None, options: dict[str, object]
+) -> HierarchicalDataset:
+    entry = find_entry(name)
+    needs_files = entry is None or entry.kind not in ("embedded", "added")
+    if needs_files and not data_dir:
+        known = ", ".join(EMBEDDED)
+        raise ValueError(f"{name!r} is not an embedded data set ({known}): pass `data_dir` or set HMC_DATA.")
+    if entry and entry.kind in ("embedded", "images", "added"):
+        return _read(entry, options | {"name": entry.name, "data_dir": data_dir})
+    name, files = find_files(name, data_dir or "")
+    module = "mulan" if LABELS in files else "clus"
+    entry = Entry(name, "Mulan", f"hmc_shared.data.benchmarks.{module}:load")
+    return _read(entry, options | {"name": name, "files": files})
+
+
+def _read(entry: Entry, options: dict[str, object]) -> HierarchicalDataset:
+    """Call the reader with those options that its parameters are named after."""
+    reader = entry.load_reader()
+    return reader(**{key: options[key] for key in signature(reader).parameters if key in options})

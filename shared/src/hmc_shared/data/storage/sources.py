@@ -1,0 +1,59 @@
+"""Source files: their bytes, their lines, their JSON, and the error that names file and line."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+
+def read_bytes(path: Path) -> bytes:
+    """The uncompressed content. Raises ValueError with the line where a gzip file breaks off."""
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    blocks = []
+    try:
+        with gzip.open(path) as file:
+            while block := file.read1(1 << 20):  # read1 keeps what could be read before the damage
+                blocks.append(block)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        line = b"".join(blocks).count(b"\n") + 1
+        raise file_error(path, line, f"the gzip file is truncated or damaged ({error})") from error
+    return b"".join(blocks)
+
+
+def text_lines(content: bytes, path: Path) -> list[str]:
+    """The lines of a text file, with their \\r if they have one. Raises ValueError if it is not UTF-8."""
+    try:
+        return content.decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise file_error(path, content[: error.start].count(b"\n") + 1, "not UTF-8 text") from error
+
+
+def file_error(path: Path, line: int, message: str) -> ValueError:
+    """The one line that a reader raises: which file, which line, what is wrong."""
+    return ValueError(f"{path}:{line}: {message.rstrip('.')}.")
+
+
+def read_json(path: Path) -> tuple[Any, dict[str, str]]:
+    """The content, and file name to SHA-256. Raises ValueError, naming file and line, if it is damaged."""
+    content = path.read_bytes()
+    try:
+        return json.loads(content), {path.name: hashlib.sha256(content).hexdigest()}
+    except json.JSONDecodeError as error:
+        raise file_error(path, error.lineno, f"damaged JSON ({error.msg})") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text.") from error
+
+
+def read_all(paths: Iterable[Path]) -> Iterator[bytes]:
+    """The content of each file. Raises ValueError for one that cannot be read."""
+    for path in paths:
+        try:
+            yield path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror}.") from error

@@ -1,0 +1,178 @@
+"""What sets of feature vectors have in common, from files or in memory: three splits, preprocessing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hmc_shared.data.dataset import HierarchicalDataset, Split
+from hmc_shared.data.preprocessing import Protocol, divide, prepare, sample_splits, stratified_sample
+from hmc_shared.data.storage.cache import cached
+from hmc_shared.data.storage.raw import RawSet
+from hmc_shared.data.storage.sources import read_bytes
+from hmc_shared.hierarchy import Hierarchy
+
+SEED = 0  # of the splits that a source lacks
+
+
+def load_vectors(
+    name: str,
+    files: dict[str, Path],
+    read_set: Callable[[dict[str, Path], dict[str, bytes]], RawSet],
+    protocol: Protocol,
+    *,
+    version: int,
+    validation_share: float,
+    not_evaluated: Collection[str] = (),
+) -> HierarchicalDataset:
+    """Read a set, from the cache where its files have been read before, and preprocess it.
+
+    Args:
+        name: of the set.
+        files: part to file.
+        read_set: parses the files, given with their contents. Its parts are "train" and "test" and perhaps
+            "validation", or "all", of which the splits are drawn.
+        protocol: see :func:`hmc_shared.data.preprocessing.prepare`.
+        version: of the reader; another one does not take what this one has cached.
+        validation_share: of the training rows, where there is no validation part.
+        not_evaluated: classes that metrics do not count.
+
+    Raises ValueError as :func:`read_bytes` and ``read_set`` do, and nothing is cached then; and as
+    :func:`vector_dataset` does.
+    """
+    contents = {part: read_bytes(path) for part, path in files.items()}
+    sources = {
+        path.name.removesuffix(".gz"): hashlib.sha256(contents[part]).hexdigest()
+        for part, path in files.items()
+    }
+    raw = cached(f"{name} {version}", sources, lambda: read_set(files, contents))
+
+    return vector_dataset(
+        name,
+        raw,
+        sources,
+        protocol,
+        validation_share=validation_share,
+        origin="file",
+        not_evaluated=not_evaluated,
+    )
+
+
+def vector_dataset(
+    name: str,
+    raw: RawSet,
+    sources: dict[str, str],
+    protocol: Protocol,
+    *,
+    validation_share: float,
+    origin: str,
+    not_evaluated: Collection[str] = (),
+    ids: Mapping[str, Sequence[str]] | None = None,
+    feature_names: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> HierarchicalDataset:
+    """A data set of what was read: splits that are not there are drawn, features preprocessed.
+
+    Args:
+        name, protocol, validation_share, not_evaluated: as in :func:`load_vectors`.
+        raw: its parts are as those that ``read_set`` gives there.
+        sources: file to SHA-256.
+        origin: what training rows come from, "file" or "split", for the note on drawn ones.
+        ids: of the rows of each part; default: part and row number.
+        feature_names: of the columns, if they have such.
+        notes: on the reading; that on the drawing comes before them.
+
+    Raises ValueError, naming the set, for a split without rows.
+    """
+    features = {part: raw.parts[part].features for part in raw.parts}
+    targets = {part: raw.targets(part) for part in raw.parts}
+    ids = ids or {part: [f"{part}-{row}" for row in range(len(rows))] for part, rows in targets.items()}
+    names = {part: np.asarray(given, dtype=object) for part, given in ids.items()}
+    drawn, drawing = None, ()
+    if "all" in raw.parts:
+        rows = sample_splits(targets["all"], SEED)
+        features, targets, names = (
+            {part: arrays["all"][chosen] for part, chosen in rows.items()}
+            for arrays in (features, targets, names)
+        )
+        shares = "60 % training, 20 % validation and 20 % test"
+        drawing = (f"splits: {shares}, drawn by iterative stratification, seed {SEED}",)
+    elif "validation" not in raw.parts:
+        drawn = stratified_sample(targets["train"], validation_share, SEED)
+        share = f"{validation_share:.0%} of the training {origin}"
+        drawing = (f"validation: {share}, drawn by iterative stratification, seed {SEED}",)
+    targets, names = divide(targets, drawn), divide(names, drawn)
+    for part, rows in targets.items():
+        if not len(rows):
+            total = sum(map(len, targets.values()))
+            raise ValueError(f"{name}: the {part} split should have rows. Found none in {total} rows.")
+    inputs, mean, scale = prepare(features, protocol, drawn)
+    check_precision(name, mean, scale, feature_names)
+    splits = {
+        part: Split(torch.from_numpy(x), torch.from_numpy(targets[part]), tuple(names[part].tolist()))
+        for part, x in inputs.items()
+    }
+    return HierarchicalDataset(
+        name,
+        raw.hierarchy,
+        torch.tensor([node not in not_evaluated for node in raw.hierarchy.names]),
+        "vector",
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+        sources=sources,
+        notes=(*drawing, *notes),
+        feature_mean=torch.from_numpy(mean),
+        feature_scale=torch.from_numpy(scale),
+        feature_names=tuple(feature_names),
+    )
+
+
+def check_precision(name: str, mean: np.ndarray, scale: np.ndarray, columns: Sequence[str]) -> None:
+    """Refuse what float32 blurs, as seconds since 1970 within a day: predictions read rows in float32.
+
+    Raises ValueError, naming the set and the column, where rounding is over a hundredth of a deviation.
+    """
+    for column in np.flatnonzero(np.abs(mean) * 2.0**-24 > 0.01 * scale)[:1]:
+        label = columns[column] if columns else column
+        found = f"Found a deviation of {scale[column]:.3g} around {mean[column]:.3g}: subtract a constant"
+        raise ValueError(f"{name}: column {label} should vary by more than float32 blurs. {found}.")
+
+
+def from_arrays(
+    X: np.ndarray, targets: np.ndarray, hierarchy: Hierarchy, *, seed: int
+) -> HierarchicalDataset:
+    """A data set of arrays in memory, for estimators. The validation split is drawn, and is the test split.
+
+    Args:
+        X: (n, F) raw features, NaN where missing; n >= 2.
+        targets: (n, C) bool, closed.
+        hierarchy: the C classes.
+        seed: of the draw of a tenth of the rows, at least one, stratified.
+    """
+    drawn = stratified_sample(targets, max(0.1, 1 / len(X)), seed)
+    rows = {"train": ~drawn, "validation": drawn, "test": drawn}
+    inputs, mean, scale = prepare({part: X[r].astype(np.float64) for part, r in rows.items()}, "default")
+    splits = {
+        part: Split(
+            torch.from_numpy(x),
+            torch.from_numpy(targets[rows[part]]),
+            tuple(map(str, np.flatnonzero(rows[part]))),
+        )
+        for part, x in inputs.items()
+    }
+    return HierarchicalDataset(
+        "array",
+        hierarchy,
+        torch.ones(len(hierarchy), dtype=torch.bool),
+        "vector",
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+        feature_mean=torch.from_numpy(mean),
+        feature_scale=torch.from_numpy(scale),
+    )

@@ -1,0 +1,121 @@
+"""Expected calibration error, reliability, accuracy over coverage.
+
+A model is calibrated if, of the answers given with probability p, a share p is right (Guo et al. 2017). What
+an answer is depends on the data: where every sample has at most one class in each level, it is the best class
+of a level (top-label calibration, level by level); otherwise every class is an answer of its own, yes or no.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.metrics.levels import is_single_path
+
+BINS = 15
+"""Equal parts of [0, 1] in which probabilities are compared with outcomes, as in Guo et al. (2017)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Probabilities and outcomes, bin by bin; NaN in empty bins."""
+
+    edges: np.ndarray
+    """(B + 1,) the bins: (0, 1/B], (1/B, 2/B] ...; 0 is in the first."""
+    count: np.ndarray
+    """(B,) int64."""
+    confidence: np.ndarray
+    """(B,) mean probability."""
+    accuracy: np.ndarray
+    """(B,) share of right answers."""
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: mean of |accuracy - confidence|, weighted by count; NaN if empty."""
+        filled = self.count > 0
+        if not filled.any():
+            return float("nan")
+        gaps = np.abs(self.accuracy - self.confidence)[filled]
+        return float(np.average(gaps, weights=self.count[filled]))
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:
+    """Compare probabilities (m,) with outcomes (m,) bool in bins of equal width.
+
+    Raises ValueError for probabilities outside [0, 1] and for other lengths.
+    """
+    confidence, correct = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    if confidence.shape != correct.shape or confidence.ndim != 1:
+        found = f"{confidence.shape} and {correct.shape}"
+        raise ValueError(f"`confidence` and `correct` should have the same shape (m,). Found {found}.")
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise ValueError("`confidence` should lie in [0, 1].")
+    edges = np.linspace(0, 1, bins + 1)
+    of = np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
+    count = np.bincount(of, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        means = [np.bincount(of, weights=w, minlength=bins) / count for w in (confidence, correct)]
+    return Reliability(edges, count, *means)
+
+
+def top_labels(
+    probabilities: np.ndarray, targets: np.ndarray, hierarchy: Hierarchy, evaluated: np.ndarray | None = None
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Depth to the probability of the level's best class, and whether it is a true one: (m,) and (m,) bool.
+
+    Counted over the samples that have a class in the level, and the ``evaluated`` classes (C,) bool.
+    Probabilities and targets are (n, C). Levels without such samples are left out.
+    """
+    found = {}
+    for depth, level in enumerate(hierarchy.levels):
+        nodes = np.arange(level.start, level.stop)
+        nodes = nodes if evaluated is None else nodes[evaluated[nodes]]
+        p, true = probabilities[:, nodes], targets[:, nodes].astype(bool)
+        rows = true.any(1)
+        if rows.any():
+            best = p[rows].argmax(1)[:, None]
+            found[depth] = (
+                np.take_along_axis(p[rows], best, 1)[:, 0],
+                np.take_along_axis(true[rows], best, 1)[:, 0],
+            )
+    return found
+
+
+def expected_calibration_error(
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    hierarchy: Hierarchy,
+    evaluated: np.ndarray | None = None,
+    bins: int = BINS,
+) -> float:
+    """Expected calibration error of probabilities (n, C) for closed targets (n, C).
+
+    Where every sample has at most one class in each level: the mean over levels of the top-label error
+    (:func:`top_labels`). Otherwise the mean over classes of the binary error, probability of the class
+    against its presence. Only ``evaluated`` classes (C,) bool count. NaN if there is nothing to count.
+    """
+    targets = targets.astype(bool)
+    if is_single_path(targets, hierarchy):
+        answers = list(top_labels(probabilities, targets, hierarchy, evaluated).values())
+    else:
+        nodes = range(len(hierarchy)) if evaluated is None else np.flatnonzero(evaluated)
+        answers = [(probabilities[:, node], targets[:, node]) for node in nodes]
+    errors = [reliability(p, right, bins).error for p, right in answers]
+    return float(np.mean(errors)) if errors else float("nan")
+
+
+def accuracy_coverage(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage and accuracy if only answers at or above a bound are given, for each bound that matters.
+
+    ``confidence`` (m,) and ``correct`` (m,) bool. Returns two arrays by rising coverage, a point for each
+    different confidence, from the largest: the share of samples answered, and the share of right ones among
+    them (one minus the selective risk of Geifman and El-Yaniv 2017).
+    """
+    confidence, correct = np.asarray(confidence), np.asarray(correct, dtype=np.float64)
+    order = np.argsort(-confidence, kind="stable")
+    confidence, right = confidence[order], correct[order].cumsum()
+    last = np.flatnonzero(np.append(confidence[1:] != confidence[:-1], True)[: len(confidence)])
+    answered = last + 1
+    return answered / max(len(confidence), 1), right[last] / answered

@@ -1,0 +1,143 @@
+"""Reading a run folder back, without pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.predict.calibration import Calibration
+
+SCHEMA = 1
+"""Of the run folder: raised when what it holds changes its meaning."""
+
+_REQUIRED = {
+    "method": str,
+    "protocol": str,
+    "seed": int,
+    "metrics": dict,
+    "dataset": dict,
+    "dataset.name": str,
+    "dataset.checksum": str,
+}
+"""What every ``results.json`` holds."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run as read back: ``results`` as written, arrays as in ``predictions.npz``."""
+
+    path: Path
+    results: dict[str, Any]
+    scores: np.ndarray
+    targets: np.ndarray
+    ids: np.ndarray
+    evaluated: np.ndarray
+    train_counts: np.ndarray
+    threshold: float
+    temperature: np.ndarray
+    shift: np.ndarray
+    hierarchy: Hierarchy
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(n, C) float32: calibrated on validation, where the run has done so; no class above its parent."""
+        calibration = Calibration(torch.from_numpy(self.temperature), torch.from_numpy(self.shift))
+        return calibration.probabilities(torch.from_numpy(self.scores), self.hierarchy).numpy()
+
+
+def open_run(path: str) -> tuple[Path, dict[str, Any]]:
+    """The folder of the saved model, and the options of the run (none for a bare model folder)."""
+    folder = Path(path)
+    if not (folder / "config.yaml").is_file():
+        return folder, {}
+    return folder / "model", yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+
+
+def load_run(path: str | Path) -> Run:
+    """Read a run folder. Raises ValueError that names the file and what is wrong with it."""
+    path = Path(path)
+    file = path / "results.json"
+    results = _read_json(file)
+    if results.get("schema") != SCHEMA:
+        raise ValueError(f"{file}: `schema` should be {SCHEMA}. Found {results.get('schema')!r}.")
+    found, dataset = dict(results), results.get("dataset")
+    if isinstance(dataset, dict):
+        found |= {f"dataset.{key}": value for key, value in dataset.items()}
+    for name, kind in _REQUIRED.items():
+        if not isinstance(found.get(name), kind):
+            raise ValueError(f"{file}: `{name}` should be a {kind.__name__}. Found {found.get(name)!r}.")
+    hierarchy = load_hierarchy(path / "hierarchy.json")
+    arrays = load_predictions(path / "predictions.npz", hierarchy)
+    return Run(path=path, results=results, hierarchy=hierarchy, **arrays)
+
+
+def load_hierarchy(path: str | Path) -> Hierarchy:
+    """Read a ``hierarchy.json``. Raises ValueError that names the file."""
+    try:
+        return Hierarchy.from_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
+    """Read the arrays of a ``predictions.npz``; only ``scores`` and ``targets`` must be there.
+
+    Without ``train_counts`` all are 0, and without ``temperature`` and ``shift`` nothing is calibrated.
+    Raises ValueError, naming the file, if it is damaged, holds pickled objects, or its types or shapes do not
+    fit together or the hierarchy.
+    """
+    try:
+        # Opened here: np.load leaves a damaged file open.
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen types for damaged content
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not readable as predictions: {reason}") from error
+    for name in ("scores", "targets"):
+        if name not in arrays:
+            raise ValueError(f"{path} has no array {name!r}.")
+    n, width = arrays["targets"].shape[0] if arrays["targets"].ndim else 0, len(hierarchy)
+    arrays.setdefault("ids", np.arange(n).astype(np.str_))
+    arrays.setdefault("evaluated", np.ones(width, dtype=bool))
+    arrays.setdefault("train_counts", np.zeros(width, dtype=np.int64))
+    arrays.setdefault("threshold", np.float64(0.0))
+    arrays.setdefault("temperature", np.ones(hierarchy.num_levels, dtype=np.float32))
+    arrays.setdefault("shift", np.zeros(hierarchy.num_levels, dtype=np.float32))
+    expected = {  # shape and kinds of numpy types
+        "scores": ((n, width), "f"),
+        "targets": ((n, width), "biu"),
+        "ids": ((n,), "Uiu"),
+        "evaluated": ((width,), "b"),
+        "train_counts": ((width,), "iu"),
+        "threshold": ((), "fiu"),
+        "temperature": ((hierarchy.num_levels,), "f"),
+        "shift": ((hierarchy.num_levels,), "f"),
+    }
+    for name, (shape, kinds) in expected.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{path}: `{name}` should have shape {shape}. Found {arrays[name].shape}.")
+        if arrays[name].dtype.kind not in kinds:
+            raise ValueError(f"{path}: `{name}` should not be of type {arrays[name].dtype}.")
+    if not hierarchy.has_ancestors(arrays["targets"]):
+        raise ValueError(
+            f"{path}: `targets` should hold the parents of each class; they do not fit the hierarchy."
+        )
+    read = {name: arrays[name] for name in expected}
+    return read | {"ids": read["ids"].astype(np.str_), "threshold": float(read["threshold"])}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} should hold a JSON object. Found {type(content).__name__}.")
+    return content

@@ -1,0 +1,52 @@
+"""Image files, as a model looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hmc_shared.data.image_table import SUFFIXES, decode
+from hmc_shared.vision.pixels import resize_and_crop
+
+
+def find_images(inputs: Sequence[str | Path]) -> list[Path]:
+    """The files, and all image files below the folders but hidden ones, sorted inside each.
+
+    Raises ValueError for a folder without any, and where there is nothing.
+    """
+    files: list[Path] = []
+    for path in map(Path, inputs):
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = [p for p in inside if not any(part[0] == "." for part in p.relative_to(path).parts)]
+            if not inside:
+                raise ValueError(f"{path} should hold images. Found none.")
+            files += inside
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise ValueError(f"{path} should be an image or a folder. Found nothing there.")
+    return files
+
+
+def read_image(path: Path, input_shape: tuple[int, ...], crop: float) -> Tensor:
+    """An image file as (channels, height, width) uint8, brought to the model's size as in evaluation.
+
+    Raises ValueError, naming the file, for one that cannot be decoded.
+    """
+    try:
+        pixels = decode(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
+    return resize_and_crop(torch.from_numpy(pixels).permute(2, 0, 1), input_shape, crop)
+
+
+def read_batches(
+    files: Sequence[Path], input_shape: tuple[int, ...], crop: float, batch_size: int = 64
+) -> Iterator[Tensor]:
+    """Image files in order, a few at a time: (b, channels, height, width) uint8, as by :func:`read_image`."""
+    for start in range(0, len(files), batch_size):
+        yield torch.stack([read_image(path, input_shape, crop) for path in files[start : start + batch_size]])

@@ -1,0 +1,99 @@
+"""The calibration of the runs of a table, and its section in the report."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from html import unescape
+
+import numpy as np
+import pytest
+
+from hmc_shared.compare.calibration import COVERAGE, decisions, measure, plot_coverage, plot_reliability
+from hmc_shared.compare.comparison import compare
+from hmc_shared.compare.html.report import to_html
+from hmc_shared.metrics.calibration import accuracy_coverage, expected_calibration_error, reliability
+from hmc_shared.runs.read import load_run
+
+FITTED = {"temperature": np.full(3, 0.5, dtype=np.float32), "shift": np.zeros(3, dtype=np.float32)}
+
+
+@pytest.fixture(params=[False, True], ids=["one-path", "several"])
+def comparison(request, make_run):
+    for seed in range(2):
+        root = make_run("hlstm", seed, several=request.param, arrays=FITTED).parents[1]
+    make_run("bce", noise=2.0, several=request.param)
+    return compare([root])
+
+
+def test_the_numbers_are_those_of_the_runs(comparison):
+    (table,) = comparison.tables
+    for found, row in zip(measure(table), table.rows, strict=True):
+        runs = [load_run(run.path) for run in row.runs]
+        errors, plain = [], []
+        for run in runs:
+            targets = run.targets.astype(bool)
+            errors.append(expected_calibration_error(run.probabilities, targets, run.hierarchy))
+            none = replace(run, temperature=np.ones(3, dtype=np.float32))
+            plain.append(expected_calibration_error(none.probabilities, targets, run.hierarchy))
+        assert found.error == pytest.approx(np.mean(errors))
+        assert found.uncalibrated == pytest.approx(np.mean(plain))
+        assert (found.error != found.uncalibrated) == (row.label == "hlstm")
+        pooled = [decisions(run, run.probabilities) for run in runs]
+        assert found.accuracy[-1] == pytest.approx(np.mean([right.mean() for _, right in pooled]))
+        if found.by_level:
+            assert found.error == pytest.approx(np.mean(found.by_level))
+        else:
+            p = np.concatenate([run.probabilities.ravel() for run in runs])
+            all_bins = reliability(p, np.concatenate([run.targets.ravel() for run in runs]).astype(bool))
+            assert found.reliability.count.tolist() == all_bins.count.tolist()
+            np.testing.assert_allclose(found.reliability.accuracy, all_bins.accuracy)
+            np.testing.assert_allclose(found.reliability.confidence, all_bins.confidence)
+
+
+def test_decisions_by_brute_force(comparison):
+    run = load_run(comparison.tables[0].rows[0].runs[0].path)
+    p, tree = run.probabilities, run.hierarchy
+    confidence, right = decisions(run, p)
+    targets = run.targets.astype(bool)
+    if all(targets[:, level.start : level.stop].sum(1).max() <= 1 for level in tree.levels):
+        for row, (sure, ok) in enumerate(zip(confidence, right, strict=True)):
+            deepest = max(targets[row].nonzero()[0], key=lambda node: tree.depth[node].item())
+            level = tree.levels[tree.depth[deepest]]
+            best = max(level, key=lambda node: p[row, node])
+            assert sure == pytest.approx(p[row, best])
+            assert ok == (best == deepest)
+    else:
+        assert right.mean() == pytest.approx(((p >= 0.5) == targets).mean())
+        np.testing.assert_allclose(np.sort(confidence), np.sort(np.maximum(p, 1 - p).ravel()))
+    coverage, accuracy = accuracy_coverage(confidence, right)
+    assert np.interp(COVERAGE, coverage, accuracy)[-1] == pytest.approx(right.mean())
+
+
+def test_the_report_has_a_section_of_it(comparison):
+    text = unescape(to_html(comparison))
+    section = re.search(r'<section id="[^"]*-calibration">(.*?)</section>', text, flags=re.S)[1]
+    for found in measure(comparison.tables[0]):
+        assert f"<td>{found.error:.4f}</td>" in section
+        assert f"<td>{found.uncalibrated:.4f}</td>" in section
+    assert section.count("data:image/svg+xml") == 2
+
+
+def test_the_plots_name_every_row(comparison, tmp_path):
+    (table,) = comparison.tables
+    for draw, name in ((plot_reliability, "r.svg"), (plot_coverage, "c.svg")):
+        draw(table, measure(table), tmp_path / name)
+        ElementTree.parse(tmp_path / name)
+        text = (tmp_path / name).read_text()
+        assert all(row.label in text for row in table.rows)
+
+
+@pytest.mark.parametrize("nothing", ["targets", "evaluated"])
+def test_runs_without_an_answer_to_count_are_reported(make_run, nothing):
+    empty = {"targets": np.zeros((60, 6), dtype=bool), "evaluated": np.zeros(6, dtype=bool)}
+    comparison = compare([make_run(arrays={nothing: empty[nothing]})])
+    (found,) = measure(comparison.tables[0])
+    assert np.isnan(found.error)
+    assert np.isnan(found.accuracy).all() == (nothing == "targets")
+    assert "Calibration" in to_html(comparison)

@@ -1,0 +1,355 @@
+"""The report: valid, complete by itself, the numbers of the comparison, and bounded however many classes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+from io import BytesIO
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from hmc_shared import Hierarchy
+from hmc_shared.compare import text as report
+from hmc_shared.compare.comparison import Comparison, compare
+from hmc_shared.compare.html import report as html_report
+from hmc_shared.compare.html.pictures import png, shade, thumbnail
+from hmc_shared.compare.html.report import to_html
+from hmc_shared.compare.html.tree import choose_nodes, draw_tree
+from hmc_shared.compare.inspection import inspect
+from hmc_shared.data import load_dataset
+
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """The report as a reader has it: fails on tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.images: list[str] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.text = ""
+        self._rows: list[list[str]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        if "id" in found:
+            self.ids.append(found["id"])
+        if tag == "a":
+            self.links.append(found["href"])
+        if tag == "img":
+            self.images.append(found["src"])
+        assert "src" not in found or tag == "img"
+        assert tag not in {"script", "link", "iframe", "object"}
+        if tag == "table":
+            self._rows = self.tables[found.get("class") or f"#{len(self.tables)}"] = []
+        if tag == "tr":
+            self._rows.append([])
+        if tag in ("th", "td"):
+            self._rows[-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" in self.open:
+            return
+        self.text += data
+        if "td" in self.open or "th" in self.open:
+            self._rows[-1][-1] += data
+
+
+@pytest.fixture
+def comparison(make_run) -> Comparison:
+    for method, noise in {"good": 0.7, "poor": 1.6}.items():
+        for seed in range(3):
+            command = f"{method} train --seed {seed}"
+            root = make_run(method, seed, noise=noise, results={"command": command}).parents[1]
+    return compare([root], ["au_prc", "hvr", "accuracy_level_*"])
+
+
+def svgs(text: str) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(part) for part in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
+
+
+def wide_run(make_run, classes: int = 2000, n: int = 150):
+    """A DAG as wide and as deep as an ontology: up to three parents, some classes without positives."""
+    rng = np.random.default_rng(0)
+    names = [f"GO:{i:07d} a long name of some biological process" for i in range(classes)]
+    edges = [
+        [int(p), i] for i in range(3, classes) for p in set(rng.integers(0, (i + 1) // 2, rng.integers(1, 4)))
+    ]
+    hierarchy = Hierarchy.from_edges([(names[a], names[b]) for a, b in edges], names)
+    targets = hierarchy.add_ancestors(rng.random((n, classes)) < 3 / classes)
+    scores = (targets + rng.normal(size=targets.shape)).astype(np.float32)
+    folder = make_run(
+        "wide",
+        n=n,
+        arrays={
+            "scores": scores,
+            "targets": targets,
+            "evaluated": np.ones(classes, dtype=bool),
+            "train_counts": None,
+        },
+    )
+    (folder / "hierarchy.json").write_text(hierarchy.to_json())
+    return folder, hierarchy
+
+
+def test_numbers_are_those_of_the_comparison(comparison):
+    page, table = Page(to_html(comparison)), comparison.tables[0]
+    header, *rows = page.tables["scores"]
+    assert [name.replace(" ", "_") for name in header[2:6]] == list(table.metrics[:4])
+    assert len(rows) == len(table.rows) == 2
+    for shown, row in zip(rows, table.rows, strict=True):
+        label, *values = report.cells(table, row)
+        assert shown == [f"{label}{label} train", *values]  # below the label the command
+    everything = {name: values for name, *values in page.tables["all-metrics"][1:]}
+    content = json.loads(report.to_json(comparison))["tables"][0]["rows"]
+    for name in table.all_metrics:
+        for shown, row in zip(everything[name], content, strict=True):
+            assert shown == "-" or float(shown.split()[0]) == pytest.approx(
+                row["metrics"][name]["mean"], abs=5e-5
+            )
+
+
+def test_the_best_are_bold(comparison):
+    table = comparison.tables[0]
+    bold = re.findall(r"<b>(.*?)</b>", to_html(comparison).split("<details>")[0])
+    expected = [
+        report.mean_sd(row.metric(name), name)
+        for row in table.rows
+        for name in table.metrics
+        if (row.label, name) in table.best
+    ]
+    assert bold == expected != []
+
+
+def test_nothing_outside_the_file_is_referenced(comparison):
+    text = to_html(comparison)
+    page = Page(text)
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert page.links
+    assert all(image.startswith("data:image/") for image in page.images)
+    assert not re.search(r"https?:|url\(|@import", text)
+
+
+def test_plots_inside_are_those_of_compare(comparison, tmp_path):
+    from hmc_shared.compare import plots
+
+    images = [image for image in Page(to_html(comparison)).images if "svg" in image][:2]
+    for draw, image in zip((plots.precision_recall, plots.metric_by_level), images[:2], strict=True):
+        draw(comparison.tables[0], tmp_path / "plot.svg")
+        assert base64.b64decode(image.split(",")[1]) == (tmp_path / "plot.svg").read_bytes()
+
+
+def test_every_section_is_there_and_one_more_is_one_entry(comparison, monkeypatch):
+    more = ("more", "More", lambda table, inspection: f"<p>{len(table.rows)} rows</p>")
+    nothing = ("nothing", "Nothing", lambda table, inspection: "")
+    monkeypatch.setattr(html_report, "SECTIONS", (*html_report.SECTIONS, more, nothing))
+    page = Page(to_html(comparison))
+    sections = [name.removeprefix("toy-protocol-default-") for name in page.ids[1:]]
+    assert sections == [name for name, _, _ in html_report.SECTIONS if name != "nothing"]
+    assert "2 rows" in page.text
+
+
+def test_tree_draws_the_ap_of_every_class(comparison):
+    inspection = inspect(comparison.tables[0])
+    (svg,) = svgs(to_html(comparison))
+    texts = [node.text for node in svg.iter("text")]
+    for node, name in enumerate(inspection.hierarchy.names):
+        assert name in texts
+        for row, label in enumerate(("good", "poor")):
+            (group,) = [g for g in svg.iter("g") if g.find("title").text == f"{name}, {label}"]
+            assert group.find("text").text == f"{inspection.ap[row, node]:.3f}"
+    assert len(svg.findall(".//path")) == 4  # an edge each
+    # Every child stands below its parent and further to the right.
+    at = {g.find("text").text: g.find("circle") for g in svg.iter("g") if g.find("circle") is not None}
+    for parent, child in (("animal", "cat"), ("dog", "poodle"), ("plant", "tree")):
+        assert float(at[parent].get("cy")) < float(at[child].get("cy"))
+        assert float(at[parent].get("cx")) < float(at[child].get("cx"))
+
+
+def test_confusions_are_those_counted(comparison):
+    inspection = inspect(comparison.tables[0])
+    rows = Page(to_html(comparison)).tables["confusions"][1:]
+    names = inspection.hierarchy.names
+    assert rows == [
+        [names[p.true], names[p.other], str(p.samples), *(f"{count:.3g}" for count in p.counts)]
+        for p in inspection.confusions
+    ]
+
+
+def test_missing_rows_and_commands_are_lines(comparison):
+    table = replace(comparison.tables[0], missing=(("other", "not installed: pip install <other>"),))
+    comparison = replace(comparison, tables=(table,), notes=("a <note>",))
+    page = Page(to_html(comparison))
+    assert page.tables["scores"][-1] == ["other", "not installed: pip install <other>"]
+    assert [row[2] for row in page.tables["commands"][1:]] == [
+        f"{row.label} train --seed {seed}" for row in table.rows for seed in row.seeds
+    ]
+    assert "a <note>" in page.text
+
+
+def test_what_others_wrote_is_escaped(make_run):
+    evil = "<script>alert('x')</script>&amp;"
+    folder = make_run(
+        evil.replace("/", ""), arrays={"ids": np.array([f"{evil}{i}" for i in range(60)])}, noise=3.0
+    )
+    content = json.loads((folder / "results.json").read_text())
+    content["dataset"]["name"] = content["command"] = content["device"] = content["git_commit"] = evil
+    (folder / "results.json").write_text(json.dumps(content))
+    tree = json.loads((folder / "hierarchy.json").read_text())
+    tree["nodes"] = [f"{evil}{name}" for name in tree["nodes"]]
+    (folder / "hierarchy.json").write_text(json.dumps(tree))
+    text = to_html(compare([folder]))
+    Page(text)  # fails on a script
+    assert evil in unescape(text)
+    svgs(text)
+
+
+def test_worst_samples_are_the_pictures_of_the_data_set(make_run):
+    digits = load_dataset("digits", view="image")
+    rng = np.random.default_rng(0)
+    targets = digits.test.targets.numpy()
+    folder = make_run(
+        n=len(targets),
+        dataset="digits",
+        arrays={
+            "scores": (targets + 0.4 * rng.normal(size=targets.shape)).astype(np.float32),
+            "targets": targets,
+            "ids": np.array(digits.test.ids),
+            "evaluated": np.ones(16, dtype=bool),
+            "train_counts": digits.train_counts.numpy(),
+        },
+        results={"dataset": {"name": "digits", "checksum": digits.checksum}},
+    )
+    (folder / "hierarchy.json").write_text(digits.hierarchy.to_json())
+    comparison = compare([folder])
+    found = inspect(comparison.tables[0]).samples
+    images = [image for image in Page(to_html(comparison)).images if "png" in image]
+    assert len(images) == len(found) == 12
+    for image, sample in zip(images, found, strict=True):
+        assert image == png(digits.test.inputs[digits.test.ids.index(sample.id)][0].numpy())
+
+    content = json.loads((folder / "results.json").read_text())
+    content["dataset"]["checksum"] = "another"
+    (folder / "results.json").write_text(json.dumps(content))
+    page = Page(to_html(compare([folder])))
+    assert not [image for image in page.images if "png" in image]
+    assert "No pictures: 'digits' is not the data set of the runs" in page.text
+
+
+def test_a_data_set_that_is_not_there_leaves_the_samples_without_pictures(comparison, monkeypatch):
+    monkeypatch.delenv("HMC_DATA", raising=False)
+    page = Page(to_html(comparison))
+    assert "No pictures: 'toy' is not an embedded data set" in page.text
+    assert page.text.count("sample-") == len(inspect(comparison.tables[0]).samples)
+
+
+def test_png_is_what_went_in():
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 5), dtype=np.uint8)
+    back = imread(BytesIO(base64.b64decode(png(pixels).split(",")[1])))
+    np.testing.assert_array_equal((back[..., 0] * 255).round(), pixels)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((1, 8, 8), (8, 8)),
+        ((3, 300, 200), (150, 100, 3)),
+        ((3, 161, 10), (80, 5, 3)),
+        ((1, 2000, 2), (1000, 1)),
+    ],
+)
+def test_thumbnails_are_small(shape, expected):
+    small = thumbnail(np.full(shape, 7, dtype=np.uint8))
+    assert small.shape == expected
+    assert (small == 7).all()
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.2, relative luminance."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("colours", ["viridis", "Oranges"])
+def test_text_is_legible_on_every_colour(colours):
+    for value in [*np.linspace(0, 1, 50), np.nan]:
+        dark, light = sorted(map(luminance, shade(value, 0, 1, colours)))
+        assert (light + 0.05) / (dark + 0.05) > 4.5  # for text, by WCAG
+
+
+def test_a_wide_hierarchy_stays_bounded(make_run):
+    folder, hierarchy = wide_run(make_run)
+    comparison = compare([folder])
+    text = to_html(comparison)
+    assert len(text.encode()) < 400_000
+    page = Page(text)
+    assert "80 of 2,000 classes are drawn" in page.text
+    assert len(page.tables["confusions"]) == 21
+    (svg,) = svgs(text)
+    assert len(svg.findall(".//circle")) == 80
+    assert float(svg.get("height")) < 2500
+    assert float(svg.get("width")) < 1200
+    ap = inspect(comparison.tables[0]).ap[0]
+    drawn = [g.find("title").text.split(";")[0] for g in svg.iter("g") if g.find("circle") is not None]
+    worst = [hierarchy.names[i] for i in np.argsort(ap)[:5]]
+    assert set(worst) <= set(drawn)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 40])
+def test_chosen_classes_hang_together(limit):
+    rng = np.random.default_rng(limit)
+    for _ in range(20):
+        edges = [(f"{p}", f"{i}") for i in range(4, 60) for p in set(rng.integers(0, i, 2).tolist())]
+        hierarchy = Hierarchy.from_edges(edges, [f"{i}" for i in range(60)])
+        ap = np.where(rng.random(60) < 0.2, np.nan, rng.random(60))
+        chosen = choose_nodes(hierarchy, ap, limit)
+        assert len(chosen) == limit
+        assert all(hierarchy.parents(node)[0] in chosen for node in chosen if hierarchy.parents(node))
+    assert choose_nodes(hierarchy, ap, 60) == list(range(60))
+
+
+def test_many_methods_do_not_widen_the_drawing(make_run):
+    for number in range(14):
+        root = make_run(f"method-{number:02d}", noise=0.5 + number / 10).parents[1]
+    comparison = compare([root])
+    page = Page(to_html(comparison))
+    assert "The 12 best rows of the table; 2 more are not shown." in page.text
+    assert len(page.tables["confusions"][0]) == 3 + 12
+    assert len(page.tables["scores"]) == 1 + 14
+
+
+def test_tree_names_the_other_parents(make_run):
+    hierarchy = Hierarchy.from_edges([("a", "c"), ("b", "c"), ("a", "a/d")])
+    inspection = inspect(compare([make_run()]).tables[0])
+    some = replace(
+        inspection,
+        hierarchy=hierarchy,
+        ap=np.array([[0.5, 1.0, np.nan, 0.25]]),
+        positives=np.array([4, 3, 0, 1]),
+    )
+    svg = ElementTree.fromstring(draw_tree(some, ["m"])[0])
+    (both,) = [g for g in svg.iter("g") if "parents: a, b" in g.find("title").text]
+    assert both.find("text").text == "c *"
+    assert "d" in [text.text for text in svg.iter("text")]
+    (undefined,) = [g for g in svg.iter("g") if g.find("title").text == f"{hierarchy.names[2]}, m"]
+    assert undefined.find("text").text == "-"

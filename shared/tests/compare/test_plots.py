@@ -1,0 +1,127 @@
+"""Plots: what is drawn is what was measured, and nothing of matplotlib's global state is touched."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from hmc_shared.compare import plots
+from hmc_shared.compare.comparison import Table, compare
+from hmc_shared.metrics import precision_recall_curve
+
+
+@pytest.fixture
+def table(make_run) -> Table:
+    for method, noise in {"hlstm": 0.8, "chmcnn": 1.5}.items():
+        for seed in range(3):
+            root = make_run(method, seed, noise=noise).parents[1]
+    make_run("once", noise=2.0)
+    return compare([root]).tables[0]
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> list:
+    """The figures that the functions under test save."""
+    figures = []
+    save = plots.Figure.savefig
+    monkeypatch.setattr(plots.Figure, "savefig", lambda f, *a, **k: (figures.append(f), save(f, *a, **k))[1])
+    return figures
+
+
+@given(st.integers(0, 1000))
+def test_area_under_the_drawn_curve_is_average_precision(seed):
+    rng = np.random.default_rng(seed)
+    targets = rng.random((40, 5)) < 0.4
+    targets[0, 0] = True
+    scores = (targets + rng.normal(size=targets.shape)).round(1)
+    precision, recall, _ = precision_recall_curve(scores, targets)
+    grid = (np.arange(20_000) + 0.5) / 20_000
+    area = plots.precision_at(grid, precision, recall).mean()
+    assert area == pytest.approx(average_precision_score(targets, scores, average="micro"), abs=1e-4)
+
+
+def test_curve_ends_where_all_positives_are_found(table):
+    for row in table.rows:
+        for run in row.runs:
+            curve = plots.precision_at(plots.RECALL, *run.curve)
+            assert curve[-1] == run.curve[0][-1]
+            assert curve[0] == run.curve[0][0]
+
+
+def test_precision_recall_draws_each_seed_and_the_mean(table, drawn, tmp_path):
+    plots.precision_recall(table, tmp_path / "curves.svg")
+    axes = drawn[0].axes[0]
+    assert len(axes.lines) == 3 + 1 + 3 + 1 + 1  # a single run needs no thin line
+    for row, bold in zip(table.rows, (axes.lines[3], axes.lines[7], axes.lines[8]), strict=True):
+        mean = np.mean([plots.precision_at(plots.RECALL, *run.curve) for run in row.runs], axis=0)
+        np.testing.assert_array_equal(bold.get_ydata(), mean)
+        value = row.metric("au_prc").mean
+        assert bold.get_label().startswith(f"{row.label}  {value:.3f}")
+
+
+def test_levels_draw_accuracy_for_single_paths(table, drawn, tmp_path):
+    plots.metric_by_level(table, tmp_path / "levels.png")
+    axes = drawn[0].axes[0]
+    assert axes.get_ylabel() == "accuracy"
+    for row, container in zip(table.rows, axes.containers, strict=True):
+        expected = [row.metric(f"accuracy_level_{depth}").mean for depth in range(3)]
+        np.testing.assert_allclose(container.lines[0].get_ydata(), expected)
+        if len(row.runs) > 1:
+            low, high = (cap.get_ydata() for cap in container.lines[1])
+            sd = [row.metric(f"accuracy_level_{depth}").sd for depth in range(3)]
+            np.testing.assert_allclose((high - low) / 2, sd, atol=1e-12)
+
+
+def test_levels_draw_area_where_paths_are_several(make_run, drawn, tmp_path):
+    table = compare([make_run(several=True, arrays={"evaluated": np.arange(6) > 1})]).tables[0]
+    plots.metric_by_level(table, tmp_path / "levels.svg")
+    axes = drawn[0].axes[0]
+    assert axes.get_ylabel() == "AU(PRC)"
+    expected = [level.au_prc for level in table.rows[0].runs[0].evaluation.levels]
+    np.testing.assert_allclose(axes.containers[0].lines[0].get_ydata(), expected)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1\n(3)", "2\n(1)"]
+
+
+@pytest.mark.parametrize("draw", [plots.precision_recall, plots.metric_by_level])
+def test_equal_data_give_equal_bytes(table, tmp_path, draw):
+    draw(table, tmp_path / "a.svg")
+    draw(table, tmp_path / "b.svg")
+    content = (tmp_path / "a.svg").read_bytes()
+    assert content == (tmp_path / "b.svg").read_bytes()
+    assert ElementTree.fromstring(content).tag.endswith("svg")
+
+
+def test_many_methods_stay_apart(make_run, drawn, tmp_path):
+    for number in range(12):
+        root = make_run(f"method-{number}").parents[1]
+    plots.precision_recall(compare([root]).tables[0], tmp_path / "many.svg")
+    styles = {(line.get_color(), line.get_linestyle()) for line in drawn[0].axes[0].lines}
+    assert len(styles) == 12
+
+
+def test_a_method_keeps_its_colour_when_the_ranks_change(make_run, drawn, tmp_path):
+    for dataset, noises in {"one": (0.5, 3.0), "two": (3.0, 0.5)}.items():
+        for method, noise in zip(("hlstm", "chmcnn"), noises, strict=True):
+            root = make_run(method, noise=noise, dataset=dataset).parents[3]
+    for table in compare([root]).tables:
+        plots.precision_recall(table, tmp_path / "curves.svg")
+    first, second = (
+        {line.get_label().split()[0]: line.get_color() for line in figure.axes[0].lines} for figure in drawn
+    )
+    assert list(first) == list(second)[::-1]
+    assert first == second
+
+
+def test_pyplot_is_not_imported():
+    code = "import sys, hmc_shared.compare.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    source = Path(plots.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(source)}, timeout=60)
+    assert done.returncode == 0
