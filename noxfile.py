@@ -96,6 +96,18 @@ def distributed(session: nox.Session) -> None:
         session.run("pytest", *CONFIG, "-m", "distributed", *session.posargs, *folders)
 
 
+@nox.session(python=OLDEST)
+def third_party(session: nox.Session) -> None:
+    """Add a method and a data set from outside the tree, and run the acceptance tests on them."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(ROOT / "tests" / "toy_method", f"{folder}/toy")
+        wheels = build_wheels(session, [], folder)
+        session.install(*wheels, "pytest>=8.2", f"{folder}/toy")
+        session.chdir(folder)
+        session.env["PYTHONPATH"] = ""
+        session.run("pytest", *CONFIG, *session.posargs, "toy/tests")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format; `nox -s lint -- --fix` mends what can be mended."""
@@ -109,7 +121,7 @@ def lint(session: nox.Session) -> None:
 def consistency(session: nox.Session) -> None:
     """Check what holds between the packages: one shape of the training loops, versions and changelogs."""
     session.install(*dependency_group(ROOT, "consistency"))
-    session.run("pytest", *session.posargs, ROOT / "tests")
+    session.run("pytest", "--ignore", ROOT / "tests" / "toy_method", *session.posargs, ROOT / "tests")
 
 
 @nox.session(python=OLDEST)

@@ -3,9 +3,9 @@
     python benchmarks/digests.py write before.json     # on the old code
     python benchmarks/digests.py check before.json     # on the new code: names what differs, exit code 1
 
-Each run takes a few epochs on embedded data, in one or two processes. The parameters of the saved model and the
-scores, targets and ids of the test split are hashed apart, so that one may change without the other. The same bits
-can be expected on one machine with the same versions only.
+Each run takes a few epochs on embedded data, in one or two processes. The parameters of the saved model and
+the scores, targets and ids of the test split are hashed apart, so that one may change without the other. The
+same bits can be expected on one machine with the same versions only.
 """
 
 import argparse

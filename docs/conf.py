@@ -3,7 +3,11 @@
 import pkgutil
 import re
 import sys
+from dataclasses import is_dataclass
 from pathlib import Path
+
+from docutils import nodes
+from sphinx import addnodes
 
 HERE = Path(__file__).parent.resolve()
 sys.path.insert(0, str(HERE))
@@ -76,6 +80,38 @@ class PlainText:
             lines[:] = self.lines
 
 
+def fields_only(app, what, name, obj, options, signature, returns):
+    """Classes of options list their fields: as arguments of the class they would be there twice."""
+    if (
+        what == "class"
+        and is_dataclass(obj)
+        and obj.__module__.endswith(("config", "commands", "train_options"))
+    ):
+        return "", None
+    return None
+
+
+def without_markers(app, domain, kind, content):
+    """Show the type of an option as ``int``, not as ``Annotated[int, Bounds(...)]``."""
+    for annotation in content.parent.findall(addnodes.desc_annotation):
+        if "Annotated[" in (text := annotation.astext()):
+            annotation.clear()
+            annotation += nodes.Text(bare_type(text))
+
+
+def bare_type(text):
+    while (start := text.find("Annotated[")) >= 0:
+        inside = start + len("Annotated[")
+        depth, comma, end = 1, None, inside
+        while depth:
+            depth += {"[": 1, "(": 1, "]": -1, ")": -1}.get(text[end], 0)
+            if depth == 1 and text[end] == "," and comma is None:
+                comma = end
+            end += 1
+        text = text[:start] + text[inside:comma] + text[end:]
+    return text
+
+
 def resolve_as_python_does(app, env, node, contnode):
     """Find re-exported and imported names: what the name means in the module that says it."""
     module, owner, target = node.get("py:module"), node.get("py:class"), node.get("reftarget")
@@ -101,5 +137,7 @@ def setup(app):
     text = PlainText()
     app.connect("autodoc-process-docstring", text.before_napoleon, priority=1)
     app.connect("autodoc-process-docstring", text.after_napoleon, priority=999)
+    app.connect("autodoc-process-signature", fields_only)
+    app.connect("object-description-transform", without_markers)
     app.connect("missing-reference", resolve_as_python_does)
     app.connect("builder-inited", lambda app: make_figures(HERE / "_figures"))

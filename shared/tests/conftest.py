@@ -1,15 +1,23 @@
-"""Settings of hypothesis, and a run folder made by hand for the tests of the comparison."""
+"""Settings of hypothesis, a run folder made by hand, encoded images, and a package of toy models."""
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from PIL import Image
+
+from hmc_shared.methods import GROUP
+from hmc_shared.runs.read import SCHEMA
 
 # A busy machine must not fail a property.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -29,7 +37,8 @@ def make_run(tmp_path: Path) -> MakeRun:
 
     Scores are noisy targets, made coherent (no child above its parent); ``noise`` sets how bad they are.
     ``several`` gives samples two paths. ``arrays`` and ``results`` replace parts of the two files, and a part
-    that is None is left out. The stored metrics are those given in ``results``, none by default.
+    that is None is left out. The stored metrics are those given in ``results``, none by default. With a
+    ``threshold``, the run has a model/decision.json.
     """
 
     def make(
@@ -41,6 +50,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         dataset: str = "toy",
         n: int = 60,
         several: bool = False,
+        threshold: float | None = None,
         arrays: dict[str, Any] | None = None,
         results: dict[str, Any] | None = None,
         folder: Path | None = None,
@@ -62,12 +72,11 @@ def make_run(tmp_path: Path) -> MakeRun:
             "ids": np.array([f"sample-{i}" for i in range(n)]),
             "evaluated": np.ones(len(NODES), dtype=bool),
             "train_counts": np.array([300, 150, 80, 60, 110, 9]),
-            "threshold": np.float64(0),
         } | (arrays or {})
         np.savez_compressed(folder / "predictions.npz", **{k: v for k, v in stored.items() if v is not None})
         (folder / "hierarchy.json").write_text(json.dumps({"nodes": NODES, "edges": EDGES}))
         report = {
-            "schema": 1,
+            "schema": SCHEMA,
             "method": method,
             "protocol": protocol,
             "seed": seed,
@@ -77,6 +86,7 @@ def make_run(tmp_path: Path) -> MakeRun:
                 "sizes": {"train": 400, "validation": 90, "test": n},
             },
             "metrics": {},
+            "decision": None if threshold is None else "model/decision.json",
             "config": {"seed": seed, "output_dir": str(folder), "learning_rate": 1e-3},
             "versions": {"python": "3.13"},
             "git_commit": None,
@@ -88,6 +98,40 @@ def make_run(tmp_path: Path) -> MakeRun:
         report = {key: value for key, value in report.items() if value is not None}
         (folder / "results.json").write_text(json.dumps(report))
         (folder / "config.yaml").write_text("seed: 0\n")
+        if threshold is not None:
+            (folder / "model").mkdir()
+            decision = {"threshold": threshold, "single_path": not several, "features": []}
+            (folder / "model" / "decision.json").write_text(json.dumps(decision))
         return folder
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own for every test."""
+    monkeypatch.setenv("HMC_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def encode() -> Callable[..., bytes]:
+    """A function that encodes pixels, or a size (height, width) filled with one colour, as a picture."""
+
+    def to_bytes(pixels: np.ndarray | tuple[int, int], suffix: str = "png", **options: object) -> bytes:
+        if isinstance(pixels, tuple):
+            pixels = np.full((*pixels, 3), (200, 30, 90), dtype=np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, suffix, **options)
+        return file.getvalue()
+
+    return to_bytes
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The package ``toy`` of the folder packages, as if it were installed."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "packages")
+    point = EntryPoint("toy", "toy:METHODS", GROUP)
+    monkeypatch.setattr("hmc_shared.model.entry_points", lambda group: [point])
+    return import_module("toy")

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 import hmc_shared
 from hmc_shared import __main__ as command
 from hmc_shared import demo
+from hmc_shared.methods import Method
 
 SOURCE = Path(hmc_shared.__file__).parents[1]
 
@@ -44,7 +46,7 @@ shutil.copytree(template, folder, dirs_exist_ok=True)
 
 @pytest.fixture
 def fakes(make_run, tmp_path, monkeypatch):
-    """Two commands on the PATH, ``quick`` and ``slow``, and a third that is not installed."""
+    """Two methods whose programs are on the PATH, ``quick`` and ``slow``; a third is not installed."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, seconds in {"quick": 0.01, "slow": 0.4}.items():
@@ -59,8 +61,13 @@ def fakes(make_run, tmp_path, monkeypatch):
         )
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    methods = {"slow": "slow train --mode fine", "quick": "quick train", "absent": "no-such-method train"}
-    monkeypatch.setattr(demo, "METHODS", methods)
+    methods = [
+        Method("quick", "quick train", "quick:Model", demo="", demo_minutes=0.1),
+        Method("left-out", "quick train", "quick:Model"),
+        Method("slow", "slow train", "slow:Model", demo="--mode fine", demo_minutes=2),
+    ]
+    monkeypatch.setattr(demo, "installed_methods", lambda: methods)
+    monkeypatch.setattr(demo, "PUBLISHED", ("quick", "no-such-method"))
     return methods
 
 
@@ -74,17 +81,29 @@ def hmc(monkeypatch, *words: object) -> int:
     return 0
 
 
-def test_the_plan_of_the_real_methods(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "find_program", lambda name: None if name == "hp-dval" else f"/bin/{name}")
+def test_the_plan(tmp_path, monkeypatch):
+    """The longest first, those without demo options left out, and lines for what is not there."""
+    methods = [
+        Method("short", "one train", "one:Short", demo="--dataset digits", demo_minutes=0.5),
+        Method("default", "one train", "one:Default", demo="--dataset digits"),  # a minute
+        Method("never", "one train", "one:Never"),
+        Method("long", "two train --method 'the long'", "two:Long", demo="--epochs 3", demo_minutes=9),
+        Method("lost", "three train", "three:Lost", demo=""),
+    ]
+    monkeypatch.setattr(demo, "installed_methods", lambda: methods)
+    monkeypatch.setattr(demo, "PUBLISHED", ("one", "two", "hp-dval"))
+    monkeypatch.setattr(demo, "find_program", lambda name: {"one": "/bin/one", "two": "/bin/two"}.get(name))
     jobs, missing = demo.plan(tmp_path, (0, 7))
-    assert missing == {"hp-dval": "not installed: pip install hp-dval"}
-    labels = ["hcal", "flat", "hlstm", "cld", "bce", "chmcnn"]
+    assert missing == {
+        "hp-dval": "not installed: pip install hp-dval",
+        "lost": "the program three is not on the PATH",
+    }
+    labels = ["long", "default", "short"]
     assert [(job.seed, job.label) for job in jobs] == [(seed, label) for seed in (0, 7) for label in labels]
-    folder = tmp_path / "digits" / "flat" / "seed-7"
-    assert jobs[7].folder == folder
-    expected = "/bin/hcal train --dataset digits --method flat --epochs 30 --seed 7 --output-dir"
-    assert jobs[7].words == [*expected.split(), str(folder), "--resume"]
-    assert all(line.split()[1:4] == ["train", "--dataset", "digits"] for line in demo.METHODS.values())
+    folder = tmp_path / "digits" / "long" / "seed-7"
+    assert jobs[3].folder == folder
+    expected = ["/bin/two", "train", "--method", "the long", "--epochs", "3", "--seed", "7", "--output-dir"]
+    assert jobs[3].words == [*expected, str(folder), "--resume"]
 
 
 def test_a_program_beside_python_comes_first(tmp_path, monkeypatch):
@@ -116,7 +135,7 @@ def test_all_runs_one_table_and_a_line_for_what_is_missing(monkeypatch, capsys, 
     metrics = ["au_prc", "map", "f1_micro", "f1_macro", *levels, "hvr", "incoherent"]
     assert header == ["method", "seeds", *metrics, "parameters", "train", "s", "peak", "MiB"]
     assert {lines[2].split()[0], lines[3].split()[0]} == {"quick", "slow"}
-    assert lines[4].split(maxsplit=1) == ["absent", "not installed: pip install no-such-method"]
+    assert lines[4].split(maxsplit=1) == ["no-such-method", "not installed: pip install no-such-method"]
     assert any(" ".join(line.split()) == "quick quick train --seed 0 (seeds 0, 1, 2)" for line in lines)
     ended = [line for line in err.splitlines() if line.startswith("[")]
     assert [line.split("]")[0] for line in ended] == [f"[{number}/6" for number in range(1, 7)]
@@ -134,7 +153,7 @@ def test_all_runs_one_table_and_a_line_for_what_is_missing(monkeypatch, capsys, 
 
 
 def test_a_failed_run_is_told_and_the_others_are_compared(fakes, monkeypatch, capsys, tmp_path):
-    fakes["slow"] = "slow train --mode broken"
+    fakes[2] = replace(fakes[2], demo="--mode broken")
     assert hmc(monkeypatch, "demo", "--output", tmp_path / "demo", "--seeds", 0, 1) == 1
     out, err = capsys.readouterr()
     log = tmp_path / "demo" / "logs" / "slow-seed-0.log"
@@ -145,10 +164,10 @@ def test_a_failed_run_is_told_and_the_others_are_compared(fakes, monkeypatch, ca
 
 
 def test_nothing_at_all_is_one_line(fakes, monkeypatch, capsys, tmp_path):
-    del fakes["slow"], fakes["quick"]
+    fakes.clear()
     assert hmc(monkeypatch, "demo", "--output", tmp_path / "demo") == 2
     err = capsys.readouterr().err
-    assert "no finished run to compare: absent not installed: pip install no-such-method." in err
+    assert "no finished run to compare: no-such-method not installed: pip install no-such-method." in err
 
 
 @pytest.mark.parametrize("words", [["--seeds", 1, 1], ["--jobs", 0]])
@@ -171,7 +190,9 @@ def test_killed_it_leaves_what_is_done_and_goes_on(fakes, monkeypatch, capsys, t
     output = tmp_path / "demo"
     start = (
         "import sys\nfrom hmc_shared import __main__ as command, demo\n"
-        f"demo.METHODS = {fakes!r}\n"
+        "from hmc_shared.methods import Method\n"
+        f"demo.installed_methods = lambda: {fakes!r}\n"
+        "demo.PUBLISHED = ()\n"
         f"sys.argv = ['hmc', 'demo', '--output', {str(output)!r}, '--seeds', '0', '1', '--jobs', '1']\n"
         "command.main()\n"
     )

@@ -122,24 +122,24 @@ def test_close_adds_exactly_the_ancestors(graph: Graph, seed: int) -> None:
     h = built(graph)
     targets = random_targets(seed, len(h))
     before = targets.clone()
-    closed = h.add_ancestors(targets)
-    for row, closed_row in zip(targets, closed, strict=True):
+    complete = h.add_ancestors(targets)
+    for row, complete_row in zip(targets, complete, strict=True):
         wanted = set().union(*(ancestors_of(h.names[i], graph[1]) for i in row.nonzero()))
-        assert {h.names[i] for i in closed_row.nonzero()} == wanted
+        assert {h.names[i] for i in complete_row.nonzero()} == wanted
     assert torch.equal(targets, before)
-    assert closed.dtype == torch.bool
+    assert complete.dtype == torch.bool
 
 
 @given(GRAPHS, SEEDS)
 def test_closure_is_extensive_monotone_and_idempotent(graph: Graph, seed: int) -> None:
     h = built(graph)
     small, more = random_targets(seed, len(h)), random_targets(seed + 1, len(h))
-    closed = h.add_ancestors(small)
-    assert (closed >= small).all()
-    assert (h.add_ancestors(small | more) >= closed).all()
-    assert torch.equal(h.add_ancestors(closed), closed)
-    assert h.has_ancestors(closed)
-    assert h.has_ancestors(small) == torch.equal(closed, small)
+    complete = h.add_ancestors(small)
+    assert (complete >= small).all()
+    assert (h.add_ancestors(small | more) >= complete).all()
+    assert torch.equal(h.add_ancestors(complete), complete)
+    assert h.has_ancestors(complete)
+    assert h.has_ancestors(small) == torch.equal(complete, small)
 
 
 @given(GRAPHS, SEEDS)
@@ -147,11 +147,11 @@ def test_most_specific_keeps_classes_without_a_child_in_the_set_and_close_restor
     graph: Graph, seed: int
 ) -> None:
     h = built(graph)
-    closed = h.add_ancestors(random_targets(seed, len(h)))
-    specific = h.most_specific(closed)
-    for row, specific_row in zip(closed.tolist(), specific.tolist(), strict=True):
+    complete = h.add_ancestors(random_targets(seed, len(h)))
+    specific = h.most_specific(complete)
+    for row, specific_row in zip(complete.tolist(), specific.tolist(), strict=True):
         assert specific_row == [held and not any(row[c] for c in h.children(i)) for i, held in enumerate(row)]
-    assert torch.equal(h.add_ancestors(specific), closed)
+    assert torch.equal(h.add_ancestors(specific), complete)
 
 
 @given(GRAPHS, SEEDS, st.sampled_from([bool, np.uint8, np.int64, np.float32]))
@@ -306,11 +306,11 @@ def test_any_cycle_is_found_and_spelled_out(graph: Graph, random: Random) -> Non
     broken = [*edges, (child, above)]
     with pytest.raises(ValueError, match="cycle") as caught:
         Hierarchy.from_edges(broken, nodes=nodes)
-    found = str(caught.value).removeprefix("The hierarchy has a cycle: ").removesuffix(".")
+    cycle = str(caught.value).removeprefix("The hierarchy has a cycle: ").removesuffix(".")
     # Names may hold anything, so the cycle is read by its edges.
     cycles = networkx.simple_cycles(networkx.DiGraph(broken))
     spelled = {" -> ".join([*c[k:], *c[:k], c[k]]) for c in cycles for k in range(len(c))}
-    assert found in spelled
+    assert cycle in spelled
 
 
 # Drawing

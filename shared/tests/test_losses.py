@@ -27,8 +27,8 @@ def one_by_one(logit, label, gamma_positive, gamma_negative, margin):
 def test_asymmetric_loss_is_the_papers_formula(logit, label, gamma_positive, gamma_negative, margin):
     options = {"gamma_positive": gamma_positive, "gamma_negative": gamma_negative, "margin": margin}
     logits = torch.tensor([[logit]], dtype=torch.float64)
-    found = asymmetric_loss(logits, torch.tensor([[label]]), **options).item()
-    assert found == pytest.approx(one_by_one(logit, label, **options), rel=1e-6, abs=1e-12)
+    loss = asymmetric_loss(logits, torch.tensor([[label]]), **options).item()
+    assert loss == pytest.approx(one_by_one(logit, label, **options), rel=1e-6, abs=1e-12)
 
 
 def test_asymmetric_loss_without_its_options_is_cross_entropy():
@@ -36,9 +36,9 @@ def test_asymmetric_loss_without_its_options_is_cross_entropy():
     logits = torch.randn(50, 7, generator=generator) * 20
     logits[0, 0], logits[0, 1] = 200, -200
     labels = torch.rand(50, 7, generator=generator) < 0.5
-    found = asymmetric_loss(logits, labels, gamma_positive=0, gamma_negative=0, margin=0)
+    loss = asymmetric_loss(logits, labels, gamma_positive=0, gamma_negative=0, margin=0)
     expected = binary_cross_entropy_with_logits(logits, labels.float(), reduction="none")
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(loss, expected)
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.05])

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as images_of
 
-from hcal.augment import augment, draw
+from hcal.augment import augment, sample
 
 IMAGES = torch.randint(1, 256, (5, 3, 6, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 PADDING = 2
@@ -14,11 +14,11 @@ PADDING = 2
 
 def moved(images, shifts=(0, 0), flipped=False, degrees=0.0):
     """``augment`` with numbers chosen so that it shifts (down, right), mirrors and turns as said."""
-    drawn = torch.empty(len(images), 4)
-    drawn[:, :2] = (torch.tensor(shifts) + PADDING + 0.5) / (2 * PADDING + 1)
-    drawn[:, 2] = torch.where(torch.tensor(flipped), 0.2, 0.7)
-    drawn[:, 3] = (degrees / 180 + 1) / 2
-    return augment(images, drawn, padding=PADDING, flip=True, rotation=180.0)
+    numbers = torch.empty(len(images), 4)
+    numbers[:, :2] = (torch.tensor(shifts) + PADDING + 0.5) / (2 * PADDING + 1)
+    numbers[:, 2] = torch.where(torch.tensor(flipped), 0.2, 0.7)
+    numbers[:, 3] = (degrees / 180 + 1) / 2
+    return augment(images, numbers, padding=PADDING, flip=True, rotation=180.0)
 
 
 def test_a_shift_moves_every_pixel_and_brings_in_black():
@@ -68,21 +68,21 @@ def test_rotations_are_pillows():
 
 
 def test_what_an_image_becomes_depends_on_its_own_numbers_alone():
-    drawn = draw(5, torch.Generator().manual_seed(3))
+    numbers = sample(5, torch.Generator().manual_seed(3))
     options = {"padding": 2, "flip": True, "rotation": 15.0}
-    together = augment(IMAGES, drawn, **options)
-    alone = [augment(image[None], own[None], **options)[0] for image, own in zip(IMAGES, drawn, strict=True)]
+    together = augment(IMAGES, numbers, **options)
+    alone = [augment(IMAGES[[i]], numbers[[i]], **options)[0] for i in range(len(IMAGES))]
     assert torch.equal(together, torch.stack(alone))
 
 
 def test_draws_reach_every_shift_and_half_are_mirrored():
-    drawn = draw(4000, torch.Generator().manual_seed(0))
+    numbers = sample(4000, torch.Generator().manual_seed(0))
     image = torch.zeros(4000, 1, 5, 5, dtype=torch.uint8)
     image[:, :, 2, 2] = 9
-    found = augment(image, drawn, padding=2, flip=False, rotation=0.0)
+    found = augment(image, numbers, padding=2, flip=False, rotation=0.0)
     counts = found.ne(0).sum(0).flatten()
     assert (counts > 100).all()  # 160 expected at each of 25 places
     assert found.flatten(1).ne(0).sum(1).eq(1).all()
     image[:, :, 2, 2], image[:, :, 2, 1] = 0, 9
-    flipped = augment(image, drawn, padding=0, flip=True, rotation=0.0)[:, 0, 2, 3].ne(0)
+    flipped = augment(image, numbers, padding=0, flip=True, rotation=0.0)[:, 0, 2, 3].ne(0)
     assert 0.45 < flipped.float().mean() < 0.55

@@ -14,22 +14,24 @@ import torch
 import yaml
 from PIL import Image
 
+import hmc_shared
 from hcal.__main__ import main
-from hcal.config import Config
-from hcal.evaluate import EvaluateConfig, evaluate
-from hcal.methods import load_model
-from hcal.predict import PredictConfig, predict
+from hcal.build import load_model
+from hcal.config import Config, EvaluateConfig, PredictConfig
 from hcal.train import train
-from hmc_shared.cli import options
+from hmc_shared.cli.parse import parse as parse_options
+from hmc_shared.cli.parse import to_yaml
 from hmc_shared.data import load_dataset
-from hmc_shared.metrics import level_predictions
+from hmc_shared.metrics import level_predictions, level_targets
+from hmc_shared.predict.inputs import predict
+from hmc_shared.runs.evaluate import evaluate
 from hmc_shared.vision.image_files import read_image
 
 CONFIGS = sorted((files("hcal") / "configs").iterdir(), key=str)
 
 
 def parse(*argv):
-    return options.parse(Config, argv, prog="hcal train", package="hcal")
+    return parse_options(Config, argv, prog="hcal train", package="hcal")
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +98,9 @@ def test_every_shipped_configuration_is_valid(path):
 
 
 def test_a_resolved_configuration_reads_back(tmp_path):
-    config = parse("--dataset", "cifar100", "--no-aggregation", "--width", "8", "--positives", "both")
+    config = parse("--dataset", "cifar100", "--no-aggregation", "--width", "8", "--task", "single")
     file = tmp_path / "config.yaml"
-    file.write_text(options.to_yaml(config))
+    file.write_text(to_yaml(config))
     assert asdict(parse("--config", str(file))) == asdict(config) | {"config": str(file)}
 
 
@@ -116,9 +118,8 @@ def test_a_resolved_configuration_reads_back(tmp_path):
 def test_wrong_use_is_explained_and_ends_with_code_2(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)  # a run folder is made before its data set is looked for
     monkeypatch.setenv("HMC_DATA", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["hcal", *arguments])
     with pytest.raises(SystemExit) as stop:
-        main()
+        main(arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -136,26 +137,25 @@ def test_evaluate_repeats_the_metrics_of_the_run(run):
 
 
 def test_predict_names_what_the_run_scored(run, pictures, digits):
-    names, hierarchy, probabilities, nodes = predict(PredictConfig(str(run), [str(pictures)]))
-    assert names == [
+    result = predict(PredictConfig(str(run), [str(pictures)]))
+    assert result.ids == [
         str(pictures / name) for name in ("0.png", "1.png", "2.png", "3.png", "4.png", "more/5.PNG")
     ]
-    assert hierarchy == digits.hierarchy
-    scores = np.load(run / "predictions.npz")["scores"][:6]
-    assert nodes.tolist() == level_predictions(scores, hierarchy).tolist()
-    found = probabilities.gather(1, nodes).numpy()
-    expected = 1 / (1 + np.exp(-np.take_along_axis(scores, nodes.numpy(), 1)))
-    assert (found >= expected - 1e-4).all()  # a node has at least its own probability
-    np.testing.assert_allclose(found[:, 2], expected[:, 2], atol=1e-4)  # at the leaves just that
+    assert result.hierarchy == digits.hierarchy
+    arrays = np.load(run / "predictions.npz")
+    nodes = result.labels.nonzero()[:, 1].view(6, -1)
+    assert nodes.tolist() == level_predictions(arrays["scores"][:6], digits.hierarchy).tolist()
+    np.testing.assert_allclose(result.probabilities, arrays["probabilities"][:6], atol=1e-6)
+    assert torch.equal(result.probabilities, load_model(run / "model").predict_proba(digits.test.inputs[:6]))
 
 
 def test_predict_takes_arrays(run, pictures, digits, tmp_path):
     np.save(tmp_path / "raw.npy", digits.test.inputs[:6].numpy())
     from_array = predict(PredictConfig(str(run), [str(tmp_path / "raw.npy")], decode="path"))
     from_files = predict(PredictConfig(str(run), [str(pictures)], decode="path"))
-    assert from_array[0] == [str(row) for row in range(6)]
-    assert torch.equal(from_array[2], from_files[2])
-    assert torch.equal(from_array[3], from_files[3])
+    assert from_array.ids == [str(row) for row in range(6)]
+    assert torch.equal(from_array.probabilities, from_files.probabilities)
+    assert torch.equal(from_array.labels, from_files.labels)
     np.save(tmp_path / "wide.npy", np.zeros((2, 64)))
     with pytest.raises(ValueError, match=r"wide\.npy: .*\(n, 1, 8, 8\)"):
         predict(PredictConfig(str(run), [str(tmp_path / "wide.npy")]))
@@ -193,14 +193,14 @@ def test_files_that_are_no_images_are_named(run, tmp_path, pictures):
         predict(PredictConfig(str(run), [str(tmp_path / "gone.jpg")]))
 
 
-def test_an_unsure_model_answers_with_a_shorter_path(run, pictures, digits, tmp_path, monkeypatch, capsys):
+def test_an_unsure_model_answers_with_a_shorter_path(run, pictures, digits, tmp_path, capsys):
     np.save(tmp_path / "raw.npy", digits.test.inputs.numpy())
     lengths = []
     for bound in (0.3, 0.9):
-        config = PredictConfig(str(run), [str(tmp_path / "raw.npy")], min_confidence=bound)
-        _, tree, p, nodes = predict(config)
+        result = predict(PredictConfig(str(run), [str(tmp_path / "raw.npy")], min_confidence=bound))
+        tree, nodes = result.hierarchy, level_targets(result.labels, result.hierarchy)
         lengths.append((nodes >= 0).sum(1))
-        for path, row in zip(nodes.tolist(), p, strict=True):
+        for path, row in zip(nodes.tolist(), result.probabilities, strict=True):
             path = [node for node in path if node >= 0]
             assert all(tree.parents(child) == [parent] for parent, child in pairwise(path))
             assert (row[path] >= bound).all()
@@ -210,27 +210,42 @@ def test_an_unsure_model_answers_with_a_shorter_path(run, pictures, digits, tmp_
                 assert row.max() < bound
     assert (lengths[0] >= lengths[1]).all()
     assert lengths[0].sum() > lengths[1].sum()
-    command = ["hcal", "predict", str(run), str(pictures / "0.png"), "--min-confidence", "0.3", "--json"]
-    monkeypatch.setattr(sys, "argv", command)
-    main()
-    (record,) = json.loads(capsys.readouterr().out)
-    path = [tree.names[node] for node in predict_first(run, pictures) if node >= 0]
-    assert [answer["path"] for answer in record["answer"]] == [path] * bool(path)
-    assert record["probabilities"].keys() == set(tree.names)
     with pytest.raises(ValueError, match="`--min-confidence` should lie"):
         predict(PredictConfig(str(run), [str(pictures)], min_confidence=2))
 
 
-def predict_first(run, pictures):
-    config = PredictConfig(str(run), [str(pictures / "0.png")], min_confidence=0.3)
-    return predict(config)[3][0].tolist()
+def test_json_has_the_path_of_the_answer(run, pictures, capsys):
+    words = [str(run), str(pictures / "0.png"), "--min-confidence", "0.3"]
+    main(["predict", *words, "--json"])
+    (record,) = json.loads(capsys.readouterr().out)
+    result = predict(PredictConfig(words[0], [words[1]], min_confidence=0.3))
+    path = [result.hierarchy.names[i] for i in result.labels[0].nonzero().flatten().tolist()]
+    assert [answer["path"] for answer in record["answer"]] == [path] * bool(path)
+    assert record["probabilities"].keys() == set(result.hierarchy.names)
+    main(["predict", *words])
+    _, row = list(csv.reader(capsys.readouterr().out.splitlines()))
+    assert [cell for cell in row[1::2] if cell] == path
 
 
-def test_without_calibration_the_temperatures_are_1(run, pictures):
+def test_without_calibration_the_temperature_is_1(run, pictures):
     model = load_model(run / "model")
-    assert (model.level_temperature - 1).abs().max() > 0.01
-    model.level_temperature.fill_(1.0)
-    images = torch.stack([read_image(pictures / "0.png", model.input_shape, model.crop)])
-    found = predict(PredictConfig(str(run), [str(pictures / "0.png")], calibrate=False))[2]
-    torch.testing.assert_close(found, model.predict(images)[0])
-    assert not torch.equal(found, predict(PredictConfig(str(run), [str(pictures / "0.png")]))[2])
+    assert (model.calibration.temperature - 1).abs() > 0.01
+    image = torch.stack([read_image(pictures / "0.png", model.input_shape, model.crop)])
+    calibrated = predict(PredictConfig(str(run), [str(pictures / "0.png")])).probabilities
+    torch.testing.assert_close(calibrated, model.predict_proba(image))
+    model.calibration.reset()
+    plain = predict(PredictConfig(str(run), [str(pictures / "0.png")], calibrate=False)).probabilities
+    torch.testing.assert_close(plain, model.predict_proba(image))
+    assert not torch.equal(plain, calibrated)
+
+
+def test_a_model_is_found_by_its_folder(run):
+    for folder in (run, run / "model"):
+        assert type(hmc_shared.load_model(folder)).__name__ == "HCAL"
+    (run / "copy").mkdir()
+    for file in (run / "model").iterdir():
+        (run / "copy" / file.name).write_bytes(file.read_bytes())
+    config = json.loads((run / "copy" / "config.json").read_text())
+    (run / "copy" / "config.json").write_text(json.dumps(config | {"library": "nobody"}))
+    with pytest.raises(ValueError, match=r"package 'nobody'.*hcal"):
+        hmc_shared.load_model(run / "copy")

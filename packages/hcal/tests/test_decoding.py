@@ -1,6 +1,5 @@
 """Decoding and calibration against brute force over all paths."""
 
-import itertools
 import math
 
 import numpy as np
@@ -10,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcal.decoding import (
-    best_nodes,
-    best_paths,
+    PathCalibration,
+    level_labels,
     level_log_odds,
-    level_nll,
     log_odds,
+    path_labels,
     path_log_odds,
     path_nll,
+    path_probabilities,
     path_scores,
 )
 from hmc_shared import Hierarchy
 from hmc_shared.metrics import hvr, incoherent, level_predictions
-from hmc_shared.predict.calibration import fit_temperatures
 
 BALANCED = Hierarchy.from_paths(["a/x", "a/y", "b/z", "b/w"])
 UNBALANCED = Hierarchy.from_paths(["p", "b/c/x", "b/c/y", "b/d", "e/f/z"])
@@ -76,23 +75,21 @@ def test_the_best_node_of_each_level_lies_on_the_best_path(case):
     assert hvr(predicted, hierarchy) == 0
     assert incoherent(scores, hierarchy) == 0
     assert scores.isfinite().all()
-    paths = best_paths(scores, hierarchy).numpy()
-    on_path = paths >= 0
-    assert (predicted[on_path] == paths[on_path]).all()
-    every = [[*path, *[-1] * (hierarchy.num_levels - len(path))] for path in paths_of(hierarchy)]
-    assert all(row in every for row in paths.tolist())
+    leaves = hierarchy.leaves[scores[:, hierarchy.leaves].argmax(1)]
+    for nodes, leaf in zip(predicted.tolist(), leaves.tolist(), strict=True):
+        path = next(path for path in paths_of(hierarchy) if path[-1] == leaf)
+        assert nodes[: len(path)] == path
 
 
 @given(scored())
 @settings(deadline=None)
 def test_the_best_path_is_the_one_that_brute_force_finds(case):
     hierarchy, logits = case
-    chosen = best_paths(path_log_odds(logits, hierarchy), hierarchy)
-    for row, path in zip(logits.double(), chosen.tolist(), strict=True):
+    labels = path_labels(logits, hierarchy)
+    for row, classes in zip(logits.double(), labels, strict=True):
         expected = naive_path_scores(row.tolist(), hierarchy)
-        found = path_scores(row[None], hierarchy)[0]
-        assert found.tolist() == pytest.approx(expected, abs=1e-4)
-        index = paths_of(hierarchy).index([node for node in path if node >= 0])
+        assert path_scores(row[None], hierarchy)[0].tolist() == pytest.approx(expected, abs=1e-4)
+        index = paths_of(hierarchy).index(classes.nonzero().flatten().tolist())
         assert expected[index] >= max(expected) - 1e-3  # float32 cannot tell closer ones apart
 
 
@@ -122,7 +119,10 @@ def test_log_odds_are_exact_where_probabilities_round_to_one():
 def test_independent_scores_keep_the_order_in_a_level_and_are_its_softmax(case):
     hierarchy, logits = case
     scores = level_log_odds(logits, hierarchy)
-    assert best_nodes(scores, hierarchy).tolist() == level_predictions(scores, hierarchy).tolist()
+    labels = level_labels(scores, hierarchy)
+    assert (labels.sum(1) == hierarchy.num_levels).all()
+    nodes = labels.nonzero()[:, 1].view(len(labels), -1)
+    assert nodes.tolist() == level_predictions(scores, hierarchy).tolist()
     for level in hierarchy.levels:
         of_level = logits[:, level.start : level.stop].double().softmax(1)
         torch.testing.assert_close(
@@ -146,7 +146,9 @@ def true_paths(hierarchy, nodes):
 @pytest.mark.parametrize("hierarchy", [BALANCED, UNBALANCED], ids=["balanced", "unbalanced"])
 def test_path_nll_is_minus_the_log_of_the_share_of_the_true_path(hierarchy):
     logits = torch.randn(len(hierarchy), len(hierarchy), generator=torch.Generator().manual_seed(0))
-    found = path_nll(logits.double(), true_paths(hierarchy, range(len(hierarchy))), hierarchy)
+    found = path_nll(
+        path_scores(logits.double(), hierarchy), true_paths(hierarchy, range(len(hierarchy))), hierarchy
+    )
     expected = []
     for node, row in enumerate(logits.double().tolist()):
         value = np.exp(naive_path_scores(row, hierarchy))
@@ -155,41 +157,86 @@ def test_path_nll_is_minus_the_log_of_the_share_of_the_true_path(hierarchy):
     assert found.item() == pytest.approx(np.mean(expected), rel=1e-5)
 
 
-@pytest.mark.parametrize("nll", [level_nll, path_nll])
+@st.composite
+def random_trees(draw):
+    """Trees with leaves at any depth: each node hangs below one before it, or is a root."""
+    size = draw(st.integers(2, 14))
+    parents = {"0": None}
+    for node in range(1, size):
+        parent = draw(st.integers(-1, node - 1))
+        parents[str(node)] = None if parent < 0 else str(parent)
+    return Hierarchy.from_parents(parents)
+
+
+@given(random_trees(), st.integers(0, 2**16), st.sampled_from([0.1, 1.0, 30.0, 1e3]))
+@settings(deadline=None, max_examples=200)
+def test_probabilities_are_one_distribution_over_complete_paths(hierarchy, seed, size):
+    logits = size * torch.randn(5, len(hierarchy), generator=torch.Generator().manual_seed(seed))
+    p = path_probabilities(path_scores(logits, hierarchy), hierarchy)
+    assert p.isfinite().all()
+    assert ((p >= 0) & (p <= 1)).all()
+    assert incoherent(p, hierarchy) == 0
+    torch.testing.assert_close(p[:, hierarchy.roots].sum(1), torch.ones(5))
+    for node in range(len(hierarchy)):
+        if children := hierarchy.children(node):
+            torch.testing.assert_close(p[:, children].sum(1), p[:, node])
+    for row, probabilities in zip(logits.double().tolist(), p.tolist(), strict=True):
+        if size > 30:
+            continue  # the naive sums overflow
+        value = np.exp(naive_path_scores(row, hierarchy))
+        value /= value.sum()
+        for node in range(len(hierarchy)):
+            through = [v for v, path in zip(value, paths_of(hierarchy), strict=True) if node in path]
+            assert probabilities[node] == pytest.approx(sum(through), abs=1e-4)
+
+
+@given(random_trees(), st.integers(0, 2**16))
+@settings(deadline=None, max_examples=100)
+def test_the_most_probable_path_is_that_of_path_decoding(hierarchy, seed):
+    logits = 3 * torch.randn(5, len(hierarchy), generator=torch.Generator().manual_seed(seed))
+    labels = path_labels(logits, hierarchy)
+    assert hierarchy.has_ancestors(labels)
+    calibration = PathCalibration()
+    for temperature in (0.3, 1.0, 4.0):  # a temperature changes no decision
+        calibration.temperature.fill_(temperature)
+        p = calibration(logits, hierarchy)
+        best = hierarchy.leaves[p[:, hierarchy.leaves].argmax(1)]
+        assert torch.equal(hierarchy.ancestors[best], labels)
+    scores = path_log_odds(logits, hierarchy)
+    best = hierarchy.leaves[scores[:, hierarchy.leaves].argmax(1)]
+    assert torch.equal(hierarchy.ancestors[best], labels)
+
+
+def test_mass_of_a_deep_level_does_not_lift_the_wrong_parents():
+    """The samples of a shallow leaf leave the levels below it untrained: these say nothing about them."""
+    tree = Hierarchy.from_paths(["shallow", "deep/a", "deep/b"])
+    index = tree.index
+    logits = torch.zeros(1, len(tree))
+    logits[0, index["shallow"]], logits[0, index["deep/a"]] = 4.0, 9.0
+    p = PathCalibration()(logits, tree)[0]
+    assert p[index["shallow"]] > 0.9
+    assert p[index["deep"]] < 0.1
+
+
 @pytest.mark.parametrize("hierarchy", [BALANCED, UNBALANCED], ids=["balanced", "unbalanced"])
-def test_calibration_lowers_the_negative_log_likelihood(nll, hierarchy):
+def test_calibration_finds_the_temperature_that_was_put_in(hierarchy):
+    """Leaves sampled from the distribution over paths at T are calibrated at T."""
     generator = torch.Generator().manual_seed(0)
-    paths = true_paths(
-        hierarchy,
-        hierarchy.leaves[torch.randint(len(hierarchy.leaves), (300,), generator=generator)].tolist(),
-    )
-    logits = 5 * torch.randn(300, len(hierarchy), generator=generator)
-    for depth in range(hierarchy.num_levels):
-        rows = (paths[:, depth] >= 0).nonzero().squeeze(1)
-        logits[rows, paths[rows, depth]] += 5.0
-    temperature = fit_temperatures(nll, logits, paths, hierarchy)
-    assert (temperature > 1.5).all()  # the logits were overconfident
-    before = nll(logits, paths, hierarchy)
-    best = nll(logits / temperature[hierarchy.depth], paths, hierarchy)
-    assert best < before - 0.1
-    for factors in itertools.product((0.9, 1.0, 1.1), repeat=hierarchy.num_levels):
-        moved = temperature * torch.tensor(factors)
-        # The prior is worth this much at most over 300 samples.
-        assert nll(logits / moved[hierarchy.depth], paths, hierarchy) > best - 2e-3
+    logits = 4 * torch.randn(20_000, len(hierarchy), generator=generator)
+    shares = (path_scores(logits, hierarchy) / 2.5).softmax(1)
+    leaves = hierarchy.leaves[shares.multinomial(1, generator=generator).squeeze(1)]
+    calibration = PathCalibration()
+    calibration.fit(logits, hierarchy.ancestors[leaves], hierarchy)
+    assert calibration.temperature.item() == pytest.approx(2.5, rel=0.05)
+    calibration.reset()
+    assert calibration.temperature == 1
 
 
-def test_level_temperatures_are_those_that_were_put_in():
-    """Labels drawn from the softmax of logits / T are calibrated at T."""
-    generator = torch.Generator().manual_seed(0)
-    logits = 6 * torch.randn(20_000, len(BALANCED), generator=generator)
-    leaves = (logits[:, 2:] / 3).softmax(1).multinomial(1, generator=generator).squeeze(1) + 2
-    paths = true_paths(BALANCED, leaves.tolist())
-    assert fit_temperatures(level_nll, logits, paths, BALANCED)[1].item() == pytest.approx(3, rel=0.05)
-
-
-def test_a_level_without_mistakes_keeps_a_finite_temperature():
-    paths = true_paths(BALANCED, [2, 3, 4, 5])
-    logits = torch.zeros(4, len(BALANCED)).scatter_(1, paths, 10.0)
-    temperature = fit_temperatures(level_nll, logits, paths, BALANCED)
-    assert (temperature > 0.1).all()
-    assert (temperature < 10).all()
+def test_a_split_without_mistakes_keeps_a_finite_temperature():
+    targets = BALANCED.ancestors[[2, 3, 4, 5]]
+    logits = 10.0 * targets
+    calibration = PathCalibration()
+    calibration.fit(logits, targets, BALANCED)
+    assert 0.05 < calibration.temperature < 10
+    calibration.fit(logits, torch.zeros_like(targets), BALANCED)  # no labels: nothing to fit
+    assert calibration.temperature.isfinite()

@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from hcal import plot as module
-from hcal.config import Config
-from hcal.figures import NO_CLASS, draw_features, level_colours
-from hcal.methods import load_model
-from hcal.plot import PlotConfig, command, embed, features, first_model, plot
+from hcal.__main__ import main
+from hcal.build import load_model
+from hcal.config import Config, PlotConfig
+from hcal.drawing import NO_CLASS, draw_features, level_colours
+from hcal.plot import embed, features, first_model, plot
 from hcal.train import train
 from hmc_shared import Hierarchy
-from hmc_shared.cli import options
+from hmc_shared.cli.parse import to_yaml
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
 from hmc_shared.metrics import level_targets
 
@@ -49,7 +50,7 @@ def figures(monkeypatch) -> list:
 def finished(folder, **chosen):
     """What a finished run looks like to `hcal plot` at first."""
     folder.mkdir()
-    (folder / "config.yaml").write_text(options.to_yaml(Config(**chosen)))
+    (folder / "config.yaml").write_text(to_yaml(Config(**chosen)))
     (folder / "results.json").write_text("{}")
     return str(folder)
 
@@ -61,10 +62,10 @@ def test_the_start_is_the_network_before_the_first_step(tmp_path, digits):
     first = first_model(config, digits)
     assert torch.equal(before, torch.get_rng_state()), "the caller's random state has changed"
     last = load_model(tmp_path / "run" / "model")
-    moved = {"level_temperature", "path_temperature"}  # calibrated after each epoch
+    moved = {"calibration.temperature"}  # fitted at the end
     for name, value in last.state_dict().items():
         assert torch.equal(value, first.state_dict()[name]) or name in moved, name
-    inputs = digits.test.inputs
+    inputs = digits.test
     assert torch.equal(features(first, inputs), features(last, inputs))
     other = first_model(Config(**{**SMALL, "seed": 4}), digits)
     assert not torch.equal(features(first, inputs), features(other, inputs))
@@ -82,12 +83,11 @@ def test_the_start_of_a_convolutional_network_has_the_same_weights(tmp_path):
 
 def test_features_are_those_of_the_network_in_evaluation_mode(run, digits):
     model = load_model(run / "model")
-    found = features(model, digits.test.inputs)
+    rows = features(model, digits.test)
     with torch.no_grad():
-        expected = torch.cat([model.eval()(row[None]) for row in digits.test.inputs])
-    assert found.shape == (len(digits.test), 8)
-    torch.testing.assert_close(found, expected)
-    assert not model._forward_hooks
+        expected = torch.cat([model.eval()(model.normalize(row[None])) for row in digits.test.inputs])
+    assert rows.shape == (len(digits.test), 8)
+    torch.testing.assert_close(rows, expected)
 
 
 def test_each_sample_is_drawn_at_its_place_in_the_colour_of_its_class(run, digits, figures, monkeypatch):
@@ -96,7 +96,7 @@ def test_each_sample_is_drawn_at_its_place_in_the_colour_of_its_class(run, digit
     plot(PlotConfig(run=str(run), split="validation", samples=100, output=str(run / "tagged")))
     config = Config(**yaml.safe_load((run / "config.yaml").read_text()))
     networks = [first_model(config, digits), load_model(run / "model")]
-    places = [features(network, digits.validation.inputs)[:, :2].numpy() for network in networks]
+    places = [features(network, digits.validation)[:, :2].numpy() for network in networks]
     paths = level_targets(digits.validation.targets, digits.hierarchy)
     levels, adjacent = figures[0], figures[2]
     assert (len(levels.axes), len(adjacent.axes)) == (3 * 2, 2 * 2)
@@ -129,11 +129,11 @@ def test_each_sample_is_drawn_at_its_place_in_the_colour_of_its_class(run, digit
 
 
 def test_figures_are_written_and_the_same_again(run, tmp_path, capsys):
-    command([str(run), "--samples", "40", "--output", str(tmp_path / "one")])
+    main(["plot", str(run), "--samples", "40", "--output", str(tmp_path / "one")])
     written = capsys.readouterr().out.split()
     names = ["adjacent-levels.png", "adjacent-levels.svg", "levels.png", "levels.svg"]
     assert sorted(written) == [str(tmp_path / "one" / name) for name in names]
-    command([str(run), "--samples", "40", "--output", str(tmp_path / "two")])
+    main(["plot", str(run), "--samples", "40", "--output", str(tmp_path / "two")])
     for name in names:
         content = (tmp_path / "one" / name).read_bytes()
         assert content == (tmp_path / "two" / name).read_bytes()
@@ -183,7 +183,7 @@ def test_any_number_of_levels(tmp_path, figures, paths, rows):
         assert len(axes.collections[0].get_offsets()) == 25
 
 
-def test_photographs(tmp_path, figures):
+def test_tables_of_images(tmp_path, figures):
     rng = np.random.default_rng(0)
     for name in (f"{label}/{i}.png" for label in ("a/x", "a/y", "b/z") for i in range(12)):
         file = tmp_path / "images" / name

@@ -12,11 +12,13 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from hcal.__main__ import main
 from hcal.config import Config
-from hcal.figures import draw_sweep
-from hcal.sweep import VALUES, SweepConfig, command, sweep, to_text
+from hcal.drawing import draw_sweep
+from hcal.sweep import sweep, to_text
+from hcal.sweep_config import VALUES, SweepConfig
 from hcal.train import train
-from hmc_shared.cli import options
+from hmc_shared.cli.parse import parse as parse_options
 from hmc_shared.compare.comparison import Statistic, compare
 
 SMALL = {"encoder": "mlp", "width": 16, "dim": 8, "epochs": 2, "warmup_epochs": 0.0}
@@ -50,7 +52,7 @@ def trained(monkeypatch) -> list:
         found.append(config.run_folder)
         return train(config, dataset)
 
-    monkeypatch.setattr("hcal.train.train", spy)
+    monkeypatch.setattr("hcal.sweep.train", spy)
     return found
 
 
@@ -220,7 +222,7 @@ def test_a_finished_run_with_other_options_is_refused(copied, trained):
 def test_the_papers_protocol_has_no_validation(tmp_path, capsys):
     flags = ["--encoder", "mlp", "--width", "8", "--dim", "4", "--epochs", "1", "--protocol", "paper"]
     folder = tmp_path / "sweep"
-    command(["--values", "0.5", "--seeds", "0", "--output-dir", str(folder), *flags])
+    main(["sweep", "--values", "0.5", "--seeds", "0", "--output-dir", str(folder), *flags])
     shown = capsys.readouterr().out
     results = read(folder / "gamma-0.5" / "seed-0" / "results.json")
     assert f"{results['metrics']['test/accuracy_leaf']:.4f}" in shown
@@ -232,9 +234,9 @@ def test_options_are_those_of_training_and_its_files(finished):
     config, _ = finished
 
     def parse(*argv):
-        return options.parse(SweepConfig, argv, prog="hcal sweep", package="hcal")
+        return parse_options(SweepConfig, argv, prog="hcal sweep", package="hcal")
 
-    plain, of_train = parse(), options.parse(Config, [], prog="hcal train", package="hcal")
+    plain, of_train = parse(), parse_options(Config, [], prog="hcal train", package="hcal")
     assert asdict(plain.run(of_train.gamma, 0)) == asdict(of_train) | {
         "output_dir": f"sweeps/digits/hcal/gamma-{of_train.gamma:g}/seed-0",
         "resume": True,
@@ -256,9 +258,9 @@ def test_default_values_and_seeds(monkeypatch, tmp_path):
         content = {"best_epoch": None, "metrics": {"test/accuracy_level_0": 1.0, "test/hvr": 0.0}}
         (config.run_folder / "results.json").write_text(json.dumps(content))
 
-    monkeypatch.setattr("hcal.train.train", stop)
-    monkeypatch.setattr("hcal.figures.draw_sweep", lambda *arguments: None)
-    monkeypatch.setattr("hmc_shared.compare.plots.save", lambda *arguments: None)
+    monkeypatch.setattr("hcal.sweep.train", stop)
+    monkeypatch.setattr("hcal.sweep.draw_sweep", lambda *arguments: None)
+    monkeypatch.setattr("hcal.sweep.save", lambda *arguments: None)
     sweep(SweepConfig(seed=7, output_dir=str(tmp_path / "sweep")))
     assert asked == [(value, seed) for value in VALUES["gamma"] for seed in (7, 8, 9)]
 
@@ -266,11 +268,11 @@ def test_default_values_and_seeds(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ({"method": "flat"}, "`--method` should be hcal in a sweep. Found flat"),
+        ({"method": "flat"}, "`--method` should be hcal in a sweep. Found 'flat'"),
         ({"values": (0.5, 0.5)}, r"`--values` should differ from each other. Found \(0.5, 0.5\)"),
         ({"seeds": (1, 1)}, "`--seeds` should differ from each other"),
-        ({"weighting": "fixed"}, "`--weighting` should be adaptive where gamma varies. Found fixed"),
-        ({"task": "single"}, "`--task` should be multi where gamma varies. Found single"),
+        ({"weighting": "fixed"}, "`--weighting` should be adaptive where gamma varies. Found 'fixed'"),
+        ({"task": "single"}, "`--task` should be multi where gamma varies. Found 'single'"),
         ({"epochs": 0}, "`--epochs` should be at least 1"),
     ],
 )

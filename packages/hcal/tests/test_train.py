@@ -13,11 +13,12 @@ import pytest
 import torch
 import yaml
 
-from hcal.config import Config
+from hcal.config import Config, EvaluateConfig
 from hcal.train import step_factor, train
 from hmc_shared import Hierarchy
-from hmc_shared.cli.options import to_yaml
+from hmc_shared.cli.parse import to_yaml
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
+from hmc_shared.runs.evaluate import evaluate
 from hmc_shared.runs.read import load_run
 
 
@@ -109,7 +110,6 @@ def test_the_saved_model_is_that_of_the_best_epoch(tmp_path, digits):
     # Step sizes so large that the last epochs are not the best.
     results = train(small(tmp_path, epochs=6, schedule="none", learning_rate=2.0), digits)
     leaf = [record["validation/accuracy_leaf"] for record in log_of(tmp_path / "run")]
-    from hcal.evaluate import EvaluateConfig, evaluate
 
     found = evaluate(EvaluateConfig(str(tmp_path / "run"), split="validation"))
     assert found["validation/accuracy_leaf"] == results["validation"] == max(leaf)

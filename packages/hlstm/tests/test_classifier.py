@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_predict
 
 from hlstm import HLSTMClassifier
-from hlstm.methods import load_model
+from hlstm.build import load_model
 from hmc_shared import Hierarchy
 
 TREE = Hierarchy.from_paths(["animal/cat", "animal/dog", "plant"])
@@ -51,7 +51,7 @@ def test_indicators_in_closed_indicators_out(blobs):
 def test_level_matrix_in_paths_out(blobs):
     X, _, paths = blobs
     predicted = HLSTMClassifier(options=QUICK).fit(X[:100], paths[:100]).predict(X[100:])
-    right = [list(found) == expected for found, expected in zip(predicted, paths[100:], strict=True)]
+    right = [list(path) == expected for path, expected in zip(predicted, paths[100:], strict=True)]
     assert np.mean(right) > 0.9
 
 
@@ -69,7 +69,7 @@ def test_the_run_folder_may_be_kept(blobs, tmp_path):
     X, y, _ = blobs
     options = {**QUICK, "epochs": 1, "output_dir": str(tmp_path / "run")}
     model = HLSTMClassifier(TREE, options=options).fit(X, y)
-    kept = load_model(tmp_path / "run" / "model").predict(X)
+    kept = load_model(tmp_path / "run" / "model").predict_proba(X)
     assert np.array_equal(model.predict_proba(X), kept.numpy())
 
 
@@ -78,8 +78,8 @@ def test_options_may_be_numbers_of_numpy(blobs):
     X, y, _ = blobs
     drawn = {**QUICK, "epochs": np.int64(1), "learning_rate": np.float64(0.02)}
     plain = HLSTMClassifier(TREE, options={**QUICK, "epochs": 1}, random_state=3).fit(X, y)
-    found = HLSTMClassifier(TREE, options=drawn, random_state=np.int64(3)).fit(X, y)
-    assert np.array_equal(found.predict_proba(X), plain.predict_proba(X))
+    fitted = HLSTMClassifier(TREE, options=drawn, random_state=np.int64(3)).fit(X, y)
+    assert np.array_equal(fitted.predict_proba(X), plain.predict_proba(X))
 
 
 def test_it_is_an_estimator(blobs):

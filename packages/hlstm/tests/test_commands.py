@@ -13,20 +13,22 @@ import pytest
 import torch
 import yaml
 
-from hlstm.config import Config
-from hlstm.evaluate import EvaluateConfig, evaluate
-from hlstm.methods import load_model
-from hlstm.predict import PredictConfig, predict
+import hmc_shared
+from hlstm import load_model
+from hlstm.config import Config, EvaluateConfig, PredictConfig
 from hlstm.train import train
-from hmc_shared.cli import options
+from hmc_shared.cli.parse import parse as parse_options
+from hmc_shared.cli.parse import to_yaml
 from hmc_shared.data import load_dataset
+from hmc_shared.predict.inputs import predict
+from hmc_shared.runs.evaluate import evaluate
 from hmc_shared.runs.read import load_run
 
 CONFIGS = sorted((files("hlstm") / "configs").iterdir(), key=str)
 
 
 def parse(*argv):
-    return options.parse(Config, argv, prog="hlstm train", package="hlstm")
+    return parse_options(Config, argv, prog="hlstm train", package="hlstm")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_later_sources_win(tmp_path):
 def test_a_resolved_configuration_reads_back(tmp_path):
     config = parse("--dataset", "enron", "--method", "chmcnn", "--max-levels", "2")
     file = tmp_path / "config.yaml"
-    file.write_text(options.to_yaml(config))
+    file.write_text(to_yaml(config))
     assert asdict(parse("--config", str(file))) == asdict(config) | {"config": str(file)}
 
 
@@ -146,40 +148,37 @@ def test_evaluate_repeats_the_metrics_of_the_run(run):
 
 def test_predict_on_raw_rows_equals_the_scores_of_the_run(run, tmp_path):
     dataset = load_dataset("digits")
-    raw = dataset.test.inputs * dataset.feature_scale + dataset.feature_mean
-    raw = torch.where(dataset.feature_scale.isinf(), dataset.feature_mean, raw)
+    raw = dataset.test.inputs
     np.save(tmp_path / "raw.npy", raw.numpy())
     with (tmp_path / "raw.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", *(f"pixel-{i}" for i in range(64))])
         for name, row in zip(dataset.test.ids, raw.tolist(), strict=True):
             writer.writerow([name, *row])
-    expected = torch.from_numpy(np.load(run / "predictions.npz")["scores"]).sigmoid()
+    stored = load_run(run)
     for name, ids in (("raw.npy", [str(i) for i in range(len(raw))]), ("raw.csv", list(dataset.test.ids))):
-        raw_probabilities = PredictConfig(str(run), str(tmp_path / name), calibrate=False)
-        found_ids, hierarchy, probabilities, labels = predict(raw_probabilities)
-        assert found_ids == ids
-        assert hierarchy == dataset.hierarchy
-        torch.testing.assert_close(probabilities, expected, rtol=1e-4, atol=1e-4)
-        assert labels.sum(1).tolist() == [3] * len(ids)  # a path: samples of digits have one
-        assert hierarchy.has_ancestors(labels)
-    calibrated = predict(PredictConfig(str(run), str(tmp_path / "raw.csv")))
-    expected = torch.from_numpy(load_run(run).probabilities)
-    torch.testing.assert_close(calibrated[2], expected, rtol=1e-4, atol=1e-4)
-    labels = [";".join(hierarchy.names[i] for i in row.nonzero().flatten()) for row in calibrated[3]]
+        result = predict(PredictConfig(str(run), [str(tmp_path / name)], calibrate=False))
+        assert result.ids == ids
+        assert result.hierarchy == dataset.hierarchy
+        np.testing.assert_allclose(result.probabilities, stored.uncalibrated, rtol=1e-5, atol=1e-6)
+        assert result.labels.sum(1).tolist() == [3] * len(ids)  # a path: samples of digits have one
+        assert dataset.hierarchy.has_ancestors(result.labels)
+    calibrated = predict(PredictConfig(str(run), [str(tmp_path / "raw.csv")]))
+    assert np.array_equal(calibrated.probabilities, stored.probabilities)
+    assert torch.equal(calibrated.probabilities, load_model(run / "model").predict_proba(raw))
+    names = dataset.hierarchy.names
+    labels = [";".join(names[i] for i in row.nonzero().flatten()) for row in calibrated.labels]
     done = hlstm("predict", run, tmp_path / "raw.csv", "--output", tmp_path / "out.csv")
     assert done.returncode == 0, done.stderr
     rows = list(csv.reader((tmp_path / "out.csv").read_text().splitlines()))
-    assert rows[0] == ["id", "labels", *dataset.hierarchy.names]
+    assert rows[0] == ["id", "labels", *names]
     assert [row[1] for row in rows[1:]] == labels
-    np.testing.assert_allclose(np.asarray([row[2:] for row in rows[1:]], dtype=float), expected, atol=1e-4)
+    written = np.asarray([row[2:] for row in rows[1:]], dtype=float)
+    np.testing.assert_allclose(written, calibrated.probabilities, rtol=1e-5)
 
 
 def test_an_unsure_model_answers_with_a_shorter_path(run, tmp_path):
-    dataset = load_dataset("digits")
-    raw = dataset.test.inputs * dataset.feature_scale + dataset.feature_mean
-    raw = torch.where(dataset.feature_scale.isinf(), dataset.feature_mean, raw)
-    np.save(tmp_path / "raw.npy", raw.numpy())
+    np.save(tmp_path / "raw.npy", load_dataset("digits").test.inputs.numpy())
     lengths = set()
     for bound in (0.5, 0.9):
         done = hlstm("predict", run, tmp_path / "raw.npy", "--min-confidence", bound, "--json")
@@ -204,7 +203,7 @@ def test_predictions_are_all_that_goes_to_standard_output(run, tmp_path):
 
 def test_a_table_that_does_not_fit_is_named(run, tmp_path):
     with pytest.raises(ValueError, match=r"t\.csv: .*\(n, 64\)"):
-        predict(PredictConfig(str(run), str(write(tmp_path / "t.csv", "a,b\n1,2\n"))))
+        predict(PredictConfig(str(run), [str(write(tmp_path / "t.csv", "a,b\n1,2\n"))]))
 
 
 def write(path, text):
@@ -214,13 +213,26 @@ def write(path, text):
 
 def test_load_model_of_a_run_is_coherent_and_ready(run):
     model = load_model(run / "model")
-    probabilities = model.predict(torch.zeros(3, 64))
+    assert type(hmc_shared.load_model(run)) is type(model)
+    probabilities = model.predict_proba(torch.zeros(3, 64))
     parents, children = model.hierarchy.edges.unbind(1)
     assert (probabilities[:, children] <= probabilities[:, parents]).all()
 
 
-def test_metrics_print_counts_as_integers_and_undefined_values_as_a_dash():
-    lines = options.format_metrics(
-        {"test/map": 0.25, "test/map_classes": 16.0, "test/hvr_relations": None}
-    ).splitlines()
-    assert [line.split()[1] for line in lines] == ["0.2500", "16", "-"]
+def test_a_run_of_another_package_is_refused_with_its_command(run, tmp_path):
+    copy = tmp_path / "other"
+    copy.mkdir()
+    for file in (run / "model").iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+
+    class OtherConfig(PredictConfig):
+        library = "hcal"
+
+    with pytest.raises(ValueError, match="is a model of hlstm: use the command `hlstm`"):
+        predict(OtherConfig(str(copy), ["t.csv"]))
+
+
+def test_a_run_says_how_it_was_made(run):
+    results = json.loads((run / "results.json").read_text())
+    assert (results["package"], results["processes"], results["launcher"]) == ("hlstm", 1, None)
+    assert results["versions"]["hlstm"]

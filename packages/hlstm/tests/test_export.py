@@ -4,8 +4,8 @@ import onnxruntime
 import pytest
 import torch
 
+from hlstm.build import load_model
 from hlstm.config import Config
-from hlstm.methods import load_model
 from hlstm.train import train
 from hmc_shared.data import load_dataset
 from hmc_shared.predict.export import export_program
@@ -27,7 +27,7 @@ def test_a_saved_program_gives_the_same_probabilities(trained, tmp_path):
     torch.export.save(export_program(model, raw[:2]), tmp_path / "model.pt2")
     program = torch.export.load(tmp_path / "model.pt2").module()
     for n in (1, 7, len(raw)):
-        torch.testing.assert_close(program(raw[:n]), model.predict(raw[:n]), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(program(raw[:n]), model.predict_proba(raw[:n]), rtol=1e-5, atol=1e-6)
 
 
 def test_onnx_gives_the_same_probabilities(trained, tmp_path):
@@ -39,4 +39,6 @@ def test_onnx_gives_the_same_probabilities(trained, tmp_path):
     (name,) = [entry.name for entry in session.get_inputs()]
     for n in (1, 7, len(raw)):
         (found,) = session.run(None, {name: raw[:n].numpy()})
-        torch.testing.assert_close(torch.from_numpy(found), model.predict(raw[:n]), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            torch.from_numpy(found), model.predict_proba(raw[:n]), rtol=1e-5, atol=1e-6
+        )

@@ -7,8 +7,8 @@ import torch
 
 from hlstm import HLSTM
 from hlstm.baselines import HMCLMLP, mixed_logits
+from hlstm.build import MODELS, build_model, load_model, method_loss
 from hlstm.config import Config
-from hlstm.methods import MODELS, build_model, load_model, method_loss
 from hlstm.model import init_local, merged_level_sizes
 from hmc_shared import Hierarchy
 from hmc_shared.data import load_dataset
@@ -29,7 +29,7 @@ def model(request, digits):
 
 
 def test_scores_are_coherent_and_do_not_depend_on_the_batch(model, digits):
-    rows = digits.test.inputs[:7]
+    rows = model.normalize(digits.test.inputs[:7])
     logits = model.logits(rows)
     assert logits.shape == (7, len(digits.hierarchy))
     assert logits.dtype == torch.float32
@@ -45,7 +45,7 @@ def test_every_parameter_that_asks_for_a_gradient_gets_one(method, max_levels, d
     config = Config(method=method, hidden_size=16, max_levels=max_levels)
     model = build_model(config, digits).train()
     loss = method_loss(config, digits.hierarchy, digits.evaluated)
-    loss(*model(digits.train.inputs[:32]), digits.train.targets[:32]).mean().backward()
+    loss(*model(model.normalize(digits.train.inputs[:32])), digits.train.targets[:32]).mean().backward()
     parameters = dict(model.named_parameters())
     asking = {name for name, parameter in parameters.items() if parameter.requires_grad}
     assert asking == {name for name, parameter in parameters.items() if parameter.grad is not None}
@@ -61,7 +61,7 @@ def test_with_prior_bias_a_network_without_inputs_gives_the_frequencies(method, 
                 layer.weight.zero_()
     n = len(digits.train.targets)
     expected = (digits.train.targets.double().mean(0) * n + 1) / (n + 2)
-    for logits in model(digits.test.inputs[:3]):
+    for logits in model(model.normalize(digits.test.inputs[:3])):
         torch.testing.assert_close(logits.sigmoid().double(), expected.expand(3, -1), rtol=1e-5, atol=0)
 
 
@@ -70,7 +70,8 @@ def test_save_and_load_gives_the_same_bits(model, digits, tmp_path):
     loaded = load_model(tmp_path).eval()
     assert type(loaded) is type(model)
     assert loaded.hierarchy == model.hierarchy
-    assert torch.equal(loaded.logits(digits.test.inputs), model.logits(digits.test.inputs))
+    assert loaded.decision == model.decision
+    assert torch.equal(loaded.predict_proba(digits.test.inputs), model.predict_proba(digits.test.inputs))
 
 
 def test_the_lstm_is_torchs_lstm_cell_fed_the_same_input():
@@ -120,7 +121,7 @@ def test_mixed_logits_average_probabilities():
 def test_a_last_batch_of_one_row_can_be_learnt_from(model, digits):
     model.train()
     loss = method_loss(Config(method=model.method), digits.hierarchy, digits.evaluated)
-    loss(*model(digits.train.inputs[:1]), digits.train.targets[:1]).sum().backward()
+    loss(*model(model.normalize(digits.train.inputs[:1])), digits.train.targets[:1]).sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
@@ -137,12 +138,12 @@ def test_lmlp_trains_each_level_by_itself():
 def test_predict_standardises_and_takes_missing_values(digits):
     torch.manual_seed(0)
     model = HLSTM(2, DAG, hidden_size=4)
-    model.feature_mean.copy_(torch.tensor([1.0, 2.0]))
-    model.feature_scale.copy_(torch.tensor([2.0, torch.inf]))  # inf: a column that was constant in training
+    model.input_mean.copy_(torch.tensor([1.0, 2.0]))
+    model.input_scale.copy_(torch.tensor([2.0, torch.inf]))  # inf: a column that was constant in training
     model.eval()
-    missing = model.predict([[float("nan"), 7.0]])
+    missing = model.predict_proba([[float("nan"), 7.0]])
     torch.testing.assert_close(missing, model.logits(torch.zeros(1, 2)).sigmoid().detach())
-    assert model.predict(torch.zeros(0, 2)).shape == (0, 5)
+    assert model.predict_proba(torch.zeros(0, 2)).shape == (0, 5)
     with pytest.raises(ValueError, match=r"shape \(n, 2\)"):
         model.predict(torch.zeros(3, 4))
     with pytest.raises(ValueError, match="row 1"):

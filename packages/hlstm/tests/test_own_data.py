@@ -8,7 +8,7 @@ def test_the_tutorial_on_tables(run_page):
     folder = run_page("tutorials/own-data.md", "From a table")
     results = json.loads((folder / "runs/table/hlstm/results.json").read_text())
     assert results["metrics"]["test/accuracy_leaf"] > 0.8
-    assert results["calibration"]["test/ece"] < 0.1
+    assert results["calibration_error"] < 0.1
     table = (folder / "comparison/compare.md").read_text()
     assert "hlstm" in table
     assert "chmcnn" in table

@@ -14,11 +14,12 @@ import pytest
 import torch
 import yaml
 
+from hlstm.build import load_model
 from hlstm.config import Config
-from hlstm.methods import load_model
-from hlstm.train import score, train
+from hlstm.train import train
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import au_prc
+from hmc_shared.predict.score import score_split
 from hmc_shared.runs.read import load_run
 
 SMALL = ["--hidden-size", "32", "--num-layers", "1", "--dropout", "0.3", "--learning-rate", "0.005"]
@@ -69,7 +70,7 @@ def test_the_saved_model_is_that_of_the_best_epoch(tmp_path, digits):
     log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     scores = [line["validation/au_prc"] for line in log]
     saved = load_model(tmp_path / "run" / "model")
-    assert au_prc(score(saved, digits.validation.inputs), digits.validation.targets) == max(scores)
+    assert au_prc(score_split(saved, digits.validation), digits.validation.targets) == max(scores)
     assert scores[results["best_epoch"] - 1] == max(scores)
     assert scores[-1] < max(scores), "the last epoch is the best: the test cannot tell them apart"
 
@@ -86,7 +87,7 @@ def test_the_average_of_the_weights_is_scored_and_kept(tmp_path, digits):
     assert raw["metrics"]["test/au_prc"] != averaged["metrics"]["test/au_prc"]
     scores = load_run(tmp_path / "averaged" / "run").scores
     saved = load_model(tmp_path / "averaged" / "run" / "model")
-    assert np.array_equal(score(saved, digits.test.inputs).numpy(), scores)
+    assert np.array_equal(score_split(saved, digits.test).numpy(), scores)
 
 
 def test_patience_ends_a_run(tmp_path, digits):

@@ -60,7 +60,7 @@ def scenes():
 def small(tmp_path, clip_json, clip_file):
     """Options of a run that takes a second."""
 
-    def make(folder="run", **given):
+    def make(folder="run", **options):
         defaults = {
             "clip": clip_json,
             "pretrained": clip_file,
@@ -79,6 +79,6 @@ def small(tmp_path, clip_json, clip_file):
             "crop_padding": 1,
             "checkpoint_every": 1,
         }
-        return Config(output_dir=str(tmp_path / folder), **{**defaults, **given})
+        return Config(output_dir=str(tmp_path / folder), **{**defaults, **options})
 
     return make

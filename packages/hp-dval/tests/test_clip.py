@@ -81,14 +81,6 @@ def test_grey_images_of_another_size_are_brought_to_the_models(clip):
     torch.testing.assert_close(ours[0], expected.expand(3, 32, 32), atol=1e-5, rtol=0)
 
 
-def test_the_class_token_becomes_the_embedding_by_the_projection(clip):
-    images = torch.randn(2, 3, 32, 32)
-    token = clip.image_tower.class_token(images)
-    assert token.shape == (2, 32)
-    torch.testing.assert_close(token @ clip.model.visual.proj, clip.encode_image(images))
-    assert isinstance(clip.model.visual.proj, torch.nn.Parameter)  # put back
-
-
 @pytest.mark.parametrize("kind", ["pt", "training.pt", "safetensors", "half.safetensors"])
 def test_checkpoints_that_open_clip_writes_are_read(tmp_path, clip, clip_json, kind):
     state, path = clip.model.state_dict(), tmp_path / f"clip.{kind}"

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import asdict
+from importlib import import_module
 from importlib.resources import files
 
 import numpy as np
@@ -13,27 +15,42 @@ import torch
 import yaml
 from PIL import Image
 
-from hmc_shared.cli import options
+import hmc_shared
+from hmc_shared.cli.parse import parse as parse_options
+from hmc_shared.cli.parse import to_yaml
 from hmc_shared.data import load_dataset
+from hmc_shared.methods import installed_methods
+from hmc_shared.predict.decision import load_decision
+from hmc_shared.predict.inputs import predict
+from hmc_shared.runs.evaluate import evaluate
 from hmc_shared.runs.read import load_run
 from hp_dval.__main__ import main
-from hp_dval.config import Config
-from hp_dval.evaluate import EvaluateConfig, evaluate
-from hp_dval.explain import ExplainConfig, draw, explain
-from hp_dval.methods import load_model
-from hp_dval.predict import PredictConfig, predict
+from hp_dval.build import load_model
+from hp_dval.config import STAGES, Config, EvaluateConfig, ExplainConfig, PredictConfig
+from hp_dval.explain import draw, explain
+from hp_dval.methods import METHODS
+from hp_dval.model import HPDVAL
 from hp_dval.train import train
 
 CONFIGS = sorted((files("hp_dval") / "configs").iterdir(), key=str)
 
 
 def parse(*argv):
-    return options.parse(Config, argv, prog="hp-dval train", package="hp_dval")
+    return parse_options(Config, argv, prog="hp-dval train", package="hp_dval")
 
 
 def call(monkeypatch, *argv):
     monkeypatch.setattr(sys, "argv", ["hp-dval", *argv])
     main()
+
+
+def test_every_method_is_announced():
+    assert [method.label for method in METHODS] == list(STAGES)
+    assert set(METHODS) <= set(installed_methods())
+    for method in METHODS:
+        assert parse(*shlex.split(method.command)[2:]).label == method.label
+        module, _, name = method.model.partition(":")
+        assert getattr(import_module(module), name).library == "hp_dval"
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +131,7 @@ def test_a_resolved_configuration_reads_back(tmp_path):
     config = parse("--dataset", "voc-lt", "--templates", "a {}", "the {} there", "--scale", "1", "--compile")
     assert config.templates == ["a {}", "the {} there"]
     file = tmp_path / "config.yaml"
-    file.write_text(options.to_yaml(config))
+    file.write_text(to_yaml(config))
     assert asdict(parse("--config", str(file))) == asdict(config) | {"config": str(file)}
 
 
@@ -128,60 +145,99 @@ def test_runs_of_other_methods_losses_and_protocols_have_other_folders():
 
 def test_evaluate_repeats_the_results_of_the_run(run, monkeypatch, capsys):
     stored = load_run(run).results["metrics"]
-    found = evaluate(EvaluateConfig(str(run)))
-    assert found.keys() == stored.keys()
+    again = evaluate(EvaluateConfig(str(run)))
+    assert again.keys() == stored.keys()
     for name, value in stored.items():
-        assert found[name] == pytest.approx(value, abs=1e-6), name
+        assert again[name] == pytest.approx(value, abs=1e-6), name
     call(monkeypatch, "evaluate", str(run), "--split", "validation", "--json")
     validation = json.loads(capsys.readouterr().out)
     assert validation["validation/map"] == pytest.approx(load_run(run).results["validation"], abs=1e-6)
     of_model = evaluate(EvaluateConfig(str(run / "aligned"), dataset="digit-scenes"))
-    assert of_model["test/map"] != found["test/map"]
+    assert of_model["test/map"] != again["test/map"]
     with pytest.raises(ValueError, match="`--dataset` is needed"):
         evaluate(EvaluateConfig(str(run / "model")))
 
 
 def test_predict_gives_the_scores_of_the_run(run, pictures, tmp_path, scenes, monkeypatch, capsys):
-    names, hierarchy, probabilities, labels = predict(PredictConfig(str(run), [str(pictures)]))
-    classes = hierarchy.names
-    assert [name[-5:].lower() for name in names] == ["0.png", "1.png", "2.png", "3.png"]
-    assert hierarchy == scenes.hierarchy
+    answer = predict(PredictConfig(str(run), [str(pictures)]))
+    assert [name[-5:].lower() for name in answer.ids] == ["0.png", "1.png", "2.png", "3.png"]
+    assert answer.hierarchy == scenes.hierarchy
     stored = load_run(run)
-    torch.testing.assert_close(probabilities, torch.from_numpy(stored.probabilities[:4]), atol=1e-5, rtol=0)
+    close = {"atol": 1e-5, "rtol": 0}
+    torch.testing.assert_close(answer.probabilities, torch.from_numpy(stored.probabilities[:4]), **close)
     plain = predict(PredictConfig(str(run), [str(pictures)], calibrate=False))
-    torch.testing.assert_close(plain[2], torch.from_numpy(stored.scores[:4]).sigmoid(), atol=1e-5, rtol=0)
-    assert torch.equal(plain[3], labels)
-    assert torch.equal(labels, torch.from_numpy(stored.scores[:4] >= stored.threshold))
+    torch.testing.assert_close(plain.probabilities, torch.from_numpy(stored.scores[:4]).sigmoid(), **close)
+    assert torch.equal(plain.labels, answer.labels)
+    assert torch.equal(answer.labels, torch.from_numpy(stored.scores[:4] >= stored.threshold))
     np.save(tmp_path / "raw.npy", scenes.test.inputs[:4].numpy())
-    _, _, again, _ = predict(PredictConfig(str(run), [str(tmp_path / "raw.npy")]))
-    torch.testing.assert_close(again, probabilities)
-    bare = predict(PredictConfig(str(run / "model"), [str(tmp_path / "raw.npy")]))
-    torch.testing.assert_close(bare[2], probabilities)
-    assert torch.equal(bare[3], labels)
-    sure = predict(PredictConfig(str(run), [str(pictures)], min_confidence=0.5))[3]
-    assert torch.equal(sure, probabilities >= 0.5)  # digit-scenes has several paths
+    for folder in (run, run / "model"):
+        again = predict(PredictConfig(str(folder), [str(tmp_path / "raw.npy")]))
+        torch.testing.assert_close(again.probabilities, answer.probabilities)
+        assert torch.equal(again.labels, answer.labels)
+    sure = predict(PredictConfig(str(run), [str(pictures)], min_confidence=0.5)).labels
+    assert torch.equal(sure, answer.probabilities >= 0.5)  # digit-scenes has several paths
     call(monkeypatch, "predict", str(run), str(pictures / "0.png"), "--output", str(tmp_path / "out.csv"))
     with (tmp_path / "out.csv").open() as file:
         (row,) = csv.DictReader(file)
-    assert float(row["seven"]) == pytest.approx(probabilities[0, classes.index("seven")].item(), rel=1e-4)
-    assert row["labels"].split(";") == [classes[i] for i in labels[0].nonzero().flatten()]
+    names = scenes.hierarchy.names
+    expected = answer.probabilities[0, names.index("seven")].item()
+    assert float(row["seven"]) == pytest.approx(expected, rel=1e-4)
+    assert row["labels"].split(";") == [names[i] for i in answer.labels[0].nonzero().flatten()]
     assert capsys.readouterr().out == ""
+
+
+def test_a_loaded_model_says_what_the_command_writes(run, tmp_path, scenes, monkeypatch):
+    raw = scenes.test.inputs[:5]
+    np.save(tmp_path / "raw.npy", raw.numpy())
+    call(monkeypatch, "predict", str(run), str(tmp_path / "raw.npy"), "--output", str(tmp_path / "out.csv"))
+    _, *rows = csv.reader((tmp_path / "out.csv").read_text().splitlines())
+    written = torch.tensor([[float(p) for p in row[2:]] for row in rows])
+    model = hmc_shared.load_model(run)
+    assert model.decision == load_decision(run / "model")
+    assert model.decision.threshold is not None
+    assert not model.decision.single_path
+    torch.testing.assert_close(model.predict_proba(raw), written, rtol=1e-5, atol=0)
+    names = model.hierarchy.names
+    labels = [";".join(names[i] for i in row.nonzero().flatten()) for row in model.predict(raw)]
+    assert [row[1] for row in rows] == labels
+
+
+def test_a_model_of_another_package_is_refused(run, pictures, monkeypatch, capsys):
+    monkeypatch.setattr(HPDVAL, "library", "hcal")
+    for command in ("evaluate", "predict", "explain"):
+        picture = [] if command == "evaluate" else [str(pictures / "0.png")]
+        with pytest.raises(SystemExit) as stop:
+            call(monkeypatch, command, str(run), *picture)
+        assert stop.value.code == 2
+        assert "is a model of hcal: use the command `hcal`" in capsys.readouterr().err
+
+
+def test_wrong_inputs_are_refused_by_name(run, tmp_path, scenes):
+    np.save(tmp_path / "flat.npy", np.zeros((2, 1024), dtype=np.uint8))
+    with pytest.raises(ValueError, match=r"flat\.npy: the inputs should have shape \(n, 1, 32, 32\)"):
+        predict(PredictConfig(str(run), [str(tmp_path / "flat.npy")]))
+    infinite = scenes.test.inputs[:2].float().numpy()
+    infinite[1] = np.inf
+    np.save(tmp_path / "inf.npy", infinite)
+    with pytest.raises(ValueError, match=r"inf\.npy: .*should be finite.* Found inf in row 1"):
+        predict(PredictConfig(str(run), [str(tmp_path / "inf.npy")]))
 
 
 def test_explain_draws_each_label_with_both_views(run, pictures, tmp_path, monkeypatch, capsys):
     picture = str(pictures / "1.png")
-    image, labels, logits, maps = explain(ExplainConfig(str(run), picture, ["two", "closed"]))
+    explanation = explain(ExplainConfig(str(run), picture, ["two", "closed"]))
     model = load_model(run / "model").eval()
-    assert labels == ["two", "closed"]
+    image = explanation.image
+    assert explanation.labels == ["two", "closed"]
     assert image.shape == (1, 32, 32)
-    assert maps.shape == (2, 2, 4, 4)
-    expected = model.predict(image[None])[0, [model.hierarchy.index[label] for label in labels]]
-    torch.testing.assert_close(logits.sigmoid(), expected)
+    assert explanation.responses.shape == (2, 2, 4, 4)
+    nodes = [model.hierarchy.index[label] for label in explanation.labels]
+    torch.testing.assert_close(explanation.probabilities, model.predict_proba(image[None])[0, nodes])
     best = explain(ExplainConfig(str(run), picture))
-    assert len(best[1]) == 3
+    assert len(best.labels) == 3
     with torch.no_grad():
-        own = model(model.normalize(image[None])).logits[0]
-    assert best[1][0] == model.hierarchy.names[own.argmax()]
+        logits = model(model.normalize(image[None])).logits[0]
+    assert best.labels[0] == model.hierarchy.names[logits.argmax()]
     monkeypatch.chdir(tmp_path)
     call(monkeypatch, "explain", str(run), picture, "--labels", "two")
     assert capsys.readouterr().out == "1-explained.png\n"
@@ -189,7 +245,7 @@ def test_explain_draws_each_label_with_both_views(run, pictures, tmp_path, monke
         small = picture_of_one.size
         low, high = picture_of_one.convert("L").getextrema()
     assert high - low > 200
-    draw(tmp_path / "two.png", image, labels, logits, maps)
+    draw(tmp_path / "two.png", explanation)
     with Image.open("two.png") as picture_of_two:
         assert picture_of_two.size == (small[0], 2 * small[1])
 
@@ -201,7 +257,7 @@ def test_explain_draws_each_label_with_both_views(run, pictures, tmp_path, monke
         (["train", "--method", "clip"], 2, "invalid choice"),
         (["train", "--clip", "ViT-Z", "--output-dir", "RUN"], 2, "`--clip` should be tiny"),
         (["trian"], 2, "the command should be one of train"),
-        (["predict", "nowhere", "x.png"], 2, "nowhere/config.json"),
+        (["predict", "nowhere", "x.png"], 2, "nowhere/model/config.json"),
         (["explain", "MODEL", "x.png", "--labels", "zebra"], 2, "Found 'zebra'"),
         (["explain", "MODEL", "none.png"], 2, "none.png"),
         (["explain", "MODEL", "x.png", "--output", "x.txt"], 2, "should end in one of .png"),

@@ -1,6 +1,7 @@
 """Students, prompts and the scores of two views, against loops and the networks' own forward."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import timm
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torchvision.models.vision_transformer import VisionTransformer
 
+import hmc_shared
+import hp_dval
 from hmc_shared import Hierarchy
 from hp_dval.baselines import ClipClassifier
+from hp_dval.build import load_model
 from hp_dval.clip import load_clip
-from hp_dval.methods import load_model
 from hp_dval.model import HPDVAL, dual_view_scores
 from hp_dval.prompts import Prompts, class_names, fixed_texts, text_embeddings
 from hp_dval.students import Student
@@ -222,7 +225,7 @@ def test_images_and_their_tokens_give_the_same_logits(model):
     scores = dual_view_scores(tokens, model.text[0], model.text[1], alpha=0.4, k=4)
     torch.testing.assert_close(outputs.logits, 20 * scores)
     torch.testing.assert_close(F.normalize(outputs.class_embedding, dim=1), tokens[:, 0])
-    assert outputs.class_token.shape == (3, 16)
+    assert model(tokens).class_embedding is None
 
 
 def test_one_embedding_layer_serves_all_tokens_with_the_parameters_of_table_7():
@@ -252,14 +255,22 @@ def test_scores_stay_in_float32_under_autocast(model):
     assert not torch.equal(logits, logits.bfloat16().float())
 
 
-def test_predict_gives_probabilities_of_raw_images(model):
+def test_raw_images_become_calibrated_probabilities_and_labels(model):
     raw = torch.randint(256, (5, 1, 32, 32), dtype=torch.uint8)
     model.train()
-    probabilities = model.predict(raw, batch_size=2)
+    probabilities = model.predict_proba(raw, batch_size=2)
     assert model.training
     model.eval()
-    torch.testing.assert_close(probabilities, model.logits(model.normalize(raw)).sigmoid())
-    assert model.predict(raw[:0]).shape == (0, 4)
+    logits = model.logits(model.normalize(raw))
+    torch.testing.assert_close(probabilities, logits.sigmoid())  # not calibrated yet
+    assert model.predict_proba(raw[:0]).shape == (0, 4)
+    model.calibration.temperature.copy_(torch.tensor([0.5, 3.0]))
+    model.calibration.shift.copy_(torch.tensor([-1.0, 2.0]))
+    calibrated = model.constrained(logits / torch.tensor([0.5, 0.5, 3, 3]) + torch.tensor([-1.0, -1, 2, 2]))
+    torch.testing.assert_close(model.predict_proba(raw), calibrated.sigmoid())
+    assert torch.equal(model.predict(raw), calibrated >= 0)
+    model.decision = replace(model.decision, threshold=0.25)
+    assert torch.equal(model.predict(raw), TREE.add_ancestors(logits >= 0.25))
     with pytest.raises(ValueError, match=r"shape \(n, 1, 32, 32\). Found \(5, 1, 16, 32\)"):
         model.predict(raw[:, :, :16])
 
@@ -279,12 +290,14 @@ def test_response_maps_are_the_local_scores(model):
 def test_a_saved_model_predicts_the_same_without_a_clip(tmp_path, model):
     raw = torch.randint(256, (3, 1, 32, 32), dtype=torch.uint8)
     model.input_mean.fill_(30.0)
+    model.decision = replace(model.decision, threshold=0.5)
     model.save_pretrained(tmp_path)
-    loaded = load_model(tmp_path)
-    assert isinstance(loaded, HPDVAL)
-    assert loaded.hierarchy == TREE
-    assert torch.equal(loaded.predict(raw), model.predict(raw))
-    assert torch.equal(HPDVAL.from_pretrained(tmp_path).predict(raw), model.predict(raw))
+    for load in (load_model, HPDVAL.from_pretrained, hp_dval.load_model, hmc_shared.load_model):
+        loaded = load(tmp_path)
+        assert isinstance(loaded, HPDVAL)
+        assert loaded.hierarchy == TREE
+        assert torch.equal(loaded.predict_proba(raw), model.predict_proba(raw))
+        assert torch.equal(loaded.predict(raw), model.predict(raw))
 
 
 def test_clip_as_a_classifier_scores_its_own_embeddings(tmp_path, clip):
@@ -294,18 +307,18 @@ def test_clip_as_a_classifier_scores_its_own_embeddings(tmp_path, clip):
     raw = torch.randint(256, (3, 1, 20, 20), dtype=torch.uint8)
     image = F.normalize(clip.encode_image(clip.preprocess(raw)), dim=1)
     text = F.normalize(clip.encode_text(fixed_texts(TREE, ["a {}"])), dim=1)
-    torch.testing.assert_close(model.predict(raw), (7 * image @ text.T).sigmoid())
+    torch.testing.assert_close(model.predict_proba(raw), (7 * image @ text.T).sigmoid())
     model.save_pretrained(tmp_path)
-    assert torch.equal(load_model(tmp_path).predict(raw), model.predict(raw))
+    assert torch.equal(load_model(tmp_path).predict_proba(raw), model.predict_proba(raw))
     with pytest.raises(ValueError, match="patch tokens"):
         model.response_maps(model.normalize(raw))
 
 
-def test_the_scale_is_trained_only_if_asked_for():
-    assert not small().log_scale.requires_grad
-    learned = small(learn_scale=True, scale=14.0)
-    assert learned.log_scale.requires_grad
-    assert math.exp(learned.log_scale.item()) == pytest.approx(14.0)
+def test_the_scale_is_kept_and_not_trained(tmp_path):
+    model = small(scale=14.0)
+    assert "log_scale" not in dict(model.named_parameters())
+    model.save_pretrained(tmp_path)
+    assert math.exp(load_model(tmp_path).log_scale.item()) == pytest.approx(14.0)
 
 
 @pytest.mark.parametrize(
@@ -316,9 +329,9 @@ def test_the_scale_is_trained_only_if_asked_for():
     ],
 )
 def test_unsuitable_images_and_options_are_refused(shape, options, message):
-    given_options = {"student": "small", "width": 16, "layers": 1, "heads": 2, "patch_size": 8, **options}
+    all_options = {"student": "small", "width": 16, "layers": 1, "heads": 2, "patch_size": 8, **options}
     with pytest.raises(ValueError, match=message):
-        HPDVAL(TREE, shape, **given_options)
+        HPDVAL(TREE, shape, **all_options)
 
 
 def test_timm_is_asked_for_no_download(monkeypatch):

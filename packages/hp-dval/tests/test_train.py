@@ -15,16 +15,18 @@ import yaml
 from PIL import Image
 
 from hmc_shared import Hierarchy
-from hmc_shared.cli.options import to_yaml
+from hmc_shared.cli.parse import to_yaml
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import mean_average_precision
 from hmc_shared.predict.decision import load_decision
+from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.read import load_run
+from hp_dval.build import load_model
 from hp_dval.clip import load_clip
 from hp_dval.config import STAGES, Config
-from hp_dval.methods import load_model
 from hp_dval.prompts import fixed_texts
-from hp_dval.train import step_factor, train
+from hp_dval.stages import stage_epochs, step_factor
+from hp_dval.train import train
 
 SIZE = 96
 
@@ -81,7 +83,8 @@ def test_prompt_tuning_changes_the_prompts_alone(tmp_path, scenes, small):
     train(small(), scenes)
     aligned, tuned = (load_model(tmp_path / "run" / name).state_dict() for name in ("aligned", "model"))
     changed = {name for name in aligned if not torch.equal(aligned[name], tuned[name])}
-    assert changed == {"contexts", "text"}
+    calibration = {"calibration.temperature", "calibration.shift"}  # of the result, not of the stage before
+    assert changed == {"contexts", "text"} | calibration
     assert torch.equal(aligned["text"], aligned["fixed_text"].expand(2, -1, -1))
     assert ((tuned["contexts"] - aligned["contexts"]).abs().amax((1, 2)) > 1e-3).all()  # of both views
 
@@ -200,25 +203,11 @@ def test_tokens_that_are_computed_anew_give_the_same_result(tmp_path, scenes, sm
     np.testing.assert_allclose(first.scores, second.scores, rtol=1e-3, atol=1e-3)
 
 
-def test_teacher_features_that_are_computed_once_give_the_same_result(tmp_path, scenes, small):
-    train(small("still", method="dval", augment=False), scenes)
-    train(small("unmoved", method="dval", crop_padding=0), scenes)
-    first, second = (load_run(tmp_path / name) for name in ("still", "unmoved"))
-    np.testing.assert_allclose(first.scores, second.scores, rtol=1e-3, atol=1e-3)
-
-
-def test_class_tokens_can_be_distilled_if_they_have_the_same_dimension(scenes, small):
-    with pytest.raises(ValueError, match=r"same dimension\. Found 24 and 32"):
-        train(small(kd_space="token"), scenes)
-    results = train(small("wide", kd_space="token", width=32), scenes)
-    assert results["epochs"] == 4
-
-
 def test_paper_protocol_keeps_the_last_epochs_and_never_looks_at_validation(tmp_path, scenes, small):
     results = train(small(protocol="paper"), scenes)
     assert results["protocol"] == "paper"
     assert results["best_epoch"] is None
-    assert load_decision(tmp_path / "run" / "model", scenes.hierarchy).threshold is None  # none was chosen
+    assert load_decision(tmp_path / "run" / "model").threshold is None  # there is nothing to choose it by
     assert "validation" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
@@ -234,7 +223,6 @@ def test_same_seed_same_bits_other_seed_other_bits(tmp_path, scenes, small):
 @pytest.mark.parametrize("epochs", [1, 3, 5], ids=["alignment", "boundary", "prompts"])
 def test_killed_and_resumed_gives_the_same_bits(tmp_path, scenes, small, monkeypatch, epochs):
     """The run stops as if killed after that many epochs of 3 + 3, the last of them not in a checkpoint."""
-    from hmc_shared.runs.folder import RunFolder
 
     class KilledError(Exception):
         pass
@@ -286,8 +274,8 @@ def test_resume_refuses_other_options(scenes, small):
     train(small(), scenes)
     with pytest.raises(ValueError, match="alpha"):
         train(small(alpha=0.5, resume=True), scenes)
-    # Another file with the same options is no contradiction.
-    assert train(small(resume=True, config="copy.yaml"), scenes)["epochs"] == 4
+    # Another file with the same options is no contradiction, nor are free options.
+    assert train(small(resume=True, config="copy.yaml", workers=0, cache_gib=0.0), scenes)["epochs"] == 4
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(scenes, small):
@@ -295,8 +283,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(scenes, small):
         train(small(learning_rate=1e30, schedule="none", warmup_epochs=0.0), scenes)
 
 
-def test_photographs_of_any_size_with_a_hierarchy(tmp_path, small):
-    """Coloured pictures in files, a template for each level, crops, no statistics of their own."""
+def test_images_of_any_size_with_a_hierarchy(tmp_path, small):
+    """Coloured pictures in files, a template for each level, crops, the pixel statistics of ImageNet."""
     rng = np.random.default_rng(0)
     for part, count in (("red/dark", 20), ("red/light", 20), ("blue/dark", 20)):
         folder = tmp_path / "images" / part
@@ -316,7 +304,7 @@ def test_photographs_of_any_size_with_a_hierarchy(tmp_path, small):
 
 
 @pytest.mark.data
-def test_real_photographs_of_coco(tmp_path, small):
+def test_real_images_of_coco(tmp_path, small):
     folder = f"{os.environ['HMC_DATA']}/images/coco256"
     options = {"image_size": 64, "patch_size": 16, "workers": 0, "epochs": 1, "prompt_epochs": 1}
     config = small(dataset=f"labels:{folder}", templates=["a photo of a {}."], **options)
@@ -342,6 +330,21 @@ def test_feature_vectors_are_refused(small):
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Config(**options)
+
+
+def test_stages_are_told_epoch_by_epoch():
+    epochs = stage_epochs(Config(epochs=2, prompt_epochs=1))
+    assert [(stage.stage, stage.epoch, stage.is_last) for stage in epochs] == [
+        ("alignment", 0, False),
+        ("alignment", 1, True),
+        ("prompts", 0, True),
+    ]
+    assert [(stage.aligns, stage.tunes_prompts) for stage in epochs[1:]] == [(True, False), (False, True)]
+    (joint,) = stage_epochs(Config(method="joint", epochs=1))
+    assert joint.aligns
+    assert joint.tunes_prompts
+    assert stage_epochs(Config(method="zero-shot")) == []
+    assert {stage.stage for stage in stage_epochs(Config(aligned="model"))} == {"prompts"}
 
 
 def test_step_sizes_warm_up_and_follow_a_cosine():

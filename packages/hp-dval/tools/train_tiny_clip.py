@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
 from hmc_shared.data.benchmarks import cifar_scenes, digit_scenes, digits
-from hmc_shared.data.benchmarks.scenes import PLACES, join
+from hmc_shared.data.benchmarks.scenes import PLACES, enumerate_things
 from hmc_shared.metrics import average_precision
 from hp_dval.clip import Clip, load_clip
 from hp_dval.prompts import class_names
@@ -206,7 +206,7 @@ def reword(things: Things, above: dict[str, list[str]], rng: np.random.Generator
             name = above[name][rng.integers(len(above[name]))]
         size, place = f"{thing['size']} " * with_size, f" at the {thing['place']}" * with_place
         said.append(f"a {size}{name}{place}")
-    return TEMPLATES[rng.integers(len(TEMPLATES))].format(join(said)) + "." * int(rng.integers(2))
+    return TEMPLATES[rng.integers(len(TEMPLATES))].format(enumerate_things(said)) + "." * int(rng.integers(2))
 
 
 def report(clip: Clip, dataset: HierarchicalDataset) -> None:

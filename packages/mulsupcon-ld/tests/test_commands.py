@@ -2,10 +2,12 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
 from importlib.resources import files
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,13 +15,18 @@ import torch
 import yaml
 from PIL import Image
 
-from hmc_shared.cli import options
+import mulsupcon_ld
+from hmc_shared.cli.parse import parse as parse_options
+from hmc_shared.cli.parse import to_yaml
 from hmc_shared.data import load_dataset
+from hmc_shared.methods import installed_methods
+from hmc_shared.model import load_model
+from hmc_shared.predict.inputs import predict
+from hmc_shared.runs.evaluate import evaluate
 from hmc_shared.runs.read import load_run
 from mulsupcon_ld.__main__ import COMMANDS, main
-from mulsupcon_ld.config import Config
-from mulsupcon_ld.evaluate import EvaluateConfig, evaluate
-from mulsupcon_ld.predict import PredictConfig, predict
+from mulsupcon_ld.config import Config, EvaluateConfig, Loss, PredictConfig
+from mulsupcon_ld.methods import METHODS
 from mulsupcon_ld.train import train
 
 CONFIGS = sorted((files("mulsupcon_ld") / "configs").iterdir(), key=str)
@@ -27,7 +34,7 @@ QUICK = {"width": 32, "dim": 16, "pretrain_epochs": 1, "epochs": 3, "learning_ra
 
 
 def parse(*argv):
-    return options.parse(Config, argv, prog="mulsupcon-ld train", package="mulsupcon_ld")
+    return parse_options(Config, argv, prog="mulsupcon-ld train", package="mulsupcon_ld")
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +71,8 @@ def pictures(tmp_path_factory, digits):
 
 @pytest.fixture(scope="module")
 def raw():
-    """The features of the test split as they were before standardisation; constant ones at their value."""
-    dataset = load_dataset("digits")
-    raw = dataset.test.inputs * dataset.feature_scale + dataset.feature_mean
-    return torch.where(dataset.feature_scale.isinf(), dataset.feature_mean, raw)
+    """The features of the test split."""
+    return load_dataset("digits").test.inputs
 
 
 def test_help_is_quick_because_it_imports_no_torch():
@@ -119,9 +124,9 @@ def test_the_papers_batch_and_queue_sizes():
 
 
 def test_a_resolved_configuration_reads_back(tmp_path):
-    config = parse("--dataset", "scene", "--no-coherent", "--sigma", "0.3", "--positives", "queue")
+    config = parse("--dataset", "scene", "--no-coherent", "--sigma", "0.3", "--projection", "linear")
     file = tmp_path / "config.yaml"
-    file.write_text(options.to_yaml(config))
+    file.write_text(to_yaml(config))
     assert asdict(parse("--config", str(file))) == asdict(config) | {"config": str(file)}
 
 
@@ -174,6 +179,12 @@ def test_evaluate_repeats_the_metrics_of_the_run(kind, request):
         evaluate(EvaluateConfig(str(folder / "model")))
 
 
+def test_evaluate_names_the_data_set_of_a_shipped_configuration(run, capsys):
+    main(["evaluate", str(run / "model"), "--dataset", "digits", "--split", "validation", "--json"])
+    stored = json.loads((run / "results.json").read_text())
+    assert json.loads(capsys.readouterr().out)["validation/map"] == pytest.approx(stored["validation"])
+
+
 def test_predict_on_raw_rows_equals_the_scores_of_the_run(run, raw, tmp_path):
     finished = load_run(run)
     np.save(tmp_path / "raw.npy", raw.numpy())
@@ -185,34 +196,63 @@ def test_predict_on_raw_rows_equals_the_scores_of_the_run(run, raw, tmp_path):
     expected = torch.from_numpy(finished.scores).sigmoid()
     far = np.abs(finished.scores - finished.threshold) > 1e-3  # from where rounding decides
     for name, ids in (("raw.npy", [str(i) for i in range(len(raw))]), ("raw.csv", list(finished.ids))):
-        plain = PredictConfig(str(run), [str(tmp_path / name)], calibrate=False)
-        found_ids, hierarchy, probabilities, labels = predict(plain)
-        assert found_ids == ids
-        assert hierarchy == finished.hierarchy
-        torch.testing.assert_close(probabilities, expected, rtol=1e-4, atol=1e-4)
-        assert np.array_equal(labels.numpy()[far], (finished.scores >= finished.threshold)[far])
+        plain = predict(PredictConfig(str(run), [str(tmp_path / name)], calibrate=False))
+        assert plain.ids == ids
+        assert plain.hierarchy == finished.hierarchy
+        torch.testing.assert_close(plain.probabilities, expected, rtol=1e-4, atol=1e-4)
+        assert np.array_equal(plain.labels.numpy()[far], (finished.scores >= finished.threshold)[far])
     calibrated = predict(PredictConfig(str(run), [str(tmp_path / "raw.csv")]))
-    np.testing.assert_allclose(calibrated[2], finished.probabilities, rtol=1e-4, atol=1e-4)
-    assert torch.equal(calibrated[3], labels)
-    sure = predict(PredictConfig(str(run), [str(tmp_path / "raw.csv")], min_confidence=0.9))[3]
+    np.testing.assert_allclose(calibrated.probabilities, finished.probabilities, rtol=1e-4, atol=1e-4)
+    assert torch.equal(calibrated.labels, plain.labels)
+    sure = predict(PredictConfig(str(run), [str(tmp_path / "raw.csv")], min_confidence=0.9)).labels
     assert set(sure.sum(1).tolist()) <= {0, 1, 2, 3}  # a path, because samples of digits have one
-    assert hierarchy.has_ancestors(sure)
-    assert (calibrated[2][sure] >= 0.9).all()
+    assert finished.hierarchy.has_ancestors(sure)
+    assert (calibrated.probabilities[sure] >= 0.9).all()
+
+
+def test_the_shared_loader_gives_a_model_that_predicts_as_the_command(run, raw, tmp_path):
+    np.save(tmp_path / "raw.npy", raw.numpy())
+    written = predict(PredictConfig(str(run), [str(tmp_path / "raw.npy")]))
+    for model in (load_model(run), mulsupcon_ld.load_model(run / "model")):
+        assert type(model) is mulsupcon_ld.MulSupCon
+        assert torch.equal(model.predict_proba(raw), written.probabilities)
+        assert torch.equal(model.predict(raw), written.labels)
+
+
+def test_every_loss_is_a_method_that_its_command_trains():
+    assert [method.label for method in METHODS] == list(get_args(Loss))
+    assert set(METHODS) <= set(installed_methods())
+    for method in METHODS:
+        program, command, *options = method.demo_command
+        assert (program, command) == ("mulsupcon-ld", "train")
+        assert parse(*options).label == method.label
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_model_of_another_package_is_refused_with_its_command(run, command, tmp_path, monkeypatch, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(run / "model", other)
+    monkeypatch.setattr(mulsupcon_ld.MulSupCon, "library", "other_method")  # as if another package read it
+    words = {"evaluate": ["--dataset", "digits"], "predict": ["nothing.csv"]}[command]
+    with pytest.raises(SystemExit) as stop:
+        main([command, str(other), *words])
+    assert stop.value.code == 2
+    assert "use the command `other-method` for it" in capsys.readouterr().err
 
 
 def test_predict_takes_image_files_folders_and_arrays(image_run, pictures, digits, tmp_path):
     finished = load_run(image_run)
-    names, _, probabilities, labels = predict(PredictConfig(str(image_run), [str(pictures)]))
+    every = predict(PredictConfig(str(image_run), [str(pictures)]))
     expected = [str(pictures / name) for name in (*(f"{row}.png" for row in range(5)), "more/5.PNG")]
-    assert names == expected
-    np.testing.assert_allclose(probabilities, finished.probabilities[:6], atol=1e-4)
-    assert finished.hierarchy.has_ancestors(labels)
+    assert every.ids == expected
+    np.testing.assert_allclose(every.probabilities, finished.probabilities[:6], atol=1e-4)
+    assert finished.hierarchy.has_ancestors(every.labels)
     some = predict(PredictConfig(str(image_run), [expected[3], str(pictures / "more")]))
-    torch.testing.assert_close(some[2], probabilities[[3, 5]])
+    torch.testing.assert_close(some.probabilities, every.probabilities[[3, 5]])
     np.save(tmp_path / "raw.npy", digits.test.inputs[:6].numpy())
     from_array = predict(PredictConfig(str(image_run), [str(tmp_path / "raw.npy")]))
-    assert from_array[0] == [str(row) for row in range(6)]
-    assert torch.equal(from_array[2], probabilities)
+    assert from_array.ids == [str(row) for row in range(6)]
+    assert torch.equal(from_array.probabilities, every.probabilities)
 
 
 def test_predictions_are_a_table_and_all_of_standard_output(run, raw, tmp_path, monkeypatch, capsys):
@@ -244,7 +284,7 @@ def test_inputs_that_do_not_fit_are_named(run, image_run, pictures, tmp_path):
         predict(PredictConfig(str(run), [str(table)]))
     with pytest.raises(ValueError, match=r"t\.csv: .*\(n, 1, 8, 8\)"):
         predict(PredictConfig(str(image_run), [str(table)]))
-    with pytest.raises(ValueError, match="one table can be given"):
+    with pytest.raises(ValueError, match=r"one \.csv file can be read at a time"):
         predict(PredictConfig(str(run), [str(table), str(table)]))
     with pytest.raises(ValueError, match=r"takes vectors, so a \.csv, \.parquet or \.npy file"):
         predict(PredictConfig(str(run), [str(pictures)]))

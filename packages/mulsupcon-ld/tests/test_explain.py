@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import entropy
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import load_dataset
-from mulsupcon_ld.config import Config
-from mulsupcon_ld.explain import ExplainConfig, Explanation, command, explain, summarize, to_text, write
-from mulsupcon_ld.figures import draw_maps, draw_samples
-from mulsupcon_ld.methods import load_model
+from mulsupcon_ld.__main__ import main
+from mulsupcon_ld.build import load_model
+from mulsupcon_ld.config import Config, ExplainConfig
+from mulsupcon_ld.drawing import draw_maps, draw_samples
+from mulsupcon_ld.explain import explain, write
+from mulsupcon_ld.explanation import Explanation, summarize, to_text
 from mulsupcon_ld.train import train
 
 TREE = Hierarchy.from_paths(["a/b", "a/c", "d"])  # levels a, d and a/b, a/c
@@ -43,13 +44,12 @@ def written_by_hand():
 
 
 def test_the_distributions_are_those_of_the_pretrained_model_on_raw_inputs(run, digits):
-    found = explain(ExplainConfig(str(run)))
-    raw = digits.test.inputs * digits.feature_scale + digits.feature_mean
-    raw = torch.where(digits.feature_scale.isinf(), digits.feature_mean, raw)
+    explanation = explain(ExplainConfig(str(run)))
+    raw = digits.test.inputs
     expected = load_model(run / "pretrained").distributions(raw).numpy()
-    np.testing.assert_allclose(found.degrees, expected, atol=1e-5)
-    np.testing.assert_array_equal(found.labels, digits.test.targets.numpy())
-    assert found.ids == digits.test.ids
+    np.testing.assert_allclose(explanation.degrees, expected, atol=1e-5)
+    np.testing.assert_array_equal(explanation.labels, digits.test.targets.numpy())
+    assert explanation.ids == digits.test.ids
     after = load_model(run / "model").distributions(raw).numpy()  # fine-tuned: no label distributions
     assert np.abs(after - expected).max() > 0.05
 
@@ -152,19 +152,21 @@ def test_the_bars_are_the_degrees(written_by_hand):
 
 
 def test_the_maps_hold_every_sample(run):
-    found = explain(ExplainConfig(str(run)))
-    figure = draw_maps(found)
+    explanation = explain(ExplainConfig(str(run)))
+    figure = draw_maps(explanation)
     labels, degrees = (axes.get_images()[0].get_array() for axes in figure.axes[:2])
-    assert labels.shape == degrees.shape == found.labels.shape
+    assert labels.shape == degrees.shape == explanation.labels.shape
     for name, shown in (("labels", labels), ("degrees", degrees)):
-        given = getattr(found, name)
+        given = getattr(explanation, name)
         np.testing.assert_allclose(sorted(map(tuple, shown)), sorted(map(tuple, given)), atol=1e-6)
     # Lines of both maps belong together, and those of one set of labels stand together.
-    np.testing.assert_allclose((labels * degrees).sum(), (found.labels * found.degrees).sum(), rtol=1e-5)
+    np.testing.assert_allclose(
+        (labels * degrees).sum(), (explanation.labels * explanation.degrees).sum(), rtol=1e-5
+    )
     changes = (labels[1:] != labels[:-1]).any(1).sum()
-    assert changes == len(np.unique(found.labels, axis=0)) - 1
+    assert changes == len(np.unique(explanation.labels, axis=0)) - 1
     bars = [bar.get_height() for bar in figure.axes[2].patches]
-    np.testing.assert_allclose(bars, found.level_mass().mean(0), atol=1e-6)
+    np.testing.assert_allclose(bars, explanation.level_mass().mean(0), atol=1e-6)
 
 
 def test_long_maps_are_means_of_neighbours():
@@ -180,12 +182,12 @@ def test_long_maps_are_means_of_neighbours():
 
 
 def test_the_command(run, tmp_path, capsys):
-    command([str(run), "--samples", "2", "--output", str(tmp_path / "two.svg")])
+    main(["explain", str(run), "--samples", "2", "--output", str(tmp_path / "two.svg")])
     text = capsys.readouterr().out
     assert text.count("scan-") == 2
     assert "mass_on_labels" in text
     ElementTree.fromstring((tmp_path / "two.svg").read_bytes())
-    command([str(run), "--output", str(tmp_path / "all.png")])
+    main(["explain", str(run), "--output", str(tmp_path / "all.png")])
     assert "scan-" not in capsys.readouterr().out
     assert (tmp_path / "all.png").read_bytes().startswith(b"\x89PNG")
 
@@ -205,5 +207,5 @@ def test_what_cannot_be_explained_is_refused(run, tmp_path):
         explain(ExplainConfig(str(other)))
     with pytest.raises(ValueError, match=r"`--samples` should be ids such as '.*', or a number\. Found '0'"):
         explain(ExplainConfig(str(run), samples=("0",)))
-    with pytest.raises(ValueError, match=r"`--output` should end in one of \.csv, .* Found x\.txt"):
+    with pytest.raises(ValueError, match=r"`--output` should end in one of \.csv, .* Found 'x\.txt'"):
         ExplainConfig(str(run), output="x.txt")

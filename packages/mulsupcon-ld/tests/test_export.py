@@ -6,8 +6,8 @@ import torch
 
 from hmc_shared.data import load_dataset
 from hmc_shared.predict.export import export_program
+from mulsupcon_ld.build import load_model
 from mulsupcon_ld.config import Config
-from mulsupcon_ld.methods import load_model
 from mulsupcon_ld.train import train
 
 
@@ -29,7 +29,7 @@ def test_a_saved_program_gives_the_same_probabilities(trained, tmp_path):
     torch.export.save(export_program(model, raw[:2]), tmp_path / "model.pt2")
     program = torch.export.load(tmp_path / "model.pt2").module()
     for n in (1, 7, len(raw)):
-        torch.testing.assert_close(program(raw[:n]), model.predict(raw[:n]), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(program(raw[:n]), model.predict_proba(raw[:n]), rtol=1e-5, atol=1e-6)
 
 
 def test_onnx_gives_the_same_probabilities(trained, tmp_path):
@@ -41,4 +41,6 @@ def test_onnx_gives_the_same_probabilities(trained, tmp_path):
     (name,) = [entry.name for entry in session.get_inputs()]
     for n in (1, 7, len(raw)):
         (found,) = session.run(None, {name: raw[:n].numpy()})
-        torch.testing.assert_close(torch.from_numpy(found), model.predict(raw[:n]), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            torch.from_numpy(found), model.predict_proba(raw[:n]), rtol=1e-5, atol=1e-6
+        )

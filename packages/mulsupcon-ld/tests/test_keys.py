@@ -69,7 +69,7 @@ def test_contents_are_views_and_carry_no_gradient():
 
 def test_joined_keys_are_the_first_then_the_others():
     first, second, third = some_keys(0, 2), some_keys(2, 0), some_keys(2, 3)
-    assert rows_of(first.join(second, third)) == rows_of(some_keys(0, 5))
+    assert rows_of(first.concatenate(second, third)) == rows_of(some_keys(0, 5))
 
 
 def in_processes(world, function):
@@ -101,10 +101,10 @@ def test_every_process_gathers_the_keys_of_the_global_batch(world, n):
         rank = accelerator.process_index
         rows, weights = next(batches(n, 6, seed=0, epoch=0, rank=rank, world=world))
         rows = rows if len(rows) > 1 else rows.repeat(2)
-        keys, own = gather_keys(Keys(*(part[rows] for part in whole)), n, accelerator)
+        keys, own_keys = gather_keys(Keys(*(part[rows] for part in whole)), n, accelerator)
         counted = int(weights.count_nonzero())
-        assert order[own[:counted]].equal(rows[:counted])
-        assert own.max() < n  # also of rows without weight
+        assert order[own_keys[:counted]].equal(rows[:counted])
+        assert own_keys.max() < n  # also of rows without weight
         return keys
 
     for keys in in_processes(world, process):

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from hmc_shared import Hierarchy
+from hmc_shared.model import load_model as shared_load_model
 from mulsupcon_ld import MulSupCon
-from mulsupcon_ld.methods import load_model
+from mulsupcon_ld.build import load_model
 
 TREE = Hierarchy.from_paths(["a/b", "a/c/d", "e"])
 FLAT = Hierarchy.from_edges([], nodes="abcde")
@@ -58,18 +59,18 @@ def test_a_row_is_scored_by_itself(case):
     options, inputs = CASES[case]
     model = network(**options)
     raw = inputs()
-    together = model.predict(raw)
+    together = model.predict_proba(raw)
     for size in (1, 4):
-        torch.testing.assert_close(model.predict(raw, batch_size=size), together, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(model.predict(raw.flip(0)).flip(0), together, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(model.predict_proba(raw, batch_size=size), together, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(model.predict_proba(raw.flip(0)).flip(0), together, rtol=1e-5, atol=1e-6)
     assert model.training  # as before
-    assert model.predict(raw[:0]).shape == (0, 5)
+    assert model.predict_proba(raw[:0]).shape == (0, 5)
 
 
 def test_no_class_exceeds_its_parent_where_the_model_is_coherent():
     raw = vectors(200)
     parents, children = TREE.edges.unbind(1)
-    coherent, free = network().predict(raw), network(coherent=False).predict(raw)
+    coherent, free = network().predict_proba(raw), network(coherent=False).predict_proba(raw)
     assert (coherent[:, children] <= coherent[:, parents]).all()
     assert (free[:, children] > free[:, parents]).any()
     leaves = TREE.leaves
@@ -83,7 +84,7 @@ def test_plain_labels_are_not_constrained():
     model = network(FLAT)
     assert not model.is_constrained
     torch.testing.assert_close(
-        model.predict(vectors()), network(FLAT, coherent=False).predict(vectors()), rtol=0, atol=0
+        model.predict_proba(vectors()), network(FLAT, coherent=False).predict_proba(vectors()), rtol=0, atol=0
     )
 
 
@@ -106,19 +107,22 @@ def test_a_saved_model_predicts_the_same_bits(case, tmp_path):
     options, inputs = CASES[case]
     model = network(**options, crop=0.9)
     model.save_pretrained(tmp_path / "model")
-    for again in (load_model(tmp_path / "model"), MulSupCon.from_pretrained(tmp_path / "model")):
-        assert torch.equal(again.predict(inputs()), model.predict(inputs()))
+    loaders = (load_model, shared_load_model, MulSupCon.from_pretrained)
+    for again in (load(tmp_path / "model") for load in loaders):
+        assert torch.equal(again.predict_proba(inputs()), model.predict_proba(inputs()))
         assert torch.equal(again.distributions(inputs()), model.distributions(inputs()))
+        assert torch.equal(again.predict(inputs()), model.predict(inputs()))
         assert again.hierarchy == TREE
         assert (again.input_shape, again.crop) == (model.input_shape, 0.9)
     card = (tmp_path / "model" / "README.md").read_text()
     assert "mulsupcon-ld" in card
-    assert "from_pretrained" in card
+    assert "load_model" in card
 
 
 def test_a_folder_of_another_package_is_refused(tmp_path):
     network().save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["library"], config["method"]) == ("mulsupcon_ld", "mulsupcon-ld")
     (tmp_path / "config.json").write_text(json.dumps(config | {"method": "hcal"}))
     with pytest.raises(ValueError, match=r"config\.json is not the configuration of a model of this package"):
         load_model(tmp_path)
@@ -131,10 +135,11 @@ def test_raw_features_are_standardised_and_missing_ones_are_the_mean():
     missing[2, 3] = torch.nan
     filled = raw.clone()
     filled[2, 3] = model.input_mean[3]
-    assert torch.equal(model.predict(missing), model.predict(filled))
-    expected = model.eval().logits((raw - model.input_mean) / model.input_scale).sigmoid()
-    torch.testing.assert_close(model.predict(raw), expected)
-    assert torch.equal(model.predict(raw.numpy().astype(np.float64)), model.predict(raw.double()))
+    assert torch.equal(model.predict_proba(missing), model.predict_proba(filled))
+    standardised = ((raw - model.input_mean) / model.input_scale).float()
+    expected = model.eval().logits(standardised).sigmoid()
+    torch.testing.assert_close(model.predict_proba(raw), expected)
+    assert torch.equal(model.predict_proba(raw.numpy().astype(np.float64)), model.predict_proba(raw.double()))
 
 
 def test_a_constant_feature_of_the_training_rows_does_not_count():
@@ -143,12 +148,12 @@ def test_a_constant_feature_of_the_training_rows_does_not_count():
     raw = vectors()
     other = raw.clone()
     other[:, 1] += 100
-    assert torch.equal(model.predict(raw), model.predict(other))
+    assert torch.equal(model.predict_proba(raw), model.predict_proba(other))
 
 
 def test_images_are_bytes_or_their_numbers():
     model = network(input_shape=(1, 8, 8), encoder="resnet8", width=4)
-    assert torch.equal(model.predict(images()), model.predict(images().float()))
+    assert torch.equal(model.predict_proba(images()), model.predict_proba(images().float()))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +169,7 @@ def test_images_are_bytes_or_their_numbers():
 )
 def test_inputs_that_do_not_fit_are_refused(raw, message):
     model = network()
-    for method in (model.predict, model.distributions):
+    for method in (model.predict_proba, model.predict, model.distributions):
         with pytest.raises(ValueError, match=message):
             method(raw)
 

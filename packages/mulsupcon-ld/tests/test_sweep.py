@@ -8,12 +8,13 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from hmc_shared.cli import options
+from hmc_shared.cli.parse import parse
 from hmc_shared.data import load_dataset
 from hmc_shared.runs.read import load_run
-from mulsupcon_ld.config import Config
-from mulsupcon_ld.figures import draw_ablation, draw_grid
-from mulsupcon_ld.sweep import METRICS, SweepConfig, command, draw, sweep
+from mulsupcon_ld.__main__ import main
+from mulsupcon_ld.config import Config, SweepConfig
+from mulsupcon_ld.drawing import draw_ablation, draw_grid
+from mulsupcon_ld.sweep import METRICS, draw, sweep
 from mulsupcon_ld.train import train
 
 SMALL = {"width": 16, "dim": 8, "pretrain_epochs": 1, "epochs": 2, "queue_size": 100, "learning_rate": 5e-3}
@@ -50,7 +51,7 @@ def trained(monkeypatch) -> list:
         found.append(config.run_folder)
         return train(config, dataset)
 
-    monkeypatch.setattr("mulsupcon_ld.train.train", spy)
+    monkeypatch.setattr("mulsupcon_ld.sweep.train", spy)
     return found
 
 
@@ -174,8 +175,9 @@ def test_a_finished_run_with_other_options_is_refused(copied, trained):
 def test_the_papers_protocol_takes_the_published_metrics(tmp_path, capsys):
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
     folder = tmp_path / "sweep"
-    command(
+    main(
         [
+            "sweep",
             "grid",
             "--alphas",
             "0.5",
@@ -197,20 +199,18 @@ def test_the_papers_protocol_takes_the_published_metrics(tmp_path, capsys):
 
 
 def test_options_are_those_of_training_and_its_files():
-    def parse(*argv):
-        return options.parse(SweepConfig, argv, prog="mulsupcon-ld sweep", package="mulsupcon_ld")
+    def parse_sweep(*argv):
+        return parse(SweepConfig, argv, prog="mulsupcon-ld sweep", package="mulsupcon_ld")
 
-    plain = parse("grid", "--dataset", "scene")
-    of_train = options.parse(
-        Config, ["--dataset", "scene"], prog="mulsupcon-ld train", package="mulsupcon_ld"
-    )
+    plain = parse_sweep("grid", "--dataset", "scene")
+    of_train = parse(Config, ["--dataset", "scene"], prog="mulsupcon-ld train", package="mulsupcon_ld")
     assert asdict(plain.run(of_train.alpha, of_train.beta, 0)) == asdict(of_train) | {
         "output_dir": f"sweeps/scene/cld/alpha-{of_train.alpha:g}-beta-{of_train.beta:g}/seed-0",
         "resume": True,
     }
     assert len(plain.settings) == 16
-    assert len(parse("ablation").settings) == 4
-    assert parse("--loss", "rld", "--protocol", "paper").folder.parts[-2:] == ("digits", "rld-paper")
+    assert len(parse_sweep("ablation").settings) == 4
+    assert parse_sweep("--loss", "rld", "--protocol", "paper").folder.parts[-2:] == ("digits", "rld-paper")
 
 
 def test_default_seeds_are_three(tmp_path, monkeypatch, digits):
@@ -223,7 +223,7 @@ def test_default_seeds_are_three(tmp_path, monkeypatch, digits):
         content = {"metrics": metrics, "published_metrics": {}, "validation": 0.5}
         (config.run_folder / "results.json").write_text(json.dumps(content))
 
-    monkeypatch.setattr("mulsupcon_ld.train.train", stop)
+    monkeypatch.setattr("mulsupcon_ld.sweep.train", stop)
     sweep(SweepConfig(seed=7, alpha=0.1, beta=1.0, output_dir=str(tmp_path / "sweep")))
     pairs = [(0.1, 1.0), (0.0, 1.0), (0.1, 0.0), (0.0, 0.0)]
     assert asked == [(*pair, seed) for pair in pairs for seed in (7, 8, 9)]
@@ -232,7 +232,7 @@ def test_default_seeds_are_three(tmp_path, monkeypatch, digits):
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ({"loss": "mulsupcon"}, r"`--loss` should be cld or rld in a sweep\. Found mulsupcon"),
+        ({"loss": "mulsupcon"}, r"`--loss` should be cld or rld in a sweep\. Found 'mulsupcon'"),
         ({"alpha": 0.0}, r"`--alpha` should be above 0 in an ablation\. Found 0\.0"),
         ({"alphas": (0.5, 0.5)}, r"`--alphas` should differ from each other\. Found \(0\.5, 0\.5\)"),
         ({"betas": ()}, r"`--betas` should be at least one\. Found \(\)"),

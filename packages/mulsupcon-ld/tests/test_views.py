@@ -143,9 +143,11 @@ def test_masks_zero_each_number_by_itself():
     correlation = np.corrcoef(kept.numpy().T) - np.eye(50)
     assert np.abs(correlation).max() < 0.25
     assert torch.equal(mask(vectors, drawn, 0.0), vectors)
+    two = torch.rand(2, 400, 50, generator=torch.Generator().manual_seed(8))
+    assert torch.equal(mask(vectors, two, 0.3), torch.stack([mask(vectors, one, 0.3) for one in two]))
 
 
-def test_crops_of_photographs_are_torchvisions_and_go_to_other_processes():
+def test_crops_of_a_tables_images_are_torchvisions_and_go_to_other_processes():
     image = torch.randint(256, (3, 20, 30), dtype=torch.uint8, generator=torch.Generator().manual_seed(8))
     crops = pickle.loads(pickle.dumps(random_crops(9, 2, min_scale=0.25, flip=True)))
     torch.manual_seed(0)

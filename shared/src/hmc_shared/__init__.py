@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from hmc_shared.cli.lazy import lazy_attribute
+from hmc_shared.cli.version import distribution_version
 
 if TYPE_CHECKING:
     from hmc_shared.hierarchy import Hierarchy
+    from hmc_shared.model import load_model
 
-__all__ = ["Hierarchy", "__version__"]
-
-try:
-    __version__ = version("hmc-shared")
-except PackageNotFoundError:  # imported from a source tree that is not installed
-    __version__ = "0+unknown"
+__all__ = ["Hierarchy", "__version__", "load_model"]
+__version__ = distribution_version("hmc-shared")
 
 
 def __getattr__(name: str) -> Any:
     # Torch takes seconds to import: `hmc --help` and option parsing must not pay for it.
-    if name == "Hierarchy":
-        from hmc_shared.hierarchy import Hierarchy
-
-        return Hierarchy
-    raise AttributeError(f"module 'hmc_shared' has no attribute {name!r}")
+    return lazy_attribute(__name__, name, {"Hierarchy": "hierarchy", "load_model": "model"})

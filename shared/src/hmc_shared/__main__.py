@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from hmc_shared.cli import options
+from hmc_shared.cli.commands import exit_codes
+from hmc_shared.cli.version import distribution_version
 
 if TYPE_CHECKING:
     from hmc_shared.compare.comparison import Comparison
@@ -151,11 +152,14 @@ Command = (
 
 def main() -> None:
     """Entry point of the console script."""
-    options.main(run, prog="hmc")
+    exit_codes(lambda: run(sys.argv[1:]), "hmc")
 
 
 def run(argv: list[str]) -> None:
     """Parse and run one command line. Raises ValueError for bad input."""
+    if argv == ["--version"]:
+        print(f"hmc {distribution_version('hmc-shared')}")
+        return
     if argv[:2] == ["datasets", "export"]:
         export(tyro.cli(Export, prog="hmc datasets export", args=argv[2:]))
         return
@@ -200,7 +204,7 @@ def demo(command: Demo) -> None:
     comparison = compare_jobs(jobs, missing, failed)
     _warn(comparison.notes)
     print(report.to_text(comparison, terminal_width()))
-    print("\nEvery row again:\n" + "\n".join(report.commands(comparison)) + "\n")
+    print("\nCommands:\n" + "\n".join(report.commands(comparison)) + "\n")
     write_reports(comparison, command.output)
     if failed:
         sys.exit(1)
@@ -209,32 +213,31 @@ def demo(command: Demo) -> None:
 def datasets(command: Datasets) -> None:
     from hmc_shared import data
     from hmc_shared.compare.text import align
+    from hmc_shared.data.catalog import FORMATS
+    from hmc_shared.data.plot_description import plot_description
 
     if command.name is None:
         if command.plot:
             raise ValueError("`--plot` should come with the name of a data set. Found no name.")
-        found = [
-            [name, source, where or "not found"] for name, source, where in data.available(command.data_dir)
-        ]
-        print(align([["name", "source", "found"], *found], left=3))
-        print(
-            "\nalso hf:PATH, a folder that `hmc datasets export` wrote; folder:PATH, nested image folders; "
-            "labels:PATH, images with a labels.json; table:PATH, features and labels in .csv or .parquet"
-        )
+        rows = [[name, kind, where or "not found"] for name, kind, where in data.available(command.data_dir)]
+        print(align([["name", "kind", "where"], *rows], left=3))
+        paths = [f"{name}:PATH, {entry.shape}" for name, entry in FORMATS.items() if " " not in name]
+        print(f"\nalso {'; '.join(paths)}")
         return
     _check_plot(command.plot)
     dataset = data.load_dataset(command.name, command.data_dir, levels=command.levels)
     print(data.describe(dataset))
     if command.plot:
-        data.plot_description(dataset, command.plot)
+        plot_description(dataset, command.plot)
         _wrote([command.plot])
 
 
 def export(command: Export) -> None:
     from hmc_shared import data
+    from hmc_shared.data.formats.hf_export import export as write_folder
 
     dataset = data.load_dataset(command.name, command.data_dir, levels=command.levels)
-    data.export(dataset, command.folder)
+    write_folder(dataset, command.folder)
     _wrote([command.folder])
 
 
@@ -296,18 +299,18 @@ def ranks(command: Ranks) -> None:
 
     _check_plot(command.plot)
     comparison = compare_runs(command.paths)
-    found = significance.rank_methods(comparison, command.metric, command.methods)
-    _warn([*comparison.notes, *found.notes])
-    print(significance.to_text(found))
+    ranking = significance.rank_methods(comparison, command.metric, command.methods)
+    _warn([*comparison.notes, *ranking.notes])
+    print(significance.to_text(ranking))
     if command.plot:
-        significance.critical_difference_diagram(found, command.plot)
+        significance.critical_difference_diagram(ranking, command.plot)
         _wrote([command.plot])
 
 
 def difference(command: Difference) -> None:
     from hmc_shared.compare.significance import paired_bootstrap
 
-    found = paired_bootstrap(
+    result = paired_bootstrap(
         command.first,
         command.second,
         command.metric,
@@ -317,9 +320,9 @@ def difference(command: Difference) -> None:
         progress=True,
     )
     print(
-        f"{found.metric}: {found.first:.4f} and {found.second:.4f}, difference {found.difference:+.4f}, "
-        f"{100 * found.level:g} % interval {found.low:+.4f} to {found.high:+.4f} "
-        f"({found.resamples - found.undefined} draws of the test samples)"
+        f"{result.metric}: {result.first:.4f} and {result.second:.4f}, difference {result.difference:+.4f}, "
+        f"{100 * result.level:g} % interval {result.low:+.4f} to {result.high:+.4f} "
+        f"({result.resamples - result.undefined} draws of the test samples)"
     )
 
 

@@ -2,7 +2,7 @@
 
 Both operators take one score for each node, logits or probabilities alike: max and min commute with the
 sigmoid. They work on a (C, batch) copy, where one index moves a whole row of samples, and never build a
-(batch, C, C) tensor. Each result is one of the given scores, so the backward pass is a single scatter of
+(batch, C, C) tensor. Each result is one of the input scores, so the backward pass is a single scatter of
 the incoming gradient to the node that the score came from. Where scores tie this is a sub-gradient: the
 node itself if it attains the result, else the tied node nearest to it in id. A NaN among the scores
 makes the result NaN; its gradient goes to the NaN (maximum) or stays with the node (minimum).
@@ -47,7 +47,7 @@ def min_over_parents(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
     """Lower each score to the smallest among the node and its direct parents.
 
     This is the local constraint module, LMC (Qi and Chelmis, Eq. 1); in a DAG all parents count. One round
-    does not make scores coherent: a grandparent is not looked at.
+    does not make scores coherent: grandparents are not considered.
 
     Args, returns and errors as in :func:`max_over_descendants`.
 
@@ -72,19 +72,19 @@ def _check(scores: Tensor, hierarchy: Hierarchy) -> None:
 class _MaxOverDescendants(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, hierarchy: Hierarchy) -> Tensor:
-        own = scores.detach().T.clone(memory_format=torch.contiguous_format)  # (C, batch)
-        if not ctx.needs_input_grad[0]:  # nobody will ask where a maximum came from
+        values = scores.detach().T.clone(memory_format=torch.contiguous_format)  # (C, batch)
+        if not ctx.needs_input_grad[0]:  # no gradient: where each maximum came from does not matter
             for parents, children in hierarchy.edges_bottom_up:
-                own.scatter_reduce_(0, _rows(parents, own), own.index_select(0, children), "amax")
-            return own.T.contiguous()
+                values.scatter_reduce_(0, _rows(parents, values), values.index_select(0, children), "amax")
+            return values.T.contiguous()
         # Score and id in one number: its maximum is the largest score and, among tied ones, the smallest id.
         # Descendants have larger ids, so a node's own score comes first.
-        key = (_order(own) << 32) | (len(hierarchy) - _ids(hierarchy))
+        key = (_order(values) << 32) | (len(hierarchy) - _ids(hierarchy))
         for parents, children in hierarchy.edges_bottom_up:
             key.scatter_reduce_(0, _rows(parents, key), key.index_select(0, children), "amax")
         source = len(hierarchy) - (key & 0xFFFFFFFF)
         ctx.save_for_backward(source)
-        return own.gather(0, source).T.contiguous()
+        return values.gather(0, source).T.contiguous()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
@@ -94,14 +94,14 @@ class _MaxOverDescendants(torch.autograd.Function):
 class _MinOverParents(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, hierarchy: Hierarchy) -> Tensor:
-        own = scores.detach().T.contiguous()  # (C, batch)
+        values = scores.detach().T.contiguous()  # (C, batch)
         parents, children = hierarchy.edges.unbind(1)
-        least = own.scatter_reduce(0, _rows(children, own), own[parents], "amin")
+        least = values.scatter_reduce(0, _rows(children, values), values[parents], "amin")
         if ctx.needs_input_grad[0]:
             # The largest id that attains the result. Parents have smaller ids: a node's own comes first.
-            nobody = -1
-            source = torch.where(own > least, nobody, _ids(hierarchy))
-            passed = torch.where(own[parents] == least[children], parents.unsqueeze(1), nobody)
+            no_source = -1
+            source = torch.where(values > least, no_source, _ids(hierarchy))
+            passed = torch.where(values[parents] == least[children], parents.unsqueeze(1), no_source)
             ctx.save_for_backward(source.scatter_reduce_(0, _rows(children, source), passed, "amax"))
         return least.T.contiguous()
 
@@ -116,7 +116,7 @@ def _order(scores: Tensor) -> Tensor:
         ordered = scores.unique(return_inverse=True)[1]
     else:
         bits = (scores.float() + 0.0).view(torch.int32)  # + 0.0 makes -0.0 equal to 0.0
-        # Of negative floats the bits fall as the value rises, below the sign: turn those round.
+        # The bits of negative floats fall, below the sign, as the value rises: flip them.
         ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     return ordered.masked_fill_(scores.isnan(), 0x7FFFFFFF).long()
 

@@ -1,13 +1,13 @@
 """The main job in one command: all methods on embedded data, each run in its own process, then compared.
 
-Nothing here imports a method: a run is a command line, and what it leaves behind is a run folder.
+Which methods and with which options, their packages say (:mod:`hmc_shared.methods`). Nothing here imports a
+method: a run is a command line, and what it leaves behind is a run folder.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -20,22 +20,10 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from hmc_shared.methods import PUBLISHED, installed_methods
+
 if TYPE_CHECKING:
     from hmc_shared.compare.comparison import Comparison
-
-METHODS = {
-    "hp-dval": "hp-dval train --dataset digits",
-    "hcal": "hcal train --dataset digits --epochs 30",
-    "flat": "hcal train --dataset digits --method flat --epochs 30",
-    "hlstm": "hlstm train --dataset digits",
-    "cld": "mulsupcon-ld train --dataset digits",
-    "bce": "mulsupcon-ld train --dataset digits --loss bce --no-coherent",
-    "chmcnn": "hlstm train --dataset digits --method chmcnn",
-}
-"""Rows of the table, the longest runs first. hcal, hlstm, cld (MulSupCon_LD) and hp-dval, and what they are
-compared with: flat has a linear layer and cross-entropy for each level on the encoder of hcal; bce is binary
-cross-entropy for each class by itself, which knows no hierarchy; chmcnn is C-HMCNN. All as they are shipped,
-but for half the epochs of hcal's encoder: minutes on two cores."""
 
 METRICS = ("au_prc", "map", "f1_micro", "f1_macro", "accuracy_level_*", "hvr", "incoherent")
 _TAIL = 4096  # bytes of a log in which its last line is looked for
@@ -76,18 +64,21 @@ class Job:
 
 
 def plan(output: Path, seeds: Sequence[int]) -> tuple[list[Job], dict[str, str]]:
-    """The runs, the first seed of every method first; and how to install each method that is not there."""
-    jobs, missing = [], {}
+    """The runs, the first seed of every method first, the longest runs first; and what is not installed."""
+    missing = {name: f"not installed: pip install {name}" for name in PUBLISHED if find_program(name) is None}
+    methods = [method for method in installed_methods() if method.demo is not None]
+    methods.sort(key=lambda method: -method.demo_minutes)
+    jobs = []
     for seed in seeds:
-        for label, line in METHODS.items():
-            program, *options = shlex.split(line)
+        for method in methods:
+            program, *options = method.demo_command
             path = find_program(program)
             if path is None:
-                missing[label] = f"not installed: pip install {program}"
+                missing[method.label] = f"the program {program} is not on the PATH"
                 continue
-            folder = output / "digits" / label / f"seed-{seed}"
-            log = output / "logs" / f"{label}-seed-{seed}.log"
-            jobs.append(Job(label, seed, (path, *options), folder, log))
+            folder = output / "digits" / method.label / f"seed-{seed}"
+            log = output / "logs" / f"{method.label}-seed-{seed}.log"
+            jobs.append(Job(method.label, seed, (path, *options), folder, log))
     return jobs, missing
 
 

@@ -9,13 +9,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hmc_shared.graph_depth import longest_path_depth
+
+if TYPE_CHECKING:
+    import networkx
+
 Edge = tuple[str, str]
+Targets = TypeVar("Targets", np.ndarray, Tensor)
 
 
 class Hierarchy:
@@ -42,9 +48,9 @@ class Hierarchy:
 
     def __init__(self, names: tuple[str, ...], edges: Tensor) -> None:
         self.__dict__.update(names=names, edges=edges, _elsewhere={})
-        _ = self.edges_bottom_up  # made now: torch.compile can read it, but not trace its making
+        _ = self.edges_bottom_up  # now: torch.compile can read it, but not trace how it is made
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"A Hierarchy is immutable: cannot set {name!r}.")
 
     # Constructors
@@ -74,7 +80,7 @@ class Hierarchy:
         order = list(dict.fromkeys(declared or (end for edge in edges for end in edge)))
         if not order:
             raise ValueError("A hierarchy should have at least one node. Found none.")
-        depth = _longest_path_depth(order, edges)
+        depth = longest_path_depth(order, edges)
         order.sort(key=depth.__getitem__)  # stable: first appearance inside a level
         index = {name: i for i, name in enumerate(order)}
         ids = sorted(((index[parent], index[child]) for parent, child in edges), key=lambda edge: edge[::-1])
@@ -87,7 +93,7 @@ class Hierarchy:
         >>> Hierarchy.from_parents({"thing": None, "cat": "thing", "robocat": ["thing", "cat"]}).num_levels
         3
         """
-        above = {node: [given] if isinstance(given, str) else given or () for node, given in parents.items()}
+        above = {node: [names] if isinstance(names, str) else names or () for node, names in parents.items()}
         return cls.from_edges([(parent, node) for node in above for parent in above[node]], nodes=parents)
 
     @classmethod
@@ -99,7 +105,7 @@ class Hierarchy:
         return cls._from_parts((path.split(sep) for path in dict.fromkeys(paths)), sep.join)
 
     @classmethod
-    def from_levels(cls, matrix: Any, *, qualify: bool = False) -> Hierarchy:
+    def from_levels(cls, matrix: Sequence[Sequence] | np.ndarray, *, qualify: bool = False) -> Hierarchy:
         """Build a tree from a level matrix: (n, levels) labels, one row a sample, coarse to fine.
 
         A path may end early (None, NaN or ""). Labels are the node names, so one label under two parents,
@@ -133,7 +139,7 @@ class Hierarchy:
         return cls.from_paths(paths)
 
     @classmethod
-    def from_networkx(cls, graph: Any) -> Hierarchy:
+    def from_networkx(cls, graph: networkx.Graph) -> Hierarchy:
         """Build from a ``networkx.DiGraph`` whose edges point from parent to child; nodes become ``str``."""
         if not graph.is_directed():
             raise ValueError("`graph` should be directed, from parent to child. Found an undirected graph.")
@@ -149,14 +155,14 @@ class Hierarchy:
         except (json.JSONDecodeError, KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"Not the JSON of a hierarchy, nodes and id pairs: {error}") from error
         hierarchy = cls.from_edges(pairs, nodes=names)
-        # Scores stored beside the JSON have one column for each id: another order must not pass.
+        # Scores stored beside the JSON have one column for each id: no other order may pass.
         if [list(hierarchy.names), hierarchy.edges.tolist()] != [names, edges]:
             raise ValueError("Not the JSON of a hierarchy: nodes should be in id order, edges by child.")
         return hierarchy
 
     @classmethod
     def _from_parts(cls, rows: Iterable[list[str]], name_of: Callable[[list[str]], str]) -> Hierarchy:
-        """Tree over label paths given as lists of parts; ``name_of`` makes a node's name of its path."""
+        """Tree over label paths given as lists of parts; ``name_of`` gives the name of a path."""
         path_of: dict[str, list[str]] = {}
         edges: dict[Edge, None] = {}
         for parts in rows:
@@ -242,11 +248,11 @@ class Hierarchy:
     def edges_bottom_up(self) -> tuple[tuple[Tensor, ...], ...]:
         """Edges as (parents, children) id tensors, grouped by the child's depth, deepest first.
 
-        Taken in this order, whatever a child passes to its parents is final.
+        In this order a child is final before it is passed to its parents.
         """
         depth = self.depth[self.edges[:, 1]]
         steps = range(self.num_levels - 1, 0, -1)
-        # No views of one another: torch.export saves each with its own storage.
+        # Clones, not views: torch.export saves each with its own storage.
         return tuple(tuple(ids.clone() for ids in self.edges[depth == step].unbind(1)) for step in steps)
 
     @cached_property
@@ -256,7 +262,7 @@ class Hierarchy:
 
     # Label sets
 
-    def add_ancestors(self, targets: Any) -> Any:
+    def add_ancestors(self, targets: Targets) -> Targets:
         """Add all ancestors to label sets: (n, C) bool or 0/1 in, (n, C) bool of the same kind out."""
         if isinstance(targets, np.ndarray):
             return self.add_ancestors(_from_numpy(targets)).numpy()
@@ -267,15 +273,15 @@ class Hierarchy:
             nodes_first[parents[edge], sample] = True
         return nodes_first.T.contiguous()
 
-    def has_ancestors(self, targets: Any) -> bool:
+    def has_ancestors(self, targets: np.ndarray | Tensor) -> bool:
         """Whether every label set (n, C) holds the parents of its classes."""
         targets = _from_numpy(targets) if isinstance(targets, np.ndarray) else targets.to(torch.bool)
         self._check_width(targets)
         parents, children = self.to(targets.device).edges.unbind(1)
         return not bool((targets[:, children] & ~targets[:, parents]).any())
 
-    def most_specific(self, targets: Any) -> Any:
-        """Keep the classes of which no child is in the set: (n, C) in, (n, C) bool of the same kind out."""
+    def most_specific(self, targets: Targets) -> Targets:
+        """Keep the classes that have no child in the set: (n, C) in, (n, C) bool of the same kind out."""
         if isinstance(targets, np.ndarray):
             return self.most_specific(_from_numpy(targets)).numpy()
         self._check_width(targets)
@@ -304,9 +310,9 @@ class Hierarchy:
         """One line of JSON: node names in id order, edges as pairs of ids."""
         return json.dumps({"nodes": list(self.names), "edges": self.edges.tolist()}, ensure_ascii=False)
 
-    def to_networkx(self) -> Any:
+    def to_networkx(self) -> networkx.DiGraph:
         """A ``networkx.DiGraph`` with names as nodes, in id order, and edges from parent to child."""
-        import networkx
+        import networkx  # takes nearly a second, and nothing else here needs it
 
         graph = networkx.DiGraph()
         graph.add_nodes_from(self.names)
@@ -349,7 +355,7 @@ class Hierarchy:
 
 
 def _from_numpy(targets: np.ndarray) -> Tensor:
-    """A boolean copy: torch shares no read-only array and none that runs backwards."""
+    """A boolean copy: torch cannot share read-only arrays or negative strides."""
     return torch.from_numpy(np.array(targets, dtype=bool, order="C"))
 
 
@@ -363,37 +369,3 @@ def _pointers(owners: Tensor, size: int) -> Tensor:
     """CSR row pointers from the owner of each entry."""
     counts = torch.bincount(owners, minlength=size)
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-
-
-def _longest_path_depth(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
-    """Depth of each node, by Kahn's algorithm. Raises ValueError that spells out a cycle."""
-    children: dict[str, list[str]] = {node: [] for node in nodes}
-    waiting = dict.fromkeys(nodes, 0)  # parents not yet placed
-    for parent, child in edges:
-        children[parent].append(child)
-        waiting[child] += 1
-    depth = dict.fromkeys(nodes, 0)
-    ready = [node for node in nodes if not waiting[node]]
-    placed = 0
-    while ready:
-        placed += len(ready)
-        following = []
-        for node in ready:
-            for child in children[node]:
-                depth[child] = max(depth[child], depth[node] + 1)
-                waiting[child] -= 1
-                if not waiting[child]:
-                    following.append(child)
-        ready = following
-    if placed < len(nodes):
-        raise ValueError(f"The hierarchy has a cycle: {' -> '.join(_find_cycle(edges, waiting))}.")
-    return depth
-
-
-def _find_cycle(edges: Sequence[Edge], waiting: Mapping[str, int]) -> list[str]:
-    """A cycle among the nodes that could not be placed: each of them has an unplaced parent."""
-    unplaced_parent = {child: parent for parent, child in edges if waiting[parent] and waiting[child]}
-    path = [next(iter(unplaced_parent))]
-    while (parent := unplaced_parent[path[-1]]) not in path:
-        path.append(parent)
-    return [parent, *path[path.index(parent) :][::-1]]

@@ -51,7 +51,7 @@ def test_help_imports_nothing_slow(words):
         f"sys.argv = ['hmc', *{words}]\n"
         "try: command.main()\n"
         "except SystemExit as stop: code = stop.code\n"
-        "slow = {'torch', 'matplotlib', 'datasets', 'sklearn', 'pandas', 'pyarrow'} & set(sys.modules)\n"
+        "slow = {'torch', 'numpy', 'matplotlib', 'datasets', 'sklearn', 'pyarrow'} & set(sys.modules)\n"
         "sys.exit(f'imported {slow}' if slow else code)"
     )
     assert done.returncode == 0, done.stderr
@@ -189,7 +189,7 @@ def test_datasets_lists_describes_draws_and_exports(monkeypatch, capsys, tmp_pat
     monkeypatch.delenv("HMC_DATA", raising=False)
     assert hmc(monkeypatch, "datasets") == 0
     listed = capsys.readouterr().out.splitlines()
-    assert listed[0].split() == ["name", "source", "found"]
+    assert listed[0].split() == ["name", "kind", "where"]
     assert any(line.split() == ["cellcycle_FUN", "CLUS", "not", "found"] for line in listed)
     assert hmc(monkeypatch, "datasets", "digits", "--plot", tmp_path / "digits.svg") == 0
     assert capsys.readouterr().out.startswith("digits")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
-from dataclasses import replace
 from html import unescape
 
 import numpy as np
@@ -16,40 +15,45 @@ from hmc_shared.compare.html.report import to_html
 from hmc_shared.metrics.calibration import accuracy_coverage, expected_calibration_error, reliability
 from hmc_shared.runs.read import load_run
 
-FITTED = {"temperature": np.full(3, 0.5, dtype=np.float32), "shift": np.zeros(3, dtype=np.float32)}
-
 
 @pytest.fixture(params=[False, True], ids=["one-path", "several"])
 def comparison(request, make_run):
+    """Two runs with calibrated probabilities, of temperature 1/2, and one without."""
     for seed in range(2):
-        root = make_run("hlstm", seed, several=request.param, arrays=FITTED).parents[1]
+        folder = make_run("hlstm", seed, several=request.param)
+        with np.load(folder / "predictions.npz") as archive:
+            arrays = dict(archive)
+        probabilities = 1 / (1 + np.exp(-2 * arrays["scores"]))
+        np.savez_compressed(folder / "predictions.npz", **arrays, probabilities=probabilities)
+    root = folder.parents[1]
     make_run("bce", noise=2.0, several=request.param)
     return compare([root])
 
 
 def test_the_numbers_are_those_of_the_runs(comparison):
     (table,) = comparison.tables
-    for found, row in zip(measure(table), table.rows, strict=True):
+    for calibration, row in zip(measure(table), table.rows, strict=True):
         runs = [load_run(run.path) for run in row.runs]
         errors, plain = [], []
         for run in runs:
             targets = run.targets.astype(bool)
             errors.append(expected_calibration_error(run.probabilities, targets, run.hierarchy))
-            none = replace(run, temperature=np.ones(3, dtype=np.float32))
-            plain.append(expected_calibration_error(none.probabilities, targets, run.hierarchy))
-        assert found.error == pytest.approx(np.mean(errors))
-        assert found.uncalibrated == pytest.approx(np.mean(plain))
-        assert (found.error != found.uncalibrated) == (row.label == "hlstm")
+            sigmoid = 1 / (1 + np.exp(-run.scores.astype(np.float64)))
+            np.testing.assert_allclose(run.uncalibrated, sigmoid, rtol=1e-5)
+            plain.append(expected_calibration_error(run.uncalibrated, targets, run.hierarchy))
+        assert calibration.error == pytest.approx(np.mean(errors))
+        assert calibration.uncalibrated == pytest.approx(np.mean(plain))
+        assert (calibration.error != calibration.uncalibrated) == (row.label == "hlstm")
         pooled = [decisions(run, run.probabilities) for run in runs]
-        assert found.accuracy[-1] == pytest.approx(np.mean([right.mean() for _, right in pooled]))
-        if found.by_level:
-            assert found.error == pytest.approx(np.mean(found.by_level))
+        assert calibration.accuracy[-1] == pytest.approx(np.mean([right.mean() for _, right in pooled]))
+        if calibration.by_level:
+            assert calibration.error == pytest.approx(np.mean(calibration.by_level))
         else:
             p = np.concatenate([run.probabilities.ravel() for run in runs])
             all_bins = reliability(p, np.concatenate([run.targets.ravel() for run in runs]).astype(bool))
-            assert found.reliability.count.tolist() == all_bins.count.tolist()
-            np.testing.assert_allclose(found.reliability.accuracy, all_bins.accuracy)
-            np.testing.assert_allclose(found.reliability.confidence, all_bins.confidence)
+            assert calibration.reliability.count.tolist() == all_bins.count.tolist()
+            np.testing.assert_allclose(calibration.reliability.accuracy, all_bins.accuracy)
+            np.testing.assert_allclose(calibration.reliability.confidence, all_bins.confidence)
 
 
 def test_decisions_by_brute_force(comparison):
@@ -74,16 +78,16 @@ def test_decisions_by_brute_force(comparison):
 def test_the_report_has_a_section_of_it(comparison):
     text = unescape(to_html(comparison))
     section = re.search(r'<section id="[^"]*-calibration">(.*?)</section>', text, flags=re.S)[1]
-    for found in measure(comparison.tables[0]):
-        assert f"<td>{found.error:.4f}</td>" in section
-        assert f"<td>{found.uncalibrated:.4f}</td>" in section
+    for calibration in measure(comparison.tables[0]):
+        assert f"<td>{calibration.error:.4f}</td>" in section
+        assert f"<td>{calibration.uncalibrated:.4f}</td>" in section
     assert section.count("data:image/svg+xml") == 2
 
 
 def test_the_plots_name_every_row(comparison, tmp_path):
     (table,) = comparison.tables
-    for draw, name in ((plot_reliability, "r.svg"), (plot_coverage, "c.svg")):
-        draw(table, measure(table), tmp_path / name)
+    for plot, name in ((plot_reliability, "r.svg"), (plot_coverage, "c.svg")):
+        plot(table, measure(table), tmp_path / name)
         ElementTree.parse(tmp_path / name)
         text = (tmp_path / name).read_text()
         assert all(row.label in text for row in table.rows)
@@ -93,7 +97,7 @@ def test_the_plots_name_every_row(comparison, tmp_path):
 def test_runs_without_an_answer_to_count_are_reported(make_run, nothing):
     empty = {"targets": np.zeros((60, 6), dtype=bool), "evaluated": np.zeros(6, dtype=bool)}
     comparison = compare([make_run(arrays={nothing: empty[nothing]})])
-    (found,) = measure(comparison.tables[0])
-    assert np.isnan(found.error)
-    assert np.isnan(found.accuracy).all() == (nothing == "targets")
+    (calibration,) = measure(comparison.tables[0])
+    assert np.isnan(calibration.error)
+    assert np.isnan(calibration.accuracy).all() == (nothing == "targets")
     assert "Calibration" in to_html(comparison)

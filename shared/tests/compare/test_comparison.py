@@ -74,12 +74,12 @@ class TestRecomputed:
         assert len(compare([folder]).notes) == 1
 
     def test_undefined_is_stored_as_nan(self, make_run):
-        nothing = {"threshold": np.float64(1e6)}  # nothing is predicted: hierarchical precision is undefined
-        folder = make_run(arrays=nothing, results={"metrics": {"test/hierarchical_precision": float("nan")}})
+        undefined = {"metrics": {"test/hierarchical_precision": float("nan")}}
+        folder = make_run(threshold=1e6, results=undefined)  # nothing is predicted
         assert compare([folder]).notes == ()
 
-    def test_the_threshold_is_the_one_stored_with_the_scores(self, make_run):
-        low, high = make_run("low"), make_run("high", arrays={"threshold": np.float64(0.7)})
+    def test_the_threshold_is_the_one_stored_with_the_model(self, make_run):
+        low, high = make_run("low"), make_run("high", threshold=0.7)
         assert score_run(high).evaluation.threshold == 0.7
         again, _ = evaluate_path(low, threshold=0.7)
         assert again.metrics["f1_micro"] != score_run(low).evaluation.metrics["f1_micro"]
@@ -269,7 +269,7 @@ class TestReports:
             for seed in range(3):
                 root = make_run(method, seed, noise=noise).parents[3]
                 make_run(method, seed, noise=noise, dataset="multi", several=True)
-        make_run(protocol="paper", arrays={"threshold": np.float64(1e6)})
+        make_run(protocol="paper", threshold=1e6)
         return compare([root])
 
     def test_json_gives_back_every_value(self, comparison):

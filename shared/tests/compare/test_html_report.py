@@ -16,6 +16,7 @@ import pytest
 from matplotlib.image import imread
 
 from hmc_shared import Hierarchy
+from hmc_shared.compare import plots
 from hmc_shared.compare import text as report
 from hmc_shared.compare.comparison import Comparison, compare
 from hmc_shared.compare.html import report as html_report
@@ -45,17 +46,17 @@ class Page(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
-        if "id" in found:
-            self.ids.append(found["id"])
+        attributes = dict(attrs)
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
         if tag == "a":
-            self.links.append(found["href"])
+            self.links.append(attributes["href"])
         if tag == "img":
-            self.images.append(found["src"])
-        assert "src" not in found or tag == "img"
+            self.images.append(attributes["src"])
+        assert "src" not in attributes or tag == "img"
         assert tag not in {"script", "link", "iframe", "object"}
         if tag == "table":
-            self._rows = self.tables[found.get("class") or f"#{len(self.tables)}"] = []
+            self._rows = self.tables[attributes.get("class") or f"#{len(self.tables)}"] = []
         if tag == "tr":
             self._rows.append([])
         if tag in ("th", "td"):
@@ -150,11 +151,9 @@ def test_nothing_outside_the_file_is_referenced(comparison):
 
 
 def test_plots_inside_are_those_of_compare(comparison, tmp_path):
-    from hmc_shared.compare import plots
-
     images = [image for image in Page(to_html(comparison)).images if "svg" in image][:2]
-    for draw, image in zip((plots.precision_recall, plots.metric_by_level), images[:2], strict=True):
-        draw(comparison.tables[0], tmp_path / "plot.svg")
+    for plot, image in zip((plots.precision_recall, plots.metric_by_level), images[:2], strict=True):
+        plot(comparison.tables[0], tmp_path / "plot.svg")
         assert base64.b64decode(image.split(",")[1]) == (tmp_path / "plot.svg").read_bytes()
 
 
@@ -241,10 +240,10 @@ def test_worst_samples_are_the_pictures_of_the_data_set(make_run):
     )
     (folder / "hierarchy.json").write_text(digits.hierarchy.to_json())
     comparison = compare([folder])
-    found = inspect(comparison.tables[0]).samples
+    samples = inspect(comparison.tables[0]).samples
     images = [image for image in Page(to_html(comparison)).images if "png" in image]
-    assert len(images) == len(found) == 12
-    for image, sample in zip(images, found, strict=True):
+    assert len(images) == len(samples) == 12
+    for image, sample in zip(images, samples, strict=True):
         assert image == png(digits.test.inputs[digits.test.ids.index(sample.id)][0].numpy())
 
     content = json.loads((folder / "results.json").read_text())
@@ -310,9 +309,9 @@ def test_a_wide_hierarchy_stays_bounded(make_run):
     assert float(svg.get("height")) < 2500
     assert float(svg.get("width")) < 1200
     ap = inspect(comparison.tables[0]).ap[0]
-    drawn = [g.find("title").text.split(";")[0] for g in svg.iter("g") if g.find("circle") is not None]
+    shown = [g.find("title").text.split(";")[0] for g in svg.iter("g") if g.find("circle") is not None]
     worst = [hierarchy.names[i] for i in np.argsort(ap)[:5]]
-    assert set(worst) <= set(drawn)
+    assert set(worst) <= set(shown)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 40])
@@ -322,9 +321,9 @@ def test_chosen_classes_hang_together(limit):
         edges = [(f"{p}", f"{i}") for i in range(4, 60) for p in set(rng.integers(0, i, 2).tolist())]
         hierarchy = Hierarchy.from_edges(edges, [f"{i}" for i in range(60)])
         ap = np.where(rng.random(60) < 0.2, np.nan, rng.random(60))
-        chosen = choose_nodes(hierarchy, ap, limit)
-        assert len(chosen) == limit
-        assert all(hierarchy.parents(node)[0] in chosen for node in chosen if hierarchy.parents(node))
+        nodes = choose_nodes(hierarchy, ap, limit)
+        assert len(nodes) == limit
+        assert all(hierarchy.parents(node)[0] in nodes for node in nodes if hierarchy.parents(node))
     assert choose_nodes(hierarchy, ap, 60) == list(range(60))
 
 

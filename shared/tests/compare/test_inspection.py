@@ -14,14 +14,14 @@ from sklearn.metrics import average_precision_score, confusion_matrix, label_ran
 
 from hmc_shared import Hierarchy
 from hmc_shared.compare import inspection
-from hmc_shared.compare.comparison import Table, compare
+from hmc_shared.compare.comparison import ComparisonTable, compare
 from hmc_shared.compare.inspection import inspect, ranking_loss, sibling_confusions, sibling_families
 
 ANIMAL, PLANT, CAT, DOG, TREE, POODLE = range(6)
 
 
 @pytest.fixture
-def table(make_run) -> Table:
+def table(make_run) -> ComparisonTable:
     for method, noise in {"good": 0.7, "poor": 1.6}.items():
         for seed in range(2):
             root = make_run(method, seed, noise=noise).parents[1]
@@ -55,9 +55,9 @@ def test_sibling_confusions_are_counted_as_defined(case):
 def test_two_siblings_and_one_path_give_scikit_learns_confusion_matrix(seed):
     rng = np.random.default_rng(seed)
     true, scores = rng.integers(0, 2, 30), rng.normal(size=(30, 2))
-    found = sibling_confusions(scores, np.eye(2, dtype=bool)[true], np.arange(2))
+    counts = sibling_confusions(scores, np.eye(2, dtype=bool)[true], np.arange(2))
     expected = confusion_matrix(true, scores.argmax(1), labels=[0, 1])
-    np.testing.assert_array_equal(found, expected * (1 - np.eye(2, dtype=int)))
+    np.testing.assert_array_equal(counts, expected * (1 - np.eye(2, dtype=int)))
 
 
 @given(scored(), st.sampled_from([1, 2**22]))
@@ -65,12 +65,12 @@ def test_ranking_loss_is_the_share_of_wrong_pairs(case, chunk):
     scores, targets = case
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inspection, "_CHUNK", chunk)
-        found = ranking_loss(scores, targets)
+        losses = ranking_loss(scores, targets)
     for row, (score, target) in enumerate(zip(scores, targets, strict=True)):
         pairs = [
             score[false] > score[true] for true in np.flatnonzero(target) for false in np.flatnonzero(~target)
         ]
-        assert found[row] == pytest.approx(np.mean(pairs) if pairs else 0)
+        assert losses[row] == pytest.approx(np.mean(pairs) if pairs else 0)
 
 
 @given(st.integers(0, 10**6))
@@ -86,7 +86,7 @@ def test_families_are_all_pairs_with_a_common_parent_and_the_roots(seed):
     edges = [(a, b) for b in range(8) for a in range(b) if rng.random() < 0.3]
     hierarchy = Hierarchy.from_edges([(f"n{a}", f"n{b}") for a, b in edges], [f"n{i}" for i in range(8)])
     evaluated = rng.random(8) < 0.8
-    found = {
+    families = {
         pair for family in sibling_families(hierarchy, evaluated) for pair in permutations(family.tolist(), 2)
     }
     parents = [set(hierarchy.parents(node)) or {-1} for node in range(8)]
@@ -95,20 +95,20 @@ def test_families_are_all_pairs_with_a_common_parent_and_the_roots(seed):
         for a, b in permutations(range(8), 2)
         if parents[a] & parents[b] and evaluated[a] and evaluated[b]
     }
-    assert found == expected
+    assert families == expected
 
 
 def test_numbers_of_a_table(table):
-    found = inspect(table)
-    assert found.ap.shape == (2, 6)
-    for row, aps in zip(table.rows, found.ap, strict=True):
+    details = inspect(table)
+    assert details.ap.shape == (2, 6)
+    for row, aps in zip(table.rows, details.ap, strict=True):
         of_seeds = [average_precision_score(*arrays(run.path)[::-1], average=None) for run in row.runs]
         np.testing.assert_allclose(aps, np.mean(of_seeds, axis=0))
     targets = arrays(table.rows[0].runs[0].path)[1]
-    np.testing.assert_array_equal(found.positives, targets.sum(0))
+    np.testing.assert_array_equal(details.positives, targets.sum(0))
     pairs = {(ANIMAL, PLANT), (PLANT, ANIMAL), (CAT, DOG), (DOG, CAT)}  # tree and poodle have no sibling
-    assert {(pair.true, pair.other) for pair in found.confusions} <= pairs
-    for pair in found.confusions:
+    assert {(pair.true, pair.other) for pair in details.confusions} <= pairs
+    for pair in details.confusions:
         assert pair.samples == (targets[:, pair.true] & ~targets[:, pair.other]).sum()
         for row, count in zip(table.rows, pair.counts, strict=True):
             wrong = [
@@ -118,28 +118,28 @@ def test_numbers_of_a_table(table):
                 for scores, targets in (arrays(run.path) for run in row.runs)
             ]
             assert count == pytest.approx(np.mean([of_seed.sum() for of_seed in wrong]))
-    totals = [sum(pair.counts) for pair in found.confusions]
+    totals = [sum(pair.counts) for pair in details.confusions]
     assert totals == sorted(totals, reverse=True)
 
 
-def test_worst_samples_come_first_with_what_each_run_says(table):
-    found = inspect(table, samples=5)
+def test_worst_samples_come_first_with_what_each_run_predicts(table):
+    details = inspect(table, samples=5)
     losses = np.mean(
         [[ranking_loss(*arrays(run.path)) for run in row.runs] for row in table.rows], axis=(0, 1)
     )
-    np.testing.assert_allclose([sample.loss for sample in found.samples], np.sort(losses)[::-1][:5])
+    np.testing.assert_allclose([sample.loss for sample in details.samples], np.sort(losses)[::-1][:5])
     names = ["animal", "plant", "cat", "dog", "tree", "poodle"]
     levels = [range(2), range(2, 5), range(5, 6)]
-    for sample in found.samples:
+    for sample in details.samples:
         index = int(sample.id.removeprefix("sample-"))
         for row, answer in zip(table.rows, sample.answers, strict=True):
             assert answer.label == row.label
-            for run, said, right in zip(row.runs, answer.said, answer.right, strict=True):
+            for run, predicted, right in zip(row.runs, answer.predicted, answer.right, strict=True):
                 scores, targets = arrays(run.path)
                 deepest = max(depth for depth, level in enumerate(levels) if targets[index, level].any())
                 level = levels[deepest]
-                assert said == names[level[scores[index, level].argmax()]]
-                assert right == (said == sample.truth)
+                assert predicted == names[level[scores[index, level].argmax()]]
+                assert right == (predicted == sample.truth)
 
 
 def test_answers_on_several_paths_are_the_most_specific_at_the_threshold(make_run):
@@ -149,30 +149,30 @@ def test_answers_on_several_paths_are_the_most_specific_at_the_threshold(make_ru
     names = ["animal", "plant", "cat", "dog", "tree", "poodle"]
     for sample in inspect(table).samples:
         on = scores[int(sample.id.removeprefix("sample-"))] >= 0
-        said = [names[i] for i in range(6) if on[i] and not any(on[c] for c in below.get(i, []))]
+        predicted = [names[i] for i in range(6) if on[i] and not any(on[c] for c in below.get(i, []))]
         (answer,) = sample.answers
-        assert answer.said == (", ".join(said) or "nothing",)
-        assert answer.right == (set(said) == set(sample.truth.split(", ")),)
+        assert answer.predicted == (", ".join(predicted) or "nothing",)
+        assert answer.right == (set(predicted) == set(sample.truth.split(", ")),)
 
 
 def test_a_perfect_run_has_no_confusion_and_no_worst_sample(make_run):
-    found = inspect(compare([make_run(noise=0.0)]).tables[0])
-    assert found.confusions == ()
-    assert found.samples == ()
+    details = inspect(compare([make_run(noise=0.0)]).tables[0])
+    assert details.confusions == ()
+    assert details.samples == ()
 
 
 def test_large_families_are_left_out_and_told(make_run, monkeypatch):
     monkeypatch.setattr(inspection, "LARGEST_FAMILY", 1)
-    found = inspect(compare([make_run(noise=3.0)]).tables[0])
-    assert found.confusions == ()
-    assert found.largest_family == 2
+    details = inspect(compare([make_run(noise=3.0)]).tables[0])
+    assert details.confusions == ()
+    assert details.largest_family == 2
 
 
 def test_classes_that_are_not_evaluated_have_no_ap(make_run):
-    found = inspect(compare([make_run(arrays={"evaluated": np.arange(6) > 1})]).tables[0])
-    assert np.isnan(found.ap[:, :2]).all()
-    assert not np.isnan(found.ap[:, 2:]).any()
-    assert {pair.true for pair in found.confusions} <= {CAT, DOG}
+    details = inspect(compare([make_run(arrays={"evaluated": np.arange(6) > 1})]).tables[0])
+    assert np.isnan(details.ap[:, :2]).all()
+    assert not np.isnan(details.ap[:, 2:]).any()
+    assert {pair.true for pair in details.confusions} <= {CAT, DOG}
 
 
 def test_a_run_that_is_gone_is_named(table):

@@ -1,4 +1,4 @@
-"""Plots: what is drawn is what was measured, and nothing of matplotlib's global state is touched."""
+"""Plots: they show what was measured, and nothing of matplotlib's global state is touched."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from hmc_shared.compare import plots
-from hmc_shared.compare.comparison import Table, compare
+from hmc_shared.compare.comparison import ComparisonTable, compare
 from hmc_shared.metrics import precision_recall_curve
 
 
 @pytest.fixture
-def table(make_run) -> Table:
+def table(make_run) -> ComparisonTable:
     for method, noise in {"hlstm": 0.8, "chmcnn": 1.5}.items():
         for seed in range(3):
             root = make_run(method, seed, noise=noise).parents[1]
@@ -28,7 +28,7 @@ def table(make_run) -> Table:
 
 
 @pytest.fixture
-def drawn(monkeypatch) -> list:
+def figures(monkeypatch) -> list:
     """The figures that the functions under test save."""
     figures = []
     save = plots.Figure.savefig
@@ -56,9 +56,9 @@ def test_curve_ends_where_all_positives_are_found(table):
             assert curve[0] == run.curve[0][0]
 
 
-def test_precision_recall_draws_each_seed_and_the_mean(table, drawn, tmp_path):
+def test_precision_recall_draws_each_seed_and_the_mean(table, figures, tmp_path):
     plots.precision_recall(table, tmp_path / "curves.svg")
-    axes = drawn[0].axes[0]
+    axes = figures[0].axes[0]
     assert len(axes.lines) == 3 + 1 + 3 + 1 + 1  # a single run needs no thin line
     for row, bold in zip(table.rows, (axes.lines[3], axes.lines[7], axes.lines[8]), strict=True):
         mean = np.mean([plots.precision_at(plots.RECALL, *run.curve) for run in row.runs], axis=0)
@@ -67,9 +67,9 @@ def test_precision_recall_draws_each_seed_and_the_mean(table, drawn, tmp_path):
         assert bold.get_label().startswith(f"{row.label}  {value:.3f}")
 
 
-def test_levels_draw_accuracy_for_single_paths(table, drawn, tmp_path):
+def test_levels_draw_accuracy_for_single_paths(table, figures, tmp_path):
     plots.metric_by_level(table, tmp_path / "levels.png")
-    axes = drawn[0].axes[0]
+    axes = figures[0].axes[0]
     assert axes.get_ylabel() == "accuracy"
     for row, container in zip(table.rows, axes.containers, strict=True):
         expected = [row.metric(f"accuracy_level_{depth}").mean for depth in range(3)]
@@ -80,41 +80,41 @@ def test_levels_draw_accuracy_for_single_paths(table, drawn, tmp_path):
             np.testing.assert_allclose((high - low) / 2, sd, atol=1e-12)
 
 
-def test_levels_draw_area_where_paths_are_several(make_run, drawn, tmp_path):
+def test_levels_draw_area_where_paths_are_several(make_run, figures, tmp_path):
     table = compare([make_run(several=True, arrays={"evaluated": np.arange(6) > 1})]).tables[0]
     plots.metric_by_level(table, tmp_path / "levels.svg")
-    axes = drawn[0].axes[0]
+    axes = figures[0].axes[0]
     assert axes.get_ylabel() == "AU(PRC)"
     expected = [level.au_prc for level in table.rows[0].runs[0].evaluation.levels]
     np.testing.assert_allclose(axes.containers[0].lines[0].get_ydata(), expected)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1\n(3)", "2\n(1)"]
 
 
-@pytest.mark.parametrize("draw", [plots.precision_recall, plots.metric_by_level])
-def test_equal_data_give_equal_bytes(table, tmp_path, draw):
-    draw(table, tmp_path / "a.svg")
-    draw(table, tmp_path / "b.svg")
+@pytest.mark.parametrize("plot", [plots.precision_recall, plots.metric_by_level])
+def test_equal_data_give_equal_bytes(table, tmp_path, plot):
+    plot(table, tmp_path / "a.svg")
+    plot(table, tmp_path / "b.svg")
     content = (tmp_path / "a.svg").read_bytes()
     assert content == (tmp_path / "b.svg").read_bytes()
     assert ElementTree.fromstring(content).tag.endswith("svg")
 
 
-def test_many_methods_stay_apart(make_run, drawn, tmp_path):
+def test_many_methods_stay_apart(make_run, figures, tmp_path):
     for number in range(12):
         root = make_run(f"method-{number}").parents[1]
     plots.precision_recall(compare([root]).tables[0], tmp_path / "many.svg")
-    styles = {(line.get_color(), line.get_linestyle()) for line in drawn[0].axes[0].lines}
+    styles = {(line.get_color(), line.get_linestyle()) for line in figures[0].axes[0].lines}
     assert len(styles) == 12
 
 
-def test_a_method_keeps_its_colour_when_the_ranks_change(make_run, drawn, tmp_path):
+def test_a_method_keeps_its_colour_when_the_ranks_change(make_run, figures, tmp_path):
     for dataset, noises in {"one": (0.5, 3.0), "two": (3.0, 0.5)}.items():
         for method, noise in zip(("hlstm", "chmcnn"), noises, strict=True):
             root = make_run(method, noise=noise, dataset=dataset).parents[3]
     for table in compare([root]).tables:
         plots.precision_recall(table, tmp_path / "curves.svg")
     first, second = (
-        {line.get_label().split()[0]: line.get_color() for line in figure.axes[0].lines} for figure in drawn
+        {line.get_label().split()[0]: line.get_color() for line in figure.axes[0].lines} for figure in figures
     )
     assert list(first) == list(second)[::-1]
     assert first == second

@@ -63,23 +63,23 @@ def comparison_of(values, methods, metric="map", protocol="default") -> Comparis
 
 class TestRanks:
     def test_demsars_example(self):
-        found = rank_methods(comparison_of(AUC, METHODS), "test/map")
-        assert found.average == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=5e-4)
-        assert found.critical_difference(0.05) == pytest.approx(1.25, abs=5e-3)
-        assert found.critical_difference(0.10) == pytest.approx(1.12, abs=5e-3)
+        ranks = rank_methods(comparison_of(AUC, METHODS), "test/map")
+        assert ranks.average == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=5e-4)
+        assert ranks.critical_difference(0.05) == pytest.approx(1.25, abs=5e-3)
+        assert ranks.critical_difference(0.10) == pytest.approx(1.12, abs=5e-3)
         # 9.28 in the paper, which does not correct for ties.
         n, k = AUC.shape
-        uncorrected = 12 * n / (k * (k + 1)) * (np.sum(found.average**2) - k * (k + 1) ** 2 / 4)
+        uncorrected = 12 * n / (k * (k + 1)) * (np.sum(ranks.average**2) - k * (k + 1) ** 2 / 4)
         assert uncorrected == pytest.approx(9.28, abs=5e-3)
-        assert found.friedman >= uncorrected
-        assert (found.friedman, found.friedman_p) == pytest.approx(tuple(friedmanchisquare(*AUC.T)))
+        assert ranks.friedman >= uncorrected
+        assert (ranks.friedman, ranks.friedman_p) == pytest.approx(tuple(friedmanchisquare(*AUC.T)))
 
     def test_pairs_differ_where_their_ranks_are_a_critical_difference_apart(self):
         rng = np.random.default_rng(0)
-        found = rank_methods(comparison_of(rng.normal(size=(30, 5)) + np.arange(5) / 3, "abcde"), "map")
+        ranks = rank_methods(comparison_of(rng.normal(size=(30, 5)) + np.arange(5) / 3, "abcde"), "map")
         for alpha in (0.01, 0.05, 0.3):
-            apart = np.abs(found.average[:, None] - found.average) > found.critical_difference(alpha)
-            assert np.array_equal(apart, found.nemenyi_p < alpha)
+            apart = np.abs(ranks.average[:, None] - ranks.average) > ranks.critical_difference(alpha)
+            assert np.array_equal(apart, ranks.nemenyi_p < alpha)
             assert apart.any()
 
     def test_of_errors_the_least_is_best(self):
@@ -91,9 +91,9 @@ class TestRanks:
 
     def test_sets_without_a_method_are_left_out_and_named(self):
         values = [[0.1, 0.2, 0.3], [0.2, 0.1, math.nan], [0.3, 0.1, 0.2]]
-        found = rank_methods(comparison_of(values, "abc"), "map")
-        assert found.datasets == ("set 0", "set 2")
-        assert found.notes == ("set 1 is left out: it has no map of c.",)
+        ranks = rank_methods(comparison_of(values, "abc"), "map")
+        assert ranks.datasets == ("set 0", "set 2")
+        assert ranks.notes == ("set 1 is left out: it has no map of c.",)
         assert rank_methods(comparison_of(values, "abc"), "map", ["b", "a"]).ranks.tolist() == [
             [1, 2],
             [2, 1],
@@ -140,10 +140,10 @@ class TestRanks:
 
     def test_the_diagram_names_every_method(self, tmp_path):
         path = tmp_path / "ranks.svg"
-        found = rank_methods(comparison_of(AUC, METHODS), "map")
-        critical_difference_diagram(found, path)
+        ranks = rank_methods(comparison_of(AUC, METHODS), "map")
+        critical_difference_diagram(ranks, path)
         text = path.read_text()  # matplotlib draws words as paths, and says in a comment what they are
-        for name, rank in zip(METHODS, found.average, strict=True):
+        for name, rank in zip(METHODS, ranks.average, strict=True):
             assert f"<!-- {name} ({rank:.2f}) -->" in text or f"<!-- ({rank:.2f}) {name} -->" in text
         assert "critical difference 1.25 -->" in text
 
@@ -152,9 +152,9 @@ class TestRanks:
             for seed in (0, 1):
                 root = make_run("good", seed=seed, dataset=dataset, noise=0.1).parents[3]
                 make_run("bad", seed=seed, dataset=dataset, noise=3)
-        found = rank_methods(compare([root]), "au_prc")
-        assert dict(zip(found.methods, found.average, strict=True)) == {"good": 1, "bad": 2}
-        text = to_text(found)
+        ranks = rank_methods(compare([root]), "au_prc")
+        assert dict(zip(ranks.methods, ranks.average, strict=True)) == {"good": 1, "bad": 2}
+        text = to_text(ranks)
         assert "average rank" in text
         assert text.endswith("differ at level 0.05: none do")  # two data sets say nothing
         assert float(text.split("ranks ")[1].split()[0]) == pytest.approx(1.96 / 2**0.5, abs=0.005)
@@ -163,35 +163,34 @@ class TestRanks:
 class TestBootstrap:
     def test_the_difference_is_that_of_scikit_learn_and_the_interval_is_around_it(self, make_run):
         one, other = make_run("one", seed=0), make_run("other", seed=1)
-        found = paired_bootstrap(one, other, "test/au_prc", resamples=200)
+        difference = paired_bootstrap(one, other, "test/au_prc", resamples=200)
         expected = []
         for folder in (one, other):
             with np.load(folder / "predictions.npz") as file:
                 expected.append(average_precision_score(file["targets"], file["scores"], average="micro"))
-        assert (found.first, found.second) == pytest.approx(tuple(expected), abs=1e-12)
-        assert found.low < found.difference < found.high
-        assert found == paired_bootstrap(one, other, "au_prc", resamples=200)
-        assert found != paired_bootstrap(one, other, "au_prc", resamples=200, seed=1)
+        assert (difference.first, difference.second) == pytest.approx(tuple(expected), abs=1e-12)
+        assert difference.low < difference.difference < difference.high
+        assert difference == paired_bootstrap(one, other, "au_prc", resamples=200)
+        assert difference != paired_bootstrap(one, other, "au_prc", resamples=200, seed=1)
         back = paired_bootstrap(other, one, "au_prc", resamples=200)
-        assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
+        assert (back.low, back.high) == pytest.approx((-difference.high, -difference.low))
 
     def test_a_run_does_not_differ_from_itself(self, make_run):
         run = make_run()
-        found = paired_bootstrap(run, run, "map", resamples=20)
-        assert (found.difference, found.low, found.high) == (0, 0, 0)
+        difference = paired_bootstrap(run, run, "map", resamples=20)
+        assert (difference.difference, difference.low, difference.high) == (0, 0, 0)
 
     def test_the_interval_of_a_mean_is_the_one_of_theory(self, make_run):
         """Hamming accuracy is a mean over samples: its bootstrap has the standard error of the difference."""
         one, other = make_run("one", seed=0), make_run("other", seed=1)
-        found = paired_bootstrap(one, other, "hamming_accuracy", resamples=2000)
+        difference = paired_bootstrap(one, other, "hamming_accuracy", resamples=2000)
         right = []
         for folder in (one, other):
             with np.load(folder / "predictions.npz") as file:
-                threshold = float(file["threshold"]) if "threshold" in file else 0.0
-                right.append(((file["scores"] >= threshold) == file["targets"].astype(bool)).mean(1))
+                right.append(((file["scores"] >= 0) == file["targets"].astype(bool)).mean(1))
         differences = right[0] - right[1]
         error = differences.std() / math.sqrt(len(differences))
-        assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+        assert difference.high - difference.low == pytest.approx(2 * 1.96 * error, rel=0.1)
 
     def test_other_data_and_unknown_metrics_are_refused(self, make_run):
         one, other = make_run("one"), make_run("other")

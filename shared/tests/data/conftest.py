@@ -1,16 +1,13 @@
-"""Small CLUS sets, written to a folder of the test, and a cache of its own for every test."""
+"""Small CLUS sets, written to a folder of the test, and the files of CIFAR-100."""
 
 import gzip
-import io
 import os
 import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 PATHS = "01,01/02,01/02/03,02,02/01"
 ROWS = {
@@ -28,12 +25,6 @@ HEADER = """@RELATION 'toy'
 % a comment
 @DATA
 """  # so the first row stands in line 10
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HMC_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -62,27 +53,13 @@ def write_set(tmp_path: Path) -> Callable[..., dict[str, Path]]:
     return write
 
 
-@pytest.fixture
-def encode() -> Callable[..., bytes]:
-    """A function that encodes pixels, or a size (height, width) filled with one colour, as a picture."""
-
-    def to_bytes(pixels: np.ndarray | tuple[int, int], suffix: str = "png", **options: object) -> bytes:
-        if isinstance(pixels, tuple):
-            pixels = np.full((*pixels, 3), (200, 30, 90), dtype=np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, suffix, **options)
-        return file.getvalue()
-
-    return to_bytes
-
-
 @pytest.fixture(scope="session")
 def official_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The official files: those below HMC_DATA, else made by the tool beside it."""
     data = Path(os.environ["HMC_DATA"])
     for pattern in ("", "*/", "*/*/"):
-        for found in data.glob(f"{pattern}cifar-100-python/meta"):
-            return found.parents[1]
+        for meta in data.glob(f"{pattern}cifar-100-python/meta"):
+            return meta.parents[1]
     tool = data.parent / "tools" / "cifar100_official.py"
     if not tool.is_file():
         pytest.skip("needs cifar-100-python below HMC_DATA, or the tool that makes it")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmc_shared.data import batches
-from hmc_shared.data.batches import class_aware_order, deal
+from hmc_shared.data.batches import Batch, class_aware_order, deal, places_in_batch, seed_step
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -35,7 +35,7 @@ def test_batches_depend_on_seed_and_epoch() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 7), st.integers(0, 300), st.integers(0, 2**31 - 1))
-def test_each_class_is_drawn_equally_often_and_each_of_its_rows_too(
+def test_each_class_is_sampled_equally_often_and_each_of_its_rows_too(
     n: int, classes: int, size: int, seed: int
 ) -> None:
     labels = np.random.default_rng(seed).integers(0, classes, n)
@@ -74,3 +74,41 @@ def test_the_order_depends_on_seed_and_epoch() -> None:
 def test_a_set_without_positives_is_refused() -> None:
     with pytest.raises(ValueError, match="`targets` should have a positive"):
         class_aware_order(torch.zeros(5, 3, dtype=torch.bool), 5, seed=0, epoch=0)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_places_are_those_of_the_rows_in_the_batch(world: int) -> None:
+    order, batch_size = torch.randperm(22), 8
+    for rank in range(world):
+        for number, (rows, weights) in enumerate(deal(order, batch_size, rank=rank, world=world)):
+            together = order[number * batch_size : (number + 1) * batch_size]
+            if weights.any():
+                places = places_in_batch(rows, batch_size, rank=rank, world=world)
+                assert torch.equal(together[places], rows)
+
+
+def test_a_place_is_in_the_batch_also_for_a_row_that_is_none_of_it() -> None:
+    ((rows, weights),) = deal(torch.tensor([5]), 1, rank=1, world=2)
+    assert not weights.any()
+    assert places_in_batch(rows, 1, rank=1, world=2).tolist() == [0]
+
+
+def test_a_step_has_random_numbers_of_its_own() -> None:
+    def numbers(*step: int) -> tuple[float, ...]:
+        generator = torch.Generator()
+        torch.rand(5, generator=generator)  # what was before does not matter
+        seed_step(generator, *step)
+        return tuple(torch.rand(4, generator=generator).tolist())
+
+    steps = [(seed, epoch, step) for seed in (0, 1, 2**31) for epoch in (0, 1, 50) for step in (0, 1, 999)]
+    assert len({numbers(*step) for step in steps}) == len(steps)
+    assert numbers(3, 2, 1) == numbers(3, 2, 1)
+    assert numbers(2**63, 10**6, 10**6)  # larger than torch takes
+
+
+def test_a_batch_is_a_tuple_with_names() -> None:
+    inputs, labels, weights, rows = batch = Batch(*torch.zeros(4, 3))
+    assert batch.inputs is inputs
+    assert batch.labels is labels
+    assert batch.weights is weights
+    assert batch.rows is rows

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -79,6 +80,38 @@ def test_the_checksum_depends_on_name_sources_and_hierarchy(dataset: Hierarchica
 def test_splits_check_their_shapes(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         replace(split([0], [1], [0, 2]), **change)
+
+
+def test_rows_are_selected_in_their_order(dataset: HierarchicalDataset) -> None:
+    captioned = replace(dataset.train, inputs=torch.arange(3), captions=("x", "y", "z"))
+    rows = captioned.select(np.array([2, 0, 2]))
+    assert rows.inputs.tolist() == [2, 0, 2]
+    assert torch.equal(rows.targets, captioned.targets[[2, 0, 2]])
+    assert (rows.ids, rows.captions) == (("2", "0", "2"), ("z", "x", "z"))
+    assert dataset.train.select(np.array([1])).captions == ()
+    assert len(captioned.select(np.array([], dtype=np.int64))) == 0
+
+
+def test_splits_are_concatenated_in_their_order() -> None:
+    one = replace(split([0], [1]), captions=("x", "y"))
+    two = replace(split([0, 2]), inputs=torch.ones(1, 2, 3), ids=("9",), captions=("z",))
+    both = one.concatenate(two)
+    assert both.inputs.flatten(1).sum(1).tolist() == [0, 0, 6]
+    assert torch.equal(both.targets, torch.cat([one.targets, two.targets]))
+    assert (both.ids, both.captions) == (("0", "1", "9"), ("x", "y", "z"))
+
+
+def test_missing_values_stay_where_they_are() -> None:
+    raw = replace(split([0], [1]), inputs=torch.tensor([[1.0, torch.nan], [torch.nan, 2.0]]))
+    both = raw.select(np.array([1])).concatenate(raw)
+    assert both.inputs.isnan().tolist() == [[True, False], [False, True], [True, False]]
+
+
+def test_the_training_split_of_a_protocol(dataset: HierarchicalDataset) -> None:
+    other = replace(dataset, validation=replace(split([0], [1]), ids=("v0", "v1")))
+    assert other.training_split("default") is other.train
+    assert other.training_split("paper").ids == ("0", "1", "2", "v0", "v1")
+    assert dataset.training_split("paper") is dataset.train  # the validation split is the training split
 
 
 def test_data_sets_check_their_shapes(dataset: HierarchicalDataset) -> None:

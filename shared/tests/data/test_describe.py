@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from matplotlib import _pylab_helpers
 
-from hmc_shared.data import available, describe, load_dataset, plot_description
+from hmc_shared.data import available, describe, load_dataset
+from hmc_shared.data.plot_description import plot_description
 
 Writer = Callable[..., dict[str, Path]]
 GO = "root/GO0003674,GO0003674/a,GO0003674/b,a/b"
@@ -71,8 +73,6 @@ def test_description_counts_evaluated_classes(write_set: Writer, tmp_path: Path)
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_picture_is_written_without_global_state(tmp_path: Path, suffix: str) -> None:
-    from matplotlib import _pylab_helpers
-
     path = tmp_path / f"digits{suffix}"
     plot_description(load_dataset("digits"), path)
     assert path.stat().st_size > 5000
@@ -89,7 +89,7 @@ def test_picture_shows_classes_without_samples(write_set: Writer, tmp_path: Path
     assert "without -->" not in (tmp_path / "digits.svg").read_text()
 
 
-def test_image_sizes_are_described_and_drawn(tmp_path: Path, encode: Callable[..., bytes]) -> None:
+def test_image_sizes_are_described_and_plotted(tmp_path: Path, encode: Callable[..., bytes]) -> None:
     sizes = [(4, 8), (4, 8), (6, 7), (9, 5), (4, 8)]
     for name in ("a", "b"):
         (tmp_path / "toy" / name).mkdir(parents=True)

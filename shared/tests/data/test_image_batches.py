@@ -38,18 +38,18 @@ def table(tmp_path: Path, encode: Callable[..., bytes]) -> ImageTable:
 
 
 def batches(images: ImageTable | Tensor, sizes: list[int], **change: int) -> list[Tensor]:
-    """Some rows, one of them twice, in batches of the given sizes."""
+    """Some rows, one of them twice, in batches of some sizes."""
     rows = torch.tensor([7, 3, 11, 0, 3, 5, 9, 1, 2, 10, 4, 8])[: sum(sizes)]
-    chosen = {"seed": 1, "epoch": 2, "workers": 0} | change
-    return list(image_batches(images, rows.split(sizes), RANDOM, **chosen))
+    options = {"seed": 1, "epoch": 2, "workers": 0} | change
+    return list(image_batches(images, rows.split(sizes), RANDOM, **options))
 
 
 def test_batches_come_in_order(table: ImageTable) -> None:
     order = [torch.tensor([7, 3, 11]), torch.tensor([2]), torch.tensor([0, 7])]
-    found = list(image_batches(table, order, PLAIN, seed=0, epoch=0, workers=2))
-    assert [tuple(batch.shape) for batch in found] == [(3, 3, 8, 8), (1, 3, 8, 8), (2, 3, 8, 8)]
-    assert found[0].dtype == torch.float32
-    for row, image in zip([7, 3, 11, 2, 0, 7], torch.cat(found), strict=True):
+    batches = list(image_batches(table, order, PLAIN, seed=0, epoch=0, workers=2))
+    assert [tuple(batch.shape) for batch in batches] == [(3, 3, 8, 8), (1, 3, 8, 8), (2, 3, 8, 8)]
+    assert batches[0].dtype == torch.float32
+    for row, image in zip([7, 3, 11, 2, 0, 7], torch.cat(batches), strict=True):
         assert image.equal(PLAIN(table[row]))
 
 
@@ -72,8 +72,8 @@ def test_an_image_depends_on_seed_epoch_and_row_alone(table: ImageTable) -> None
     assert not PLAIN(table[3]).equal(first[1])
     same_picture = torch.zeros(2, 3, 9, 9, dtype=torch.uint8)
     same_picture[:, :, ::2] = 200
-    draws = next(image_batches(same_picture, [torch.arange(2)], RANDOM, seed=0, epoch=0))
-    assert not draws[0].equal(draws[1])
+    images = next(image_batches(same_picture, [torch.arange(2)], RANDOM, seed=0, epoch=0))
+    assert not images[0].equal(images[1])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -88,12 +88,12 @@ def test_the_random_state_of_this_process_is_left_alone(table: ImageTable, worke
     for _ in image_batches(
         table, [torch.arange(4), torch.arange(4)], RANDOM, seed=0, epoch=0, workers=workers
     ):
-        torch.manual_seed(5)  # what the loop draws meanwhile is its own affair
+        torch.manual_seed(5)  # random numbers of the loop do not matter
     batches(table, [4, 4], workers=workers)
-    found = torch.rand(3), np.random.rand(3), random.random()
-    assert found[0].equal(expected[0])
-    assert found[1].tolist() == expected[1].tolist()
-    assert found[2] == expected[2]
+    numbers = torch.rand(3), np.random.rand(3), random.random()
+    assert numbers[0].equal(expected[0])
+    assert numbers[1].tolist() == expected[1].tolist()
+    assert numbers[2] == expected[2]
     state = torch.get_rng_state()
     batches(table, [4, 4], workers=workers)
     assert torch.get_rng_state().equal(state)

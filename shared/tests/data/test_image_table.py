@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -161,8 +162,6 @@ def test_only_paths_and_rows_are_pickled(build: Build) -> None:
 
 
 def test_an_entry_is_a_folder_of_images_that_datasets_reads(build: Build, contents: dict[str, bytes]) -> None:
-    import datasets
-
     table, _ = build()
     rows = datasets.load_from_disk(str(table.files[0].parent))
     assert rows["id"] == list(contents)
@@ -202,10 +201,10 @@ def test_every_damage_of_an_entry_is_repaired(build: Build) -> None:
     table, digest = build()
     (arrow,) = table.files
     index = arrow.parent / "index.json"
-    draw = random.Random(0)
+    rng = random.Random(0)
     for path in (arrow, index):
         content = path.read_bytes()
-        somewhere = draw.randrange(len(content))
+        somewhere = rng.randrange(len(content))
         flipped = content[:somewhere] + bytes([content[somewhere] ^ 1]) + content[somewhere + 1 :]
         for damage in (b"", content[: len(content) // 2], flipped, None):
             path.unlink()

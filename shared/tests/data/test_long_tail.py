@@ -24,11 +24,11 @@ def toy(targets: np.ndarray) -> HierarchicalDataset:
         {f"root-{i}": None for i in range((leaves + 1) // 2)}
         | {name: f"root-{i // 2}" for i, name in enumerate(names)}
     )
-    closed = torch.zeros(len(targets), len(hierarchy), dtype=torch.bool)
-    closed[:, -leaves:] = torch.from_numpy(targets)
+    leaf_targets = torch.zeros(len(targets), len(hierarchy), dtype=torch.bool)
+    leaf_targets[:, -leaves:] = torch.from_numpy(targets)
     rows = torch.arange(len(targets))
     ids = tuple(f"row-{row}" for row in rows)
-    split = Split(rows[:, None].float(), hierarchy.add_ancestors(closed), ids, ids)
+    split = Split(rows[:, None].float(), hierarchy.add_ancestors(leaf_targets), ids, ids)
     evaluated = torch.tensor([name in names for name in hierarchy.names])
     sources = {"file": "digest"}
     return HierarchicalDataset("toy", hierarchy, evaluated, "vector", split, split, split, sources)
@@ -96,7 +96,7 @@ def test_every_class_that_has_samples_keeps_one(n: int, classes: int, density: f
     assert targets[rows].any(1).all()
 
 
-def test_photographs_stay_encoded(tmp_path: Path, encode: Callable[..., bytes]) -> None:
+def test_images_stay_encoded(tmp_path: Path, encode: Callable[..., bytes]) -> None:
     for label, number in [("a", 30), ("b", 30)]:
         (tmp_path / label).mkdir()
         for i in range(number):

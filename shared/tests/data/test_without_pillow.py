@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hmc_shared.data import available, export, load_dataset
+from hmc_shared.data import available, load_dataset
+from hmc_shared.data.formats.hf_export import export
 
 NAMES = (
     *("grocery", "fgvc-aircraft", "fgvc-aircraft-boxes", "coco", "coco2017-tree", "mirflickr", "nuswide21"),

@@ -25,7 +25,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 @st.composite
 def hierarchies(draw: st.DrawFn, max_parents: int) -> Hierarchy:
-    """A random DAG in which each node draws up to ``max_parents`` of the earlier nodes; 1 gives forests."""
+    """A random DAG in which each node has up to ``max_parents`` earlier nodes as parents; 1 gives forests."""
     parents: dict[str, list[str]] = {}
     for i in range(draw(st.integers(1, 9))):
         earlier = st.sampled_from(sorted(parents)) if parents else st.nothing()
@@ -92,7 +92,7 @@ def test_hvr_of_an_unbalanced_tree_by_hand():
             [0, 2, 4],  # a path of the tree
             [1, 3, 4],  # ends at the leaf plant: tabby below dog is not looked at
             [0, 3, 4],  # one broken edge: dog - tabby
-            [0, 2, -1],  # ends at cat by its own decision
+            [0, 2, -1],  # chooses to end at cat
         ]
     )
     assert hvr(predicted, h) == 1 / 4
@@ -187,18 +187,18 @@ def test_incoherent_equals_the_loop_over_samples_and_edges(h, seed):
     pairs = [row[child] > row[parent] for row in scores for parent, child in h.edges.tolist()]
     assert incoherent(scores, h) == pytest.approx(np.mean(pairs) if pairs else 0.0)
     assert incoherent(torch.from_numpy(scores), h) == incoherent(scores, h)
-    closed = h.add_ancestors(scores > 1).astype(np.float32)
-    assert incoherent(closed, h) == 0.0
+    with_ancestors = h.add_ancestors(scores > 1).astype(np.float32)
+    assert incoherent(with_ancestors, h) == 0.0
 
 
 def ancestors_of(h: Hierarchy, nodes: list[int]) -> set[int]:
-    found, waiting = set(), list(nodes)
+    ancestors, waiting = set(), list(nodes)
     while waiting:
         node = waiting.pop()
-        if node not in found:
-            found.add(node)
+        if node not in ancestors:
+            ancestors.add(node)
             waiting += h.parents(node)
-    return found
+    return ancestors
 
 
 @given(DAGS, SEEDS, st.booleans())

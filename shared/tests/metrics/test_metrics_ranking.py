@@ -55,7 +55,7 @@ def sklearn_per_class(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def clus_area(scores: np.ndarray, targets: np.ndarray) -> Fraction:
-    """The curve of CLUS drawn point by point in exact fractions, then the trapezoids below it."""
+    """The curve of CLUS, point by point in exact fractions, then the trapezoids below it."""
     s, t = scores.ravel(), targets.ravel()
     total = int(t.sum())
     counts = [
@@ -90,7 +90,7 @@ def test_au_prc_equals_sklearn_micro_on_a_large_sparse_matrix_with_ties(dtype):
 
 
 @given(cases(positives=True))
-def test_clus_interpolation_equals_the_curve_drawn_point_by_point(case):
+def test_clus_interpolation_equals_the_curve_point_by_point(case):
     assert au_prc(*case, interpolation="clus") == pytest.approx(float(clus_area(*case)), abs=1e-12)
 
 

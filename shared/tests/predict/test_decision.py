@@ -1,9 +1,7 @@
-"""From logits to labels: coherent paths that end where the confidence does."""
+"""From scores and probabilities to labels: coherent paths that end where the confidence does."""
 
-import csv
 import json
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -11,12 +9,7 @@ from hypothesis import strategies as st
 
 from hmc_shared import Hierarchy
 from hmc_shared.constraints import max_over_descendants
-from hmc_shared.data import load_dataset
-from hmc_shared.predict.calibration import Calibration
 from hmc_shared.predict.decision import Decision, confident_labels, load_decision
-from hmc_shared.predict.write import write_predictions
-from hmc_shared.runs.folder import RunFolder
-from hmc_shared.runs.read import load_run
 
 TREE = Hierarchy.from_paths(["p", "b/c/x", "b/c/y", "b/d", "e/f/z"])
 DAG = Hierarchy.from_edges([("a", "c"), ("b", "c"), ("c", "d"), ("b", "e")])
@@ -34,16 +27,16 @@ def test_the_answer_is_the_deepest_sure_node_of_a_path(values, bound):
     p = coherent(TREE, values)
     labels = confident_labels(p, TREE, bound, single_path=True)
     sure = [node for node in range(len(TREE)) if p[0, node].item() >= bound]
-    found = labels[0].nonzero().flatten().tolist()
+    answer = labels[0].nonzero().flatten().tolist()
     if not sure:
-        assert found == []
+        assert answer == []
         return
     deepest = max(TREE.depth[node].item() for node in sure)
     best = max(p[0, node].item() for node in sure if TREE.depth[node] == deepest)
-    assert TREE.depth[found[-1]] == deepest
-    assert p[0, found[-1]].item() == best
-    assert found == TREE.ancestors[found[-1]].nonzero().flatten().tolist()  # a path from a root
-    assert set(found) <= set(sure)
+    assert TREE.depth[answer[-1]] == deepest
+    assert p[0, answer[-1]].item() == best
+    assert answer == TREE.ancestors[answer[-1]].nonzero().flatten().tolist()  # a path from a root
+    assert set(answer) <= set(sure)
 
 
 @given(values=st.lists(st.floats(0, 1, width=32), min_size=5, max_size=5), bound=st.floats(0, 1))
@@ -60,15 +53,29 @@ def test_a_bound_is_a_probability(bound):
         confident_labels(torch.zeros(1, len(TREE)), TREE, bound, single_path=True)
 
 
-def test_labels_without_a_bound():
-    noise = torch.randn(50, len(TREE), generator=torch.Generator().manual_seed(0))
-    logits = max_over_descendants(noise, TREE)
-    calibration = Calibration(torch.tensor([2.0, 3.0, 0.5]), torch.tensor([0.5, 0.0, -0.5]))
-    p = calibration.probabilities(logits, TREE)
-    chosen = Decision(TREE, calibration, threshold=0.4, single_path=True)
-    assert torch.equal(chosen.labels(logits), logits >= 0.4)  # of logits as the run scored them
-    assert torch.equal(Decision(TREE, calibration).labels(logits), p >= 0.5)
-    path = Decision(TREE, calibration, single_path=True).labels(logits)
+def random_answers():
+    """Scores (50, C), coherent, and probabilities that are theirs no more, as a calibration leaves them."""
+    noise = torch.randn(2, 50, len(TREE), generator=torch.Generator().manual_seed(0))
+    scores, moved = (max_over_descendants(values, TREE) for values in noise)
+    return scores, moved.sigmoid()
+
+
+def test_a_threshold_is_of_the_scores():
+    scores, p = random_answers()
+    for threshold in (0.4, -1.0, scores[3, 2].item()):
+        labels = Decision(threshold, single_path=True).labels(scores, p, TREE)
+        assert torch.equal(labels, scores.double() >= threshold)
+    assert Decision(scores[3, 2].item()).labels(scores, p, TREE)[3, 2]  # reached is enough
+
+
+def test_without_a_threshold_half_counts():
+    scores, p = random_answers()
+    assert torch.equal(Decision().labels(scores, p, TREE), p >= 0.5)
+
+
+def test_on_one_path_it_is_the_path_to_the_best_leaf():
+    scores, p = random_answers()
+    path = Decision(single_path=True).labels(scores, p, TREE)
     assert TREE.has_ancestors(path)
     leaves = TREE.most_specific(path)
     assert (leaves.sum(1) == 1).all()
@@ -77,63 +84,35 @@ def test_labels_without_a_bound():
 
 
 def test_labels_at_a_threshold_have_their_ancestors_also_where_scores_are_not_coherent():
-    labels = Decision(DAG, Calibration.none(DAG), threshold=0.0).labels(torch.tensor([[-1.0, -1, 1, -1, -1]]))
+    scores = torch.tensor([[-1.0, -1, 1, -1, -1]])
+    labels = Decision(threshold=0.0).labels(scores, scores.sigmoid(), DAG)
     assert [DAG.names[i] for i in labels[0].nonzero()] == ["a", "b", "c"]
 
 
-def test_a_run_leaves_its_decision_with_the_model_and_the_predictions(tmp_path):
-    digits = load_dataset("digits")
-    generator = torch.Generator().manual_seed(0)
-
-    def overconfident(split):
-        noise = 4 * torch.randn(split.targets.shape, generator=generator)
-        return max_over_descendants(4 * (split.targets.float() * 4 - 2 + noise), digits.hierarchy)
-
-    folder = RunFolder(tmp_path / "run")
-    folder.model.mkdir()
-    how = {"method": "m", "protocol": "default", "seed": 0, "config": {}, "parameters": 1, "seconds": {}}
-    scores = overconfident(digits.test)
-    held_out = overconfident(digits.validation)
-    results = folder.finish(
-        digits, scores, device=torch.device("cpu"), threshold=0.25, validation_logits=held_out, **how
-    )
-    decision, run = load_decision(folder.model, digits.hierarchy), load_run(folder.path)
-    assert (decision.threshold, decision.single_path, decision.features) == (0.25, True, ())
-    assert (decision.calibration.temperature > 1.5).all()
-    torch.testing.assert_close(torch.from_numpy(run.probabilities), decision.probabilities(scores))
-    assert torch.equal(torch.from_numpy(run.scores), scores)  # as the model scored them
-    found = results["calibration"]
-    assert found["test/ece"] < 0.5 * found["test/ece_uncalibrated"]
-    assert found["temperature"] == decision.calibration.temperature.tolist()
-
-    other = RunFolder(tmp_path / "other")
-    results = other.finish(digits, scores, device=torch.device("cpu"), **how)
-    assert results["calibration"]["temperature"] == [1, 1, 1]
-    np.testing.assert_allclose(load_run(other.path).probabilities, scores.sigmoid(), rtol=1e-5)
-    assert load_decision(other.path, digits.hierarchy).threshold is None
+@pytest.mark.parametrize(
+    "decision", [Decision(), Decision(0.0), Decision(-1 / 3, single_path=True, features=("é", "a,b"))]
+)
+def test_it_is_kept_bit_for_bit_beside_the_weights(decision, tmp_path):
+    decision.save(tmp_path)
+    assert load_decision(tmp_path) == decision
+    content = json.loads((tmp_path / "decision.json").read_text())
+    assert list(content) == ["threshold", "single_path", "features"]
+    assert content["threshold"] == decision.threshold
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"temperature": [1], "shift": [0]}', '{"temperature": "a"}'])
+def test_without_its_file_it_is_the_default(tmp_path):
+    assert load_decision(tmp_path) == Decision()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[]", "null", '{"threshold": 1}', '{"threshold": "a", "single_path": true, "features": []}'),
+        '{"threshold": null, "single_path": true, "features": 3}',
+        '{"threshold": NaN, "single_path": true, "features": []}',
+    ],
+)
 def test_a_damaged_decision_is_named(text, tmp_path):
     (tmp_path / "decision.json").write_text(text)
     with pytest.raises(ValueError, match=r"decision\.json does not say how to decide"):
-        load_decision(tmp_path, TREE)
-
-
-def test_predictions_as_csv_and_as_json(tmp_path, capsys):
-    p = coherent(DAG, [0.1, 0.2, 0.8, 0.6, 0.1, 0.0, 0.25, 0.0, 0.0, 0.125])
-    labels = confident_labels(p, DAG, 0.5, single_path=False)
-    write_predictions(str(tmp_path / "p.csv"), ["one", "two"], DAG, p, labels)
-    rows = list(csv.reader((tmp_path / "p.csv").read_text().splitlines()))
-    assert rows[0] == ["id", "labels", "a", "b", "c", "e", "d"]
-    assert rows[1] == ["one", "a;b;c;e", "0.8", "0.8", "0.8", "0.6", "0.1"]
-    assert rows[2] == ["two", "", "0.125", "0.25", "0.125", "0", "0.125"]
-    write_predictions(None, ["one", "two"], DAG, p, labels, as_json=True)
-    one, two = json.loads(capsys.readouterr().out)
-    assert one["id"] == "one"
-    assert one["answer"] == [
-        {"class": "c", "probability": 0.8, "path": ["a", "b", "c"]},
-        {"class": "e", "probability": 0.6, "path": ["b", "e"]},
-    ]
-    assert two["answer"] == []
-    assert two["probabilities"] == {"a": 0.125, "b": 0.25, "c": 0.125, "e": 0.0, "d": 0.125}
+        load_decision(tmp_path)

@@ -47,3 +47,23 @@ def test_a_saved_program_is_the_model_in_evaluation_mode(constraint, images, tmp
 def test_one_sample_is_refused(images):
     with pytest.raises(ValueError, match=r"two samples or more\. Found 1"):
         export_program(Model(max_over_descendants), images[:1])
+
+
+def test_statistics_calibration_and_missing_values_are_in_the_program(toy):
+    torch.manual_seed(0)
+    model = toy.LinearModel(3, DAG)
+    model.input_mean.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    model.input_scale.copy_(torch.tensor([4.0, torch.inf, 0.5]))
+    model.calibration.temperature.copy_(torch.linspace(0.5, 2, DAG.num_levels))
+    raw = 3 * torch.randn(9, 3)
+    raw[::2, 0] = torch.nan
+    program = export_program(model, raw[:2]).module()
+    for n in (1, 9):
+        torch.testing.assert_close(program(raw[:n]), model.predict_proba(raw[:n]), rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_of_images_takes_bytes(toy, images):
+    model = toy.ImageModel((2, 5, 5), DAG)
+    model.input_scale.fill_(255)
+    program = export_program(model, images[:2]).module()
+    torch.testing.assert_close(program(images), model.predict_proba(images), rtol=1e-5, atol=1e-6)

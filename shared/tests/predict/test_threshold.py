@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from hmc_shared import Hierarchy
-from hmc_shared.predict.threshold import best_threshold, stored_threshold
+from hmc_shared.predict.threshold import best_threshold
 
 
 @given(
@@ -18,8 +17,8 @@ def test_no_other_threshold_has_a_better_micro_f1(cells):
     scores = np.array([[score / 2] for score, _ in cells])
     targets = np.array([[positive] for _, positive in cells])
     best = max(f1_score(targets.ravel(), scores.ravel() >= cut) for cut in np.unique(scores))
-    found = best_threshold(scores, targets)
-    assert f1_score(targets.ravel(), scores.ravel() >= found) == best
+    threshold = best_threshold(scores, targets)
+    assert f1_score(targets.ravel(), scores.ravel() >= threshold) == best
 
 
 def test_it_lies_halfway_to_the_next_lower_score():
@@ -36,11 +35,3 @@ def test_it_tells_neighbouring_float32_apart():
 
 def test_without_positives_it_is_0():
     assert best_threshold(np.ones((2, 2)), np.zeros((2, 2))) == 0.0
-
-
-def test_the_stored_one_is_read_from_the_predictions(tmp_path):
-    hierarchy = Hierarchy.from_paths(["a", "b"])
-    assert stored_threshold(tmp_path, hierarchy) is None
-    scores, targets = np.zeros((1, 2), dtype=np.float32), np.zeros((1, 2), dtype=bool)
-    np.savez(tmp_path / "predictions.npz", scores=scores, targets=targets, threshold=np.float64(-1.25))
-    assert stored_threshold(tmp_path, hierarchy) == -1.25

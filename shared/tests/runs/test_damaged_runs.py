@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
 from hmc_shared.compare.comparison import compare
 from hmc_shared.compare.scoring import score_run
+from hmc_shared.runs.read import load_run
 
 
 @pytest.mark.parametrize(
@@ -22,8 +25,13 @@ from hmc_shared.compare.scoring import score_run
         ({"targets": np.full((60, 6), 2)}, "`targets` should"),
         ({"targets": np.eye(60, 6, 3) > 0}, "should hold the parents"),
         ({"ids": np.array([{"a": 1}] * 60, dtype=object)}, "allow_pickle=False"),
-        ({"threshold": np.zeros(3)}, "`threshold` should have shape"),
-        ({"threshold": np.float64("nan")}, "`threshold` should be"),
+        ({"scores": np.zeros((60, 6), ">f4")[:, :5]}, r"`scores` should have shape \(60, 6\)"),
+        ({"probabilities": np.zeros((60, 5), np.float32)}, r"`probabilities` should have shape \(60, 6\)"),
+        ({"probabilities": np.float32(1)}, "`probabilities` should have shape"),
+        ({"probabilities": np.ones((60, 6), int)}, "`probabilities` should not be of type int64"),
+        ({"probabilities": np.full((60, 6), 1.01)}, r"`probabilities` should lie in \[0, 1\]. Found 1.01"),
+        ({"probabilities": np.full((60, 6), -1e-9)}, r"`probabilities` should lie in \[0, 1\]. Found -1e-09"),
+        ({"probabilities": np.full((60, 6), np.nan)}, r"`probabilities` should lie in \[0, 1\]. Found nan"),
         ({"train_counts": np.full(6, -1)}, "`train_counts` should"),
     ],
 )
@@ -37,7 +45,8 @@ def test_predictions(make_run, arrays, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema": 2}, "`schema` should be 1. Found 2"),
+        ({"schema": 1}, "`schema` should be 2. Found 1"),
+        ({"schema": None}, "`schema` should be 2. Found None"),
         ({"seed": "0"}, "`seed` should be a int. Found '0'"),
         ({"method": None}, "`method` should be a str"),
         ({"dataset": "toy"}, "`dataset` should be a dict"),
@@ -48,6 +57,52 @@ def test_predictions(make_run, arrays, message):
 def test_results(make_run, changes, message):
     with pytest.raises(ValueError, match=f"results.json: {message}"):
         compare([make_run(results=changes)])
+
+
+def test_without_its_decision_a_run_has_no_threshold(make_run):
+    folder = make_run(threshold=0.25)
+    assert load_run(folder).threshold == 0.25
+    (folder / "model" / "decision.json").unlink()
+    message = r"decision\.json is missing: it holds the threshold of this run\. Copy it along\.$"
+    with pytest.raises(ValueError, match=message):
+        compare([folder])
+    shutil.rmtree(folder / "model")
+    with pytest.raises(ValueError, match=message):
+        load_run(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "{}", '{"threshold": "high", "single_path": true, "features": []}'),
+        *(f'{{"threshold": {x}, "single_path": true, "features": []}}' for x in ("NaN", "Infinity", "[1]")),
+    ],
+)
+def test_a_damaged_decision(make_run, text):
+    folder = make_run(threshold=0.25)
+    (folder / "model" / "decision.json").write_text(text)
+    with pytest.raises(ValueError, match=r"decision\.json does not say how to decide: ") as caught:
+        compare([folder])
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_left_out_has_a_default(make_run):
+    folder = make_run(arrays={"ids": None, "evaluated": None, "train_counts": None})
+    run = load_run(folder)
+    assert run.threshold == 0
+    assert run.ids.tolist() == [str(row) for row in range(60)]
+    assert run.evaluated.all()
+    assert not run.train_counts.any()
+    np.testing.assert_array_equal(run.probabilities, run.uncalibrated)
+    np.testing.assert_allclose(run.uncalibrated, 1 / (1 + np.exp(-run.scores)), rtol=1e-5)
+
+
+def test_scores_of_any_float_type_have_probabilities(make_run):
+    scores = np.random.default_rng(0).normal(size=(60, 6))
+    for number, kind in enumerate((">f4", "<f8", ">f8")):
+        run = load_run(make_run(seed=number, arrays={"scores": scores.astype(kind)}))
+        assert run.probabilities.dtype == np.float32
+        np.testing.assert_allclose(run.probabilities, 1 / (1 + np.exp(-scores)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["predictions.npz", "results.json", "hierarchy.json"])
@@ -72,10 +127,10 @@ def test_flipped_bytes_are_refused_or_harmless(make_run):
         damaged[at] ^= 1 << rng.integers(8)
         (folder / "predictions.npz").write_bytes(damaged)
         try:
-            found = score_run(folder).evaluation
+            evaluation = score_run(folder).evaluation
         except ValueError as error:
             refused += "predictions.npz" in str(error) and "\n" not in str(error)
         else:
             # Only a field of the zip directory that no reader needs, or an array's name that is optional.
-            assert found.metrics["au_prc"] == expected.metrics["au_prc"]
+            assert evaluation.metrics["au_prc"] == expected.metrics["au_prc"]
     assert refused > 100

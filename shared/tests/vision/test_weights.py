@@ -64,8 +64,8 @@ def test_state_dicts_are_taken_as_far_as_they_fit(suffix: str, tmp_path: Path) -
     said = load_weights(encoder, str(path), "resnet8", torch.zeros(2, 1, 8, 8))
     assert said == f"Weights from {path}: 26 of 27 tensors; new: layer3.0.conv1.weight"
     for name, value in encoder.state_dict().items():
-        given = f"module.{name}"
-        assert torch.equal(value, state[given] if given in state else before[name])
+        key = f"module.{name}"
+        assert torch.equal(value, state[key] if key in state else before[name])
     other, _ = image_encoder("resnet8", 1, width=5)
     with pytest.raises(ValueError, match=rf"none that fits in .*trained\{suffix}"):
         load_weights(other, str(path), "resnet8", torch.zeros(2, 1, 8, 8))

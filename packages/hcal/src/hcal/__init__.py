@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from hmc_shared.cli.lazy import lazy_attribute
+from hmc_shared.cli.version import distribution_version
+
 if TYPE_CHECKING:
+    from hcal.build import load_model
     from hcal.model import HCAL
 
-__all__ = ["HCAL", "__version__"]
-
-try:
-    __version__ = version("hcal")
-except PackageNotFoundError:  # imported from a source tree that is not installed
-    __version__ = "0+unknown"
+__all__ = ["HCAL", "__version__", "load_model"]
+__version__ = distribution_version("hcal")
 
 
 def __getattr__(name: str) -> Any:
     # Torch takes seconds to import: `hcal --help` must not pay for it.
-    if name == "HCAL":
-        from hcal.model import HCAL
-
-        return HCAL
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return lazy_attribute(__name__, name, {"HCAL": "model", "load_model": "build"})

@@ -1,20 +1,34 @@
-"""Command ``hcal``: ``hcal train`` and so on, the same as ``python -m hcal.train``."""
+"""Command ``hcal``; ``hcal train`` is also ``python -m hcal.train``, for launchers."""
 
 from __future__ import annotations
 
-from hmc_shared.cli import options
+from collections.abc import Sequence
+
+from hcal.config import Config, EvaluateConfig, PlotConfig, PredictConfig
+from hcal.sweep_config import SweepConfig
+from hmc_shared.cli.commands import Command, run_program
 
 COMMANDS = {
-    "train": "train a method on a data set and write a run folder",
-    "evaluate": "score a split of a data set with a trained model",
-    "predict": "name the classes of new images or vectors",
-    "plot": "draw features and prototypes before and after training",
-    "sweep": "train with several values of gamma or epsilon, with a table and a plot",
+    "train": Command("train a method on a data set and write a run folder", Config, "hcal.train:command"),
+    "evaluate": Command(
+        "score a split of a data set with a trained model",
+        EvaluateConfig,
+        "hmc_shared.runs.evaluate:command",
+    ),
+    "predict": Command("name the classes of new images or vectors", PredictConfig, "hcal.predict:command"),
+    "plot": Command(
+        "draw features and prototypes before and after training", PlotConfig, "hcal.plot:command"
+    ),
+    "sweep": Command(
+        "train with several values of gamma or epsilon, with a table and a plot",
+        SweepConfig,
+        "hcal.sweep:command",
+    ),
 }
 
 
-def main() -> None:
-    options.main(lambda argv: options.dispatch(argv, "hcal", COMMANDS), prog="hcal")
+def main(argv: Sequence[str] | None = None) -> None:
+    run_program("hcal", "hcal", COMMANDS, argv)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Augmentation of a whole batch of small images at once, on their device.
 
-What is drawn for an image is a row of uniform numbers (:func:`draw`), so that it does not depend on how the
-batch is dealt out over processes.
+What is sampled for an image is a row of uniform numbers (:func:`sample`), so that it does not depend on how
+the batch is dealt out over processes.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 
-def draw(rows: int, generator: Generator) -> Tensor:
+def sample(rows: int, generator: Generator) -> Tensor:
     """(rows, 4) uniform in [0, 1), on the generator's device: shift down, shift right, flip, rotation."""
     return torch.rand(rows, 4, generator=generator, device=generator.device)
 
 
-def augment(images: Tensor, drawn: Tensor, *, padding: int, flip: bool, rotation: float) -> Tensor:
+def augment(images: Tensor, numbers: Tensor, *, padding: int, flip: bool, rotation: float) -> Tensor:
     """Random crop of the padded image, mirror image, rotation: one after the other, but in one gather.
 
     Every pixel is one of the old ones or black, as with torchvision's ``RandomCrop``,
@@ -26,7 +26,7 @@ def augment(images: Tensor, drawn: Tensor, *, padding: int, flip: bool, rotation
 
     Args:
         images: (B, channels, height, width), uint8.
-        drawn: (B, 4) of :func:`draw`.
+        numbers: (B, 4) of :func:`sample`.
         padding: pixels of black border on each side, from which a window of the old size is cut.
         flip: mirror where the third number is below 1/2.
         rotation: largest angle in degrees, either way, about the centre of the window; black comes in.
@@ -34,9 +34,9 @@ def augment(images: Tensor, drawn: Tensor, *, padding: int, flip: bool, rotation
     Returns images of the same shape and type.
     """
     channels, height, width = images.shape[1:]
-    down, right = ((drawn[:, :2] * (2 * padding + 1)).floor() - padding).view(-1, 2, 1, 1).unbind(1)
-    mirror = torch.where(drawn[:, 2] < (0.5 if flip else 0.0), -1.0, 1.0).view(-1, 1, 1)
-    angle = ((2 * drawn[:, 3] - 1) * math.radians(rotation)).view(-1, 1, 1)
+    down, right = ((numbers[:, :2] * (2 * padding + 1)).floor() - padding).view(-1, 2, 1, 1).unbind(1)
+    mirror = torch.where(numbers[:, 2] < (0.5 if flip else 0.0), -1.0, 1.0).view(-1, 1, 1)
+    angle = ((2 * numbers[:, 3] - 1) * math.radians(rotation)).view(-1, 1, 1)
     cos, sin = angle.cos(), angle.sin()
 
     # Rotation: where an output pixel comes from, seen from the centre; counter-clockwise if positive.

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from hcal.config import Config
-from hcal.encoders import build_encoder
-from hcal.losses import num_processes
 from hcal.model import CARD, Flat, LevelClassifier
+from hcal.networks import build_encoder
+from hcal.processes import num_processes
 from hmc_shared import Hierarchy
 
 AGGREGATED = frozenset({"cagrad", "imtl-g", "nash-mtl"})
@@ -65,10 +65,10 @@ class MMoE(LevelClassifier, **CARD):
     def forward(self, inputs: Tensor) -> Tensor:
         features = self.encoder(inputs)
         mixtures = self.gates(features) @ self.experts(features)  # (B, L, E) @ (B, E, size)
-        own = zip(self.heads, mixtures.unbind(1), strict=True)
-        return torch.cat([head(mixture) for head, mixture in own], dim=1).float()
+        levels = zip(self.heads, mixtures.unbind(1), strict=True)
+        return torch.cat([head(mixture) for head, mixture in levels], dim=1).float()
 
-    def logits_of(self, outputs: Tensor) -> Tensor:
+    def logits_of_outputs(self, outputs: Tensor) -> Tensor:
         return outputs
 
 
@@ -76,7 +76,8 @@ def check_aggregation(config: Config) -> None:
     """Raise ValueError if ``config.method`` combines gradients and cannot do so with these options."""
     if config.method not in AGGREGATED:
         return
-    missing = [name for name in ("torchjd", "cvxpy", "ecos") if find_spec(name) is None]
+    solvers = () if config.method == "imtl-g" else ("cvxpy", "ecos")
+    missing = [name for name in ("torchjd", *solvers) if find_spec(name) is None]
     if missing:
         raise ValueError(
             f"`--method {config.method}` needs {', '.join(missing)}: pip install hcal[baselines]"

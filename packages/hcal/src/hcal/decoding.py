@@ -1,17 +1,19 @@
-"""From logits (n, C), one softmax for each level, to scores: level by level, or by the best whole path.
+"""From logits (n, C), one softmax for each level, to scores and probabilities.
 
-Scores are log-odds, ln p / (1 - p), so that 0 is the threshold of probability 1/2 and large probabilities
-keep their order in float32.
+Scores are log-odds, ln p / (1 - p), level by level or by the best whole path, so that 0 is the threshold of
+probability 1/2 and large probabilities keep their order in float32. Probabilities come from one distribution
+over the complete paths, from a root to a leaf at whatever depth.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from hmc_shared import Hierarchy
 from hmc_shared.constraints import max_over_descendants
+from hmc_shared.metrics import level_targets
+from hmc_shared.predict.calibration import minimise
 
 LARGEST = 1e4  # stands for the infinite log-odds of an only class, so that sums and differences stay finite
 
@@ -65,37 +67,79 @@ def path_log_odds(logits: Tensor, hierarchy: Hierarchy) -> Tensor:
     return max_over_descendants(scores, hierarchy)
 
 
-def best_paths(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
-    """The path of ``decode=path``: (n, C) scores of :func:`path_log_odds` to (n, L) ids, -1 below its end."""
-    leaf = hierarchy.leaves[scores[:, hierarchy.leaves].argmax(1)]
-    on_path = hierarchy.ancestors[leaf]  # (n, C)
-    ids = torch.arange(len(hierarchy), device=scores.device)
-    return torch.stack(
-        [torch.where(on_path, ids, -1)[:, level.start : level.stop].amax(1) for level in hierarchy.levels],
-        dim=1,
-    )
+def path_probabilities(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
+    """Probability of each class, (n, C): of all complete paths through it, summed from the leaves upwards.
+
+    The paths' probabilities are the softmax of ``scores`` (n, leaves), as of :func:`path_scores`. So no class
+    exceeds its parent, exactly, and the children of a class add up to it.
+    """
+    mass = scores.new_zeros(len(hierarchy), scores.shape[0])  # (C, n); len() would fix n in an export
+    mass = mass.index_copy(0, hierarchy.leaves, scores.softmax(1).T)
+    for parents, children in hierarchy.edges_bottom_up:
+        mass = mass.index_add(0, parents, mass.index_select(0, children))
+    return mass.T.contiguous().clamp(max=1.0)  # a sum may round to just above 1
 
 
-def best_nodes(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
-    """The best node of each level by itself: (n, C) scores to (n, L) ids."""
-    best = [scores[:, level.start : level.stop].argmax(1) + level.start for level in hierarchy.levels]
-    return torch.stack(best, dim=1)
+def path_labels(logits: Tensor, hierarchy: Hierarchy) -> Tensor:
+    """``decode=path``: the classes on the best path, (n, C) bool."""
+    return hierarchy.ancestors[hierarchy.leaves[path_scores(logits, hierarchy).argmax(1)]]
 
 
-def level_nll(logits: Tensor, paths: Tensor, hierarchy: Hierarchy) -> Tensor:
-    """-ln p of the true node of each level, mean over the samples that reach it, summed over levels."""
-    total = logits.new_zeros(())
-    for depth, level in enumerate(hierarchy.levels):
-        rows = paths[:, depth] >= 0
-        labels = paths[rows, depth] - level.start
-        if len(labels):
-            total = total + F.cross_entropy(logits[rows, level.start : level.stop], labels)
-    return total
+def level_labels(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
+    """``decode=independent``: the node of each level with the best score, (n, C) bool."""
+    labels = torch.zeros_like(scores, dtype=torch.bool)
+    for level in hierarchy.levels:
+        best = scores[:, level.start : level.stop].argmax(1, keepdim=True) + level.start
+        labels.scatter_(1, best, True)
+    return labels
 
 
-def path_nll(logits: Tensor, paths: Tensor, hierarchy: Hierarchy) -> Tensor:
-    """-ln p of the true path, mean over samples; one that ends above a leaf is all paths that begin so."""
-    log_p = path_scores(logits, hierarchy).log_softmax(1)  # (n, leaves)
+class PathCalibration(nn.Module):
+    """One temperature T of the distribution over paths (Guo et al. 2017): it changes no decision.
+
+    Attributes:
+        temperature: () float32; 1 as made.
+    """
+
+    temperature: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("temperature", torch.ones(()))
+
+    def reset(self) -> None:
+        self.temperature.fill_(1.0)
+
+    def forward(self, logits: Tensor, hierarchy: Hierarchy) -> Tensor:
+        """Calibrated probabilities (n, C) of uncalibrated logits."""
+        return path_probabilities(path_scores(logits, hierarchy) / self.temperature, hierarchy)
+
+    def fit(
+        self, logits: Tensor, targets: Tensor, hierarchy: Hierarchy, evaluated: Tensor | None = None
+    ) -> None:
+        """Take the T with the least negative log-likelihood of the true paths of held-out samples.
+
+        To the mean over n samples comes (ln T)^2 / 2n, a normal prior that keeps T above 0 for a split
+        without a mistake. ``targets`` are (n, C) bool; ``evaluated`` is not used, as all paths compete.
+        """
+        paths = torch.from_numpy(level_targets(targets.cpu(), hierarchy))
+        if not (paths >= 0).any():
+            return
+        scores = path_scores(logits.cpu().double(), hierarchy)
+
+        def objective(log_t: Tensor) -> Tensor:
+            return path_nll(scores / log_t.exp(), paths, hierarchy) + log_t.square() / (2 * len(scores))
+
+        (log_t,) = minimise(objective, scores.new_zeros(()))
+        self.temperature.copy_(log_t.exp())
+
+
+def path_nll(scores: Tensor, paths: Tensor, hierarchy: Hierarchy) -> Tensor:
+    """-ln p of the true path, mean over samples, of path scores (n, leaves) and true paths (n, L).
+
+    A path that ends above a leaf is all paths that begin so.
+    """
+    log_p = scores.log_softmax(1)
     deepest = paths.amax(1)  # ids rise with depth
     through = hierarchy.ancestors[hierarchy.leaves].T[deepest.clamp(min=0)]  # (n, leaves)
     return -log_p.masked_fill(~through, -torch.inf).logsumexp(1)[deepest >= 0].mean()

@@ -14,12 +14,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn import functional as F
+
+from hcal.processes import num_processes, over_processes
 
 
 def perturb(prototypes: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
-    """Eq. (3), (4): unit prototypes (P, d) plus uniform noise in (-epsilon, epsilon), on the sphere again.
+    """Eq. (3), (4): unit prototypes (P, d) plus uniform noise, on the sphere again.
+
+        p~ = (p + u) / |p + u|,  u uniform in (-epsilon, epsilon)^d
 
     The paper adds the noise to the raw prototypes, its code to the normalised ones, as here: epsilon then
     means the same angle for every prototype. All processes draw the same noise from equal generators.
@@ -30,6 +34,8 @@ def perturb(prototypes: Tensor, epsilon: float, generator: torch.Generator) -> T
 
 def info_nce(features: Tensor, labels: Tensor, prototypes: Sequence[Tensor], temperature: float) -> Tensor:
     """Eq. (6) without the mean: one loss a row, (rows,); 0 where the label is -1.
+
+        -ln [ exp(z . p_y / tau) / sum_j exp(z . p_j / tau) ]
 
     ``prototypes`` are one or more versions, (P, d) unit vectors each, of the same P prototypes: [perturbed],
     or [original, perturbed] for the paper's double positive. Every version of the row's prototype is a
@@ -45,7 +51,9 @@ def info_nce(features: Tensor, labels: Tensor, prototypes: Sequence[Tensor], tem
 
 
 def group_means(features: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. (2): mean feature of each group, (G, d), and its size, (G,), over the global batch.
+    """Eq. (2): mean feature of each group, (G, d), and its size |G|, (G,), over the global batch.
+
+        z_G = 1 / |G| sum_{i in G} z_i
 
     ``members`` is (B, G) bool. The mean of an empty group is 0.
     """
@@ -67,6 +75,9 @@ def level_losses(
     renormalise: bool = False,
 ) -> Tensor:
     """L_k of Eq. (6), (7) for each depth, (L,).
+
+        L_k = 1/B sum_i l(z_i, y_i^k) where all leaves are at depth k;  above,
+        L_k = 1/|G_k| sum_{G in G_k} l(z_G, y_G),  with l of :func:`info_nce` and the labels' groups G_k
 
     Where a sample's path ends it is contrasted with the prototypes by itself, Eq. (6). Above, the samples of
     one label are contrasted as one, by their mean feature, and the loss is the mean over the labels that
@@ -120,7 +131,9 @@ def cross_entropies(logits: Tensor, paths: Tensor, levels: Sequence[range]) -> T
 
 
 def adaptive_weights(losses: Tensor, gamma: float) -> Tensor:
-    """Eq. (11): softmax of L_k / gamma over the levels, a constant for the gradient, (L,).
+    """Eq. (11): the weights of the levels, (L,), a constant for the gradient.
+
+        w_k = exp(L_k / gamma) / sum_l exp(L_l / gamma)
 
     The losses are averaged over the processes first. A level without any loss (no sample of the batch reaches
     it) takes no share.
@@ -130,16 +143,3 @@ def adaptive_weights(losses: Tensor, gamma: float) -> Tensor:
     """
     losses = over_processes(losses.detach()) / num_processes()
     return torch.where(losses > 0, losses / gamma, -torch.inf).softmax(0).nan_to_num()
-
-
-def num_processes() -> int:
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
-def over_processes(values: Tensor) -> Tensor:
-    """Sum over all processes; the gradient of the sum of their results flows back."""
-    if num_processes() == 1:
-        return values
-    from torch.distributed.nn.functional import all_reduce
-
-    return all_reduce(values)

@@ -1,121 +1,20 @@
-"""Which network and which losses each ``--method`` is."""
+"""The methods of this package, for ``hmc demo``, lists and the loading of models; torch is not imported."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from inspect import signature
-from pathlib import Path
+from hmc_shared.methods import Method
 
-import torch
-from accelerate import Accelerator
-from torch import Generator, Tensor
-from torch.nn import functional as F
-
-from hcal.baselines import AGGREGATED, MMoE, check_aggregation, combined_backward
-from hcal.config import Config
-from hcal.losses import adaptive_weights, cross_entropies, level_losses, perturb
-from hcal.model import HCAL, Flat, LevelClassifier
-from hmc_shared.data import HierarchicalDataset
-from hmc_shared.runs.folder import load_pretrained
-from hmc_shared.vision.pixels import CROP, input_statistics, some_images
-from hmc_shared.vision.weights import load_weights
-
-MODELS: dict[str, type[LevelClassifier]] = {model.method: model for model in (HCAL, Flat, MMoE)}
-MODELS |= dict.fromkeys(AGGREGATED, Flat)
-
-
-def build_model(config: Config, dataset: HierarchicalDataset) -> LevelClassifier:
-    """The network of ``config.method``, with those options of ``config`` that its constructor names.
-
-    It learns the statistics that normalise inputs: of the training images if they are small, of ImageNet for
-    photographs, of the training rows for vectors. Raises ValueError for data or options that the method
-    cannot take.
-    """
-    check_aggregation(config)
-    inputs = dataset.train.inputs
-    is_table = not isinstance(inputs, Tensor)
-    model_type = MODELS[config.method]
-    names = signature(model_type.__init__).parameters.keys() & vars(config).keys()
-    chosen = {name: getattr(config, name) for name in names}
-    shape = (3, config.image_size, config.image_size) if is_table else tuple(inputs.shape[1:])
-    model = model_type(dataset.hierarchy, shape, crop=CROP if is_table else 1.0, **chosen)
-    if statistics := input_statistics(dataset):
-        model.input_mean.copy_(statistics[0].view_as(model.input_mean))
-        model.input_scale.copy_(statistics[1].view_as(model.input_scale))
-    if config.weights != "none":
-        images = model.normalize(some_images(inputs, shape, model.crop))
-        for encoder in model.backbones():
-            print(load_weights(encoder, config.weights, config.encoder, images), file=sys.stderr)
-    return channels_last(model)
-
-
-def check_labels(dataset: HierarchicalDataset) -> None:
-    """Raise ValueError unless the classes are a tree and every training sample has one path in it."""
-    if not dataset.hierarchy.is_tree or not dataset.is_single_path:
-        found = "several classes in one level" if dataset.hierarchy.is_tree else "a class with two parents"
-        raise ValueError(
-            f"`dataset` should have a tree of classes and one path for each sample. Found {found} in "
-            f"{dataset.name!r}."
-        )
-    unlabelled = ~dataset.train.targets.any(1)
-    if unlabelled.any():
-        name = dataset.train.ids[int(unlabelled.int().argmax())]
-        raise ValueError(f"`dataset` should give every training sample a class. Found none for {name!r}.")
-
-
-def method_losses(
-    config: Config, model: LevelClassifier
-) -> Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]:
-    """The losses of ``config.method``: (outputs, paths, generator) to losses and weights by level, (L,) each.
-
-    ``outputs`` are what the network returned for the rows of this process, ``paths`` (B, L) their labels; the
-    generator must be in the same state on all processes. The loss of a step is the product of the two.
-    """
-    levels = model.hierarchy.levels
-
-    def hcal(outputs: Tensor, paths: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        prototypes = []
-        for level in model.prototypes:  # type: ignore[union-attr]
-            original = F.normalize(level)
-            perturbed = perturb(original, config.epsilon, generator)
-            prototypes.append([original, perturbed] if config.positives == "both" else [perturbed])
-        losses = level_losses(
-            outputs,
-            paths,
-            prototypes,
-            levels,
-            temperature=config.temperature,
-            aggregation=config.aggregation,
-            renormalise=config.renormalise_group_mean,
-        )
-        if config.task == "single":  # networks that share nothing: each minimises its own loss
-            return losses, torch.ones_like(losses)
-        if config.weighting == "adaptive":
-            return losses, adaptive_weights(losses, config.gamma)
-        return losses, torch.full_like(losses, 1 / len(levels))
-
-    def flat(outputs: Tensor, paths: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        losses = cross_entropies(outputs, paths, levels)
-        return losses, torch.full_like(losses, 1 / len(levels))
-
-    return hcal if config.method == "hcal" else flat
-
-
-def method_backward(
-    config: Config, model: LevelClassifier, accelerator: Accelerator
-) -> Callable[[Tensor, Tensor], None]:
-    """The backward pass of ``config.method``: called with losses and weights by level, (L,) each."""
-    if config.method in AGGREGATED:
-        return combined_backward(config.method, model)  # type: ignore[arg-type]
-    return lambda losses, weights: accelerator.backward(weights @ losses)
-
-
-def load_model(folder: str | Path) -> LevelClassifier:
-    """Load what ``save_pretrained`` wrote, whichever method it is."""
-    return channels_last(load_pretrained(folder, MODELS))
-
-
-def channels_last(model: LevelClassifier) -> LevelClassifier:
-    """The memory format that convolutions are fastest in, always: another would give other last bits."""
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+METHODS = (
+    Method("hcal", "hcal train", "hcal.model:HCAL", demo="--dataset digits --epochs 30", demo_minutes=0.5),
+    Method(
+        "flat",
+        "hcal train --method flat",
+        "hcal.model:Flat",
+        demo="--dataset digits --epochs 30",
+        demo_minutes=0.45,
+    ),
+    Method("mmoe", "hcal train --method mmoe", "hcal.baselines:MMoE"),
+    Method("cagrad", "hcal train --method cagrad", "hcal.model:Flat"),
+    Method("imtl-g", "hcal train --method imtl-g", "hcal.model:Flat"),
+    Method("nash-mtl", "hcal train --method nash-mtl", "hcal.model:Flat"),
+)

@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
+import numpy as np
+import torch
+from sklearn.manifold import TSNE
+from torch import Tensor
 
-from hcal.config import Config
-from hmc_shared.cli import options
-
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
-
-    from hcal.model import LevelClassifier
-    from hmc_shared.data import HierarchicalDataset
-
-
-@dataclass(frozen=True)
-class PlotConfig:
-    """Draw features and prototypes of a finished run of HCAL, before and after training, by t-SNE."""
-
-    run: Annotated[str, tyro.conf.Positional]
-    """Run folder."""
-    split: Literal["train", "validation", "test"] = "test"
-    """Whose features to draw."""
-    samples: int = 2000
-    """Samples to draw at most, picked at random with a fixed seed."""
-    output: str | None = None
-    """Folder for levels and adjacent-levels, as .svg and .png; default: RUN/figures."""
-    data_dir: str | None = None
-    """Folder of the data sets; default: that of the run, or the environment variable HMC_DATA."""
-
-    def __post_init__(self) -> None:
-        options.check(self, "samples", self.samples >= 1, "be at least 1")
+from hcal.build import build_model, load_model
+from hcal.config import Config, PlotConfig
+from hcal.drawing import draw_features
+from hcal.model import LevelClassifier
+from hmc_shared.compare.plots import save
+from hmc_shared.data import HierarchicalDataset, Split, load_dataset
+from hmc_shared.metrics import level_targets
+from hmc_shared.predict.score import map_split
+from hmc_shared.runs.read import open_run
 
 
 def plot(config: PlotConfig, dataset: HierarchicalDataset | None = None) -> list[Path]:
@@ -52,14 +34,6 @@ def plot(config: PlotConfig, dataset: HierarchicalDataset | None = None) -> list
     Raises ValueError for an unfinished run, one without prototypes or with a network for each level, and
     another hierarchy than the run's.
     """
-    import torch
-
-    from hcal.figures import draw_features
-    from hcal.methods import load_model
-    from hmc_shared.compare.plots import save
-    from hmc_shared.data import load_dataset
-    from hmc_shared.metrics import level_targets
-    from hmc_shared.runs.read import open_run
 
     folder, saved = open_run(config.run)
     if not saved or not (folder.parent / "results.json").is_file():
@@ -77,13 +51,12 @@ def plot(config: PlotConfig, dataset: HierarchicalDataset | None = None) -> list
         raise ValueError(f"{config.run} was trained on another hierarchy than that of {dataset.name!r}.")
 
     split = dataset.splits[config.split]
-    drawn = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[: config.samples]
-    inputs: Any = split.inputs
-    inputs = inputs[drawn] if isinstance(inputs, torch.Tensor) else inputs.select(drawn.numpy())
+    sampled = torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[: config.samples]
+    split = split.select(sampled.numpy())
     stages = {}
     for name, model in {"start": first_model(trained, dataset), "end": last}.items():
         prototypes = torch.cat(list(model.prototypes)).detach()  # type: ignore[arg-type]
-        stages[name] = embed(features(model, inputs, trained.workers), prototypes)
+        stages[name] = embed(features(model, split, trained.workers), prototypes)
 
     output = Path(config.output) if config.output else folder.parent / "figures"
     output.mkdir(parents=True, exist_ok=True)
@@ -94,8 +67,8 @@ def plot(config: PlotConfig, dataset: HierarchicalDataset | None = None) -> list
     }
     written = []
     for name in rows if hierarchy.num_levels > 1 else ["levels"]:
-        figure = draw_features(stages, level_targets(split.targets[drawn], hierarchy), hierarchy, rows[name])
-        figure.suptitle(f"{dataset.name}: t-SNE of {len(drawn)} {config.split} samples and the prototypes")
+        figure = draw_features(stages, level_targets(split.targets, hierarchy), hierarchy, rows[name])
+        figure.suptitle(f"{dataset.name}: t-SNE of {len(split)} {config.split} samples and the prototypes")
         for path in (output / f"{name}.svg", output / f"{name}.png"):
             save(figure, path)
             written.append(path)
@@ -104,33 +77,20 @@ def plot(config: PlotConfig, dataset: HierarchicalDataset | None = None) -> list
 
 def first_model(config: Config, dataset: HierarchicalDataset) -> LevelClassifier:
     """The network that ``hcal train`` starts from with these options, bit for bit."""
-    import torch
-
-    from hcal.methods import build_model
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return build_model(config, dataset)
 
 
-def features(model: LevelClassifier, inputs: Any, workers: int = 0) -> Tensor:
+def features(model: LevelClassifier, split: Split, workers: int = 0) -> Tensor:
     """(n, d) float32 unit features in evaluation mode: what ``forward`` returns on the way to the scores."""
-    import torch
-
-    from hmc_shared.vision.pixels import score_logits
-
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    outputs: list[Tensor] = []
-    hook = model.register_forward_hook(lambda *call: outputs.append(call[-1].cpu()))
-    score_logits(model.to(device), inputs, workers=workers)
-    hook.remove()
-    return torch.cat(outputs)
+    return map_split(lambda raw: model(model.normalize(raw)), model.to(device), split, workers).cpu()
 
 
 def embed(features: Tensor, prototypes: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Places in the plane of features (n, d) and prototypes (C, d): one t-SNE of their cosine distances."""
-    import torch
-    from sklearn.manifold import TSNE
 
     vectors = torch.cat([features, prototypes.cpu()]).numpy()
     perplexity = min(30.0, (len(vectors) - 1) / 3)
@@ -138,9 +98,5 @@ def embed(features: Tensor, prototypes: Tensor) -> tuple[np.ndarray, np.ndarray]
     return places[: len(features)], places[len(features) :]
 
 
-def command(argv: list[str]) -> None:
-    print(*plot(tyro.cli(PlotConfig, args=argv, prog="hcal plot")), sep="\n")
-
-
-if __name__ == "__main__":
-    options.main(command, prog="python -m hcal.plot")
+def command(config: PlotConfig) -> None:
+    print(*plot(config), sep="\n")

@@ -6,69 +6,21 @@ import json
 import math
 import os
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from hcal.config import FREE, Config
-from hmc_shared.cli import options
+from hcal.drawing import draw_sweep
+from hcal.sweep_config import VALUES, SweepConfig
+from hcal.train import train
+from hmc_shared.compare.comparison import Statistic
+from hmc_shared.compare.plots import save
+from hmc_shared.compare.text import align
+from hmc_shared.data import HierarchicalDataset
+from hmc_shared.predict.write import write_table
+from hmc_shared.runs.folder import RunFolder
 
-if TYPE_CHECKING:
-    from hmc_shared.compare.comparison import Statistic
-    from hmc_shared.data import HierarchicalDataset
-
-# Section 4.4 names these of epsilon, and of gamma only 0.5.
-VALUES = {"gamma": (0.1, 0.2, 0.5, 1.0, 2.0), "epsilon": (0.001, 0.01, 0.05, 0.1, 0.2)}
-
-
-@dataclass(frozen=True)
-class SweepConfig(Config):
-    """Train HCAL with several values of gamma or epsilon, each with several seeds; finished runs stay.
-
-    All options of `hcal train` count for every run. Runs go to <output-dir>/<parameter>-<value>/seed-<seed>,
-    the table to <output-dir>/<parameter>.csv, the plot beside it; an interrupted run goes on.
-    """
-
-    parameter: Literal["gamma", "epsilon"] = "gamma"
-    """The option that varies."""
-    values: tuple[float, ...] = ()
-    """Its values; default: 0.1 to 2 for gamma, and for epsilon the paper's, 0.001 to 0.2."""
-    seeds: tuple[int, ...] = ()
-    """Seeds of the runs with each value; default: three, from --seed on."""
-    output_dir: str | None = None
-    """Folder of the sweep; default: sweeps/<dataset>/<method>."""
-    resume: bool = True
-    """Always on: finished runs stay, interrupted ones go on."""
-    overwrite: bool = False
-    """Train all runs anew."""
-
-    @property
-    def folder(self) -> Path:
-        # Not below runs/: two sweeps share a setting, which `hmc compare` would find twice.
-        return Path(self.output_dir or Path("sweeps", *self.run_folder.parts[1:-1]))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        options.check(self, "method", self.method == "hcal", "be hcal in a sweep")
-        if self.parameter == "gamma":
-            options.check(self, "weighting", self.weighting == "adaptive", "be adaptive where gamma varies")
-            options.check(self, "task", self.task == "multi", "be multi where gamma varies")
-        for name in ("values", "seeds"):
-            given = getattr(self, name)
-            options.check(self, name, len(set(given)) == len(given), "differ from each other")
-
-    def run(self, value: float, seed: int) -> Config:
-        """The options of one run."""
-        own = {
-            self.parameter: value,
-            "seed": seed,
-            "output_dir": str(self.folder / f"{self.parameter}-{value:g}" / f"seed-{seed}"),
-            "resume": not self.overwrite,
-        }
-        return Config(**{field.name: getattr(self, field.name) for field in fields(Config)} | own)
-
-
-Row = dict[str, "Statistic"]
+Row = dict[str, Statistic]
 
 
 def sweep(config: SweepConfig, dataset: HierarchicalDataset | None = None) -> dict[float, Row]:
@@ -83,12 +35,6 @@ def sweep(config: SweepConfig, dataset: HierarchicalDataset | None = None) -> di
 
     Raises ValueError for wrong options, a finished run with other options, and several processes.
     """
-    from hcal.figures import draw_sweep
-    from hcal.train import train
-    from hmc_shared.compare.comparison import Statistic
-    from hmc_shared.compare.plots import save
-    from hmc_shared.runs.folder import RunFolder
-
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("A sweep should run in one process: train single runs with `hcal train` in several.")
     values = config.values or VALUES[config.parameter]
@@ -96,15 +42,17 @@ def sweep(config: SweepConfig, dataset: HierarchicalDataset | None = None) -> di
     runs = {value: [config.run(value, seed) for seed in seeds] for value in values}
     for run in (run for group in runs.values() for run in group):
         if run.resume and (run.run_folder / "results.json").is_file():
-            RunFolder(run.run_folder, resume=True).check_same_options(asdict(run), free=FREE)
+            RunFolder(run.run_folder, resume=True).check_same_options(
+                asdict(run), free=run.free_on_resume() - {"epochs"}
+            )
         else:
             print(run.run_folder, file=sys.stderr)
             train(run, dataset)
 
     rows: dict[float, Row] = {}
     for value, group in runs.items():
-        found = [run_metrics(run.run_folder) for run in group]
-        rows[value] = {name: Statistic(tuple(metrics[name] for metrics in found)) for name in found[0]}
+        of_seeds = [run_metrics(run.run_folder) for run in group]
+        rows[value] = {name: Statistic(tuple(seed[name] for seed in of_seeds)) for name in of_seeds[0]}
     splits = [name for name in ("validation", "test") if f"{name}/hvr" in rows[values[0]]]
     write_csv(config.folder / f"{config.parameter}.csv", config.parameter, rows)
     figure = draw_sweep(config.parameter, rows, splits)
@@ -129,7 +77,6 @@ def run_metrics(folder: Path) -> dict[str, float]:
 
 def write_csv(path: Path, parameter: str, rows: dict[float, Row]) -> None:
     """One line a value, in full precision: the number of seeds, then each metric's mean and its ``_sd``."""
-    from hmc_shared.predict.write import write_table
 
     names = list(next(iter(rows.values())))
     header = [parameter, "seeds", *(column for name in names for column in (name, f"{name}_sd"))]
@@ -143,7 +90,6 @@ def write_csv(path: Path, parameter: str, rows: dict[float, Row]) -> None:
 
 def to_text(parameter: str, rows: dict[float, Row]) -> str:
     """A table for each split, mean ± sample standard deviation; and the best value on validation, if any."""
-    from hmc_shared.compare.text import align
 
     names = list(next(iter(rows.values())))
     parts = []
@@ -161,11 +107,6 @@ def to_text(parameter: str, rows: dict[float, Row]) -> str:
     return "\n\n".join(parts)
 
 
-def command(argv: list[str]) -> None:
-    config = options.parse(SweepConfig, argv, prog="hcal sweep", package="hcal")
+def command(config: SweepConfig) -> None:
     print(to_text(config.parameter, sweep(config)))
     print(f"\n{config.folder / config.parameter}.csv, .svg, .png")
-
-
-if __name__ == "__main__":
-    options.main(command, prog="python -m hcal.sweep")

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from hmc_shared.cli.lazy import lazy_attribute
+from hmc_shared.cli.version import distribution_version
+
 if TYPE_CHECKING:
+    from hlstm.build import load_model
     from hlstm.classifier import HLSTMClassifier
     from hlstm.model import HLSTM
 
-__all__ = ["HLSTM", "HLSTMClassifier", "__version__"]
+__all__ = ["HLSTM", "HLSTMClassifier", "__version__", "load_model"]
+__version__ = distribution_version("hlstm")
 
-try:
-    __version__ = version("hlstm")
-except PackageNotFoundError:  # imported from a source tree that is not installed
-    __version__ = "0+unknown"
+_MODULE_OF = {"HLSTM": "model", "HLSTMClassifier": "classifier", "load_model": "build"}
 
 
 def __getattr__(name: str) -> Any:
     # Torch takes seconds to import: `hlstm --help` must not pay for it.
-    if name == "HLSTM":
-        from hlstm.model import HLSTM
-
-        return HLSTM
-    if name == "HLSTMClassifier":
-        from hlstm.classifier import HLSTMClassifier
-
-        return HLSTMClassifier
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return lazy_attribute(__name__, name, _MODULE_OF)

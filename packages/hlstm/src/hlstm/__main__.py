@@ -1,18 +1,29 @@
-"""Command ``hlstm``: ``hlstm train`` and so on, the same as ``python -m hlstm.train``."""
+"""Command ``hlstm``; ``hlstm train`` is also ``python -m hlstm.train``, for launchers."""
 
 from __future__ import annotations
 
-from hmc_shared.cli import options
+from collections.abc import Sequence
+
+from hlstm.config import Config, EvaluateConfig, PredictConfig
+from hmc_shared.cli.commands import Command, run_program
 
 COMMANDS = {
-    "train": "train a method on a data set and write a run folder",
-    "evaluate": "score a split of a data set with a trained model",
-    "predict": "write labels and coherent probabilities for new feature vectors",
+    "train": Command("train a method on a data set and write a run folder", Config, "hlstm.train:command"),
+    "evaluate": Command(
+        "score a split of a data set with a trained model",
+        EvaluateConfig,
+        "hmc_shared.runs.evaluate:command",
+    ),
+    "predict": Command(
+        "write labels and coherent probabilities for new feature vectors",
+        PredictConfig,
+        "hmc_shared.predict.inputs:command",
+    ),
 }
 
 
-def main() -> None:
-    options.main(lambda argv: options.dispatch(argv, "hlstm", COMMANDS), prog="hlstm")
+def main(argv: Sequence[str] | None = None) -> None:
+    run_program("hlstm", "hlstm", COMMANDS, argv)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from hlstm.config import Config, Method
-from hlstm.methods import load_model
+from hlstm.build import load_model
+from hlstm.config import Config, MethodName
 from hlstm.train import train
 from hmc_shared import Hierarchy
 from hmc_shared.data.vector_dataset import from_arrays
@@ -39,7 +39,7 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         hierarchy: Hierarchy | None = None,
-        method: Method = "hlstm",
+        method: MethodName = "hlstm",
         options: dict[str, Any] | None = None,
         random_state: int = 0,
     ) -> None:
@@ -65,18 +65,18 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = np.asarray(self.hierarchy_.names)
         dataset = from_arrays(X, targets, self.hierarchy_, seed=self.random_state)
         with tempfile.TemporaryDirectory() as folder:
-            given = {"method": self.method, "seed": self.random_state, **(self.options or {})}
-            plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()}  # for YAML
+            options = {"method": self.method, "seed": self.random_state, **(self.options or {})}
+            plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}  # for YAML
             config = replace(Config(dataset="array", output_dir=folder), **plain)
             train(config, dataset)
             self.model_ = load_model(config.run_folder / "model")
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """(n, C) probabilities in the order of ``classes_``; no class exceeds its parent."""
+        """(n, C) calibrated probabilities in the order of ``classes_``; no class exceeds its parent."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False)
-        return self.model_.predict(X).numpy()
+        return self.model_.predict_proba(X).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
         """Classes as ``y`` was given: (n, C) indicators at probability 0.5, or the best path as (n, levels).

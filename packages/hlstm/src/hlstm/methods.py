@@ -1,82 +1,21 @@
-"""Which network and which loss each ``--method`` is."""
+"""The methods of this package, for ``hmc demo``, lists and the loading of models; torch is not imported."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from inspect import signature
-from pathlib import Path
+from hmc_shared.methods import Method
 
-from torch import Tensor
-
-from hlstm.baselines import CHMCLSTM, CHMCNN, HMCLMLP, HMCNCHMC, HMCNF, HMCNR, mixed_logits
-from hlstm.config import Config
-from hlstm.losses import bce, hybrid_loss, mc_loss, mean_class_weight, violation_loss
-from hlstm.model import HLSTM, CoherentModel
-from hmc_shared import Hierarchy
-from hmc_shared.data import HierarchicalDataset
-from hmc_shared.runs.folder import load_pretrained
-
-MODELS: dict[str, type[CoherentModel]] = {
-    model.method: model for model in (HLSTM, CHMCNN, CHMCLSTM, HMCNR, HMCNF, HMCNCHMC, HMCLMLP)
-}
-
-
-def build_model(config: Config, dataset: HierarchicalDataset) -> CoherentModel:
-    """The network of ``config.method``, with those options of ``config`` that its constructor names."""
-    model_type = MODELS[config.method]
-    names = signature(model_type.__init__).parameters.keys() & vars(config).keys()
-    chosen = {name: getattr(config, name) for name in names}
-    model = model_type(dataset.num_features, dataset.hierarchy, **chosen)
-    if dataset.feature_mean is not None and dataset.feature_scale is not None:
-        model.feature_mean.copy_(dataset.feature_mean)
-        model.feature_scale.copy_(dataset.feature_scale)
-    if config.prior_bias:
-        targets = dataset.train.targets
-        model.init_output_bias((targets.sum(0) + 1) / (len(targets) + 2))  # never 0 or 1
-    return model
-
-
-def method_loss(
-    config: Config, hierarchy: Hierarchy, evaluated: Tensor
-) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """The loss of ``config.method``: (global_logits, local_logits, targets) to one loss a sample."""
-    weight = mean_class_weight(evaluated)
-
-    def hlstm(global_logits: Tensor, local_logits: Tensor, targets: Tensor) -> Tensor:
-        return hybrid_loss(
-            global_logits,
-            local_logits,
-            targets,
-            hierarchy,
-            weight,
-            global_weight=config.global_weight,
-            mask_positive_parent=config.mask_positive_parent,
-        )
-
-    def constrained(global_logits: Tensor, local_logits: Tensor, targets: Tensor) -> Tensor:
-        return mc_loss(global_logits, targets, hierarchy, weight)
-
-    def flat(global_logits: Tensor, local_logits: Tensor, targets: Tensor) -> Tensor:
-        return bce(global_logits, targets, weight)
-
-    def hmcn(global_logits: Tensor, local_logits: Tensor, targets: Tensor) -> Tensor:
-        """L_L + L_G + lambda L_H, the last on the mixed output."""
-        is_chmc = config.method == "hmcn-chmc"
-        global_loss = (constrained if is_chmc else flat)(global_logits, local_logits, targets)
-        violations = violation_loss(mixed_logits(global_logits, local_logits), hierarchy, weight)
-        return bce(local_logits, targets, weight) + global_loss + config.violation_weight * violations
-
-    return {
-        "hlstm": hlstm,
-        "chmcnn": constrained,
-        "chmc-lstm": constrained,
-        "hmcn-r": hmcn,
-        "hmcn-f": hmcn,
-        "hmcn-chmc": hmcn,
-        "hmc-lmlp": flat,
-    }[config.method]
-
-
-def load_model(folder: str | Path) -> CoherentModel:
-    """Load what ``save_pretrained`` wrote, whichever method it is."""
-    return load_pretrained(folder, MODELS)
+METHODS = (
+    Method("hlstm", "hlstm train", "hlstm.model:HLSTM", demo="--dataset digits", demo_minutes=0.4),
+    Method(
+        "chmcnn",
+        "hlstm train --method chmcnn",
+        "hlstm.baselines:CHMCNN",
+        demo="--dataset digits",
+        demo_minutes=0.2,
+    ),
+    Method("chmc-lstm", "hlstm train --method chmc-lstm", "hlstm.baselines:CHMCLSTM"),
+    Method("hmcn-r", "hlstm train --method hmcn-r", "hlstm.baselines:HMCNR"),
+    Method("hmcn-f", "hlstm train --method hmcn-f", "hlstm.baselines:HMCNF"),
+    Method("hmcn-chmc", "hlstm train --method hmcn-chmc", "hlstm.baselines:HMCNCHMC"),
+    Method("hmc-lmlp", "hlstm train --method hmc-lmlp", "hlstm.baselines:HMCLMLP"),
+)

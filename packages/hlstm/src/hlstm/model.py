@@ -1,65 +1,48 @@
 """HLSTM: an LSTM cell that takes one step for each level of the hierarchy (Section IV-C)."""
 
 # No `from __future__ import annotations`: huggingface_hub reads the constructors' annotations as types.
-from pathlib import Path
-from typing import Any, ClassVar
-
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from hmc_shared import Hierarchy
-from hmc_shared.constraints import max_over_descendants
-from hmc_shared.predict.decision import check_inputs
+from hmc_shared.model import HierarchicalModel, model_card
 
-MODEL_CARD = """---
-{{ card_data }}
----
-
-# {{ model_name | default("Hierarchical multi-label classifier", true) }}
+CARD = model_card(
+    "hlstm",
+    """# {{ model_name | default("Hierarchical multi-label classifier", true) }}
 
 Trained with `hlstm`. It gives every class of its hierarchy a probability, and no class exceeds its parent:
 
 ```python
-from hlstm.methods import load_model
+from hlstm import load_model
 
 model = load_model("path/to/this/folder")
-probabilities = model.predict(features)  # raw features (n, F), NaN where missing; (n, C)
+probabilities = model.predict_proba(features)  # raw features (n, F), NaN where missing; (n, C)
+labels = model.predict(features)  # (n, C) bool
 model.hierarchy.names  # the C classes
 ```
 
-`config.json` holds the hierarchy and the options of the network, `model.safetensors` the weights and the
-statistics that standardise the features. How it was trained and what it scores is in the `results.json` of
-its run folder.
-"""
-
-CARD = {
-    "library_name": "hlstm",
-    "model_card_template": MODEL_CARD,
-    "tags": ["hierarchical-multi-label-classification"],
-    "license": "apache-2.0",
-    "coders": {Hierarchy: (Hierarchy.to_json, Hierarchy.from_json)},
-}
+`config.json` holds the hierarchy and the options of the network, `model.safetensors` the weights, the
+statistics that standardise the features and the calibration, `decision.json` how labels are chosen. How it
+was trained and what it scores is in the `results.json` of its run folder.
+""",
+    ["hierarchical-multi-label-classification"],
+)
 
 
-class CoherentModel(nn.Module, PyTorchModelHubMixin, **CARD):
-    """What HLSTM and its baselines have in common: coherent scores from standardised feature vectors.
+class CoherentModel(HierarchicalModel, **CARD):
+    """What HLSTM and its baselines have in common: coherent scores from feature vectors.
 
     ``forward`` returns what the losses need: (global_logits, local_logits), both (batch, C), as they leave
     the network; a method without one of the two returns the other twice.
     """
 
-    method: ClassVar[str]
-    feature_mean: Tensor
-    feature_scale: Tensor
+    library = "hlstm"
+    batch_size = 4096
 
     def __init__(self, num_features: int, hierarchy: Hierarchy) -> None:
-        super().__init__()
+        super().__init__(hierarchy, (num_features,))
         self.num_features = num_features
-        self.hierarchy = hierarchy
-        # Statistics of the raw training features, for predict: what is standardised already needs neither.
-        self.register_buffer("feature_mean", torch.zeros(num_features))
-        self.register_buffer("feature_scale", torch.ones(num_features))
 
     def output_layers(self) -> list[list[nn.Linear]]:
         """The layers that end in classes, in groups: together, those of a group give the C classes by id."""
@@ -80,40 +63,9 @@ class CoherentModel(nn.Module, PyTorchModelHubMixin, **CARD):
         """The scores that the method predicts with, before the constraint: (batch, C)."""
         return global_logits
 
-    def logits(self, features: Tensor) -> Tensor:
-        """Coherent logits (batch, C) of standardised features (batch, F): no class above its parent.
-
-        Each row is scored by itself: the result does not depend on the rest of the batch (in evaluation
-        mode).
-        """
-        return max_over_descendants(self.final_logits(*self(features)).float(), self.hierarchy)
-
-    def normalize(self, raw: Tensor) -> Tensor:
-        """To what ``forward`` takes, from raw features (batch, F), NaN where missing: these get the mean."""
-        return ((raw - self.feature_mean) / self.feature_scale).nan_to_num(nan=0.0)
-
-    def probabilities(self, raw: Tensor) -> Tensor:
-        """Coherent probabilities (batch, C) of raw features (batch, F), for :mod:`hmc_shared.predict.export`."""
-        return self.logits(self.normalize(raw)).sigmoid()
-
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Write what :func:`hlstm.methods.load_model` reads: config.json, model.safetensors, a model card."""
-        config = {**(self._hub_mixin_config or {}), "method": self.method}  # type: ignore[dict-item]
-        return super().save_pretrained(save_directory, config=config, **options)
-
-    @torch.no_grad()
-    def predict(self, features: Any, batch_size: int = 4096) -> Tensor:
-        """Coherent probabilities (n, C) of raw features (n, F); NaN is a missing value (the train mean).
-
-        Raises ValueError for another shape, or an infinite value.
-        """
-        features = check_inputs(torch.as_tensor(features, dtype=torch.float32), (self.num_features,))
-        device, was_training = self.feature_mean.device, self.training
-        self.eval()
-        try:
-            return torch.cat([self.probabilities(rows.to(device)) for rows in features.split(batch_size)])
-        finally:
-            self.train(was_training)
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Coherent logits (batch, C) of standardised features (batch, F): no class above its parent."""
+        return self.constrained(self.final_logits(*self(inputs)).float())
 
 
 class HLSTM(CoherentModel, **CARD):

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from hmc_shared.cli.lazy import lazy_attribute
+from hmc_shared.cli.version import distribution_version
+
 if TYPE_CHECKING:
+    from hp_dval.build import load_model
     from hp_dval.model import HPDVAL
 
-__all__ = ["HPDVAL", "__version__"]
+__all__ = ["HPDVAL", "__version__", "load_model"]
+__version__ = distribution_version("hp-dval")
 
-try:
-    __version__ = version("hp-dval")
-except PackageNotFoundError:  # imported from a source tree that is not installed
-    __version__ = "0+unknown"
+_MODULE_OF = {"HPDVAL": "model", "load_model": "build"}
 
 
 def __getattr__(name: str) -> Any:
     # Torch takes seconds to import: `hp-dval --help` must not pay for it.
-    if name == "HPDVAL":
-        from hp_dval.model import HPDVAL
-
-        return HPDVAL
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return lazy_attribute(__name__, name, _MODULE_OF)

@@ -17,7 +17,7 @@ class ClipClassifier(ImageTextClassifier, **CARD):
     classes and before their names it is CoOp (Zhou et al. 2022, "unified context", class token at the end).
 
     Args:
-        hierarchy, input_shape, prompt_length, scale, learn_scale, coherent, crop: as of
+        hierarchy, input_shape, prompt_length, scale, coherent, crop: as of
             :class:`hp_dval.model.HPDVAL`.
         clip_config: open_clip's configuration of the CLIP, whose image tower this model holds.
         dim, text_width: of the CLIP.
@@ -35,7 +35,6 @@ class ClipClassifier(ImageTextClassifier, **CARD):
         text_width: int = 512,
         prompt_length: int = 4,
         scale: float = 100.0,
-        learn_scale: bool = False,
         coherent: bool = True,
         crop: float = 1.0,
     ) -> None:
@@ -49,15 +48,13 @@ class ClipClassifier(ImageTextClassifier, **CARD):
             alpha=1.0,
             k=1,
             scale=scale,
-            learn_scale=learn_scale,
             coherent=coherent,
             crop=crop,
         )
         self.image_tower = Clip(clip_config).image_tower
 
-    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        embedded = self.image_tower.visual(images).unsqueeze(1)
-        return embedded, embedded
+    def features(self, images: Tensor) -> Tensor:
+        return self.image_tower.visual(images).unsqueeze(1)
 
     def normalize(self, raw: Tensor) -> Tensor:
         return self.image_tower.preprocess(raw)

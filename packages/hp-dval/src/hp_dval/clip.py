@@ -56,20 +56,6 @@ class ImageTower(nn.Module):
             images = F.interpolate(images, size=self.image_size, mode="bicubic", antialias=True).clamp(0, 1)
         return (images - self.mean) / self.std
 
-    def class_token(self, images: Tensor) -> Tensor:
-        """The class token (B, width) of preprocessed images, before its projection to the embedding.
-
-        Raises ValueError for an image tower that is no ViT of open_clip.
-        """
-        projection = getattr(self.visual, "proj", None)
-        if projection is None:
-            raise ValueError("`--kd-space token` needs a CLIP whose image tower is a ViT. Found another.")
-        self.visual.proj = None
-        try:
-            return self.visual(images)
-        finally:
-            self.visual.proj = projection
-
 
 class Clip(nn.Module):
     """Image tower, text tower and tokeniser of a CLIP; frozen and in evaluation mode when made.

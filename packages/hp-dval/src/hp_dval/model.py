@@ -3,47 +3,39 @@
 # No `from __future__ import annotations`: huggingface_hub reads the constructors' annotations as types.
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
-from hmc_shared.constraints import max_over_descendants
+from hmc_shared.model import HierarchicalModel, model_card
 from hp_dval.clip import TokenTower
 from hp_dval.students import Student
 
-MODEL_CARD = """---
-{{ card_data }}
----
-
-# {{ model_name | default("Multi-label image classifier", true) }}
+CARD = model_card(
+    "hp-dval",
+    """# {{ model_name | default("Multi-label image classifier", true) }}
 
 Trained with `hp-dval`:
 
 ```python
-from hp_dval.methods import load_model
+from hp_dval import load_model
 
 model = load_model("path/to/this/folder")
-probabilities = model.predict(images)  # uint8 (n, channels, height, width); (n, C)
+probabilities = model.predict_proba(images)  # uint8 (n, channels, height, width); (n, C)
+labels = model.predict(images)  # (n, C) bool
 model.hierarchy.names  # the C classes
 ```
 
 `config.json` holds the classes and the options of the network, `model.safetensors` the weights, the learned
-prompts and the embeddings of their texts: the text tower of the CLIP is not needed any more. How it was
-trained and what it scores is in the `results.json` of its run folder.
-"""
-
-CARD = {
-    "library_name": "hp-dval",
-    "model_card_template": MODEL_CARD,
-    "tags": ["multi-label-classification", "image-classification", "long-tailed-recognition", "clip"],
-    "license": "apache-2.0",
-    "coders": {Hierarchy: (Hierarchy.to_json, Hierarchy.from_json)},
-}
+prompts, the embeddings of their texts and the calibration, `decision.json` how labels are chosen: the text
+tower of the CLIP is not needed any more. How it was trained and what it scores is in the `results.json` of
+its run folder.
+""",
+    ["multi-label-classification", "image-classification", "long-tailed-recognition", "clip"],
+)
 
 Prompter = Callable[[Tensor], Tensor]
 """From the learned vectors of V views (V, M, width) to unit text embeddings (V, C, D_e)."""
@@ -56,10 +48,8 @@ class Outputs(NamedTuple):
     """(B, C) float32: scores times the scale."""
     text: Tensor
     """(V, C, D_e): the unit text embeddings of the views."""
-    class_token: Tensor | None
-    """(B, D) float32, before the embedding layer; None if tokens were given."""
     class_embedding: Tensor | None
-    """(B, D_e) float32, not normalised; None if tokens were given."""
+    """(B, D_e) float32, of the class token, not normalised; None if tokens were given."""
 
 
 def dual_view_scores(
@@ -84,19 +74,23 @@ def dual_view_scores(
     return alpha * global_scores + (1 - alpha) * top
 
 
-class ImageTextClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
+class ImageTextClassifier(HierarchicalModel, **CARD):
     """What HP-DVAL and its baselines have in common: cosines of image tokens and text embeddings.
 
     ``forward`` takes normalised images (B, channels, height, width), or tokens (B, 1 + N, D_e) that were
     computed before.
     """
 
-    method: ClassVar[str]
+    library = "hp_dval"
+    batch_size = 128
     num_tokens: int
     """1 + N: the class token and the patches."""
     fixed_text: Tensor
+    """(C, D_e): unit embeddings of the texts of the fixed prompts."""
     text: Tensor
     """(V, C, D_e): unit embeddings of the texts for the V views, global and local, which predictions use."""
+    log_scale: Tensor
+    """Logarithm of what scores are multiplied by."""
 
     def __init__(
         self,
@@ -110,26 +104,18 @@ class ImageTextClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
         alpha: float,
         k: int,
         scale: float,
-        learn_scale: bool,
         coherent: bool,
         crop: float,
     ) -> None:
-        super().__init__()
-        self.hierarchy = hierarchy
-        self.input_shape = tuple(input_shape)
-        self.alpha, self.k, self.crop = alpha, k, crop
-        self.is_constrained = coherent and hierarchy.num_levels > 1
+        super().__init__(hierarchy, input_shape, coherent=coherent, crop=crop)
+        self.alpha, self.k = alpha, k
         self.contexts = nn.Parameter(0.02 * torch.randn(views, prompt_length, text_width))
-        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)), requires_grad=learn_scale)
+        self.register_buffer("log_scale", torch.tensor(math.log(scale)))
         self.register_buffer("fixed_text", torch.zeros(len(hierarchy), dim))
         self.register_buffer("text", torch.zeros(views, len(hierarchy), dim))
 
-    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Image tokens before the embedding (B, 1 + N, D), and embedded (B, 1 + N, D_e), not normalised."""
-        raise NotImplementedError
-
-    def normalize(self, raw: Tensor) -> Tensor:
-        """To what ``forward`` takes, from images with values 0 to 255."""
+    def features(self, images: Tensor) -> Tensor:
+        """Embedded tokens (B, 1 + N, D_e) of normalised images, not of unit length."""
         raise NotImplementedError
 
     def alignment_parameters(self) -> list[nn.Parameter]:
@@ -138,21 +124,19 @@ class ImageTextClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
 
     def tokens(self, images: Tensor) -> Tensor:
         """Unit embeddings (B, 1 + N, D_e) float32 of normalised images."""
-        return F.normalize(self.features(images)[1].float(), dim=-1)
+        return F.normalize(self.features(images).float(), dim=-1)
 
     def forward(self, inputs: Tensor, prompter: Prompter | None = None) -> Outputs:
         """Images or tokens to logits, by the texts of the learned prompts if there is a ``prompter``.
 
         Without one, by the stored text embeddings.
         """
-        class_token = class_embedding = None
-        tokens = inputs
+        tokens, class_embedding = inputs, None
         if inputs.ndim == 4:
-            before, embedded = self.features(inputs)
-            class_token, class_embedding = before[:, 0].float(), embedded[:, 0].float()
-            tokens = F.normalize(embedded.float(), dim=-1)
+            embedded = self.features(inputs).float()
+            class_embedding, tokens = embedded[:, 0], F.normalize(embedded, dim=-1)
         text = self.text if prompter is None else prompter(self.contexts)
-        return Outputs(self.scores(tokens, text), text, class_token, class_embedding)
+        return Outputs(self.scores(tokens, text), text, class_embedding)
 
     def scores(self, tokens: Tensor, text: Tensor) -> Tensor:
         """Logits (B, C): scaled scores of unit tokens, always in float32."""
@@ -161,31 +145,8 @@ class ImageTextClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
             return scores * self.log_scale.exp()
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Logits (B, C), no class above its parent if the model is coherent; each row stands for itself."""
-        logits = self(inputs).logits
-        return max_over_descendants(logits, self.hierarchy) if self.is_constrained else logits
-
-    def probabilities(self, raw: Tensor) -> Tensor:
-        """Probabilities (B, C) of raw images (B, channels, height, width), for :mod:`hmc_shared.predict.export`."""
-        return self.logits(self.normalize(raw)).sigmoid()
-
-    @torch.no_grad()
-    def predict(self, raw: Any, batch_size: int = 64) -> Tensor:
-        """Probabilities (n, C) of raw images (n, channels, height, width), uint8.
-
-        Raises ValueError for another shape.
-        """
-        raw = torch.as_tensor(raw)
-        if raw.shape[1:] != self.input_shape:
-            shape = ", ".join(map(str, self.input_shape))
-            raise ValueError(f"`raw` should have shape (n, {shape}). Found {tuple(raw.shape)}.")
-        device, was_training = self.text.device, self.training
-        self.eval()
-        try:
-            parts = [self.probabilities(rows.to(device)) for rows in raw.split(batch_size)]
-        finally:
-            self.train(was_training)
-        return torch.cat(parts) if parts else torch.zeros(0, len(self.hierarchy))
+        """Logits (B, C) of images or tokens, no class above its parent if the model is coherent."""
+        return self.constrained(self(inputs).logits)
 
     @torch.no_grad()
     def response_maps(self, images: Tensor) -> Tensor:
@@ -199,11 +160,6 @@ class ImageTextClassifier(nn.Module, PyTorchModelHubMixin, **CARD):
             raise ValueError("The model should have patch tokens. Found none: it has the global view alone.")
         return torch.einsum("bnd,vcd->bvcn", patches, self.text).unflatten(3, (side, side))
 
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Write what :func:`hp_dval.methods.load_model` reads: config.json, model.safetensors, a card."""
-        config = {**(self._hub_mixin_config or {}), "method": self.method}  # type: ignore[dict-item]
-        return super().save_pretrained(save_directory, config=config, **options)
-
 
 class HPDVAL(ImageTextClassifier, **CARD):
     """HP-DVAL (Section III): a ViT and two linear layers that embed its class token and its patches alike.
@@ -215,19 +171,15 @@ class HPDVAL(ImageTextClassifier, **CARD):
         dim: D_e, of the CLIP's embeddings.
         text_width: of the CLIP's token embeddings.
         prompt_length: M.
-        activation: between the two layers, "gelu" or "relu".
         alpha, k: of :func:`dual_view_scores`.
         scale: what scores are multiplied by.
-        learn_scale: whether training changes it.
         coherent: score a class by the best of itself and its descendants.
-        crop: share of the shorter side of a photograph that :meth:`predict` looks at.
+        crop: share of the shorter side of an image of a table that a prediction looks at.
 
     Raises ValueError for images that are not square, and more patches in the mean than there are.
     """
 
     method = "hp-dval"
-    input_mean: Tensor
-    input_scale: Tensor
 
     def __init__(
         self,
@@ -242,11 +194,9 @@ class HPDVAL(ImageTextClassifier, **CARD):
         dim: int = 512,
         text_width: int = 512,
         prompt_length: int = 4,
-        activation: str = "gelu",
         alpha: float = 0.4,
         k: int = 32,
         scale: float = 100.0,
-        learn_scale: bool = False,
         coherent: bool = True,
         crop: float = 1.0,
     ) -> None:
@@ -260,15 +210,12 @@ class HPDVAL(ImageTextClassifier, **CARD):
             alpha=alpha,
             k=k,
             scale=scale,
-            learn_scale=learn_scale,
             coherent=coherent,
             crop=crop,
         )
-        channels, height, side = self.input_shape
+        _, height, side = self.input_shape
         if height != side:
             raise ValueError(f"`dataset` should have square images. Found {height}x{side} pixels.")
-        self.register_buffer("input_mean", torch.zeros(channels, 1, 1))
-        self.register_buffer("input_scale", torch.ones(channels, 1, 1))
         self.student = Student(
             student,
             side,
@@ -284,14 +231,12 @@ class HPDVAL(ImageTextClassifier, **CARD):
                 f"{side}x{side} pixels by {student}. Found {k}."
             )
         self.num_tokens = 1 + self.student.num_patches
-        between = nn.GELU() if activation == "gelu" else nn.ReLU()
         self.embedding = nn.Sequential(
-            nn.Linear(self.student.num_features, dim), between, nn.Linear(dim, dim)
+            nn.Linear(self.student.num_features, dim), nn.GELU(), nn.Linear(dim, dim)
         )
 
-    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        before = self.student(images)
-        return before, self.embedding(before)
+    def features(self, images: Tensor) -> Tensor:
+        return self.embedding(self.student(images))
 
     def normalize(self, raw: Tensor) -> Tensor:
         if isinstance(self.student.network, TokenTower):
@@ -299,4 +244,4 @@ class HPDVAL(ImageTextClassifier, **CARD):
         return (raw.float() - self.input_mean) / self.input_scale
 
     def alignment_parameters(self) -> list[nn.Parameter]:
-        return [*self.student.parameters(), *self.embedding.parameters(), self.log_scale]
+        return [*self.student.parameters(), *self.embedding.parameters()]

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from hmc_shared.cli.lazy import lazy_attribute
+from hmc_shared.cli.version import distribution_version
+
 if TYPE_CHECKING:
+    from mulsupcon_ld.build import load_model
     from mulsupcon_ld.classifier import MulSupConClassifier
     from mulsupcon_ld.model import MulSupCon
 
-__all__ = ["MulSupCon", "MulSupConClassifier", "__version__"]
+__all__ = ["MulSupCon", "MulSupConClassifier", "__version__", "load_model"]
+__version__ = distribution_version("mulsupcon-ld")
 
-try:
-    __version__ = version("mulsupcon-ld")
-except PackageNotFoundError:  # imported from a source tree that is not installed
-    __version__ = "0+unknown"
+_MODULE_OF = {"MulSupCon": "model", "MulSupConClassifier": "classifier", "load_model": "build"}
 
 
 def __getattr__(name: str) -> Any:
     # Torch takes seconds to import: `mulsupcon-ld --help` must not pay for it.
-    if name == "MulSupCon":
-        from mulsupcon_ld.model import MulSupCon
-
-        return MulSupCon
-    if name == "MulSupConClassifier":
-        from mulsupcon_ld.classifier import MulSupConClassifier
-
-        return MulSupConClassifier
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return lazy_attribute(__name__, name, _MODULE_OF)

@@ -1,20 +1,41 @@
-"""Command ``mulsupcon-ld``: ``mulsupcon-ld train`` is ``python -m mulsupcon_ld.train``, and so on."""
+"""Command ``mulsupcon-ld``; its ``train`` is also ``python -m mulsupcon_ld.train``, for launchers."""
 
 from __future__ import annotations
 
-from hmc_shared.cli import options
+from collections.abc import Sequence
+
+from hmc_shared.cli.commands import Command, run_program
+from mulsupcon_ld.config import Config, EvaluateConfig, ExplainConfig, PredictConfig, SweepConfig
 
 COMMANDS = {
-    "train": "train with a loss on a data set and write a run folder",
-    "evaluate": "score a split of a data set with a trained model",
-    "predict": "write labels and probabilities for new feature vectors or images",
-    "explain": "show logical labels beside the recovered label distributions",
-    "sweep": "the paper's ablation and its grid over alpha and beta: a table and a heat map",
+    "train": Command(
+        "train with a loss on a data set and write a run folder", Config, "mulsupcon_ld.train:command"
+    ),
+    "evaluate": Command(
+        "score a split of a data set with a trained model",
+        EvaluateConfig,
+        "hmc_shared.runs.evaluate:command",
+    ),
+    "predict": Command(
+        "write labels and probabilities for new feature vectors or images",
+        PredictConfig,
+        "hmc_shared.predict.inputs:command",
+    ),
+    "explain": Command(
+        "show logical labels beside the recovered label distributions",
+        ExplainConfig,
+        "mulsupcon_ld.explain:command",
+    ),
+    "sweep": Command(
+        "the paper's ablation and its grid over alpha and beta: a table and a heat map",
+        SweepConfig,
+        "mulsupcon_ld.sweep:command",
+    ),
 }
 
 
-def main() -> None:
-    options.main(lambda argv: options.dispatch(argv, "mulsupcon_ld", COMMANDS), prog="mulsupcon-ld")
+def main(argv: Sequence[str] | None = None) -> None:
+    run_program("mulsupcon-ld", "mulsupcon_ld", COMMANDS, argv)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from hmc_shared import Hierarchy
 from hmc_shared.data.vector_dataset import from_arrays
-from hmc_shared.runs.read import load_predictions
+from mulsupcon_ld.build import load_model
 from mulsupcon_ld.config import Config, Loss
-from mulsupcon_ld.methods import load_model
 from mulsupcon_ld.train import train
 
 
@@ -73,26 +71,34 @@ class MulSupConClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"`X` and `y` should have the same number of rows. Found {len(X)} and {len(y)}.")
         if not np.isin(y, (0, 1)).all():
             raise ValueError(f"`y` should hold 0 and 1. Found {y[~np.isin(y, (0, 1))][0]}.")
-        plain = Hierarchy.from_edges([], nodes=map(str, range(y.shape[1])))
-        self.hierarchy_ = plain if self.hierarchy is None else self.hierarchy
+        flat = Hierarchy.from_edges([], nodes=map(str, range(y.shape[1])))
+        self.hierarchy_ = flat if self.hierarchy is None else self.hierarchy
         # Numbers for plain labels: before 1.9, scorers of scikit-learn look for the label 1 among them.
         self.classes_ = np.asarray(range(y.shape[1]) if self.hierarchy is None else self.hierarchy.names)
         targets = self.hierarchy_.add_ancestors(y.astype(bool))
         dataset = from_arrays(X, targets, self.hierarchy_, seed=self.random_state)
         with tempfile.TemporaryDirectory() as folder:
-            config = Config(seed=self.random_state, output_dir=folder, dataset="array")
-            train(replace(config, **{"loss": self.loss, **(self.options or {})}), dataset)
-            self.model_ = load_model(f"{folder}/model")
-            logit = load_predictions(f"{folder}/predictions.npz", self.hierarchy_)["threshold"]
-        self.threshold_ = torch.tensor(logit).sigmoid().item()
+            options = {"loss": self.loss, "seed": self.random_state, **(self.options or {})}
+            plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}  # for YAML
+            config = replace(Config(dataset="array", output_dir=folder), **plain)
+            train(config, dataset)
+            self.model_ = load_model(config.run_folder / "model")
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """(n, C) probabilities in the order of ``classes_``; in a hierarchy, no class exceeds its parent."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False)
-        return self.model_.predict(X).numpy()
+        """(n, C) calibrated probabilities in the order of ``classes_``; no class exceeds its parent."""
+        X = self._checked(X)
+        return self.model_.predict_proba(X).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
-        """(n, C) 0/1 indicators at ``threshold_``, a probability, of best micro-F1 in validation."""
-        return (self.predict_proba(X) >= self.threshold_).astype(int)
+        """(n, C) 0/1 indicators, as the command ``predict`` gives them.
+
+        They are the classes whose scores, the logits of the network, reach the threshold of best micro-F1 in
+        validation. It is not one of the probabilities, which are calibrated.
+        """
+        X = self._checked(X)
+        return self.model_.predict(X).numpy().astype(int)
+
+    def _checked(self, X: Any) -> Any:
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False)

@@ -1,163 +1,148 @@
-"""Options of ``mulsupcon-ld train``."""
+"""Options of the commands of ``mulsupcon-ld``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from hmc_shared.cli import options
+import tyro
+
+from hmc_shared.cli.bounds import (
+    Count,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    Share,
+    ShareBelow1,
+    check,
+    check_options,
+)
+from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
+from hmc_shared.cli.train_options import EncoderOptions, ImageOptions, OptimisationOptions, TrainOptions
 
 Loss = Literal["cld", "rld", "mulsupcon", "any", "all", "bce", "asl"]
 
 SUPERVISED = ("bce", "asl")
 """Losses that need no pre-training."""
-FREE = frozenset({"config", "resume", "overwrite", "output_dir", "data_dir", "workers"})
-"""Options that a run may be resumed with whatever they were."""
+FORMATS = (".csv", ".png", ".svg", ".pdf")
+"""What ``explain`` writes."""
 
 
 @dataclass(frozen=True)
-class Config:
+class MaskOptions:
+    title: ClassVar[str] = "data"
+
+    vector_mask: ShareBelow1 = 0.5
+    """Vectors: share of the features that each of the two views of the pre-training has zeroed."""
+    finetune_mask: ShareBelow1 = 0.4
+    """Vectors: share of the features that are zeroed in the fine-tuning."""
+
+
+@dataclass(frozen=True)
+class ViewOptions(ImageOptions):
+    min_scale: Share = 0.2
+    """Smallest share of the area that a random crop of an image keeps; SimCLR has 0.08."""
+
+
+@dataclass(frozen=True)
+class NetworkOptions(EncoderOptions):
+    encoder: str = "mlp"
+    """mlp: three layers, for vectors. Images: any classification network of torchvision by name (the paper:
+    resnet50), or resnet8, 14, 20, 32 or 56 for small ones."""
+    width: Count | None = None
+    """mlp: units of the first and last layer, half of those of the middle one (256). resnet8 to resnet56:
+    channels of the first stage (16)."""
+    dropout: ShareBelow1 = 0.2
+    """mlp: probability that a unit is dropped."""
+    projection: Literal["mlp", "linear"] = "mlp"
+    """From the representation to the embedding: a hidden layer with batch normalisation, or none."""
+    dim: Count = 256
+    """Dimension of the embedding z."""
+    coherent: bool = True
+    """With a hierarchy, score a class by the best of itself and its descendants, so that no class exceeds its
+    parent."""
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    title: ClassVar[str] = "loss"
+
+    temperature: Positive = 0.1
+    """tau: what cosine similarities are divided by."""
+    momentum: Share = 0.999
+    """Share of the old key network in each update."""
+    queue_size: NonNegativeInt = 4096
+    """Keys of earlier batches to contrast with, any number."""
+    alpha: NonNegative = 1.0
+    """Weight of H, Eq. (8): the distance between logical labels and label distribution (cld, rld)."""
+    beta: NonNegative = 0.01
+    """Weight of the squared Frobenius norm of W, the layer that generates label distributions (cld, rld)."""
+    sigma: Positive | None = None
+    """Width of the RBF, Eq. (6) (rld); the paper has 0.01. Default: median distance within the batch."""
+    gamma_positive: NonNegative = 0.0
+    """asl: focusing of positives."""
+    gamma_negative: NonNegative = 4.0
+    """asl: focusing of negatives."""
+    margin: Share = 0.05
+    """asl: what is taken off the probability of negatives."""
+
+
+@dataclass(frozen=True)
+class StageOptions(OptimisationOptions):
+    """Of the pre-training, and of the fine-tuning that comes after it."""
+
+    pretrain_epochs: NonNegativeInt = 100
+    """Passes over the training rows before the fine-tuning (not for bce, asl)."""
+    epochs: Count = 100
+    """Passes over the training rows in the fine-tuning, at most."""
+    patience: Count = 100
+    """Stop after this many epochs of fine-tuning without a better validation mAP (default protocol)."""
+    pretrain_learning_rate: NonNegative = 1e-3
+    """Highest step size of AdamW in the pre-training; the paper has 4e-5."""
+    pretrain_minimum_rate: NonNegative = 1e-5
+    """Lowest step size in the pre-training, at the end of each cosine."""
+    pretrain_weight_decay: NonNegative = 1e-4
+    """Decoupled weight decay of AdamW in the pre-training."""
+    pretrain_restart: Count = 50
+    """Epochs of the first cosine of the pre-training; each one after it lasts twice as long."""
+    learning_rate: NonNegative = 4e-4
+    """Highest step size of AdamW in the fine-tuning."""
+    minimum_rate: NonNegative = 0.0
+    """Lowest step size in the fine-tuning; the paper has 1e-4."""
+    weight_decay: NonNegative = 1e-5
+    """Decoupled weight decay in the fine-tuning."""
+    restart: Count = 100
+    """Epochs of the first cosine of the fine-tuning."""
+    encoder_rate: NonNegative = 1.0
+    """Step size of the encoder over that of the layer above it, in the fine-tuning."""
+
+
+@dataclass(frozen=True)
+class Config(MaskOptions, ViewOptions, NetworkOptions, LossOptions, StageOptions, TrainOptions):
     """Train by contrastive learning, then cross-entropy, or by a baseline, on vectors or images."""
 
-    dataset: str = "digits"
-    """Data set: an embedded one (digits, digit-scenes), the name of a set below --data-dir; table:PATH for a
-    .csv or .parquet file, folder:PATH for nested folders of images, labels:PATH for a folder of images with
-    labels.json, hf:PATH for a data set of the `datasets` library with --levels. Images need an --encoder."""
-    data_dir: str | None = None
-    """Folder of the data sets; default: the environment variable HMC_DATA."""
-    levels: str | None = None
-    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
-    output_dir: str | None = None
-    """Run folder; default: runs/<dataset>/<loss>/seed-<seed>, or <loss>-paper under that protocol."""
-    config: str | None = None
-    """YAML file of options, or the name of a shipped one; default: the shipped one named like --dataset."""
+    package: ClassVar[str] = "mulsupcon-ld"
+    title: ClassVar[str] = "method"
+
     loss: Loss = "cld"
     """Loss of the pre-training: MulSupCon_LD with label distributions recovered by contrastive weights (cld)
     or RBF weights (rld), MulSupCon, or the supervised contrastive loss with positives ANY or ALL. bce, asl:
     no pre-training, binary cross-entropy or the asymmetric loss from the same start."""
     protocol: Literal["default", "paper"] = "default"
     """default: the epoch with the best validation mAP, and the threshold with the best micro-F1 there. paper:
-    train on train + validation, keep the last epoch; results.json adds the metrics of the public code, each
-    with the threshold that is best for it on the test split."""
-    seed: int = 0
-    """Seed of initialisation, order of rows, masks, views and dropout."""
-    resume: bool = False
-    """Go on in the run folder from its last checkpoint."""
-    overwrite: bool = False
-    """Empty the run folder first."""
-
-    pretrain_epochs: int = 100
-    """Passes over the training rows before the fine-tuning (not for bce, asl)."""
-    epochs: int = 100
-    """Passes over the training rows in the fine-tuning, at most."""
-    patience: int = 100
-    """Stop after this many epochs of fine-tuning without a better validation mAP (default protocol)."""
-    batch_size: int = 64
-    """Rows in a step, over all processes together."""
-    pretrain_learning_rate: float = 1e-3
-    """Highest step size of AdamW in the pre-training; the paper has 4e-5."""
-    pretrain_minimum_rate: float = 1e-5
-    """Its lowest, at the end of each cosine."""
-    pretrain_weight_decay: float = 1e-4
-    """Decoupled weight decay of AdamW in the pre-training."""
-    pretrain_restart: int = 50
-    """Epochs of the first cosine of the pre-training; each one after it lasts twice as long."""
-    learning_rate: float = 4e-4
-    """Highest step size of AdamW in the fine-tuning."""
-    minimum_rate: float = 0.0
-    """Its lowest; the paper has 1e-4."""
-    weight_decay: float = 1e-5
-    """Decoupled weight decay in the fine-tuning."""
-    restart: int = 100
-    """Epochs of the first cosine of the fine-tuning."""
-    encoder_rate: float = 1.0
-    """Step size of the encoder over that of the layer above it, in the fine-tuning."""
-
-    vector_mask: float = 0.5
-    """Vectors: share of the features that each of the two views of the pre-training has zeroed."""
-    finetune_mask: float = 0.4
-    """Vectors: share of the features that are zeroed in the fine-tuning."""
-    image_size: int = 224
-    """Side, in pixels, of the square that photographs are brought to; small images keep their size."""
-    min_scale: float = 0.2
-    """Images: smallest share of the area that a random crop keeps; SimCLR has 0.08."""
-    flip: bool = True
-    """Mirror half of the images; not for digits and letters."""
-    workers: int = 2
-    """Processes that read and augment images."""
-
-    encoder: str = "mlp"
-    """mlp: three layers, for vectors. Images: any classification network of torchvision by name (the paper:
-    resnet50), or resnet8, 14, 20, 32 or 56 for small ones."""
-    weights: str = "none"
-    """Where an image encoder starts: none, imagenet (torchvision's download), or a file with a state dict
-    (.safetensors, .npz, .pt); what does not fit is left out."""
-    stem: Literal["imagenet", "cifar"] = "imagenet"
-    """First layer of a torchvision ResNet: 7x7, stride 2; or a fresh one for small images, 3x3, stride 1."""
-    max_pool: bool = True
-    """Keep the max-pooling after that layer."""
-    width: int | None = None
-    """mlp: units of the first and last layer, half of those of the middle one (256). resnet8 to resnet56:
-    channels of the first stage (16)."""
-    dropout: float = 0.2
-    """mlp: probability that a unit is dropped."""
-    projection: Literal["mlp", "linear"] = "mlp"
-    """From the representation to the embedding: a hidden layer with batch normalisation, or none."""
-    dim: int = 256
-    """Dimension of the embedding z."""
-    distribution_of: Literal["representation", "embedding"] = "representation"
-    """What the layer that generates label distributions, and then classifies, takes."""
-
-    temperature: float = 0.1
-    """tau: what cosine similarities are divided by."""
-    momentum: float = 0.999
-    """Share of the old key network in each update."""
-    queue_size: int = 4096
-    """Keys of earlier batches to contrast with, any number."""
-    positives: Literal["all_keys", "queue"] = "all_keys"
-    """Which keys may be positives: those of the batch and the queue (MulSupCon), or of the queue and the
-    sample's own one (Algorithm 1)."""
-    alpha: float = 1.0
-    """Weight of H, Eq. (8): the distance between logical labels and label distribution."""
-    beta: float = 0.01
-    """Weight of the squared Frobenius norm of W, the layer that generates label distributions."""
-    sigma: float | None = None
-    """Width of the RBF, Eq. (6) (rld); the paper has 0.01. Default: median distance within the batch."""
-    weight: Literal["prob", "neg_log", "literal"] = "prob"
-    """Weight of a positive in G (cld): its share exp(C2), -C2, or C2 as printed in Eq. (10), which pushes the
-    distributions of positives apart."""
-    normalisation: Literal["mean", "literal"] = "mean"
-    """Eq. (12) normalised as Eq. (4), or plain sums as printed."""
-    relative_labels: bool = False
-    """H compares the distribution with labels that are scaled to sum 1."""
-
-    gamma_positive: float = 0.0
-    """asl: focusing of positives."""
-    gamma_negative: float = 4.0
-    """asl: focusing of negatives."""
-    margin: float = 0.05
-    """asl: what is taken off the probability of negatives."""
-    coherent: bool = True
-    """With a hierarchy, score a class by the best of itself and its descendants, so that no class exceeds its
-    parent."""
-
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    """Precision of the matrix products; losses, scores and metrics stay in float32 or better."""
-    compile: bool = False
-    """Compile the model with torch.compile."""
-    checkpoint_every: int = 10
+    train on training + validation rows, keep the last epoch; results.json adds the metrics of the public
+    code, each with the threshold that is best for it on the test split."""
+    checkpoint_every: Count = 10
     """Epochs between checkpoints, which --resume needs."""
 
     @property
-    def run_folder(self) -> Path:
-        method = self.loss + ("-paper" if self.protocol == "paper" else "")
-        return Path(self.output_dir or f"runs/{self.dataset.replace(':', '-')}/{method}/seed-{self.seed}")
+    def label(self) -> str:
+        return self.loss
 
-    @property
-    def view(self) -> Literal["image"] | None:
-        """What the encoder takes of a data set: images, or for the mlp what the set gives by itself."""
-        return None if self.encoder == "mlp" else "image"
+    def free_on_resume(self) -> frozenset[str]:
+        return super().free_on_resume() | {"epochs"}
 
     @property
     def has_distributions(self) -> bool:
@@ -169,41 +154,113 @@ class Config:
         """Epochs of pre-training and of fine-tuning."""
         return 0 if self.loss in SUPERVISED else self.pretrain_epochs, self.epochs
 
+    def is_pretraining(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 0 over both stages, is one of the pre-training."""
+        return epoch < self.stage_epochs[0]
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(EvaluateOptions):
+    """Score a split of a data set with a trained model and print the metrics."""
+
+    library: ClassVar[str] = "mulsupcon_ld"
+
+
+@dataclass(frozen=True)
+class PredictConfig(PredictOptions):
+    """Write the labels, and the calibrated probability of every class, for each row of a table or each image.
+
+    Labels are those at the threshold that was best in validation. A run of --protocol paper has none: they
+    are the classes with probability 1/2 or more, or, where samples have one path each, the path to the most
+    probable leaf. With a hierarchy, no class is more probable than its parent.
+    """
+
+    library: ClassVar[str] = "mulsupcon_ld"
+
+
+@dataclass(frozen=True)
+class ExplainConfig:
+    """Show logical labels beside recovered label distributions, for some samples or a whole split."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """Run folder of a loss that recovers label distributions, cld or rld; it need not be finished."""
+    split: Literal["train", "validation", "test"] = "test"
+    """The split to show."""
+    samples: tuple[str, ...] = ()
+    """Ids of samples; or one number, if no sample has that as its id: so many, drawn with a fixed seed.
+    Default: the whole split, as a summary."""
+    output: str | None = None
+    """File for a figure, .png, .svg or .pdf; or for all degrees, .csv, a line for each sample and label."""
+    data_dir: str | None = None
+    """Folder of the data sets; default: that of the run, or the environment variable HMC_DATA."""
+    workers: NonNegativeInt = 2
+    """Processes that read images."""
+
     def __post_init__(self) -> None:
-        for name in (
-            "epochs",
-            "patience",
-            "batch_size",
-            "pretrain_restart",
-            "restart",
-            "image_size",
-            "dim",
-            "checkpoint_every",
-        ):
-            options.check(self, name, getattr(self, name) >= 1, "be at least 1")
-        options.check(self, "width", self.width is None or self.width >= 1, "be at least 1")
-        for name in ("vector_mask", "finetune_mask", "dropout"):
-            options.check(self, name, 0 <= getattr(self, name) < 1, "lie in [0, 1)")
-        for name in ("momentum", "min_scale", "margin"):
-            options.check(self, name, 0 <= getattr(self, name) <= 1, "lie in [0, 1]")
-        options.check(self, "temperature", 0 < self.temperature < float("inf"), "be finite and above 0")
-        options.check(
-            self, "sigma", self.sigma is None or 0 < self.sigma < float("inf"), "be finite and above 0"
-        )
-        for name in (
-            "pretrain_epochs",
-            "pretrain_learning_rate",
-            "pretrain_minimum_rate",
-            "pretrain_weight_decay",
-            "learning_rate",
-            "minimum_rate",
-            "weight_decay",
-            "encoder_rate",
-            "workers",
-            "queue_size",
-            "alpha",
-            "beta",
-            "gamma_positive",
-            "gamma_negative",
-        ):
-            options.check(self, name, 0 <= getattr(self, name) < float("inf"), "be finite and not negative")
+        check_options(self)
+        is_known = self.output is None or Path(self.output).suffix in FORMATS
+        check(self, "output", is_known, f"end in one of {', '.join(FORMATS)}")
+
+
+@dataclass(frozen=True)
+class SweepConfig(Config):
+    """Train without alpha, beta and both (ablation), or with all pairs of values of them (grid).
+
+    All options of `mulsupcon-ld train` count for every run. Runs go to
+    <output-dir>/alpha-<alpha>-beta-<beta>/seed-<seed>, the table to <output-dir>/<kind>.md, the heat map to
+    <kind>.png. Finished runs are read, not repeated, and an interrupted one goes on.
+    """
+
+    kind: Annotated[Literal["ablation", "grid"], tyro.conf.Positional] = "ablation"
+    """What to train. The ablation starts from --alpha and --beta."""
+    alphas: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
+    """Values of alpha in the grid; default: the paper's."""
+    betas: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
+    """Values of beta in the grid; default: the paper's."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of the runs with each setting; default: three, from --seed on."""
+    output_dir: str | None = None
+    """Folder of the sweep; default: sweeps/<dataset>/<loss>."""
+    resume: bool = True
+    """Always on: finished runs stay, interrupted ones go on."""
+    overwrite: bool = False
+    """Train all runs anew."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, "loss", self.has_distributions, "be cld or rld in a sweep")
+        for name in ("alpha", "beta") if self.kind == "ablation" else ():
+            check(self, name, getattr(self, name) > 0, "be above 0 in an ablation")
+        for name in ("alphas", "betas", "seeds"):
+            values = getattr(self, name)
+            check(self, name, len(set(values)) == len(values), "differ from each other")
+            check(self, name, bool(values) or name == "seeds", "be at least one")
+
+    @property
+    def folder(self) -> Path:
+        # Not below runs/: `hmc compare` would find the same setting twice there.
+        return Path(self.output_dir or Path("sweeps", *self.run_folder.parts[1:-1]))
+
+    @property
+    def settings(self) -> dict[str, tuple[float, float]]:
+        """Name to alpha and beta."""
+        alpha, beta = self.alpha, self.beta
+        if self.kind == "ablation":
+            return {
+                "full": (alpha, beta),
+                "without alpha": (0.0, beta),
+                "without beta": (alpha, 0.0),
+                "without both": (0.0, 0.0),
+            }
+        return {f"alpha {a:g}, beta {b:g}": (a, b) for a, b in product(self.alphas, self.betas)}
+
+    def run(self, alpha: float, beta: float, seed: int) -> Config:
+        """The options of one run."""
+        changes = {
+            "alpha": alpha,
+            "beta": beta,
+            "seed": seed,
+            "output_dir": str(self.folder / f"alpha-{alpha:g}-beta-{beta:g}" / f"seed-{seed}"),
+            "resume": not self.overwrite,
+        }
+        return Config(**{field.name: getattr(self, field.name) for field in fields(Config)} | changes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -102,22 +103,23 @@ def update_key_network(key: nn.Module, query: nn.Module, momentum: float) -> Non
     lerp(list(key.parameters()), list(query.parameters()), 1 - momentum)
 
 
-def gather_keys(keys: Keys, size: int, accelerator: Any) -> tuple[Keys, Tensor]:
+def gather_keys(keys: Keys, size: int, accelerator: Accelerator) -> tuple[Keys, Tensor]:
     """The keys of the global batch, the same on all processes, and which are this one's, (B,) int64.
 
     Row ``i`` of process ``r`` is number ``i * world + r`` of the global batch, as
     :func:`hmc_shared.data.batches` deals them out; rows beyond its ``size`` (they have weight 0) are left
-    out, and a row without a key of its own is given the last one. ``accelerator`` is an ``Accelerator``.
+    out, and a row without a key of its own is given the last one.
     """
     rank, world = accelerator.process_index, accelerator.num_processes
     rows = len(keys.labels)
-    own = (torch.arange(rows, device=keys.labels.device) * world + rank).clamp(max=size - 1)
+    own_keys = (torch.arange(rows, device=keys.labels.device) * world + rank).clamp(max=size - 1)
     share = -(-size // world)  # rows of the process that has most
     parts = []
     for values in keys:
         values = F.pad(values[:share], (0, 0, 0, max(0, share - rows)))
         if world > 1:
-            gathered = accelerator.gather(values.contiguous())  # (world * share, ...), process by process
+            # (world * share, ...), process by process
+            gathered: Any = accelerator.gather(values.contiguous())
             values = gathered.unflatten(0, (world, share)).transpose(0, 1).flatten(0, 1)
         parts.append(values[:size])
-    return Keys(*parts), own
+    return Keys(*parts), own_keys

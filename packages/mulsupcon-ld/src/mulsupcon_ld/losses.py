@@ -5,10 +5,10 @@ depends on the whole batch (the keys, the mean number of labels) is passed in, s
 the loss and the gradient of the whole. All is computed in float32, whatever autocast says (float64 stays so).
 
 Shapes: z (B, d) unit vectors; labels (B, C) bool; logits (B, C) of the layer that generates distributions; K
-keys as in :class:`~mulsupcon_ld.keys.Keys`; own (B,) int64, the place of each anchor's own second view among
-the keys. That one has the anchor's labels and is always a positive. So no anchor is without positives: one
-without labels is drawn to its own second view (and, for ALL, to other keys without labels), and the parts of
-a loss that sum over its labels are 0.
+keys as in :class:`~mulsupcon_ld.keys.Keys`; own_keys (B,) int64, the place of each anchor's own second view
+among the keys. That one has the anchor's labels and is always a positive. So no anchor is without positives:
+one without labels is drawn to its own second view (and, for ALL, to other keys without labels), and the parts
+of a loss that sum over its labels are 0.
 """
 
 from __future__ import annotations
@@ -45,27 +45,27 @@ def similarities(z: Tensor, keys: Keys, temperature: float) -> Tensor:
 
 
 @in_float32
-def any_loss(z: Tensor, labels: Tensor, keys: Keys, own: Tensor, *, temperature: float) -> Tensor:
+def any_loss(z: Tensor, labels: Tensor, keys: Keys, own_keys: Tensor, *, temperature: float) -> Tensor:
     """SupCon (Khosla et al. 2020, the mean outside the log) with the positives ANY, Eq. (2).
 
     Positives are the keys with a label in common, and the own second view.
 
     >>> z, labels = torch.eye(2), torch.eye(2, dtype=torch.bool)
     >>> keys = Keys(embeddings=z, labels=labels, distributions=torch.eye(2))
-    >>> any_loss(z, labels, keys, own=torch.arange(2), temperature=0.5)  # ln(1 + e^-2)
+    >>> any_loss(z, labels, keys, own_keys=torch.arange(2), temperature=0.5)  # ln(1 + e^-2)
     tensor([0.1269, 0.1269])
     """
     positives = KeyLabels(keys.labels).sums(labels.to(z.dtype)) > 0
-    positives = positives.scatter(1, own.unsqueeze(1), True)
+    positives = positives.scatter(1, own_keys.unsqueeze(1), True)
     return mean_over(positives, similarities(z, keys, temperature).log_softmax(1))
 
 
 @in_float32
-def all_loss(z: Tensor, labels: Tensor, keys: Keys, own: Tensor, *, temperature: float) -> Tensor:
+def all_loss(z: Tensor, labels: Tensor, keys: Keys, own_keys: Tensor, *, temperature: float) -> Tensor:
     """SupCon with the positives ALL, Eq. (1): keys with the same set of labels, and the own second view."""
     shared = KeyLabels(keys.labels).sums(labels.to(z.dtype))
     positives = (shared == labels.sum(1, keepdim=True)) & (shared == keys.labels.sum(1))
-    positives = positives.scatter(1, own.unsqueeze(1), True)
+    positives = positives.scatter(1, own_keys.unsqueeze(1), True)
     return mean_over(positives, similarities(z, keys, temperature).log_softmax(1))
 
 
@@ -97,7 +97,7 @@ def ld_loss(
     labels: Tensor,
     logits: Tensor,
     keys: Keys,
-    own: Tensor,
+    own_keys: Tensor,
     *,
     temperature: float,
     mean_labels: float | Tensor,
@@ -122,52 +122,74 @@ def ld_loss(
         temperature: tau.
         mean_labels: mean number of labels of an anchor in the global batch.
         alpha: weight of H.
-        weight: w of G. CLD is "prob", exp(C2), the key's share; or "neg_log", -C2 / |P(i)|; or "literal",
-            C2 / |P(i)|, which pushes distributions of positives apart. RLD is "rbf", Eq. (6) over |P(i)|.
-        sigma: of "rbf", which needs it. The paper's 0.01 leaves near duplicates; see :func:`median_sigma`.
+        weight, sigma: w of G, see :func:`smoothness_weights`; the mean over P(i), unless it is "prob".
         literal: Eq. (12), (13) as printed: nothing is divided, H is summed over P(i). (Eq. (14), (15) sum
             the batch, too; that is left to the caller.)
         relative: H compares d with y / |y|, which sums to 1 as d does.
         batch_keys: the number of keys, from the first, that are of the batch, if these are to be positives of
             their own anchors only, as in Algorithm 1. 0: every key may be a positive, as in Eq. (5).
 
-    Raises:
-        ValueError: for an unknown ``weight``, or "rbf" without ``sigma``.
+    Raises ValueError for an unknown ``weight``, or "rbf" without ``sigma``.
     """
-    if weight not in get_args(Weight):
-        raise ValueError(f"`weight` should be one of {', '.join(get_args(Weight))}. Found {weight!r}.")
-    if weight == "rbf" and sigma is None:
-        raise ValueError("`sigma` should be a number for weight 'rbf'. Found None.")
     similar = similarities(z, keys, temperature)
     log_share = similar.log_softmax(1)
     d, d_k = logits.to(z.dtype).softmax(1), keys.distributions.to(z.dtype)
-    y, column = labels.to(z.dtype), own.unsqueeze(1)
+    contrastive, others = degree_loss(log_share, labels, d, keys, own_keys, literal, batch_keys)
 
-    # At least 1, for labels of no key. Those of an anchor are labels of its own key.
-    key_labels = KeyLabels(keys.labels[batch_keys:])
-    share = y if literal else y / (key_labels.counts + (batch_keys > 0)).clamp(min=1)
-    weights = F.pad(key_labels.sums(share, d_k[batch_keys:]), (batch_keys, 0)).scatter_(1, column, 0)
-    own_weight = (share * d).sum(1)
-    contrastive = -(weights * log_share).sum(1) - own_weight * log_share.gather(1, column).squeeze(1)
-
-    others = weights > 0  # P(i) without the own second view, whose term of G is 0
-    with torch.no_grad():
-        if weight == "prob":
-            w = log_share.exp()
-        elif sigma is not None and weight == "rbf":
-            w = ((temperature * similar - 1) / sigma**2).exp()  # ||z_i - z_p||^2 = 2 - 2 z_i . z_p
-        else:
-            w = log_share if weight == "literal" else -log_share
-        w = w * others
+    w = others * smoothness_weights(similar.detach(), log_share.detach(), temperature, weight, sigma)
     smoothness = w.sum(1) * square(d) - 2 * (d * (w @ d_k)).sum(1) + w @ square(d_k)
 
-    distance = square(target(y, relative) - d)
+    distance = square(target(labels.to(z.dtype), relative) - d)
     if literal:
         distance = distance + others.to(z.dtype) @ square(target(keys.labels.to(z.dtype), relative) - d_k)
     else:
         contrastive = contrastive / mean_labels
         smoothness = smoothness if weight == "prob" else smoothness / (others.sum(1) + 1)
     return contrastive + smoothness + alpha * distance
+
+
+def degree_loss(
+    log_share: Tensor,
+    labels: Tensor,
+    d: Tensor,
+    keys: Keys,
+    own_keys: Tensor,
+    literal: bool,
+    batch_keys: int,
+) -> tuple[Tensor, Tensor]:
+    """The first part of :func:`ld_loss`, (B,), not divided by mean_labels; and the positives, (B, K) bool.
+
+    The latter are P(i) without the own second view, whose term of G is 0.
+    """
+    y, column = labels.to(d.dtype), own_keys.unsqueeze(1)
+    # At least 1, for labels of no key. Those of an anchor are labels of its own key.
+    key_labels = KeyLabels(keys.labels[batch_keys:])
+    share = y if literal else y / (key_labels.counts + (batch_keys > 0)).clamp(min=1)
+    degrees = keys.distributions.to(d.dtype)[batch_keys:]
+    weights = F.pad(key_labels.sums(share, degrees), (batch_keys, 0)).scatter_(1, column, 0)
+    own_weight = (share * d).sum(1)
+    loss = -(weights * log_share).sum(1) - own_weight * log_share.gather(1, column).squeeze(1)
+    return loss, weights > 0
+
+
+def smoothness_weights(
+    similar: Tensor, log_share: Tensor, temperature: float, weight: Weight, sigma: float | Tensor | None
+) -> Tensor:
+    """w of G, (B, K), of :func:`similarities` and of C2, (B, K) each.
+
+    CLD is "prob", exp(C2), the key's share; or "neg_log", -C2; or "literal", C2, which pushes distributions
+    of positives apart. RLD is "rbf", Eq. (6), which needs ``sigma``: the paper's 0.01 leaves near duplicates;
+    see :func:`median_sigma`. Raises ValueError for another weight, or "rbf" without ``sigma``.
+    """
+    if weight not in get_args(Weight):
+        raise ValueError(f"`weight` should be one of {', '.join(get_args(Weight))}. Found {weight!r}.")
+    if weight == "prob":
+        return log_share.exp()
+    if weight == "rbf":
+        if sigma is None:
+            raise ValueError("`sigma` should be a number for weight 'rbf'. Found None.")
+        return ((temperature * similar - 1) / sigma**2).exp()  # ||z_i - z_p||^2 = 2 - 2 z_i . z_p
+    return log_share if weight == "literal" else -log_share
 
 
 def median_sigma(embeddings: Tensor) -> Tensor:
@@ -210,9 +232,9 @@ class KeyLabels:
         if not self.sparse:
             y = self.labels.to(left.dtype)
             return left @ (y if degrees is None else y * degrees.clamp(min=TINY)).T
-        found = None if degrees is None else degrees.flatten().index_select(0, self.places).clamp(min=TINY)
+        present = None if degrees is None else degrees.flatten().index_select(0, self.places).clamp(min=TINY)
         table = left.T.contiguous()
-        sums = F.embedding_bag(self.label, table, self.starts, mode="sum", per_sample_weights=found)
+        sums = F.embedding_bag(self.label, table, self.starts, mode="sum", per_sample_weights=present)
         return sums.T.contiguous()
 
 

@@ -1,8 +1,8 @@
 """Random views of a sample: masks of vectors, and of images the crops and colours of SimCLR.
 
 What is drawn for a row is given, as uniform numbers, so that it need not depend on how a batch is dealt out
-over processes. Whole batches are changed at once, on their device. Only the crops of photographs are made
-one by one, in the worker processes that read them.
+over processes. Whole batches are changed at once, on their device. Only the images of a table are cropped one
+by one, in the worker processes that read them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from functools import partial
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms import v2
 
+from hmc_shared.vision.augment import random_crop
 from hmc_shared.vision.pixels import LUMA
 
 TRIES = 10  # for a part that lies in the image
@@ -26,7 +26,10 @@ CHANGED, GREY = 0.8, 0.2  # shares of the images
 
 
 def mask(vectors: Tensor, drawn: Tensor, p: float) -> Tensor:
-    """Vectors (B, F) with each number set to 0, its mean, with probability p; ``drawn`` is (B, F) uniform."""
+    """Vectors (B, F) with each number set to 0, its mean, with probability p.
+
+    ``drawn`` (..., B, F) is uniform; more dimensions in front make more such vectors.
+    """
     return vectors.masked_fill(drawn < p, 0.0)
 
 
@@ -66,9 +69,7 @@ def random_crops(size: int, views: int, *, min_scale: float, flip: bool) -> Call
 
     All are uint8.
     """
-    part = v2.RandomResizedCrop(size, scale=(min_scale, 1.0), antialias=True)
-    crop = v2.Compose([part, v2.RandomHorizontalFlip(0.5 if flip else 0.0)])
-    return partial(_several, transform=crop, views=views)
+    return partial(_several, transform=random_crop(size, min_scale=min_scale, flip=flip), views=views)
 
 
 def _several(image: Tensor, transform: Callable[[Tensor], Tensor], views: int) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from hmc_shared.compare import plots
-from hmc_shared.compare.comparison import Row, Table
+from hmc_shared.compare.comparison import ComparisonTable, Row
 from hmc_shared.metrics import is_single_path, level_targets
 from hmc_shared.metrics.calibration import (
     Reliability,
@@ -21,27 +21,27 @@ from hmc_shared.metrics.calibration import (
 from hmc_shared.runs.read import Run, load_run
 
 COVERAGE = np.linspace(0, 1, 501)
-"""Where curves of several seeds are averaged."""
+"""Where the curves of several seeds are averaged."""
 
 
 @dataclass(frozen=True)
 class RowCalibration:
-    """What the probabilities of the runs of one row are worth, on the test split."""
+    """Calibration of the runs of one row on the test split."""
 
     row: Row
     error: float
     """:func:`hmc_shared.metrics.calibration.expected_calibration_error`, mean over seeds."""
     uncalibrated: float
-    """The same of the scores as the model gave them."""
+    """The same of the sigmoid of the scores."""
     by_level: tuple[float, ...]
-    """Of each depth where samples have one path, else empty; mean over seeds."""
+    """At each depth where samples have one path, otherwise empty; mean over seeds."""
     reliability: Reliability
-    """Of the best classes of all levels where samples have one path, else of all classes; all seeds."""
+    """Of the best classes of all levels where samples have one path, otherwise of all classes; all seeds."""
     accuracy: np.ndarray
     """Accuracy at each share of :data:`COVERAGE`, mean over seeds; see :func:`decisions`. NaN without any."""
 
 
-def measure(table: Table) -> list[RowCalibration]:
+def measure(table: ComparisonTable) -> list[RowCalibration]:
     """Read the runs of a table again, one in memory at a time.
 
     Raises ValueError for a run that is no longer readable.
@@ -53,11 +53,10 @@ def _measure(row: Row) -> RowCalibration:
     errors, by_level, bins, curves = [], [], [], []
     for scored in row.runs:
         run = load_run(scored.path)
-        plain = replace(run, temperature=np.ones_like(run.temperature), shift=np.zeros_like(run.shift))
         p, targets = run.probabilities, run.targets.astype(bool)
         data = (targets, run.hierarchy, run.evaluated)
         errors.append(
-            (expected_calibration_error(p, *data), expected_calibration_error(plain.probabilities, *data))
+            (expected_calibration_error(p, *data), expected_calibration_error(run.uncalibrated, *data))
         )
         if is_single_path(targets, run.hierarchy):
             levels = list(top_labels(p, *data).values())
@@ -103,7 +102,7 @@ def decisions(run: Run, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _pool(bins: list[Reliability]) -> Reliability:
-    """The bins of several runs as those of one."""
+    """Merge the bins of several runs."""
     count = np.sum([run.count for run in bins], axis=0)
 
     def mean(values: list[np.ndarray]) -> np.ndarray:
@@ -115,11 +114,13 @@ def _pool(bins: list[Reliability]) -> Reliability:
     )
 
 
-def plot_reliability(table: Table, found: list[RowCalibration], path: str | Path | BinaryIO) -> None:
+def plot_reliability(
+    table: ComparisonTable, calibrations: list[RowCalibration], path: str | Path | BinaryIO
+) -> None:
     """Reliability diagram: share of right answers over their probability, which agree on the diagonal."""
     figure, axes = plots.new_figure(f"Reliability: {table.title}")
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, zorder=0)
-    for of_row, (row, style) in zip(found, plots.styled(table), strict=True):
+    for of_row, (row, style) in zip(calibrations, plots.styled(table), strict=True):
         filled = of_row.reliability.count > 0
         x, y = of_row.reliability.confidence[filled], of_row.reliability.accuracy[filled]
         label = f"{row.label}  {of_row.error:.3f}"
@@ -129,10 +130,12 @@ def plot_reliability(table: Table, found: list[RowCalibration], path: str | Path
     plots.save(figure, path)
 
 
-def plot_coverage(table: Table, found: list[RowCalibration], path: str | Path | BinaryIO) -> None:
+def plot_coverage(
+    table: ComparisonTable, calibrations: list[RowCalibration], path: str | Path | BinaryIO
+) -> None:
     """Accuracy of the answers over their share, as the least confident ones are withheld."""
     figure, axes = plots.new_figure(f"Accuracy over coverage: {table.title}")
-    for of_row, (row, style) in zip(found, plots.styled(table), strict=True):
+    for of_row, (row, style) in zip(calibrations, plots.styled(table), strict=True):
         label = f"{row.label}  {of_row.accuracy[-1]:.3f}"
         axes.plot(COVERAGE, of_row.accuracy, **style, linewidth=2, label=label)
     axes.set(xlabel="share of answers given, the most confident first", ylabel="share that is right")

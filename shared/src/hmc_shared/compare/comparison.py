@@ -22,8 +22,8 @@ LOWER_IS_BETTER = frozenset({"hvr", "hvr_relations", "incoherent", "ap_variance"
 NOT_RANKED = frozenset({"map_classes", "map_absent"})
 COSTS = ("parameters", "train_seconds", "peak_memory_mib")
 
-# Options that say where, when and by what means a run reads and writes, and that change no number. Runs that
-# differ in any other are never averaged.
+# Options about where and how a run reads and writes, which change no result. Runs that differ in any other
+# option are never averaged.
 _NO_SETTINGS = frozenset(
     {
         *("seed", "output_dir", "data_dir", "config", "resume", "overwrite", "checkpoint_every"),
@@ -34,7 +34,7 @@ _NO_SETTINGS = frozenset(
 
 @dataclass(frozen=True)
 class Statistic:
-    """One number of each seed's run."""
+    """One number for each seed's run."""
 
     values: tuple[float, ...]
 
@@ -73,7 +73,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class ComparisonTable:
     """The methods of one data set and one protocol: what may be compared with each other."""
 
     dataset: str
@@ -82,7 +82,7 @@ class Table:
     """The columns; the first one orders the rows, best first."""
     rows: tuple[Row, ...]
     missing: tuple[tuple[str, str], ...] = ()
-    """Rows that could not be had: a label, and why or what to do about it."""
+    """Rows without runs: a label, and the reason or what to do about it."""
 
     @property
     def title(self) -> str:
@@ -102,26 +102,26 @@ class Table:
 
     @cached_property
     def best(self) -> frozenset[tuple[str, str]]:
-        """(row label, metric) of the best mean of each column; equal to four digits counts as equal.
+        """(row label, metric) of the best mean of each column; means that agree to four digits are tied.
 
-        A column without a difference has no best, nor has one that is no measure of quality.
+        A column whose rows are all tied has no best, and neither has one that does not measure quality.
         """
-        found = set()
+        winners = set()
         for name in self.metrics:
             means = {row.label: round(row.metric(name).mean, 4) for row in self.rows}
             known = [mean for mean in means.values() if not math.isnan(mean)]
             if name in NOT_RANKED or len(set(known)) < 2:
                 continue
             top = min(known) if name in LOWER_IS_BETTER else max(known)
-            found |= {(label, name) for label, mean in means.items() if mean == top}
-        return frozenset(found)
+            winners |= {(label, name) for label, mean in means.items() if mean == top}
+        return frozenset(winners)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    tables: tuple[Table, ...]
+    tables: tuple[ComparisonTable, ...]
     notes: tuple[str, ...]
-    """One line each: unfinished runs, and stored metrics that the predictions do not give."""
+    """One line each: unfinished runs, and stored metrics that differ from the recomputed ones."""
 
 
 def find_runs(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
@@ -132,13 +132,13 @@ def find_runs(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
     """
     finished: dict[Path, Path] = {}
     unfinished: dict[Path, Path] = {}
-    for given in map(str, paths):
-        matches = [given] if Path(given).exists() else sorted(glob(given, recursive=True))
+    for pattern in map(str, paths):
+        matches = [pattern] if Path(pattern).exists() else sorted(glob(pattern, recursive=True))
         if not matches:
-            raise ValueError(f"There is no run folder {given!r}, and no folder that it matches as a glob.")
+            raise ValueError(f"There is no run folder {pattern!r}, and no folder that it matches as a glob.")
         for match in map(Path, matches):
             done, open_ = _search(match.parent if match.name == "results.json" else match)
-            finished |= {folder.resolve(): folder for folder in done}  # a run given twice counts once
+            finished |= {folder.resolve(): folder for folder in done}  # a run named twice counts once
             unfinished |= {folder.resolve(): folder for folder in open_}
     return sorted(finished.values()), sorted(unfinished.values())
 
@@ -191,27 +191,27 @@ def compare(paths: Iterable[str | Path], metrics: Sequence[str] = ()) -> Compari
 def _refuse_other_data(runs: Sequence[ScoredRun], but: str = "") -> None:
     first = runs[0]
     for run in runs[1:]:
-        for what, found in run.fingerprint.items():
+        for what, value in run.fingerprint.items():
             expected = first.fingerprint[what]
-            if what != but and found != expected:
+            if what != but and value != expected:
                 raise ValueError(
                     f"Runs of the data set {first.dataset!r} should share their {what}. "
-                    f"Found {expected[:12]} in {first.path} and {found[:12]} in {run.path}."
+                    f"Found {expected[:12]} in {first.path} and {value[:12]} in {run.path}."
                 )
 
 
 def _known_names(metrics: Sequence[str], runs: Sequence[ScoredRun]) -> tuple[str, ...]:
     known = dict.fromkeys(name for run in runs for name in run.evaluation.metrics)
-    found: list[str] = []
-    for name in (given.removeprefix("test/") for given in metrics):
+    names: list[str] = []
+    for name in (metric.removeprefix("test/") for metric in metrics):
         matches = matching(known, name)
         if not matches:
             raise ValueError(f"`--metrics` should be among {', '.join(known)}. Found {name!r}.")
-        found += matches
-    return tuple(dict.fromkeys(found))
+        names += matches
+    return tuple(dict.fromkeys(names))
 
 
-def _table(dataset: str, protocol: str, runs: Sequence[ScoredRun], asked: tuple[str, ...]) -> Table:
+def _table(dataset: str, protocol: str, runs: Sequence[ScoredRun], asked: tuple[str, ...]) -> ComparisonTable:
     present = {name for run in runs for name in run.evaluation.metrics}
     metrics = tuple(name for name in asked or DEFAULT_METRICS if name in present)
     rows = _rows(runs)
@@ -219,7 +219,7 @@ def _table(dataset: str, protocol: str, runs: Sequence[ScoredRun], asked: tuple[
         sign = 1 if metrics[0] in LOWER_IS_BETTER else -1
         key = {row.label: sign * row.metric(metrics[0]).mean for row in rows}
         rows.sort(key=lambda row: math.inf if math.isnan(key[row.label]) else key[row.label])
-    return Table(dataset, protocol, metrics, tuple(rows))
+    return ComparisonTable(dataset, protocol, metrics, tuple(rows))
 
 
 def _rows(runs: Sequence[ScoredRun]) -> list[Row]:
@@ -233,8 +233,8 @@ def _rows(runs: Sequence[ScoredRun]) -> list[Row]:
     for method, groups in sorted(methods.items()):
         shared = frozenset.intersection(*groups)
         for settings, members in groups.items():
-            own = ", ".join(f"{name}={value}" for name, value in sorted(settings - shared))
-            label = f"{method} ({own or 'other options not set'})" if len(groups) > 1 else method
+            different = ", ".join(f"{name}={value}" for name, value in sorted(settings - shared))
+            label = f"{method} ({different or 'other options not set'})" if len(groups) > 1 else method
             members.sort(key=lambda run: run.seed)
             for one, other in pairwise(members):
                 if one.seed == other.seed:

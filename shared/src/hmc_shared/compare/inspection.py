@@ -1,6 +1,6 @@
-"""What a table of means hides: the classes, the siblings and the samples on which its runs fail.
+"""What a table of means hides: the classes, siblings and samples on which its runs fail.
 
-All of it is read from the predictions of the runs, one run in memory at a time.
+All of it comes from the predictions of the runs, one run in memory at a time.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hmc_shared.compare.comparison import Row, Table
+from hmc_shared.compare.comparison import ComparisonTable, Row
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.metrics import average_precision, level_predictions, level_targets
 from hmc_shared.runs.read import Run, load_run
 
 LARGEST_FAMILY = 1000
-"""Children of one parent up to which their confusions are counted: a table of all pairs is kept."""
-_CHUNK = 2**22  # scores that are compared at a time
+"""Confusions are counted among up to this many siblings: all pairs of them are kept in memory."""
+_CHUNK = 2**22  # scores compared at a time
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the runs of one row say about a sample."""
+    """What the runs of one row predict for a sample."""
 
     label: str
-    said: tuple[str, ...]
+    predicted: tuple[str, ...]
     """One for each seed."""
     right: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A test sample that the runs order badly."""
+    """A test sample whose classes the runs rank badly."""
 
     id: str
     loss: float
@@ -65,12 +65,12 @@ class Inspection:
     confusions: tuple[Confusion, ...]
     """The most frequent ones, by the mean over rows."""
     largest_family: int
-    """Above :data:`LARGEST_FAMILY`, confusions inside families of that size are not counted."""
+    """Siblings in the largest family; above :data:`LARGEST_FAMILY`, confusions are not counted."""
     samples: tuple[Sample, ...]
     """The worst ones, the worst first."""
 
 
-def inspect(table: Table, confusions: int = 20, samples: int = 12) -> Inspection:
+def inspect(table: ComparisonTable, confusions: int = 20, samples: int = 12) -> Inspection:
     """Read the predictions of all runs of a table twice: for the numbers, then for the answers.
 
     Raises ValueError for a run that is no longer readable.
@@ -104,7 +104,7 @@ def inspect(table: Table, confusions: int = 20, samples: int = 12) -> Inspection
 
 
 def sibling_families(hierarchy: Hierarchy, evaluated: np.ndarray) -> list[np.ndarray]:
-    """Ids of the evaluated roots, then of the evaluated children of each parent; two or more of them each."""
+    """Ids of the evaluated roots, then of the evaluated children of each parent, if they are two or more."""
     families = [hierarchy.roots.numpy(), *(np.array(hierarchy.children(i)) for i in range(len(hierarchy)))]
     families = [family[evaluated[family]] for family in families if len(family)]
     # Different parents may have the same children.
@@ -114,8 +114,8 @@ def sibling_families(hierarchy: Hierarchy, evaluated: np.ndarray) -> list[np.nda
 def sibling_confusions(scores: np.ndarray, targets: np.ndarray, family: np.ndarray) -> np.ndarray:
     """(k, k) counts: samples that have class a and not b, and score b above a, for the k ids of ``family``.
 
-    On data with one path a sample this is what a choice between the siblings gets wrong; the definition
-    holds as well where samples have several classes, and needs no threshold.
+    On single-path data these are the errors of choosing between the siblings; the definition also holds
+    where samples have several classes, and needs no threshold.
 
     >>> sibling_confusions(np.array([[2.0, 3.0], [1.0, 0.0]]), np.array([[True, False]] * 2), np.arange(2))
     array([[0, 1],
@@ -132,7 +132,7 @@ def sibling_confusions(scores: np.ndarray, targets: np.ndarray, family: np.ndarr
 def ranking_loss(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """(n,) share of the pairs of a true and a false class in which the false one scores higher.
 
-    0 for samples without such a pair. Equal scores are no error: a class and its parent often tie.
+    0 for samples without such a pair. Ties are not errors: a class and its parent often tie.
 
     >>> ranking_loss(np.array([[3.0, 1.0, 2.0]]), np.array([[True, True, False]]))
     array([0.5])
@@ -149,26 +149,26 @@ def ranking_loss(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def truth_names(run: Run, rows: np.ndarray) -> list[str]:
-    """The most specific true classes of the given samples."""
+    """The most specific true classes of some samples."""
     return _names(run.hierarchy, run.hierarchy.most_specific(run.targets[rows].astype(bool)))
 
 
-def said_names(run: Run, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """What a run says about samples, and whether that is right: names (m,) and bool (m,).
+def predicted_names(run: Run, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """What a run predicts for some samples, and whether that is right: names (m,) and bool (m,).
 
-    With one path a sample: the class that scores highest at the depth of the deepest true one. Else: the
-    most specific classes at or above the run's threshold.
+    On single-path data: the highest-scored class at the depth of the deepest true one. Otherwise: the most
+    specific classes at or above the run's threshold.
     """
     hierarchy, targets = run.hierarchy, run.targets.astype(bool)
     try:
         true = level_targets(targets, hierarchy)[rows]
     except ValueError:  # two classes in a level
-        said = hierarchy.most_specific(run.scores[rows] >= run.threshold)
-        return _names(hierarchy, said), (said == hierarchy.most_specific(targets[rows])).all(1)
+        predicted = hierarchy.most_specific(run.scores[rows] >= run.threshold)
+        return _names(hierarchy, predicted), (predicted == hierarchy.most_specific(targets[rows])).all(1)
     depth = np.maximum((true >= 0).sum(1) - 1, 0)
     at = np.arange(len(rows))
-    chosen = level_predictions(run.scores[rows], hierarchy)[at, depth]
-    return [hierarchy.names[i] for i in chosen], chosen == true[at, depth]
+    predicted = level_predictions(run.scores[rows], hierarchy)[at, depth]
+    return [hierarchy.names[i] for i in predicted], predicted == true[at, depth]
 
 
 def _loaded(row: Row) -> Iterator[Run]:
@@ -194,7 +194,7 @@ def _most_frequent(
     targets: np.ndarray, families: list[np.ndarray], counts: list[list[np.ndarray]], limit: int
 ) -> tuple[Confusion, ...]:
     """The pairs with the highest mean count over the rows; siblings by two parents count once."""
-    found: dict[tuple[int, int], Confusion] = {}
+    confusions: dict[tuple[int, int], Confusion] = {}
     for number, family in enumerate(families):
         of_rows = np.stack([row[number] for row in counts])  # (rows, k, k)
         mean = of_rows.mean(0)
@@ -203,14 +203,14 @@ def _most_frequent(
             true, other = int(family[a]), int(family[b])
             if mean[a, b] > 0:
                 samples = int((targets[:, true] & ~targets[:, other]).sum())
-                found[true, other] = Confusion(true, other, samples, tuple(of_rows[:, a, b].tolist()))
-    return tuple(sorted(found.values(), key=lambda pair: -sum(pair.counts))[:limit])
+                confusions[true, other] = Confusion(true, other, samples, tuple(of_rows[:, a, b].tolist()))
+    return tuple(sorted(confusions.values(), key=lambda pair: -sum(pair.counts))[:limit])
 
 
 def _answers(row: Row, rows: np.ndarray) -> list[Answer]:
-    said, right = zip(*(said_names(run, rows) for run in _loaded(row)), strict=True)
+    predicted, right = zip(*(predicted_names(run, rows) for run in _loaded(row)), strict=True)
     return [
-        Answer(row.label, tuple(names[k] for names in said), tuple(bool(ok[k]) for ok in right))
+        Answer(row.label, tuple(names[k] for names in predicted), tuple(bool(ok[k]) for ok in right))
         for k in range(len(rows))
     ]
 

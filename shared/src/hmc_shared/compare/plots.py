@@ -15,18 +15,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hmc_shared.compare.comparison import Row, Table
+from hmc_shared.compare.comparison import ComparisonTable, Row
 
-# Okabe and Ito: colours that stay apart under colour blindness; without yellow, too light for lines.
+# Okabe and Ito: distinct under colour blindness; without yellow, which is too light for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 RECALL = np.linspace(0, 1, 501)
-"""Where curves of several seeds are averaged."""
+"""Where the curves of several seeds are averaged."""
 
 
-def precision_recall(table: Table, path: str | Path | BinaryIO) -> None:
+def precision_recall(table: ComparisonTable, path: str | Path | BinaryIO) -> None:
     """Pooled precision over recall: the mean over seeds in bold, each seed thin behind it."""
     figure, axes = new_figure(f"Precision and recall: {table.title}")
     for row, style in styled(table):
@@ -36,14 +36,14 @@ def precision_recall(table: Table, path: str | Path | BinaryIO) -> None:
                 axes.plot(RECALL, curve, **style, linewidth=0.7, alpha=0.4)
         axes.plot(RECALL, np.mean(curves, axis=0), **style, linewidth=2, label=_label(row, "au_prc"))
     areas = [row.metric("au_prc").mean for row in table.rows]
-    low = 0.8 if min(areas) > 0.95 else 0.0  # curves that meet in the corner are told apart only there
+    low = 0.8 if min(areas) > 0.95 else 0.0  # curves that meet in the corner differ only there
     axes.set(xlabel="recall", ylabel="precision", xlim=(low, 1), ylim=(low, 1 + (1 - low) / 50))
     high = max(areas) > 0.5
     legend(axes, "method, AU(PRC)", "lower left" if high else "upper right")
     save(figure, path)
 
 
-def metric_by_level(table: Table, path: str | Path | BinaryIO) -> None:
+def metric_by_level(table: ComparisonTable, path: str | Path | BinaryIO) -> None:
     """Accuracy at each depth, or AU(PRC) where samples have several classes in a level.
 
     Points are means over seeds, bars the sample standard deviation.
@@ -83,8 +83,8 @@ def metric_by_level(table: Table, path: str | Path | BinaryIO) -> None:
 def precision_at(grid: np.ndarray, precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
     """Precision of a curve (by rising recall) at each recall of ``grid``.
 
-    It is that of the first point to reach the recall, the step function whose area is average
-    precision. NaN for an empty curve.
+    That of the first point that reaches the recall: the step function whose area is average precision. NaN
+    for an empty curve.
     """
     if not len(recall):
         return np.full(len(grid), np.nan)
@@ -102,10 +102,10 @@ def new_figure(title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def styled(table: Table) -> list[tuple[Row, dict[str, Any]]]:
-    """Rows with their colour, and another dash when the colours are used up.
+def styled(table: ComparisonTable) -> list[tuple[Row, dict[str, Any]]]:
+    """Rows with their colour, and another dash once the colours are used up.
 
-    Given by the alphabet, not by rank: a method keeps its colour from table to table.
+    Assigned in alphabetical order, not by rank: a method keeps its colour from table to table.
     """
     number = {label: i for i, label in enumerate(sorted(row.label for row in table.rows))}
     return [
@@ -136,5 +136,5 @@ def save(figure: Figure, path: str | Path | BinaryIO) -> None:
     """
     kind = Path(path).suffix[1:] if isinstance(path, str | Path) else "svg"
     with matplotlib.rc_context({"svg.hashsalt": "hmc"}):
-        metadata: dict[str, Any] = {"Date": None} if kind == "svg" else {}
+        metadata = {"Date": None} if kind == "svg" else {}
         figure.savefig(path, format=kind, dpi=150, metadata=metadata)

@@ -1,4 +1,4 @@
-"""One finished run, scored anew from its predictions: nothing here believes a number that a run reports."""
+"""Score one finished run: recomputes every number from the predictions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hmc_shared.metrics import au_prc, average_precision, head_medium_tail, prec
 from hmc_shared.runs.read import Run, load_hierarchy, load_predictions, load_run
 
 TOLERANCE = 1e-6
-"""A stored metric that is further than this from the recomputed one is reported."""
+"""A stored metric that differs from the recomputed one by more than this is reported."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class ScoredRun:
     fingerprint: Mapping[str, str]
     """What runs on the same data share: checksum, hierarchy, ids, targets and so on."""
     notes: tuple[str, ...]
-    """One line if the stored metrics are not the recomputed ones."""
+    """One line if stored metrics differ from the recomputed ones."""
 
 
 def score_run(path: str | Path) -> ScoredRun:
@@ -121,15 +121,15 @@ def evaluate_path(
 ) -> tuple[Evaluation, tuple[str, ...]]:
     """Score a run folder, or any ``.npz`` of predictions with the hierarchy beside it or in another file.
 
-    The threshold is the stored one unless another is given. Also returns notes, one line each, on stored
-    metrics that the predictions do not give. Raises ValueError that names the file and what is wrong.
+    Uses the stored threshold unless ``threshold`` is set. Also returns notes, one line each, on stored
+    metrics that differ from the recomputed ones. Raises ValueError that names the file and what is wrong.
     """
     path = Path(path)
     if not path.exists():
         raise ValueError(f"There is no run folder or .npz file {str(path)!r}.")
     file = path / "predictions.npz" if path.is_dir() else path
     if not file.is_file():
-        raise ValueError(f"{path} is no run folder: it has no predictions.npz.")
+        raise ValueError(f"{path} is not a run folder: it has no predictions.npz.")
     if path.is_dir() and hierarchy is None and (path / "results.json").is_file():
         run = load_run(path)
     else:
@@ -142,7 +142,7 @@ def evaluate_path(
 
 
 def _evaluate(run: Run, file: Path) -> Evaluation:
-    # Counts that are all 0 are not known: no class is tail by them.
+    # Counts that are all 0 are unknown, and do not make every class a tail class.
     counts = run.train_counts if run.train_counts.any() else None
     try:
         metrics = summarize(
@@ -197,7 +197,7 @@ def _by_group(train_counts: np.ndarray, evaluated: np.ndarray, ap: np.ndarray) -
 
 
 def _differences(run: Run, metrics: Mapping[str, float]) -> tuple[str, ...]:
-    """A note if ``results.json`` stores another value than the predictions give."""
+    """A note if ``results.json`` stores other values than the predictions give."""
     stored = run.results["metrics"]
     wrong = [name for name in metrics if not _agree(stored.get(f"test/{name}", metrics[name]), metrics[name])]
     if not wrong:
@@ -210,13 +210,13 @@ def _differences(run: Run, metrics: Mapping[str, float]) -> tuple[str, ...]:
     )
 
 
-def _agree(stored: Any, computed: float) -> bool:
+def _agree(stored: object, computed: float) -> bool:
     value = _number(stored)
     return abs(value - computed) <= TOLERANCE or (math.isnan(value) and math.isnan(computed))
 
 
-def _number(value: Any) -> float:
-    """A reported number, NaN for whatever is none."""
+def _number(value: object) -> float:
+    """A reported number; NaN for anything else."""
     return float(value) if isinstance(value, int | float) else math.nan
 
 

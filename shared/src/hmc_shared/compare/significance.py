@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from tqdm import trange
 
 from hmc_shared.compare.comparison import LOWER_IS_BETTER, NOT_RANKED, Comparison
+from hmc_shared.compare.plots import save
 from hmc_shared.compare.text import align
 from hmc_shared.metrics import summarize
 from hmc_shared.runs.read import Run, load_run
@@ -34,11 +35,11 @@ class Ranks:
     friedman: float
     """Chi-squared statistic of Friedman's test with correction for ties; NaN for two methods."""
     friedman_p: float
-    """Probability of ranks so different if all methods were equal."""
+    """Probability of ranks at least this different if all methods were equal."""
     nemenyi_p: np.ndarray
-    """(k, k) the same for each pair of methods, with regard to the number of pairs."""
+    """(k, k) the same for each pair of methods, corrected for the number of pairs."""
     notes: tuple[str, ...]
-    """What was left out, a line each."""
+    """What was left out, one line each."""
 
     @property
     def average(self) -> np.ndarray:
@@ -47,7 +48,7 @@ class Ranks:
 
     def critical_difference(self, alpha: float = 0.05) -> float:
         """Average ranks that are further apart differ at level ``alpha`` (Nemenyi)."""
-        from scipy.stats import studentized_range
+        from scipy.stats import studentized_range  # optional: the extra `stats`
 
         n, k = self.ranks.shape
         return float(studentized_range.ppf(1 - alpha, k, math.inf) * math.sqrt(k * (k + 1) / (12 * n)))
@@ -69,35 +70,35 @@ def rank_methods(comparison: Comparison, metric: str, methods: Sequence[str] = (
     if len(protocols) > 1:
         raise ValueError(f"Ranks should be over one protocol. Found {', '.join(sorted(protocols))}.")
     if metric in NOT_RANKED or not any(metric in table.all_metrics for table in comparison.tables):
-        raise ValueError(f"`--metric` should be one that the runs have and that ranks. Found {metric!r}.")
+        raise ValueError(f"`--metric` should be one that the runs have and that can rank. Found {metric!r}.")
     known = tuple(dict.fromkeys(row.method for table in comparison.tables for row in table.rows))
     unknown = [name for name in methods if name not in known]
     if unknown:
         raise ValueError(f"`--methods` should be among {', '.join(known)}. Found {unknown[0]!r}.")
-    chosen = tuple(methods) or known
+    names = tuple(methods) or known
     values, datasets, notes = [], [], []
     for table in comparison.tables:
-        rows = [row for row in table.rows if row.method in chosen and metric in table.all_metrics]
-        found = {row.method: row.metric(metric).mean for row in rows}
-        if len(found) < len(rows):
+        rows = [row for row in table.rows if row.method in names and metric in table.all_metrics]
+        means = {row.method: row.metric(metric).mean for row in rows}
+        if len(means) < len(rows):
             labels = ", ".join(row.label for row in rows)
             raise ValueError(
                 f"A method should have one set of options on a data set; name the runs to rank. "
                 f"Found on {table.dataset}: {labels}."
             )
-        missing = [name for name in chosen if math.isnan(found.get(name, math.nan))]
+        missing = [name for name in names if math.isnan(means.get(name, math.nan))]
         if missing:
             notes.append(f"{table.dataset} is left out: it has no {metric} of {', '.join(missing)}.")
         else:
             datasets.append(table.dataset)
-            values.append([found[name] for name in chosen])
-    if len(chosen) < 2 or len(datasets) < 2:
+            values.append([means[name] for name in names])
+    if len(names) < 2 or len(datasets) < 2:
         reasons = " ".join(["", *notes])
         raise ValueError(
             "Ranks should be of at least two methods on at least two data sets that have all of them. "
-            f"Found {len(chosen)} methods on {len(datasets)} data sets.{reasons}"
+            f"Found {len(names)} methods on {len(datasets)} data sets.{reasons}"
         )
-    return _tests(metric, chosen, tuple(datasets), np.array(values), tuple(notes))
+    return _tests(metric, names, tuple(datasets), np.array(values), tuple(notes))
 
 
 def _tests(
@@ -107,14 +108,14 @@ def _tests(
     values: np.ndarray,
     notes: tuple[str, ...],
 ) -> Ranks:
-    try:
+    try:  # optional: the extra `stats`
         from scikit_posthocs import posthoc_nemenyi_friedman
         from scipy.stats import friedmanchisquare, rankdata
     except ImportError as error:
         raise ValueError("Ranks need the extra stats: pip install 'hmc-shared[stats]'.") from error
     losses = values if metric in LOWER_IS_BETTER else -values
     chi_squared = p = math.nan
-    if len(methods) > 2:  # of two, the test of Nemenyi says all
+    if len(methods) > 2:  # for two, Nemenyi's test is enough
         chi_squared, p = friedmanchisquare(*losses.T)
     return Ranks(
         metric=metric,
@@ -155,17 +156,15 @@ def to_text(ranks: Ranks, alpha: float = 0.05) -> str:
 
 
 def critical_difference_diagram(ranks: Ranks, path: str | Path, alpha: float = 0.05) -> None:
-    """Draw average ranks on a line; a bar joins methods that do not differ at level ``alpha`` (Nemenyi)."""
-    import pandas as pd
-    from scikit_posthocs import critical_difference_diagram as draw
-
-    from hmc_shared.compare.plots import save
+    """Plot average ranks on a line; a bar joins methods that do not differ at level ``alpha`` (Nemenyi)."""
+    import pandas as pd  # comes with scikit-posthocs
+    import scikit_posthocs  # optional: the extra `stats`
 
     figure = Figure(figsize=(7, 1.2 + 0.25 * len(ranks.methods)), layout="constrained")
     axes = figure.add_subplot()
     names = list(ranks.methods)
     p = pd.DataFrame(ranks.nemenyi_p, index=names, columns=names)
-    draw(
+    scikit_posthocs.critical_difference_diagram(
         pd.Series(ranks.average, index=names),
         p,
         ax=axes,
@@ -195,7 +194,7 @@ class Difference:
     """Coverage of the interval."""
     resamples: int
     undefined: int
-    """Resamples without a value, for example for lack of positives; they do not count."""
+    """Resamples left out because the metric is undefined there, for example without positives."""
 
     @property
     def difference(self) -> float:
@@ -212,17 +211,17 @@ def paired_bootstrap(
     seed: int = 0,
     progress: bool = False,
 ) -> Difference:
-    """Percentile interval of the difference of two runs, over test samples drawn with replacement.
+    """Percentile interval of the difference of two runs, over test samples resampled with replacement.
 
-    Both runs are scored on the same draws, so what is common to them cancels. The interval speaks of other
-    test samples from the same source, not of other seeds: for those, compare several runs of each.
+    Both runs are scored on the same resamples, so what they share cancels. The interval covers other test
+    samples from the same source, not other seeds: for those, compare several runs of each.
 
     Args:
         first, second: run folders with the same test samples.
         metric: name as in :func:`hmc_shared.metrics.summarize`.
-        resamples: draws of as many samples as there are.
-        level: coverage.
-        seed: of the draws.
+        resamples: number of resamples, each as large as the test set.
+        level: coverage of the interval.
+        seed: of the resampling.
         progress: show a bar.
 
     Raises ValueError for damaged runs, runs on different data, and a metric that they do not have.
@@ -233,7 +232,35 @@ def paired_bootstrap(
             f"`level` should lie in (0, 1) and `resamples` be at least 1. Found {level} and {resamples}."
         )
     runs = load_run(first), load_run(second)
-    one, other = runs
+    _check_same_data(*runs)
+    samples = len(runs[0].targets)
+    metrics = [_metrics(run, np.arange(samples)) for run in runs]
+    known = [name for name in metrics[0] if name in metrics[1]]
+    if metric not in known:
+        raise ValueError(f"`--metric` should be among {', '.join(known)}. Found {metric!r}.")
+    rng = np.random.default_rng(seed)
+    differences = np.full(resamples, math.nan)
+    for i in trange(resamples, desc=metric, unit="resample", disable=not progress):
+        rows = rng.integers(samples, size=samples)
+        one, other = (_metrics(run, rows).get(metric, math.nan) for run in runs)
+        differences[i] = one - other
+    defined = differences[~np.isnan(differences)]
+    low, high = math.nan, math.nan
+    if len(defined):
+        low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return Difference(
+        metric,
+        first=metrics[0][metric],
+        second=metrics[1][metric],
+        low=float(low),
+        high=float(high),
+        level=level,
+        resamples=resamples,
+        undefined=resamples - len(defined),
+    )
+
+
+def _check_same_data(one: Run, other: Run) -> None:
     same = (
         one.hierarchy.checksum == other.hierarchy.checksum
         and np.array_equal(one.ids, other.ids)
@@ -243,28 +270,8 @@ def paired_bootstrap(
     if not same:
         raise ValueError(
             "Two runs should share test samples, targets and classes. "
-            f"Found others in {first} than in {second}."
+            f"Found others in {one.path} than in {other.path}."
         )
-    everything = np.arange(len(one.targets))
-    found = [_metrics(run, everything) for run in runs]
-    known = [name for name in found[0] if name in found[1]]
-    if metric not in known:
-        raise ValueError(f"`--metric` should be among {', '.join(known)}. Found {metric!r}.")
-    rng = np.random.default_rng(seed)
-    draws = []
-    for _ in trange(resamples, desc=metric, unit="draw", disable=not progress):
-        rows = rng.integers(len(everything), size=len(everything))
-        drawn = [_metrics(run, rows).get(metric, math.nan) for run in runs]
-        draws.append(drawn[0] - drawn[1])
-    differences = np.array(draws)
-    defined = differences[~np.isnan(differences)]
-    low, high = math.nan, math.nan
-    if len(defined):
-        low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    undefined = len(draws) - len(defined)
-    return Difference(
-        metric, found[0][metric], found[1][metric], float(low), float(high), level, resamples, undefined
-    )
 
 
 def _metrics(run: Run, rows: np.ndarray) -> dict[str, float]:

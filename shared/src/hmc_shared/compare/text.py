@@ -15,9 +15,9 @@ from hmc_shared.compare.comparison import (
     LOWER_IS_BETTER,
     NOT_RANKED,
     Comparison,
+    ComparisonTable,
     Row,
     Statistic,
-    Table,
 )
 from hmc_shared.compare.scoring import Evaluation, Group, Level
 
@@ -87,8 +87,8 @@ def to_csv(comparison: Comparison) -> str:
     writer.writerow(["dataset", "protocol", "method", "seeds", *spread])
     for table in comparison.tables:
         for row in table.rows:
-            found = [row.metric(name) for name in metrics] + [row.cost(name) for name in COSTS]
-            numbers = [_finite(value) for column in found for value in (column.mean, column.sd)]
+            statistics = [row.metric(name) for name in metrics] + [row.cost(name) for name in COSTS]
+            numbers = [_finite(value) for statistic in statistics for value in (statistic.mean, statistic.sd)]
             writer.writerow([table.dataset, table.protocol, row.label, len(row.runs), *numbers])
     return buffer.getvalue()
 
@@ -101,13 +101,13 @@ def to_json(comparison: Comparison) -> str:
 
 def commands(comparison: Comparison) -> list[str]:
     """Lines with the command that repeats the first run of each row, where the runs know it."""
-    found = [
+    rows = [
         [row.label, str(row.runs[0].origin["command"]), f"(seeds {', '.join(map(str, row.seeds))})"]
         for table in comparison.tables
         for row in table.rows
         if row.runs[0].origin["command"]
     ]
-    return align(found, left=3).splitlines() if found else []
+    return align(rows, left=3).splitlines() if rows else []
 
 
 def evaluation_to_text(evaluation: Evaluation) -> str:
@@ -160,12 +160,12 @@ def _blocks(rows: Sequence[Sequence[str]], width: int | None) -> str:
     return "\n\n".join(align([[row[column] for column in block] for row in rows]) for block in blocks)
 
 
-def header(table: Table) -> list[str]:
+def header(table: ComparisonTable) -> list[str]:
     """Headings of the columns of :func:`cells`."""
     return ["method", "seeds", *table.metrics, *(_HEADINGS[name] for name in COSTS)]
 
 
-def cells(table: Table, row: Row, best: str = "{}", other: str = "{}") -> list[str]:
+def cells(table: ComparisonTable, row: Row, best: str = "{}", other: str = "{}") -> list[str]:
     """The row as words: label, number of seeds, metrics, costs.
 
     ``best`` and ``other`` are formats for the metric columns.
@@ -212,7 +212,7 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: 
     return [line(header), line(["---"] * left + ["---:"] * (len(header) - left)), *map(line, rows), ""]
 
 
-def _table_as_dict(table: Table) -> dict[str, Any]:
+def _table_as_dict(table: ComparisonTable) -> dict[str, Any]:
     return {
         "dataset": table.dataset,
         "protocol": table.protocol,
@@ -266,5 +266,5 @@ def _without_nan(content: Any) -> Any:
     return _finite(content) if isinstance(content, float) else content
 
 
-def _counted(name: Any, part: Level | Group) -> list[str]:
+def _counted(name: int | str, part: Level | Group) -> list[str]:
     return [str(name), str(part.classes), str(part.present)]

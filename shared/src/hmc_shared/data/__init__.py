@@ -2,8 +2,7 @@
 
 from hmc_shared.data.batches import batches
 from hmc_shared.data.dataset import HierarchicalDataset, Split
-from hmc_shared.data.describe import available, describe, plot_description
-from hmc_shared.data.formats.hf_export import export
+from hmc_shared.data.describe import available, describe
 from hmc_shared.data.image_table import ImageTable
 from hmc_shared.data.load import load_dataset
 
@@ -14,7 +13,5 @@ __all__ = [
     "available",
     "batches",
     "describe",
-    "export",
     "load_dataset",
-    "plot_description",
 ]

@@ -1,11 +1,25 @@
-"""Orders of row numbers, shuffled or with all classes equally often, and batches of them."""
+"""Batches: what a step gets, and orders of row numbers, shuffled or with all classes equally often."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
+
+
+class Batch(NamedTuple):
+    """What the training loops get for a step, on the device; b rows of this process's share of a batch."""
+
+    inputs: Tensor
+    """(b, ...): what the package's ``training_batches`` says."""
+    labels: Tensor
+    """(b, C) bool, or in hcal (b, L) int64 paths."""
+    weights: Tensor
+    """(b,) float32: see :func:`deal`; the row of weight 0 is no sample of the batch."""
+    rows: Tensor
+    """(b,) int64: row numbers in the training split."""
 
 
 def batches(
@@ -15,7 +29,6 @@ def batches(
 
     So an epoch can be repeated after a restart. Yields what :func:`deal` does.
     """
-
     order = torch.randperm(n, generator=_generator(seed, epoch))
     return deal(order, batch_size, rank=rank, world=world)
 
@@ -50,7 +63,7 @@ def class_aware_order(targets: Tensor, size: int, *, seed: int, epoch: int) -> T
     and Huang, "Relay Backpropagation for Effective Learning of Deep Convolutional Neural Networks", ECCV
     2016.
 
-    ``targets`` is (n, C) bool; leave out the columns of classes that are not to be drawn. Raises ValueError
+    ``targets`` is (n, C) bool; leave out the columns of classes that are not to be sampled. Raises ValueError
     if there is no positive.
     """
 
@@ -63,13 +76,27 @@ def class_aware_order(targets: Tensor, size: int, *, seed: int, epoch: int) -> T
     turns = torch.rand(rounds, classes, generator=generator).argsort(1).flatten()[:size]
     order = torch.empty(size, dtype=torch.int64)
     for label in range(classes):
-        rows, own = present[:, label].nonzero().flatten(), turns == label
-        passes = -(-int(own.sum()) // len(rows))
+        rows, is_turn = present[:, label].nonzero().flatten(), turns == label
+        passes = -(-int(is_turn.sum()) // len(rows))
         shuffled = torch.rand(passes, len(rows), generator=generator).argsort(1).flatten()
-        order[own] = rows[shuffled[: int(own.sum())]]
+        order[is_turn] = rows[shuffled[: int(is_turn.sum())]]
     return order
 
 
 def _generator(seed: int, epoch: int) -> Generator:
 
     return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+
+
+def seed_step(generator: Generator, seed: int, epoch: int, step: int) -> None:
+    """Seed a generator for one step, so that nothing of it needs saving; the same on all processes."""
+    generator.manual_seed(((seed * 1_000_003 + epoch) * 1_000_003 + step) % 2**64)
+
+
+def places_in_batch(rows: Tensor, batch_size: int, *, rank: int, world: int) -> Tensor:
+    """The places (b,) int64 in the global batch of the rows that :func:`deal` gave to a process.
+
+    What is sampled at random for a whole batch is taken from there, so that it does not depend on how the
+    batch is dealt out.
+    """
+    return (torch.arange(len(rows), device=rows.device) * world + rank) % batch_size

@@ -6,25 +6,24 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from hmc_shared.data.image_table import ImageTable
-
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
-
-    from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.metrics.levels import is_single_path
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Samples with their closed targets. Raises ValueError if the lengths differ or targets are not bool."""
+    """Samples with their targets. Raises ValueError if the lengths differ or targets are not bool."""
 
     inputs: Tensor | ImageTable
-    """(n, F) float32 vectors, (n, channels, height, width) uint8 images, or a table of encoded images."""
+    """Raw: (n, F) float32 vectors, NaN where missing; (n, channels, height, width) uint8 images; or a table
+    of encoded images."""
     targets: Tensor
     """(n, C) bool, ancestors included."""
     ids: tuple[str, ...]
@@ -34,8 +33,8 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.targets.ndim != 2 or str(self.targets.dtype) != "torch.bool":
-            found = f"{tuple(self.targets.shape)} {self.targets.dtype}"
-            raise ValueError(f"`targets` should be a bool tensor of shape (n, C). Found {found}.")
+            actual = f"{tuple(self.targets.shape)} {self.targets.dtype}"
+            raise ValueError(f"`targets` should be a bool tensor of shape (n, C). Found {actual}.")
         for name in ("inputs", "ids", "captions"):
             length = len(getattr(self, name))
             if length != len(self.targets) and not (name == "captions" and length == 0):
@@ -81,13 +80,13 @@ class HierarchicalDataset:
     sources: dict[str, str] = field(default_factory=dict)
     """Source file name (without .gz) to the SHA-256 of its uncompressed content."""
     feature_mean: Tensor | None = None
-    """(F,) float32: with ``feature_scale``, what brings a raw vector to the scale of ``inputs``."""
+    """(F,) float64: with ``feature_scale``, the statistics by which a model standardises a vector."""
     feature_scale: Tensor | None = None
-    """(F,) float32, inf for a column that is constant in training."""
+    """(F,) float64, inf for a column that is constant in training."""
     notes: tuple[str, ...] = ()
-    """What was done that the source does not say, such as a validation split drawn from the training rows."""
+    """What was done that the source does not say, such as a validation split taken from the training rows."""
     published_counts: Tensor | None = None
-    """(C,) int64: training positives of a published training split from which validation rows were drawn."""
+    """(C,) int64: training positives of a published training split from which validation rows were taken."""
     feature_names: tuple[str, ...] = ()
     """F names of the columns, or none where the source has none."""
 
@@ -97,13 +96,13 @@ class HierarchicalDataset:
             raise ValueError(f"`evaluated` should have shape ({size},). Found {tuple(self.evaluated.shape)}.")
         for name, split in self.splits.items():
             if split.targets.shape[1] != size:
-                found = split.targets.shape[1]
+                columns = split.targets.shape[1]
                 raise ValueError(
-                    f"`{name}.targets` should have {size} columns as the hierarchy. Found {found}."
+                    f"`{name}.targets` should have {size} columns as the hierarchy. Found {columns}."
                 )
         if self.published_counts is not None and tuple(self.published_counts.shape) != (size,):
-            found = tuple(self.published_counts.shape)
-            raise ValueError(f"`published_counts` should have shape ({size},). Found {found}.")
+            shape = tuple(self.published_counts.shape)
+            raise ValueError(f"`published_counts` should have shape ({size},). Found {shape}.")
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -135,8 +134,6 @@ class HierarchicalDataset:
     @cached_property
     def is_single_path(self) -> bool:
         """Whether every sample has at most one class in each level."""
-        from hmc_shared.metrics import is_single_path
-
         return all(is_single_path(split.targets, self.hierarchy) for split in self.splits.values())
 
     @cached_property

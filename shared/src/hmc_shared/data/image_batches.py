@@ -1,11 +1,10 @@
-"""Batches of encoded images: decoded and transformed in worker processes, in a given order."""
+"""Batches of encoded images: decoded and transformed in worker processes, in order."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,16 +27,16 @@ def image_batches(
 ) -> Iterator[Tensor]:
     """Decode, transform and stack the images of each batch, in order.
 
-    What the transform draws at random for an image depends on ``seed``, ``epoch`` and its row alone: not on
-    the batch, the number of workers or where a run was resumed. The random state of this process is left as
-    it is.
+    The random numbers of the transform for an image depend on ``seed``, ``epoch`` and its row alone: not on
+    the batch, the number of workers or where a run was resumed. The random state of this process does not
+    change.
 
     Args:
         inputs: n images; ``inputs[row]`` is (channels, height, width) uint8.
         order: int64 row numbers (b,) of each batch.
         transform: from one image to a tensor, of the same shape for all; its randomness is torch's. It
             has to be picklable where worker processes are spawned (not on Linux before Python 3.14).
-        seed: with ``epoch``, what the random numbers of the transform come from.
+        seed: with ``epoch``, of the random numbers of the transform.
         epoch: number of the pass over the data.
         workers: processes that prepare batches ahead; with 0, this one does.
 
@@ -56,7 +55,7 @@ def image_batches(
             batch_sampler=[rows.tolist() for rows in order],
             num_workers=workers,
             collate_fn=_stack,
-            generator=torch.Generator(),  # else its base seed would be drawn from the global state
+            generator=torch.Generator(),  # else its base seed would come from the global state
         )
         batches = iter(loader)
     try:
@@ -70,7 +69,7 @@ def image_batches(
 
 @dataclass(frozen=True)
 class _Transformed(Dataset):
-    inputs: Any
+    inputs: ImageTable | Tensor
     transform: Transform
     seed: int
     epoch: int
@@ -83,7 +82,7 @@ class _Transformed(Dataset):
         try:
             return self.transform(self.inputs[row])
         except ValueError as error:
-            return error  # raised in a worker, it would come with the text of a traceback
+            return error  # raised in a worker, it would carry the text of a traceback
         finally:
             torch.set_rng_state(state)
 

@@ -33,17 +33,17 @@ def image_dataset(
     evaluated: Tensor | None = None,
     notes: Sequence[str] = (),
 ) -> HierarchicalDataset:
-    """A data set of the images of a folder; what splits there are not is drawn by iterative stratification.
+    """A data set of the images of a folder; missing splits are sampled by iterative stratification.
 
     Args:
         name: of the data set.
-        root: the folder of the images.
+        root: folder of the images.
         parts: "train", "test" and perhaps "validation"; or "all".
-        hierarchy: of the classes.
+        hierarchy: over the classes.
         reader: names set and reader version, for the cache of the images.
         sources: file to SHA-256, of what the labels were read from.
         evaluated: (C,) bool; default all.
-        notes: on the reading; those on the drawing come before them.
+        notes: on the reading; those on the sampling come before them.
 
     Raises ValueError, naming the folder, for an image in two splits, a split without images, and an image
     that is missing or damaged.
@@ -59,14 +59,14 @@ def image_dataset(
     targets = hierarchy.add_ancestors(targets)
 
     starts = np.cumsum([0, *map(len, parts.values())])
-    given = {
+    rows_of_part = {
         part: np.arange(start, start + len(parts[part])) for part, start in zip(parts, starts, strict=False)
     }
-    chosen, drawn = complete_splits(given, targets, root)
+    rows_of_split, sampling = complete_splits(rows_of_part, targets, root)
     paths = [root / image for image in names]
     table, digest = cached_images(reader, root, names, paths, lambda: read_all(paths))
     splits = {}
-    for part, rows in chosen.items():
+    for part, rows in rows_of_split.items():
         ids = tuple(names[row] for row in rows)
         splits[part] = Split(table.select(rows), torch.from_numpy(targets[rows]), ids)
     return HierarchicalDataset(
@@ -76,30 +76,32 @@ def image_dataset(
         kind="image",
         **splits,
         sources={**sources, "images": digest},
-        notes=(*drawn, *notes),
+        notes=(*sampling, *notes),
     )
 
 
 def complete_splits(
-    given: Mapping[str, np.ndarray], targets: np.ndarray, origin: str | Path
+    rows_of_part: Mapping[str, np.ndarray], targets: np.ndarray, origin: str | Path
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Row numbers of the three splits, and a note on what was drawn; ``targets`` is (n, C) bool.
+    """Row numbers of the three splits, and a note on what was sampled; ``targets`` is (n, C) bool.
 
-    Raises ValueError, naming ``origin``, for a split without images.
+    Parts are "train", "test" and perhaps "validation"; or "all". Raises ValueError, naming ``origin``, for a
+    split without images.
     """
-    if "all" in given:
-        chosen = sample_splits(targets, SEED)
+    if "all" in rows_of_part:
+        splits = sample_splits(targets, SEED)
         notes = [f"splits: 60 % training, 20 % validation and 20 % test, stratified by class, seed {SEED}"]
-    elif "validation" in given:
-        chosen, notes = {part: given[part] for part in ("train", "validation", "test")}, []
+    elif "validation" in rows_of_part:
+        splits, notes = {part: rows_of_part[part] for part in ("train", "validation", "test")}, []
     else:
-        train = given["train"]
-        drawn = stratified_sample(targets[train], VALIDATION_SHARE, SEED)
-        chosen = {"train": train[~drawn], "validation": train[drawn], "test": given["test"]}
+        train = rows_of_part["train"]
+        held_out = stratified_sample(targets[train], VALIDATION_SHARE, SEED)
+        splits = {"train": train[~held_out], "validation": train[held_out], "test": rows_of_part["test"]}
         share = f"{VALIDATION_SHARE:.0%} of the training images"
         notes = [f"validation: {share}, stratified by class, seed {SEED}"]
-    for part, rows in chosen.items():
+    for part, rows in splits.items():
         if not len(rows):
-            found = f"Found none in {len(targets)} images"
-            raise ValueError(f"{origin}: the {part} split should have images. {found}.")
-    return chosen, notes
+            raise ValueError(
+                f"{origin}: the {part} split should have images. Found none in {len(targets)} images."
+            )
+    return splits, notes

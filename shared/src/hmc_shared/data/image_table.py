@@ -1,4 +1,4 @@
-"""Encoded images in memory-mapped Arrow tables: each is decoded when it is asked for."""
+"""Encoded images in memory-mapped Arrow tables: each is decoded when it is read."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     import datasets
-    import pyarrow as pa
-    from torch import Tensor
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-"""Of files that are taken for images where a folder is given."""
-BATCH = 64  # rows that are in memory while a table is written
+"""Suffixes of the files in a folder that are read as images."""
+BATCH = 64  # rows in memory while a table is written
 
 
 class ImageTable:
@@ -46,8 +47,6 @@ class ImageTable:
 
     def __getitem__(self, row: int) -> Tensor:
         """Decode one image. Raises ValueError, naming file and image, if it is damaged."""
-        import torch
-
         try:
             pixels = decode(self.encoded(row), None if self.boxes is None else self.boxes[row])
         except ValueError as error:
@@ -62,15 +61,15 @@ class ImageTable:
             joined.boxes = np.concatenate([self._frames(), other._frames()])
         return joined
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "_table"}
 
     def select(self, rows: np.ndarray) -> ImageTable:
-        """The images of the given rows (m,), as a table over the same files."""
+        """The images in some rows (m,), as a table over the same files."""
         return ImageTable(self.files, self.rows[rows], None if self.boxes is None else self.boxes[rows])
 
     def crop(self, boxes: np.ndarray) -> ImageTable:
-        """The same images, of each the part in its box: (n, 4) left, top, right, bottom.
+        """The same images, each cropped to its box: (n, 4) left, top, right, bottom.
 
         Raises ValueError, naming the image, for a box that is empty or not inside.
         """
@@ -90,7 +89,7 @@ class ImageTable:
         return self._column("id")[self.rows[row]].as_py()
 
     def encoded(self, row: int) -> bytes:
-        """The bytes of one image as its source has them."""
+        """The bytes of one image as in its source."""
         return self._column("image.bytes")[self.rows[row]].as_py()
 
     @property
@@ -111,8 +110,6 @@ class ImageTable:
 
     @cached_property
     def _table(self) -> pa.Table:
-        import pyarrow as pa
-
         parts = [pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in self.files]
         columns = ["id", "image", "width", "height"]
         return pa.concat_tables(part.select(columns) for part in parts).flatten()
@@ -123,11 +120,11 @@ def decode(content: bytes, box: np.ndarray | None = None) -> np.ndarray:
 
     Raises ValueError, a sentence without its subject, if the content is damaged.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps  # optional: the extra `images`
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about broken EXIF blocks and the like, once for each image
+            warnings.simplefilter("ignore")  # about broken EXIF blocks, once for each image
             image = Image.open(io.BytesIO(content))
             if box is not None:
                 left, top, right, bottom = box.tolist()
@@ -136,16 +133,16 @@ def decode(content: bytes, box: np.ndarray | None = None) -> np.ndarray:
             if image.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip them to 255
                 image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
             return np.array(image.convert("RGB"))
-    except Exception as error:  # Pillow's decoders raise whatever a damaged file leads to
+    except Exception as error:  # Pillow's decoders raise anything on damaged files
         raise ValueError(f"cannot be decoded: {error}") from error
 
 
 def image_size(content: bytes) -> tuple[int, int]:
-    """Width and height by the header of an encoded image.
+    """Width and height from the header of an encoded image.
 
-    Raises ValueError, a sentence without its subject, if it is none, or more pixels than Pillow's limit.
+    Raises ValueError, a sentence without its subject, if it is not an image or too large for Pillow.
     """
-    from PIL import Image
+    from PIL import Image  # optional: the extra `images`
 
     try:
         with warnings.catch_warnings():
@@ -164,13 +161,12 @@ def _reason(error: Exception) -> str:
 def write_images(
     path: Path, rows: Iterable[Mapping[str, Any]], origin: Path, more: Mapping[str, Any] | None = None
 ) -> datasets.Dataset:
-    """Write rows with ``id`` and ``image`` (bytes) to one Arrow file, a few at a time, and map it.
+    """Write rows with ``id`` and ``image`` (bytes) to one Arrow file, in batches, and map it into memory.
 
     ``more`` are the `datasets` features of further columns. Width and height are added. Raises ValueError,
     naming ``origin`` and id, for bytes that are not an image.
     """
-    import datasets
-    import pyarrow as pa
+    import datasets  # slow to import, and only needed to write
 
     number = datasets.Value("int32")
     features = {"id": datasets.Value("string"), "image": datasets.Image(), "width": number, "height": number}
@@ -192,8 +188,8 @@ def _with_size(row: Mapping[str, Any], origin: Path) -> dict[str, Any]:
 
 
 def needs_pillow(what: str) -> None:
-    """Raise ValueError, saying how to install it, if Pillow is not there."""
+    """Raise ValueError, saying how to install it, if Pillow is missing."""
     try:
-        import PIL  # noqa: F401
+        import PIL  # noqa: F401 - optional: the extra `images`
     except ModuleNotFoundError:
         raise ValueError(f"{what} needs Pillow: pip install hmc-shared[images]") from None

@@ -60,16 +60,12 @@ def load_dataset(
     if protocol not in ("default", "paper"):
         raise ValueError(f"`protocol` should be 'default' or 'paper'. Found {protocol!r}.")
     source, _, path = name.partition(":")
-    source = source.lower()
-    if levels is not None and source not in ("hf", "table"):
-        raise ValueError(
-            f"`--levels` should be given for hf:PATH and table:PATH only. Found it for {name!r}."
-        )
+    if levels is not None and source.lower() not in ("hf", "table"):
+        raise ValueError(f"`--levels` is for hf:PATH and table:PATH only. Found it for {name!r}.")
     options = {"protocol": protocol, "view": view or "vector", "levels": levels, "path": path}
-    if source == "hf" and levels is not None:
-        source = "hf with --levels"
-    if source in FORMATS:
-        dataset = _read(FORMATS[source], options)
+    form = source.lower() if levels is None or source.lower() != "hf" else "hf with --levels"
+    if form in FORMATS:
+        dataset = _read(FORMATS[form], options)
     else:
         dataset = _load_benchmark(name, data_dir or os.environ.get("HMC_DATA"), options)
     if view not in (None, dataset.kind):

@@ -1,4 +1,4 @@
-"""A long-tailed training split drawn from any data set, as VOC-LT and COCO-LT were made."""
+"""A long-tailed training split of any data set, sampled as VOC-LT and COCO-LT were."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def pareto_counts(classes: int, maximum: int, minimum: int = 1, alpha: float = 6
     """(C,) int64: how many samples the classes get, from the most frequent to the rarest.
 
     The density of the Pareto distribution p(x) = alpha / x^(alpha + 1) at C places from x = 1, where it is
-    alpha, evenly to its 99 % quantile, scaled to run from ``maximum`` down to nearly ``minimum``.
+    alpha, evenly spaced to its 99 % quantile, scaled to run from ``maximum`` down to nearly ``minimum``.
     Source: Wu et al., "Distribution-Balanced Loss for Multi-Label Classification in Long-Tailed Datasets",
     ECCV 2020, and the code that made its sets.
     """
@@ -34,17 +34,17 @@ def make_long_tail(
     """The same data set with a long-tailed part of its training split; validation and test stay as they are.
 
     The classes that get a tail are the evaluated leaves, ranked by sum_i P(class | class i): the one that
-    goes with most others becomes the most frequent. In this order each gets as many samples as
-    :func:`pareto_counts` says, or all it has: missing ones are drawn, superfluous ones put back. Later
-    classes bring and take samples of earlier ones, so where samples have several labels, counts follow the
-    curve only roughly. No class loses its last sample. Source: as for ``pareto_counts``.
+    occurs with most others becomes the most frequent. In this order each gets as many samples as
+    :func:`pareto_counts` says, or all it has: missing ones are sampled, surplus ones put back. Later classes
+    add and remove samples of earlier ones, so where samples have several labels, counts follow the curve only
+    roughly. No class loses its last sample. Source: as for ``pareto_counts``.
 
     Args:
-        dataset: with any kind of inputs.
-        seed: of the random order in which samples are drawn.
-        maximum: samples of the first class; default: those of the class that has most.
+        dataset: with inputs of any kind.
+        seed: of the random order of the samples.
+        maximum: samples of the first class; default: as many as the most frequent one has.
         minimum: samples of the last class.
-        alpha: how steep the curve falls; 6 in the source.
+        alpha: how steeply the curve falls; 6 in the source.
 
     Raises ValueError unless 1 <= ``minimum`` <= ``maximum`` and ``alpha`` > 0.
     """
@@ -72,11 +72,11 @@ def make_long_tail(
 def sample_long_tail(targets: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
     """Row numbers, ascending, of a part of ``targets`` (n, C) bool with about these ``counts`` (C,)."""
     joint = targets.T.astype(np.int64) @ targets  # (C, C): samples with both classes
-    given = joint / np.maximum(joint.diagonal(), 1)[:, None]  # P(column | row)
+    conditional = joint / np.maximum(joint.diagonal(), 1)[:, None]  # P(column | row)
     order = shuffled(len(targets), seed)
     taken = np.zeros(len(targets), dtype=bool)
     have = np.zeros(targets.shape[1], dtype=np.int64)
-    for label, wanted in zip(np.argsort(-given.sum(0), kind="stable"), counts, strict=True):
+    for label, wanted in zip(np.argsort(-conditional.sum(0), kind="stable"), counts, strict=True):
         for row in order[targets[order, label]]:
             if have[label] < wanted and not taken[row]:
                 taken[row] = True

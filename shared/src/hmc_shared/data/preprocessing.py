@@ -1,4 +1,4 @@
-"""From raw columns to network inputs: imputation, standardisation, a validation split where there is none."""
+"""Raw columns in splits: statistics for standardising, imputation, a validation split where there is none."""
 
 from __future__ import annotations
 
@@ -11,30 +11,28 @@ Arrays = dict[str, np.ndarray]
 
 
 def prepare(
-    files: Arrays, protocol: Protocol, drawn: np.ndarray | None = None
+    files: Arrays, protocol: Protocol, sampled: np.ndarray | None = None
 ) -> tuple[Arrays, np.ndarray, np.ndarray]:
-    """Impute, split and standardise raw features.
+    """Divide raw features into splits, and take the statistics by which a model standardises them.
 
     Args:
         files: "train", "test" and perhaps "validation" to (n, F) float64, NaN where a value is missing.
-        protocol: "default" takes the means and deviations of the training split only; a column that is
-            constant there becomes 0 everywhere. "paper" does what the public code of C-HMCNN does
-            (Giunchiglia and Lukasiewicz, 2020): each file is imputed with its own column means, mean and
-            deviation are those of training and validation rows together, and a constant column is centred
-            but not scaled.
-        drawn: (n,) bool, the rows of the training file that become the validation split.
+        protocol: "default" takes the means and deviations of the training split only, missing values
+            counted as the mean; a column that is constant there has the deviation inf, and so becomes 0
+            everywhere. "paper" does what the public code of C-HMCNN does (Giunchiglia and Lukasiewicz, 2020):
+            each file is imputed with its own column means, mean and deviation are those of training and
+            validation rows together, and a constant column has the deviation 1.
+        sampled: (n,) bool, the rows of the training file that become the validation split.
 
     Returns:
-        "train", "validation" and "test" to (n, F) float32; and the mean and the scale, (F,) float32, that
-        give a new row its place among them: (x - mean) / scale, and 0 where x is missing.
+        "train", "validation" and "test" to (n, F) float32, NaN where a value is missing (none under "paper");
+        and the mean and the scale, (F,) float64: a model takes (x - mean) / scale, and 0 where x is missing.
     """
     if protocol == "paper":
         files = {name: impute(x, column_means(x)) for name, x in files.items()}
-    files = divide(files, drawn)
+    files = divide(files, sampled)
     if protocol == "default":
-        means = column_means(files["train"])
-        files = {name: impute(x, means) for name, x in files.items()}
-        fitted_on = files["train"]
+        fitted_on = impute(files["train"], column_means(files["train"]))
     else:
         fitted_on = np.concatenate([files["train"], files["validation"]])
 
@@ -42,15 +40,14 @@ def prepare(
     # A constant column may have a deviation of 1e-17 instead of 0: compare its values, not its deviation.
     constant = fitted_on.max(0) == fitted_on.min(0)
     scale = np.where(constant, np.inf if protocol == "default" else 1.0, deviation)
-    inputs = {name: ((x - mean) / scale).astype(np.float32) for name, x in files.items()}
-    return inputs, mean.astype(np.float32), scale.astype(np.float32)
+    return {name: x.astype(np.float32) for name, x in files.items()}, mean, scale
 
 
-def divide(files: Arrays, drawn: np.ndarray | None) -> Arrays:
-    """Move the ``drawn`` rows of "train" to "validation"; None leaves the files as they are."""
-    if drawn is None:
+def divide(files: Arrays, sampled: np.ndarray | None) -> Arrays:
+    """Move the ``sampled`` rows of "train" to "validation"; None leaves the files as they are."""
+    if sampled is None:
         return files
-    return {"train": files["train"][~drawn], "validation": files["train"][drawn], "test": files["test"]}
+    return {"train": files["train"][~sampled], "validation": files["train"][sampled], "test": files["test"]}
 
 
 def column_means(x: np.ndarray) -> np.ndarray:
@@ -78,7 +75,7 @@ def sample_splits(targets: np.ndarray, seed: int) -> dict[str, np.ndarray]:
 
 
 def stratified_sample(targets: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Draw about ``share`` of the rows so that every class keeps its share: (n,) bool, True where drawn.
+    """Sample about ``share`` of the rows so that every class keeps its share: (n,) bool, True where sampled.
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas, 2011, Algorithm 1) into two parts: take the
     class with the fewest rows left, give each of its rows to the part that still wants most of that class,
@@ -90,12 +87,12 @@ def stratified_sample(targets: np.ndarray, share: float, seed: int) -> np.ndarra
     left = targets.sum(0)  # rows of each class not yet given away
     part = np.full(len(targets), -1)
 
-    def give(rows: np.ndarray, label: int | None) -> None:
+    def assign(rows: np.ndarray, label: int | None) -> None:
         for row in rows:
-            rest, drawn = wanted_rows if label is None else wanted[:, label]
-            if rest == drawn:
-                rest, drawn = wanted_rows
-            part[row] = int(drawn > rest)
+            rest, sampled = wanted_rows if label is None else wanted[:, label]
+            if rest == sampled:
+                rest, sampled = wanted_rows
+            part[row] = int(sampled > rest)
             wanted_rows[part[row]] -= 1
             wanted[part[row]] -= targets[row]
             left[:] -= targets[row]
@@ -103,6 +100,6 @@ def stratified_sample(targets: np.ndarray, share: float, seed: int) -> np.ndarra
     order = shuffled(len(targets), seed)
     while left.any():
         rarest = int(np.where(left > 0, left, len(targets) + 1).argmin())
-        give(order[targets[order, rarest] & (part[order] < 0)], rarest)
-    give(order[part[order] < 0], None)  # rows without any class
+        assign(order[targets[order, rarest] & (part[order] < 0)], rarest)
+    assign(order[part[order] < 0], None)  # rows without any class
     return part == 1

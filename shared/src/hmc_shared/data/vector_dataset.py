@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hmc_shared.data.dataset import HierarchicalDataset, Split
-from hmc_shared.data.preprocessing import Protocol, divide, prepare, sample_splits, stratified_sample
+from hmc_shared.data.preprocessing import Arrays, Protocol, divide, prepare, sample_splits, stratified_sample
 from hmc_shared.data.storage.cache import cached
 from hmc_shared.data.storage.raw import RawSet
 from hmc_shared.data.storage.sources import read_bytes
@@ -75,42 +75,29 @@ def vector_dataset(
     feature_names: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> HierarchicalDataset:
-    """A data set of what was read: splits that are not there are drawn, features preprocessed.
+    """A data set of what was read: missing splits are sampled, and statistics taken.
 
     Args:
         name, protocol, validation_share, not_evaluated: as in :func:`load_vectors`.
         raw: its parts are as those that ``read_set`` gives there.
         sources: file to SHA-256.
-        origin: what training rows come from, "file" or "split", for the note on drawn ones.
+        origin: what training rows come from, "file" or "split", for the note on sampled ones.
         ids: of the rows of each part; default: part and row number.
         feature_names: of the columns, if they have such.
-        notes: on the reading; that on the drawing comes before them.
+        notes: on the reading; that on the sampling comes before them.
 
     Raises ValueError, naming the set, for a split without rows.
     """
-    features = {part: raw.parts[part].features for part in raw.parts}
-    targets = {part: raw.targets(part) for part in raw.parts}
-    ids = ids or {part: [f"{part}-{row}" for row in range(len(rows))] for part, rows in targets.items()}
-    names = {part: np.asarray(given, dtype=object) for part, given in ids.items()}
-    drawn, drawing = None, ()
-    if "all" in raw.parts:
-        rows = sample_splits(targets["all"], SEED)
-        features, targets, names = (
-            {part: arrays["all"][chosen] for part, chosen in rows.items()}
-            for arrays in (features, targets, names)
-        )
-        shares = "60 % training, 20 % validation and 20 % test"
-        drawing = (f"splits: {shares}, drawn by iterative stratification, seed {SEED}",)
-    elif "validation" not in raw.parts:
-        drawn = stratified_sample(targets["train"], validation_share, SEED)
-        share = f"{validation_share:.0%} of the training {origin}"
-        drawing = (f"validation: {share}, drawn by iterative stratification, seed {SEED}",)
-    targets, names = divide(targets, drawn), divide(names, drawn)
-    for part, rows in targets.items():
-        if not len(rows):
-            total = sum(map(len, targets.values()))
-            raise ValueError(f"{name}: the {part} split should have rows. Found none in {total} rows.")
-    inputs, mean, scale = prepare(features, protocol, drawn)
+    ids = ids or {part: [f"{part}-{row}" for row in range(len(of.labels))] for part, of in raw.parts.items()}
+    columns = {
+        "features": {part: raw.parts[part].features for part in raw.parts},
+        "targets": {part: raw.targets(part) for part in raw.parts},
+        "ids": {part: np.asarray(names, dtype=object) for part, names in ids.items()},
+    }
+    columns, sampled, sampling = _sample_missing(columns, validation_share, origin)
+    targets, names = divide(columns["targets"], sampled), divide(columns["ids"], sampled)
+    _refuse_empty_splits(name, targets)
+    inputs, mean, scale = prepare(columns["features"], protocol, sampled)
     check_precision(name, mean, scale, feature_names)
     splits = {
         part: Split(torch.from_numpy(x), torch.from_numpy(targets[part]), tuple(names[part].tolist()))
@@ -125,11 +112,38 @@ def vector_dataset(
         validation=splits["validation"],
         test=splits["test"],
         sources=sources,
-        notes=(*drawing, *notes),
+        notes=(*sampling, *notes),
         feature_mean=torch.from_numpy(mean),
         feature_scale=torch.from_numpy(scale),
         feature_names=tuple(feature_names),
     )
+
+
+def _sample_missing(
+    columns: dict[str, Arrays], validation_share: float, origin: str
+) -> tuple[dict[str, Arrays], np.ndarray | None, tuple[str, ...]]:
+    """The three splits of all rows, or the rows of "train" that become validation; and a note."""
+    targets = next(iter(columns["targets"].values()))
+    if "all" in columns["targets"]:
+        rows_of = sample_splits(targets, SEED)
+        columns = {
+            name: {part: of_parts["all"][rows] for part, rows in rows_of.items()}
+            for name, of_parts in columns.items()
+        }
+        shares = "60 % training, 20 % validation and 20 % test"
+        return columns, None, (f"splits: {shares}, by iterative stratification, seed {SEED}",)
+    if "validation" in columns["targets"]:
+        return columns, None, ()
+    sampled = stratified_sample(columns["targets"]["train"], validation_share, SEED)
+    share = f"{validation_share:.0%} of the training {origin}"
+    return columns, sampled, (f"validation: {share}, by iterative stratification, seed {SEED}",)
+
+
+def _refuse_empty_splits(name: str, targets: Mapping[str, np.ndarray]) -> None:
+    for part, rows in targets.items():
+        if not len(rows):
+            total = sum(map(len, targets.values()))
+            raise ValueError(f"{name}: the {part} split should have rows. Found none in {total} rows.")
 
 
 def check_precision(name: str, mean: np.ndarray, scale: np.ndarray, columns: Sequence[str]) -> None:
@@ -139,23 +153,23 @@ def check_precision(name: str, mean: np.ndarray, scale: np.ndarray, columns: Seq
     """
     for column in np.flatnonzero(np.abs(mean) * 2.0**-24 > 0.01 * scale)[:1]:
         label = columns[column] if columns else column
-        found = f"Found a deviation of {scale[column]:.3g} around {mean[column]:.3g}: subtract a constant"
-        raise ValueError(f"{name}: column {label} should vary by more than float32 blurs. {found}.")
+        spread = f"Found a deviation of {scale[column]:.3g} around {mean[column]:.3g}: subtract a constant"
+        raise ValueError(f"{name}: column {label} should vary by more than float32 blurs. {spread}.")
 
 
 def from_arrays(
     X: np.ndarray, targets: np.ndarray, hierarchy: Hierarchy, *, seed: int
 ) -> HierarchicalDataset:
-    """A data set of arrays in memory, for estimators. The validation split is drawn, and is the test split.
+    """A data set of arrays in memory, for estimators. The validation split is sampled, and is the test split.
 
     Args:
         X: (n, F) raw features, NaN where missing; n >= 2.
-        targets: (n, C) bool, closed.
+        targets: (n, C) bool, ancestors included.
         hierarchy: the C classes.
-        seed: of the draw of a tenth of the rows, at least one, stratified.
+        seed: of the sample of a tenth of the rows, at least one, stratified.
     """
-    drawn = stratified_sample(targets, max(0.1, 1 / len(X)), seed)
-    rows = {"train": ~drawn, "validation": drawn, "test": drawn}
+    held_out = stratified_sample(targets, max(0.1, 1 / len(X)), seed)
+    rows = {"train": ~held_out, "validation": held_out, "test": held_out}
     inputs, mean, scale = prepare({part: X[r].astype(np.float64) for part, r in rows.items()}, "default")
     splits = {
         part: Split(

@@ -2,7 +2,7 @@
 
 A model is calibrated if, of the answers given with probability p, a share p is right (Guo et al. 2017). What
 an answer is depends on the data: where every sample has at most one class in each level, it is the best class
-of a level (top-label calibration, level by level); otherwise every class is an answer of its own, yes or no.
+of a level (top-label calibration, level by level); otherwise every class is a yes or no answer by itself.
 """
 
 from __future__ import annotations
@@ -48,27 +48,27 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
     """
     confidence, correct = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
     if confidence.shape != correct.shape or confidence.ndim != 1:
-        found = f"{confidence.shape} and {correct.shape}"
-        raise ValueError(f"`confidence` and `correct` should have the same shape (m,). Found {found}.")
+        shapes = f"{confidence.shape} and {correct.shape}"
+        raise ValueError(f"`confidence` and `correct` should have the same shape (m,). Found {shapes}.")
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise ValueError("`confidence` should lie in [0, 1].")
     edges = np.linspace(0, 1, bins + 1)
-    of = np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
-    count = np.bincount(of, minlength=bins)
+    bin_of = np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
+    count = np.bincount(bin_of, minlength=bins)
     with np.errstate(invalid="ignore"):
-        means = [np.bincount(of, weights=w, minlength=bins) / count for w in (confidence, correct)]
+        means = [np.bincount(bin_of, weights=w, minlength=bins) / count for w in (confidence, correct)]
     return Reliability(edges, count, *means)
 
 
 def top_labels(
     probabilities: np.ndarray, targets: np.ndarray, hierarchy: Hierarchy, evaluated: np.ndarray | None = None
 ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Depth to the probability of the level's best class, and whether it is a true one: (m,) and (m,) bool.
+    """Depth to the probability of the level's best class, and whether that is true: (m,) and (m,) bool.
 
     Counted over the samples that have a class in the level, and the ``evaluated`` classes (C,) bool.
     Probabilities and targets are (n, C). Levels without such samples are left out.
     """
-    found = {}
+    answers = {}
     for depth, level in enumerate(hierarchy.levels):
         nodes = np.arange(level.start, level.stop)
         nodes = nodes if evaluated is None else nodes[evaluated[nodes]]
@@ -76,11 +76,11 @@ def top_labels(
         rows = true.any(1)
         if rows.any():
             best = p[rows].argmax(1)[:, None]
-            found[depth] = (
+            answers[depth] = (
                 np.take_along_axis(p[rows], best, 1)[:, 0],
                 np.take_along_axis(true[rows], best, 1)[:, 0],
             )
-    return found
+    return answers
 
 
 def expected_calibration_error(
@@ -90,7 +90,7 @@ def expected_calibration_error(
     evaluated: np.ndarray | None = None,
     bins: int = BINS,
 ) -> float:
-    """Expected calibration error of probabilities (n, C) for closed targets (n, C).
+    """Expected calibration error of probabilities (n, C) for targets (n, C) with ancestors added.
 
     Where every sample has at most one class in each level: the mean over levels of the top-label error
     (:func:`top_labels`). Otherwise the mean over classes of the binary error, probability of the class
@@ -107,10 +107,10 @@ def expected_calibration_error(
 
 
 def accuracy_coverage(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage and accuracy if only answers at or above a bound are given, for each bound that matters.
+    """Coverage and accuracy if answers below a bound are withheld, for each bound that matters.
 
     ``confidence`` (m,) and ``correct`` (m,) bool. Returns two arrays by rising coverage, a point for each
-    different confidence, from the largest: the share of samples answered, and the share of right ones among
+    distinct confidence, from the largest: the share of samples answered, and the share of right answers among
     them (one minus the selective risk of Geifman and El-Yaniv 2017).
     """
     confidence, correct = np.asarray(confidence), np.asarray(correct, dtype=np.float64)

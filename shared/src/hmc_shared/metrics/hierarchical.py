@@ -19,10 +19,10 @@ def hierarchical_precision_recall_f1(
         hP = sum_i |P_i & T_i| / sum_i |P_i|,    hR = sum_i |P_i & T_i| / sum_i |T_i|,
         hF = 2 sum_i |P_i & T_i| / (sum_i |P_i| + sum_i |T_i|), the harmonic mean of the two.
 
-    predictions, targets: (n, C) bool or 0/1, closed or not. ``evaluated``: bool (C,), the classes that are
-    counted, all by default; leave the root out here, which every sample has. Ancestors are added over the
-    whole hierarchy first. A measure whose denominator is 0 is NaN. ValueError for values that are not binary
-    and for shapes that do not match.
+    predictions, targets: (n, C) bool or 0/1, with ancestors or without: they are added first, over the whole
+    hierarchy. ``evaluated``: bool (C,), the classes that count, all by default; leave out a root that every
+    sample has. A measure whose denominator is 0 is NaN. ValueError for values that are not binary and for
+    shapes that do not match.
 
     >>> h = Hierarchy.from_paths(["animal/cat", "animal/dog"])
     >>> cat, dog = np.array([[0, 1, 0]]), np.array([[0, 0, 1]])

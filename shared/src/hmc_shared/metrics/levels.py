@@ -1,7 +1,7 @@
 """Metrics of one predicted node per level: accuracy by level and violations of the hierarchy.
 
 Levels are depths from the root: column 0 of the (n, L) id matrices is the root level. The HCAL paper
-counts the other way, its level 1 is the finest. All functions raise ValueError for shapes that do not
+counts the other way: its level 1 is the finest. All functions raise ValueError for shapes that do not
 match the hierarchy, and for half precision or NaN scores.
 """
 
@@ -32,9 +32,9 @@ def level_predictions(scores: Array, hierarchy: Hierarchy) -> np.ndarray:
 
 
 def level_targets(targets: Array, hierarchy: Hierarchy) -> np.ndarray:
-    """The true node of each level: (n, C) closed targets to (n, L) node ids, -1 where the path has ended.
+    """The true node of each level: (n, C) targets to (n, L) node ids, -1 where the path has ended.
 
-    ValueError if a sample has two nodes in one level: such data has no single path.
+    Targets have ancestors added. ValueError if a sample has two nodes in one level: it has no single path.
 
     >>> h = Hierarchy.from_paths(["animal/cat", "animal/dog", "plant"])
     >>> level_targets(np.array([[1, 0, 0, 1], [0, 1, 0, 0]]), h)
@@ -58,7 +58,7 @@ def level_targets(targets: Array, hierarchy: Hierarchy) -> np.ndarray:
 
 
 def is_single_path(targets: Array, hierarchy: Hierarchy) -> bool:
-    """Whether every sample of closed targets (n, C), bool, has at most one node in each level."""
+    """Whether every sample of targets (n, C) bool, ancestors added, has at most one node in each level."""
     return all(bool((targets[:, level.start : level.stop].sum(1) <= 1).all()) for level in hierarchy.levels)
 
 
@@ -96,11 +96,11 @@ def hvr(level_predictions: Array, hierarchy: Hierarchy) -> float:
     The edge between depths k and k + 1 is broken if the node predicted at k is no parent of the one
     predicted at k + 1. This is what HCAL's published tables contain; its Eq. (14) is :func:`hvr_relations`.
 
-    Unbalanced trees: a level-wise argmax names a node at every depth, also below a leaf that lies above the
-    last level. That leaf ends the predicted path, and what is predicted deeper is not looked at: it cannot
-    be right, and it is not wrong either. (In a DAG a node without a child in the next level ends the path.)
-    An id of -1 ends the path, too. The truth plays no part: if a true path ends at an inner node, the nodes
-    predicted below it still have to fit together. NaN without samples.
+    Unbalanced trees: a level-wise argmax names a node at every depth, even below a leaf that lies above the
+    last level. That leaf ends the predicted path, and deeper predictions are ignored: they cannot be right,
+    and they are not wrong either. (In a DAG a node without a child in the next level ends the path.) An id of
+    -1 ends the path, too. The truth plays no part: if a true path ends at an inner node, the nodes predicted
+    below it still have to fit together. NaN without samples.
 
     The tree below has the leaf ``plant`` at depth 0:
 
@@ -126,7 +126,7 @@ def hvr_relations(level_predictions: Array, hierarchy: Hierarchy) -> float:
     where level 1 is the finest, so R is the number of nodes below the root level. (The inner sum is printed
     over C^k and must run over C^{k-1}, the level of c.) A sample has at most m - 1 broken edges, so the value
     is at most (m - 1) / R, one percent on CIFAR-100: the published numbers follow :func:`hvr`. Which edges
-    of an unbalanced tree count is said there. NaN without samples or without a second level.
+    of an unbalanced tree count is explained there. NaN without samples or without a second level.
 
     >>> h = Hierarchy.from_paths(["animal/cat", "animal/dog", "plant/tree"])  # R = 3
     >>> hvr_relations(np.array([[0, 2], [0, 4]]), h)  # one broken edge in two samples
@@ -140,8 +140,8 @@ def hvr_relations(level_predictions: Array, hierarchy: Hierarchy) -> float:
 def incoherent(scores: Array, hierarchy: Hierarchy) -> float:
     """Share of (sample, edge) pairs in which the child's score exceeds its parent's.
 
-    0 exactly if every sample's scores respect the hierarchy at every threshold, also if the hierarchy has
-    no edges. NaN without samples.
+    Exactly 0 if every sample's scores respect the hierarchy at every threshold, and if the hierarchy has no
+    edges. NaN without samples.
 
     >>> h = Hierarchy.from_paths(["animal/cat", "animal/dog"])
     >>> incoherent(np.array([[0.5, 0.5, 0.6]]), h)  # dog above animal, one of two edges

@@ -1,4 +1,4 @@
-"""Metrics that depend on the order of the scores only: average precision in all its forms.
+"""Metrics that depend only on the order of the scores: average precision in all its forms.
 
 Everything here rests on two counts. For a positive entry with score s,
 

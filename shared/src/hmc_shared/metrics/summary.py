@@ -31,7 +31,7 @@ def summarize(
     train_counts: Array | None = None,
     threshold: float = 0.0,
 ) -> dict[str, float]:
-    """Every metric of scores (n, C) against closed targets (n, C), as fractions in [0, 1].
+    """Every metric of scores (n, C) against targets (n, C) with ancestors added, as fractions in [0, 1].
 
     ``evaluated``: bool (C,), the classes that count, all by default. It limits all metrics but
     ``au_prc_with_roots`` (there only if some class is not evaluated), ``incoherent`` and the level metrics.
@@ -64,20 +64,7 @@ def summarize(
     if not mask.all():
         result["au_prc_with_roots"] = au_prc(scores, targets)
 
-    ap = average_precision(seen_scores, seen_targets)
-    result["map"] = mean_of_classes(ap, "skip")
-    result["map_classes"] = float((~np.isnan(ap)).sum())
-    result["map_absent"] = float(np.isnan(ap).sum())
-    if train_counts is not None:
-        counts = as_counts(train_counts, "train_counts")
-        if len(counts) != len(hierarchy):
-            raise ValueError(
-                f"`train_counts` should have {len(hierarchy)} entries, one per node. Found {len(counts)}."
-            )
-        for group, members in head_medium_tail(counts[mask]).items():
-            if not np.isnan(ap[members]).all():  # also false for an empty group
-                result[f"map_{group}"] = mean_of_classes(ap[members], "skip")
-    result["ap_variance"] = variance_of_classes(ap)
+    result |= _class_metrics(average_precision(seen_scores, seen_targets), train_counts, mask)
     result["precision_at_1"] = precision_at_1(seen_scores, seen_targets)
 
     result["f1_micro"] = f1_micro(seen_predictions, seen_targets)
@@ -89,10 +76,37 @@ def summarize(
     result["incoherent"] = incoherent(scores, hierarchy)
 
     if is_single_path(targets, hierarchy):
-        predicted_ids, true_ids = level_predictions(scores, hierarchy), level_targets(targets, hierarchy)
-        for depth, accuracy in enumerate(accuracy_per_level(predicted_ids, true_ids)):
-            result[f"accuracy_level_{depth}"] = float(accuracy)
-        result["accuracy_leaf"] = accuracy_leaf(predicted_ids, true_ids)
-        result["hvr"] = hvr(predicted_ids, hierarchy)
-        result["hvr_relations"] = hvr_relations(predicted_ids, hierarchy)
+        result |= _level_metrics(scores, targets, hierarchy)
+    return result
+
+
+def _class_metrics(ap: np.ndarray, train_counts: Array | None, mask: np.ndarray) -> dict[str, float]:
+    """mAP over all classes in ``mask`` (C,) and by group, and the variance of their average precisions."""
+    result = {
+        "map": mean_of_classes(ap, "skip"),
+        "map_classes": float((~np.isnan(ap)).sum()),
+        "map_absent": float(np.isnan(ap).sum()),
+    }
+    if train_counts is not None:
+        counts = as_counts(train_counts, "train_counts")
+        if len(counts) != len(mask):
+            raise ValueError(
+                f"`train_counts` should have {len(mask)} entries, one per node. Found {len(counts)}."
+            )
+        for group, members in head_medium_tail(counts[mask]).items():
+            if not np.isnan(ap[members]).all():  # also false for an empty group
+                result[f"map_{group}"] = mean_of_classes(ap[members], "skip")
+    result["ap_variance"] = variance_of_classes(ap)
+    return result
+
+
+def _level_metrics(scores: np.ndarray, targets: np.ndarray, hierarchy: Hierarchy) -> dict[str, float]:
+    predicted, true = level_predictions(scores, hierarchy), level_targets(targets, hierarchy)
+    result = {
+        f"accuracy_level_{depth}": float(accuracy)
+        for depth, accuracy in enumerate(accuracy_per_level(predicted, true))
+    }
+    result["accuracy_leaf"] = accuracy_leaf(predicted, true)
+    result["hvr"] = hvr(predicted, hierarchy)
+    result["hvr_relations"] = hvr_relations(predicted, hierarchy)
     return result

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from hmc_shared.model import HierarchicalModel
 
 
 class Probabilities(nn.Module):
     """``model.probabilities`` as a module: raw batches (batch, ...) to probabilities (batch, C)."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: HierarchicalModel) -> None:
         super().__init__()
         self.model = model
 
@@ -21,8 +22,8 @@ class Probabilities(nn.Module):
 
 
 @torch.no_grad()
-def export_program(model: Any, raw: Tensor) -> torch.export.ExportedProgram:
-    """The computation of ``model.predict`` for a batch of any size, by ``torch.export``.
+def export_program(model: HierarchicalModel, raw: Tensor) -> torch.export.ExportedProgram:
+    """The computation of ``model.predict_proba`` for a batch of any size, by ``torch.export``.
 
     Args:
         model: a trained model of one of the methods, as ``load_model`` returns it.
@@ -30,8 +31,8 @@ def export_program(model: Any, raw: Tensor) -> torch.export.ExportedProgram:
             values do not matter, unless one is wrong.
 
     Returns:
-        What ``torch.export.save`` and ``torch.onnx.export`` take. It gives probabilities (batch, C) that are
-        neither calibrated nor checked: for raw input of another shape it fails as torch does.
+        What ``torch.export.save`` and ``torch.onnx.export`` take. It gives calibrated probabilities
+        (batch, C) and checks nothing: for raw input of another shape it fails as torch does.
 
     Raises:
         ValueError: for fewer than two samples, from which torch would take the batch size for fixed.

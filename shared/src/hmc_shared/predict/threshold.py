@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-
-from hmc_shared.hierarchy import Hierarchy
-from hmc_shared.runs.read import load_predictions
 
 
 def best_threshold(scores: np.ndarray, targets: np.ndarray) -> float:
@@ -28,9 +23,3 @@ def best_threshold(scores: np.ndarray, targets: np.ndarray) -> float:
     lowest, next_lower = values[best], values[min(best + 1, len(values) - 1)]
     halfway = (lowest + next_lower) / 2
     return float(halfway if halfway > next_lower else lowest)
-
-
-def stored_threshold(run: str | Path, hierarchy: Hierarchy) -> float | None:
-    """The threshold, of logits, in a finished run's ``predictions.npz``; None where there is no such file."""
-    file = Path(run) / "predictions.npz"
-    return load_predictions(file, hierarchy)["threshold"] if file.is_file() else None

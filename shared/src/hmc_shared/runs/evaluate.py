@@ -1,36 +1,65 @@
-"""What ``evaluate`` of every method does around its scores: find the run's data set, take the metrics."""
+"""The command ``evaluate`` of every method: a trained model on a split of a data set."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from hmc_shared.cli.commands import EvaluateOptions, format_metrics
 from hmc_shared.data import HierarchicalDataset, ImageTable, load_dataset
-from hmc_shared.hierarchy import Hierarchy
-from hmc_shared.metrics import summarize
-from hmc_shared.runs.folder import or_null
+from hmc_shared.model import HierarchicalModel, load_model_of
+from hmc_shared.predict.score import score_split
+from hmc_shared.runs.folder import split_metrics
+from hmc_shared.runs.read import open_run
+
+
+def evaluate(config: EvaluateOptions, model: HierarchicalModel | None = None) -> dict[str, float | None]:
+    """The metrics of :func:`hmc_shared.metrics.summarize`, named ``<split>/<metric>``; None if undefined.
+
+    Labels are predicted at the threshold that was stored with the model. ``model`` replaces the saved one.
+    Raises ValueError for a folder without a model, or a data set with other classes or inputs.
+    """
+    folder, trained = open_run(config.run)
+    model = model or load_model_of(config.library, folder)
+    config.apply_to(model)
+    dataset = dataset_of_run(
+        config.run,
+        trained,
+        model,
+        name=config.dataset,
+        data_dir=config.data_dir,
+        protocol=config.preprocessing(trained.get("protocol", "default")),
+    )
+    logits = score_split(model, dataset.splits[config.split], config.workers)
+    scores = model.to_scores(logits)
+    return split_metrics(dataset, config.split, scores, model.decision.threshold or 0.0)
+
+
+def command(config: EvaluateOptions) -> None:
+    """Print what :func:`evaluate` gives."""
+    metrics = evaluate(config)
+    print(json.dumps(metrics, indent=2) if config.json else format_metrics(metrics))
 
 
 def dataset_of_run(
-    run: str,
+    run: str | Path,
     options: Mapping[str, Any],
-    hierarchy: Hierarchy,
-    input_shape: tuple[int, ...],
+    model: HierarchicalModel,
     *,
     name: str | None = None,
     data_dir: str | None = None,
-    **how: Any,
+    protocol: Any = "default",
 ) -> HierarchicalDataset:
     """The data set that a run was trained on, or another one that fits its model.
 
     Args:
         run: the folder, for messages.
         options: of the run, as :func:`hmc_shared.runs.read.open_run` returns them.
-        hierarchy, input_shape: of its model; photographs fit any shape.
+        model: of the run; images of a table fit any shape.
         name, data_dir: instead of those of the options.
-        how: view and protocol, for :func:`hmc_shared.data.load_dataset`.
+        protocol: of the preprocessing.
 
     Raises ValueError if no name is given and the options have none, and for a data set with other classes
     or inputs.
@@ -38,27 +67,17 @@ def dataset_of_run(
     name = name or options.get("dataset")
     if name is None:
         raise ValueError(f"{run} is not a run folder, so `--dataset` is needed.")
-    levels = options.get("levels") if name.startswith(("hf:", "table:")) else None
-    dataset = load_dataset(name, data_dir or options.get("data_dir"), levels=levels, **how)
-    if hierarchy != dataset.hierarchy:
+    dataset = load_dataset(
+        name,
+        data_dir or options.get("data_dir"),
+        view="image" if model.takes_images else "vector",
+        protocol=protocol,
+        levels=options.get("levels") if name.startswith(("hf:", "table:")) else None,
+    )
+    if model.hierarchy != dataset.hierarchy:
         raise ValueError(f"{run} was trained on another hierarchy than that of {name!r}.")
     inputs = dataset.test.inputs
-    if not isinstance(inputs, ImageTable) and tuple(inputs.shape[1:]) != input_shape:
-        found = tuple(inputs.shape[1:])
-        raise ValueError(f"{run} takes inputs of shape {input_shape}. Found {found} in {name!r}.")
+    if not isinstance(inputs, ImageTable) and tuple(inputs.shape[1:]) != model.input_shape:
+        shape = tuple(inputs.shape[1:])
+        raise ValueError(f"{run} takes inputs of shape {model.input_shape}. Found {shape} in {name!r}.")
     return dataset
-
-
-def split_metrics(
-    dataset: HierarchicalDataset, split: str, scores: Tensor, threshold: float = 0.0
-) -> dict[str, float | None]:
-    """The metrics of :func:`hmc_shared.metrics.summarize`, named ``<split>/<metric>``; None if undefined."""
-    metrics = summarize(
-        scores,
-        dataset.splits[split].targets,
-        dataset.hierarchy,
-        evaluated=dataset.evaluated,
-        train_counts=dataset.train_counts,
-        threshold=threshold,
-    )
-    return {f"{split}/{metric}": or_null(value) for metric, value in metrics.items()}

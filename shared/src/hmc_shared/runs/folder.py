@@ -5,28 +5,65 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import torch
 import yaml
 from torch import Tensor
 
-from hmc_shared.cli.options import command_line
+from hmc_shared.cli.commands import command_line, launcher
+from hmc_shared.cli.train_options import TrainOptions
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.metrics import summarize
 from hmc_shared.metrics.calibration import expected_calibration_error
-from hmc_shared.predict.calibration import Calibration, fit_calibration
-from hmc_shared.predict.decision import Decision
+from hmc_shared.predict.decision import FILE as DECISION_FILE
+from hmc_shared.predict.decision import load_decision
 from hmc_shared.runs.read import SCHEMA
+
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator  # the methods depend on it, this package does not
+
+DECISION = f"model/{DECISION_FILE}"
+
+
+class Results(TypedDict):
+    """The content of ``results.json``; a method may add keys."""
+
+    schema: int
+    method: str
+    protocol: str
+    seed: int
+    dataset: dict[str, Any]
+    metrics: dict[str, float | None]
+    calibration_error: float | None
+    """Expected calibration error of the test probabilities."""
+    decision: str | None
+    """The file, below the run folder, that holds the threshold; None for threshold 0."""
+    parameters: int
+    seconds: dict[str, float]
+    peak_memory_mib: float | None
+    device: str
+    processes: int
+    package: str
+    versions: dict[str, str]
+    git_commit: str | None
+    command: str | None
+    launcher: str | None
+    config: dict[str, Any]
 
 
 class RunFolder:
@@ -58,6 +95,19 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    @classmethod
+    def open(cls, config: TrainOptions, accelerator: Accelerator) -> RunFolder:
+        """The folder of a run that begins or goes on, by its options; all processes may call this.
+
+        Raises ValueError for an occupied folder, and for a run to resume that had other options.
+        """
+        with accelerator.main_process_first():
+            resume = config.resume or not accelerator.is_main_process
+            folder = cls(config.run_folder, resume=resume, overwrite=config.overwrite)
+        if config.resume:
+            folder.check_same_options(asdict(config), free=config.free_on_resume())
+        return folder
 
     def write_config(self, text: str) -> None:
         """Write ``config.yaml``. Results of a run that goes on are taken away: they are those of before."""
@@ -103,113 +153,97 @@ class RunFolder:
     def finish(
         self,
         dataset: HierarchicalDataset,
-        logits: Tensor,
+        scores: Tensor,
+        probabilities: Tensor | None = None,
         *,
-        method: str,
-        protocol: str,
-        seed: int,
-        config: Mapping[str, Any],
+        config: TrainOptions,
         parameters: int,
         seconds: Mapping[str, float],
         device: torch.device,
-        threshold: float | None = None,
-        validation_logits: Tensor | None = None,
+        processes: int = 1,
         extra: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
+    ) -> Results:
         """Score the test split and write ``predictions.npz``, ``hierarchy.json`` and ``results.json``.
 
-        ``logits`` are the scores of the test split, (n, C) float32. ``threshold`` is what validation chose,
-        None for logit 0. On ``validation_logits`` (n', C) a calibration is fitted; None where nothing was
-        held out, or where the logits are calibrated. It is stored with the predictions, whose scores and
-        metrics it does not change, and with all else that ``predict`` needs in the model's folder.
+        ``scores`` (n, C) float32 of the test split are uncalibrated log-odds, by which classes are ranked;
+        ``probabilities`` (n, C) are what the model gives for them, by default the sigmoid of the scores. The
+        threshold is that of the model saved in the folder, 0 where it has none.
 
         Returns the content of ``results.json``; its ``metrics`` are those of
         :func:`hmc_shared.metrics.summarize` with the prefix ``test/``.
         """
-        hierarchy = dataset.hierarchy
-        calibration = Calibration.none(hierarchy)
-        if validation_logits is not None:
-            held_out = dataset.validation.targets
-            calibration = fit_calibration(validation_logits, held_out, hierarchy, dataset.evaluated)
-        decision = Decision(hierarchy, calibration, threshold, dataset.is_single_path, dataset.feature_names)
-        if self.model.is_dir():
-            decision.save(self.model)
-        threshold = threshold or 0.0
-        scores = logits.detach().float().cpu().numpy()
-        targets, counts = dataset.test.targets.cpu(), dataset.train_counts.cpu()
-        metrics = summarize(
-            scores,
-            targets,
-            dataset.hierarchy,
-            evaluated=dataset.evaluated,
-            train_counts=counts,
-            threshold=threshold,
-        )
+        decision = load_decision(self.model)
+        arrays = {
+            "scores": scores.detach().float().cpu().numpy(),
+            "probabilities": (scores.sigmoid() if probabilities is None else probabilities)
+            .float()
+            .cpu()
+            .numpy(),
+            "targets": dataset.test.targets.cpu().numpy(),
+            "ids": np.asarray(dataset.test.ids, dtype=np.str_),
+            "evaluated": dataset.evaluated.cpu().numpy(),
+            "train_counts": dataset.train_counts.cpu().numpy(),
+        }
         with _replacing(self.path / "predictions.npz") as file:
-            np.savez_compressed(
-                file,
-                scores=scores,
-                targets=targets.numpy(),
-                ids=np.asarray(dataset.test.ids, dtype=np.str_),
-                evaluated=dataset.evaluated.cpu().numpy(),
-                train_counts=counts.numpy(),
-                threshold=np.float64(threshold),
-                temperature=calibration.temperature.numpy(),
-                shift=calibration.shift.numpy(),
-            )
+            np.savez_compressed(file, **arrays)
         with _replacing(self.path / "hierarchy.json") as file:
             file.write(dataset.hierarchy.to_json().encode())
-        splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-        results = {
+        results: Results = {
             "schema": SCHEMA,
-            "method": method,
-            "protocol": protocol,
-            "seed": seed,
+            "method": config.label,
+            "protocol": config.protocol,
+            "seed": config.seed,
             "dataset": {
                 "name": dataset.name,
                 "checksum": dataset.checksum,
-                "sizes": {name: len(split) for name, split in splits.items()},
+                "sizes": {name: len(split) for name, split in dataset.splits.items()},
             },
-            "metrics": {f"test/{name}": or_null(value) for name, value in metrics.items()},
-            "calibration": {
-                "temperature": calibration.temperature.tolist(),
-                "shift": calibration.shift.tolist(),
-                "test/ece_uncalibrated": self._error(dataset, logits, Calibration.none(hierarchy)),
-                "test/ece": self._error(dataset, logits, calibration),
-            },
+            "metrics": split_metrics(dataset, "test", scores, decision.threshold or 0.0),
+            "calibration_error": _calibration_error(dataset, arrays["probabilities"]),
+            "decision": None if decision.threshold is None else DECISION,
             "parameters": parameters,
             "seconds": dict(seconds),
-            "peak_memory_mib": peak_memory_mib(device),
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-            "versions": _versions(method),
-            "git_commit": _git_commit(),
-            "command": command_line(),
-            "config": dict(config),
-            **(extra or {}),
+            **_origin(config.package, device, processes),
+            "config": asdict(config),  # type: ignore[call-overload]
+            **(extra or {}),  # type: ignore[typeddict-item]
         }
         with _replacing(self.path / "results.json") as file:  # last: its presence says that a run is complete
             file.write((json.dumps(results, indent=2) + "\n").encode())
         return results
 
-    @staticmethod
-    def _error(dataset: HierarchicalDataset, logits: Tensor, calibration: Calibration) -> float | None:
-        probabilities = calibration.probabilities(logits.detach().cpu(), dataset.hierarchy).numpy()
-        targets, evaluated = dataset.test.targets.cpu().numpy(), dataset.evaluated.cpu().numpy()
-        return or_null(expected_calibration_error(probabilities, targets, dataset.hierarchy, evaluated))
+
+def _origin(package: str, device: torch.device, processes: int) -> Any:
+    """What ran where, and how it was started."""
+    return {
+        "peak_memory_mib": peak_memory_mib(device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "processes": processes,
+        "package": package,
+        "versions": _versions(package),
+        "git_commit": _git_commit(),
+        "command": command_line(),
+        "launcher": launcher(),
+    }
 
 
-def load_pretrained(folder: str | Path, models: Mapping[str, Any]) -> Any:
-    """The model that ``save_pretrained`` wrote, of the class in ``models`` that its config.json names.
+def _calibration_error(dataset: HierarchicalDataset, probabilities: np.ndarray) -> float | None:
+    targets, evaluated = dataset.test.targets.cpu().numpy(), dataset.evaluated.cpu().numpy()
+    return or_null(expected_calibration_error(probabilities, targets, dataset.hierarchy, evaluated))
 
-    Raises ValueError, naming the file, if it does not say which of them it is.
-    """
-    path = Path(folder) / "config.json"
-    try:
-        method = json.loads(path.read_text(encoding="utf-8"))["method"]
-        with redirect_stdout(sys.stderr):  # huggingface_hub prints a line; stdout is for results
-            return models[method].from_pretrained(folder)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not the configuration of a model of this package: {error}") from error
+
+def split_metrics(
+    dataset: HierarchicalDataset, split: str, scores: Tensor, threshold: float = 0.0
+) -> dict[str, float | None]:
+    """The metrics of :func:`hmc_shared.metrics.summarize`, named ``<split>/<metric>``; None if undefined."""
+    metrics = summarize(
+        scores.detach().float().cpu().numpy(),
+        dataset.splits[split].targets.cpu(),
+        dataset.hierarchy,
+        evaluated=dataset.evaluated,
+        train_counts=dataset.train_counts.cpu(),
+        threshold=threshold,
+    )
+    return {f"{split}/{metric}": or_null(value) for metric, value in metrics.items()}
 
 
 def or_null(value: Any) -> Any:
@@ -217,22 +251,27 @@ def or_null(value: Any) -> Any:
     return None if value != value else value
 
 
-def peak_memory_mib(device: torch.device) -> float:
-    """Peak memory since the process began, in MiB: the tensors on a CUDA device, else the whole process."""
+def peak_memory_mib(device: torch.device) -> float | None:
+    """Peak memory since the process began, in MiB: the tensors on a CUDA device, else the whole process.
+
+    None on Windows, which does not tell it by `resource`.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    if resource is None:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, KiB on Linux
 
 
-def _versions(method: str) -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("hmc-shared", method, "torch", "numpy", "accelerate"):
+def _versions(package: str) -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in ("hmc-shared", package, "torch", "numpy", "accelerate"):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _git_commit() -> str | None:

@@ -1,4 +1,4 @@
-"""What a run must remember to go on after it was killed."""
+"""What a run must remember to go on after it was killed, and what the training loops do alike."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hmc_shared.cli.parse import to_yaml
+
 if TYPE_CHECKING:
-    from torch import nn
+    from accelerate import Accelerator  # the methods depend on it, this package does not
+
+    from hmc_shared.cli.train_options import TrainOptions
+    from hmc_shared.runs.folder import RunFolder
 
 
 class Progress:
@@ -43,6 +52,10 @@ class Progress:
         if self.best_weights:
             model.load_state_dict(self.best_weights)
 
+    def summary(self) -> dict[str, Any]:
+        """What ``results.json`` says of the epochs."""
+        return {"epochs": self.epoch, "best_epoch": self.best_epoch, "validation": self.best_score}
+
     def state_dict(self) -> dict[str, Any]:
         return vars(self)
 
@@ -50,11 +63,48 @@ class Progress:
         vars(self).update(state)
 
 
-def save_checkpoint(accelerator: Any, folder: Path, epoch: int) -> None:
-    """Write ``epoch-<n>`` (weights, optimiser, RNG, progress) whole or not at all; drop the one before.
+def resume(accelerator: Accelerator, folder: RunFolder, config: TrainOptions, progress: Progress) -> None:
+    """Go on from the last checkpoint where ``--resume`` says so, and write the options of the run."""
+    checkpoint = last_checkpoint(folder.checkpoints) if config.resume else None
+    if checkpoint:
+        accelerator.load_state(str(checkpoint))
+    if accelerator.is_main_process:
+        folder.write_config(to_yaml(config))
+        folder.forget_epochs_from(progress.epoch)
 
-    ``accelerator`` is an ``accelerate.Accelerator``, which this package does not depend on.
-    """
+
+def epoch_bar(accelerator: Accelerator, total: int, progress: Progress, description: str) -> tqdm:
+    """A bar of epochs on standard error, of the first process only."""
+    shown = accelerator.is_main_process
+    return tqdm(total=total, initial=progress.epoch, desc=description, unit="epoch", disable=not shown)
+
+
+def show(bar: tqdm, record: dict[str, Any], *names: str) -> None:
+    """An epoch is done: the bar moves on, with those of the ``names`` that the record has."""
+    bar.set_postfix({name: f"{record[name]:.4f}" for name in names if name in record})
+    bar.update()
+
+
+def check_finite(step_losses: Tensor, progress: Progress, folder: RunFolder) -> None:
+    """Raise FloatingPointError, naming step and last checkpoint, unless all losses (steps,) are finite."""
+    is_wrong = ~step_losses.isfinite()
+    if is_wrong.any():
+        step = int(is_wrong.nonzero()[0])
+        raise FloatingPointError(
+            f"The training loss is {step_losses[step].item()} in epoch {progress.epoch + 1}, "
+            f"step {step + 1}; the last checkpoint is {last_checkpoint(folder.checkpoints) or 'none'}."
+        )
+
+
+def agreed(value: float | Tensor, accelerator: Accelerator) -> float:
+    """The value of the first process: the last bits of a validation figure may differ between processes."""
+    own = torch.as_tensor(value, dtype=torch.float64).reshape(1).to(accelerator.device)
+    together: Any = accelerator.gather(own)
+    return together[0].item()
+
+
+def save_checkpoint(accelerator: Accelerator, folder: Path, epoch: int) -> None:
+    """Write ``epoch-<n>`` (weights, optimiser, RNG, progress) whole or not at all; drop the one before."""
     final = folder / f"epoch-{epoch:05d}"
     if final.is_dir():
         return

@@ -12,9 +12,9 @@ import torch
 import yaml
 
 from hmc_shared.hierarchy import Hierarchy
-from hmc_shared.predict.calibration import Calibration
+from hmc_shared.predict.decision import load_decision
 
-SCHEMA = 1
+SCHEMA = 2
 """Of the run folder: raised when what it holds changes its meaning."""
 
 _REQUIRED = {
@@ -40,16 +40,16 @@ class Run:
     ids: np.ndarray
     evaluated: np.ndarray
     train_counts: np.ndarray
-    threshold: float
-    temperature: np.ndarray
-    shift: np.ndarray
+    probabilities: np.ndarray
+    """(n, C): calibrated, where the run has done so."""
     hierarchy: Hierarchy
+    threshold: float = 0.0
+    """Of the scores: a class is predicted at or above it."""
 
     @property
-    def probabilities(self) -> np.ndarray:
-        """(n, C) float32: calibrated on validation, where the run has done so; no class above its parent."""
-        calibration = Calibration(torch.from_numpy(self.temperature), torch.from_numpy(self.shift))
-        return calibration.probabilities(torch.from_numpy(self.scores), self.hierarchy).numpy()
+    def uncalibrated(self) -> np.ndarray:
+        """(n, C) float32: the sigmoid of the scores."""
+        return torch.from_numpy(self.scores.astype(np.float32)).sigmoid().numpy()
 
 
 def open_run(path: str) -> tuple[Path, dict[str, Any]]:
@@ -75,7 +75,17 @@ def load_run(path: str | Path) -> Run:
             raise ValueError(f"{file}: `{name}` should be a {kind.__name__}. Found {found.get(name)!r}.")
     hierarchy = load_hierarchy(path / "hierarchy.json")
     arrays = load_predictions(path / "predictions.npz", hierarchy)
-    return Run(path=path, results=results, hierarchy=hierarchy, **arrays)
+    return Run(path=path, results=results, hierarchy=hierarchy, threshold=_threshold(path, results), **arrays)
+
+
+def _threshold(path: Path, results: dict[str, Any]) -> float:
+    """The threshold, from the one file that holds it. Raises ValueError if that file is not there."""
+    if not results.get("decision"):
+        return 0.0
+    file = path / str(results["decision"])
+    if not file.is_file():
+        raise ValueError(f"{file} is missing: it holds the threshold of this run. Copy it along.")
+    return load_decision(file.parent).threshold or 0.0
 
 
 def load_hierarchy(path: str | Path) -> Hierarchy:
@@ -89,7 +99,7 @@ def load_hierarchy(path: str | Path) -> Hierarchy:
 def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
     """Read the arrays of a ``predictions.npz``; only ``scores`` and ``targets`` must be there.
 
-    Without ``train_counts`` all are 0, and without ``temperature`` and ``shift`` nothing is calibrated.
+    Without ``train_counts`` all are 0, and without ``probabilities`` they are the sigmoid of the scores.
     Raises ValueError, naming the file, if it is damaged, holds pickled objects, or its types or shapes do not
     fit together or the hierarchy.
     """
@@ -107,30 +117,33 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
     arrays.setdefault("ids", np.arange(n).astype(np.str_))
     arrays.setdefault("evaluated", np.ones(width, dtype=bool))
     arrays.setdefault("train_counts", np.zeros(width, dtype=np.int64))
-    arrays.setdefault("threshold", np.float64(0.0))
-    arrays.setdefault("temperature", np.ones(hierarchy.num_levels, dtype=np.float32))
-    arrays.setdefault("shift", np.zeros(hierarchy.num_levels, dtype=np.float32))
+    has_probabilities = "probabilities" in arrays
+    if not has_probabilities and arrays["scores"].dtype.kind == "f":
+        arrays["probabilities"] = torch.from_numpy(arrays["scores"].astype(np.float32)).sigmoid().numpy()
+    arrays.setdefault("probabilities", arrays["scores"])  # whose type is refused below
     expected = {  # shape and kinds of numpy types
         "scores": ((n, width), "f"),
         "targets": ((n, width), "biu"),
         "ids": ((n,), "Uiu"),
         "evaluated": ((width,), "b"),
         "train_counts": ((width,), "iu"),
-        "threshold": ((), "fiu"),
-        "temperature": ((hierarchy.num_levels,), "f"),
-        "shift": ((hierarchy.num_levels,), "f"),
+        "probabilities": ((n, width), "f"),
     }
     for name, (shape, kinds) in expected.items():
         if arrays[name].shape != shape:
             raise ValueError(f"{path}: `{name}` should have shape {shape}. Found {arrays[name].shape}.")
         if arrays[name].dtype.kind not in kinds:
             raise ValueError(f"{path}: `{name}` should not be of type {arrays[name].dtype}.")
+    is_probability = (arrays["probabilities"] >= 0) & (arrays["probabilities"] <= 1)
+    if has_probabilities and not is_probability.all():
+        value = arrays["probabilities"][~is_probability][0]
+        raise ValueError(f"{path}: `probabilities` should lie in [0, 1]. Found {value}.")
     if not hierarchy.has_ancestors(arrays["targets"]):
         raise ValueError(
             f"{path}: `targets` should hold the parents of each class; they do not fit the hierarchy."
         )
     read = {name: arrays[name] for name in expected}
-    return read | {"ids": read["ids"].astype(np.str_), "threshold": float(read["threshold"])}
+    return read | {"ids": read["ids"].astype(np.str_)}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -44,12 +44,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def things(dataset: HierarchicalDataset, part: str) -> list[dict[str, tuple[str, str]]]:
     """Of each scene, by its caption: place -> (size, class)."""
-    found = []
+    things = []
     for caption in dataset.splits[part].captions:
         matches = [THING.fullmatch(thing) for thing in re.split(", | and ", caption)]
-        found.append({match[3]: (match[1], match[2].replace(" ", "_")) for match in matches if match})
-        assert len(found[-1]) == len(matches)
-    return found
+        things.append({match[3]: (match[1], match[2].replace(" ", "_")) for match in matches if match})
+        assert len(things[-1]) == len(matches)
+    return things
 
 
 def test_scenes_show_what_captions_and_targets_say(folder: Path) -> None:
@@ -92,13 +92,13 @@ def test_scenes_show_what_captions_and_targets_say(folder: Path) -> None:
 
 def test_parts_share_no_photograph_and_halves_are_by_class(folder: Path) -> None:
     parts = read_photographs(folder).parts
-    assert {part: [len(images) for images in own] for part, own in parts.items()} == {
+    assert {part: [len(images) for images in classes] for part, classes in parts.items()} == {
         "captions": [10] * 5,
         "train": [8] * 5,
         "validation": [2] * 5,
         "test": [3] * 5,
     }
-    seen = [image.tobytes() for own in parts.values() for images in own for image in images]
+    seen = [image.tobytes() for classes in parts.values() for images in classes for image in images]
     assert len(set(seen)) == len(seen) == 115
     content = pickle.loads((folder / "cifar-100-python" / "train").read_bytes())
     order = {content["data"][row].tobytes(): row for row in range(100)}

@@ -84,12 +84,12 @@ def change(folder: Path, part: str, edit: Callable[[dict[str, Any]], object]) ->
 
 def positives(dataset: HierarchicalDataset) -> dict[int, set[str]]:
     """Height of an image to its classes."""
-    found = {}
+    classes_of_side = {}
     for split in dataset.splits.values():
         for row, target in enumerate(split.targets):
             classes = {dataset.hierarchy.names[node] for node in target.nonzero().flatten()}
-            found[split.inputs[row].shape[1]] = classes
-    return found
+            classes_of_side[split.inputs[row].shape[1]] = classes
+    return classes_of_side
 
 
 def test_splits_targets_and_images_are_those_of_the_files(folder: Path) -> None:
@@ -177,11 +177,11 @@ def test_annotations_are_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda content: content.pop("categories"), r"is no file of COCO instances: KeyError 'categories'\."),
-        (lambda content: content["images"].pop(), r"is no file of COCO instances: KeyError 980\."),
-        (lambda content: content["categories"].pop(), r"is no file of COCO instances: KeyError 18\."),
-        (lambda content: content["images"][0].pop("file_name"), r"is no file of COCO instances: KeyError"),
-        (lambda content: content.update(annotations=3), r"is no file of COCO instances: TypeError"),
+        (lambda content: content.pop("categories"), r"has no COCO instances: KeyError 'categories'\."),
+        (lambda content: content["images"].pop(), r"has no COCO instances: KeyError 980\."),
+        (lambda content: content["categories"].pop(), r"has no COCO instances: KeyError 18\."),
+        (lambda content: content["images"][0].pop("file_name"), r"has no COCO instances: KeyError"),
+        (lambda content: content.update(annotations=3), r"has no COCO instances: TypeError"),
     ],
 )
 def test_damaged_annotations_are_named(
@@ -232,8 +232,8 @@ def test_the_real_images_of_val2017_read_as_coco(tmp_path: Path) -> None:
         images = [{"id": i, "file_name": file} for i, file in enumerate(rows)]
         instances = [
             {"image_id": i, "category_id": label + 1}
-            for i, found in enumerate(rows.values())
-            for label in found
+            for i, labels in enumerate(rows.values())
+            for label in labels
         ]
         categories = [{"id": i + 1, "name": name, "supercategory": "x"} for i, name in enumerate(names)]
         content = {"images": images, "annotations": instances, "categories": categories}

@@ -157,7 +157,7 @@ def test_unknown_settings_are_named(name: str, tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 6), st.floats(0.0, 0.5), st.integers(0, 2**31 - 1))
-def test_every_class_is_drawn_exactly_so_often(shots: int, classes: int, density: float, seed: int) -> None:
+def test_every_class_has_exactly_so_many_samples(shots: int, classes: int, density: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     alone = np.eye(classes, dtype=bool).repeat(shots, 0)  # so that it can be done
     targets = rng.permutation(np.concatenate([alone, rng.random((60, classes)) < density]))

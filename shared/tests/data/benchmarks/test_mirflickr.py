@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hmc_shared.data import HierarchicalDataset, load_dataset
-from hmc_shared.data.catalog import MIRFLICKR
+from hmc_shared.data.benchmarks.mirflickr import CONCEPTS
 
 Encode = Callable[..., bytes]
 IMAGES = 60
@@ -25,7 +25,7 @@ def folder(tmp_path: Path, encode: Encode) -> Path:
     (folder / "mirflickr").mkdir()
     for image in range(1, IMAGES + 1):
         (folder / "mirflickr" / f"im{image}.jpg").write_bytes(encode((image, 4), "jpeg"))
-    for label, concept in enumerate(MIRFLICKR):
+    for label, concept in enumerate(CONCEPTS):
         images = [image for image in range(1, IMAGES + 1) if label in concepts_of(image)]
         (lists / f"{concept}.txt").write_text("".join(f"{image}\r\n" for image in images))
     (lists / "sea_r1.txt").write_text("1\n2\n3\n")
@@ -41,7 +41,7 @@ def test_concepts_are_the_24_potential_labels(folder: Path) -> None:
     dataset = load(folder)
     assert (dataset.name, dataset.kind) == ("mirflickr", "image")
     assert len(dataset.hierarchy) == 24
-    assert dataset.hierarchy.names == tuple(sorted(MIRFLICKR))
+    assert dataset.hierarchy.names == tuple(sorted(CONCEPTS))
     seen = []
     for split in dataset.splits.values():
         for row, target in enumerate(split.targets):

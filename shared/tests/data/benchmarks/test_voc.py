@@ -78,8 +78,8 @@ def test_splits_targets_and_images_are_those_of_the_files(folder: Path) -> None:
     assert any("difficult" in note for note in dataset.notes)
     for part, split in dataset.splits.items():
         for row, number in enumerate(numbers(dataset, part)):
-            found = {CLASSES[node] for node in split.targets[row].nonzero().flatten()}
-            assert found == expected(number)
+            classes = {CLASSES[node] for node in split.targets[row].nonzero().flatten()}
+            assert classes == expected(number)
             assert split.inputs[row].shape == (3, number, 5)
 
 

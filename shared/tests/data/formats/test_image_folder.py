@@ -36,17 +36,17 @@ def load(folder: Path) -> HierarchicalDataset:
 
 def classes_of(dataset: HierarchicalDataset, names: Iterable[str] = ("train", "validation", "test")) -> dict:
     """Image number to its most specific class, by the targets."""
-    found = {}
+    class_of = {}
     for name in names:
         split = dataset.splits[name]
         assert dataset.hierarchy.has_ancestors(split.targets)
         for row, target in enumerate(dataset.hierarchy.most_specific(split.targets)):
             (node,) = target.nonzero().flatten().tolist()
-            found[split.inputs[row].shape[1]] = dataset.hierarchy.names[node]
+            class_of[split.inputs[row].shape[1]] = dataset.hierarchy.names[node]
             assert split.ids[row].endswith(
                 f"{dataset.hierarchy.names[node]}/{split.inputs[row].shape[1]}.PNG"
             )
-    return found
+    return class_of
 
 
 def test_the_nesting_is_the_tree(plant: Plant) -> None:
@@ -58,13 +58,13 @@ def test_the_nesting_is_the_tree(plant: Plant) -> None:
     assert classes_of(dataset) == dict(enumerate(expected, start=1))
 
 
-def test_splits_are_drawn_from_each_class(plant: Plant) -> None:
+def test_splits_are_sampled_from_each_class(plant: Plant) -> None:
     folder = plant(TREE)
     dataset = load(folder)
     sizes = {"train": 0.6, "validation": 0.2, "test": 0.2}
     for name, share in sizes.items():
-        found = list(classes_of(dataset, [name]).values())
-        assert {c: found.count(c) for c in TREE} == {c: round(share * count) for c, count in TREE.items()}
+        classes = list(classes_of(dataset, [name]).values())
+        assert {c: classes.count(c) for c in TREE} == {c: round(share * count) for c, count in TREE.items()}
     ids = [name for split in dataset.splits.values() for name in split.ids]
     assert len(set(ids)) == len(ids) == 50
     assert dataset.notes == (

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from hmc_shared.data import HierarchicalDataset, export, load_dataset
+from hmc_shared.data import HierarchicalDataset, load_dataset
+from hmc_shared.data.formats.hf_export import export
 
 Encode = Callable[..., bytes]
 Plant = Callable[..., Path]
@@ -22,7 +23,7 @@ def numbers_of(image: int) -> list[int]:
 
 @pytest.fixture
 def plant(tmp_path: Path, encode: Encode) -> Plant:
-    """A function that writes images 1, 2 and so on in splits of given sizes, or all in one; their labels too.
+    """A function that writes images 1, 2 and so on in splits of some sizes, or all in one; their labels too.
 
     The number of a picture is its height.
     """
@@ -36,8 +37,8 @@ def plant(tmp_path: Path, encode: Encode) -> Plant:
             below.mkdir(parents=True, exist_ok=True)
             for number in (next(numbers) for _ in range(size)):
                 (below / f"{number}.jpg").write_bytes(encode((number, 4), "jpeg"))
-                found = [NAMES[label] if names else label for label in numbers_of(number)]
-                (labels.setdefault(split, {}) if split else labels)[f"{number}.jpg"] = found
+                of_image = [NAMES[label] if names else label for label in numbers_of(number)]
+                (labels.setdefault(split, {}) if split else labels)[f"{number}.jpg"] = of_image
         (root / "labels.json").write_text(json.dumps(labels))
         return root
 
@@ -78,7 +79,7 @@ def test_given_splits_are_kept(plant: Plant, names: bool, folders: bool, val: st
     assert dataset.notes == ()
 
 
-def test_what_is_lacking_is_drawn(plant: Plant) -> None:
+def test_missing_splits_are_sampled(plant: Plant) -> None:
     seen = check(dataset := load(plant({"": 40}, names=True)))
     assert set.union(*seen.values()) == {*range(1, 41)}
     assert [len(images) for images in seen.values()] == [24, 8, 8]

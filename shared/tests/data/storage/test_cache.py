@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 
@@ -51,8 +52,6 @@ def test_round_trip_is_exact(raw: RawSet, tmp_path: Path) -> None:
 
 
 def test_an_entry_is_a_folder_that_datasets_reads(raw: RawSet, tmp_path: Path) -> None:
-    import datasets
-
     write_folder(raw, tmp_path / "entry")
     tables = datasets.load_from_disk(str(tmp_path / "entry"))
     assert {name: table.num_rows for name, table in tables.items()} == {"train": 7, "test": 1}

@@ -1,4 +1,4 @@
-"""Pictures of test samples, found again in the data set of a run, as data URIs."""
+"""Pictures of test samples, taken from the data set of a run, as data URIs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.colors import to_hex
+from matplotlib.image import imsave
 
-from hmc_shared.compare.comparison import Table
+from hmc_shared.compare.comparison import ComparisonTable
 from hmc_shared.data import ImageTable, load_dataset
 
 SIDE = 160
-"""Longest side, in pixels, of what is kept of a photograph."""
+"""Longest side of a thumbnail, in pixels."""
 
 
-def sample_pictures(table: Table, ids: Sequence[str]) -> dict[str, str]:
+def sample_pictures(table: ComparisonTable, ids: Sequence[str]) -> dict[str, str]:
     """Data URIs of PNG images by sample id.
 
-    Raises ValueError if the data set has no images, is not where its runs found it, or is another one now.
+    Raises ValueError if the data set has no images, is no longer where the runs read it, or has changed.
     """
     run = table.rows[0].runs[0]
     name = str(run.options.get("dataset") or run.dataset)
     if name.startswith("hf:") and not Path(name[len("hf:") :]).expanduser().is_dir():
-        raise ValueError(f"{name!r} is no folder on this machine.")  # a report downloads nothing
+        raise ValueError(f"{name!r} is not a folder on this machine.")  # a report downloads nothing
     levels = run.options.get("levels")
     dataset = load_dataset(name, run.options.get("data_dir"), view="image", levels=levels)
     if dataset.checksum != run.fingerprint["dataset checksum"]:
@@ -44,7 +45,7 @@ def sample_pictures(table: Table, ids: Sequence[str]) -> dict[str, str]:
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
     """(channels, height, width) uint8 to (h, w) grey or (h, w, 3), at most SIDE pixels long.
 
-    A large image is brought down by the mean over blocks of pixels; a small one stays as it is.
+    A large image is reduced by means over blocks of pixels; a small one stays as it is.
     """
     step = min(-(-max(pixels.shape[1:]) // SIDE), *pixels.shape[1:])
     height, width = (size // step * step for size in pixels.shape[1:])
@@ -55,8 +56,6 @@ def thumbnail(pixels: np.ndarray) -> np.ndarray:
 
 def png(pixels: np.ndarray) -> str:
     """(h, w) or (h, w, 3) uint8 as a data URI."""
-    from matplotlib.image import imsave
-
     buffer = io.BytesIO()
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)  # as colours, which imsave writes as they are

@@ -12,7 +12,7 @@ from string import Template
 
 from hmc_shared.compare import calibration as calibration_report
 from hmc_shared.compare import plots
-from hmc_shared.compare.comparison import COSTS, Comparison, Table
+from hmc_shared.compare.comparison import COSTS, Comparison, ComparisonTable
 from hmc_shared.compare.html.pictures import data_uri, sample_pictures, shade
 from hmc_shared.compare.html.tree import colour_floor, draw_tree, number
 from hmc_shared.compare.inspection import LARGEST_FAMILY, Inspection, inspect
@@ -50,7 +50,7 @@ def to_html(comparison: Comparison) -> str:
     )
 
 
-def scores(table: Table, inspection: Inspection) -> str:
+def scores(table: ComparisonTable, inspection: Inspection) -> str:
     """The comparison table, and all metrics of all rows behind a fold."""
     width = len(header(table))
     body = []
@@ -78,18 +78,18 @@ def scores(table: Table, inspection: Inspection) -> str:
     )
 
 
-def curves(table: Table, inspection: Inspection) -> str:
+def curves(table: ComparisonTable, inspection: Inspection) -> str:
     return _figure(plots.precision_recall, table, "Precision over recall of all entries pooled.")
 
 
-def levels(table: Table, inspection: Inspection) -> str:
+def levels(table: ComparisonTable, inspection: Inspection) -> str:
     return _figure(plots.metric_by_level, table, "Means over seeds; bars are sample standard deviations.")
 
 
-def calibration(table: Table, inspection: Inspection) -> str:
+def calibration(table: ComparisonTable, inspection: Inspection) -> str:
     """Expected calibration error of each row, reliability diagram, accuracy over coverage."""
-    found = calibration_report.measure(table)
-    by_level = bool(found[0].by_level)
+    calibrations = calibration_report.measure(table)
+    by_level = bool(calibrations[0].by_level)
     what = (
         "the best class of each level, level by level; the mean over levels"
         if by_level
@@ -100,19 +100,19 @@ def calibration(table: Table, inspection: Inspection) -> str:
         "width; 0 is perfect. They are calibrated on validation; before that they are the sigmoid of the "
         "scores. A method whose scores are calibrated has the same number twice."
     )
-    levels = [f"level {depth}" for depth in range(len(found[0].by_level))]
+    levels = [f"level {depth}" for depth in range(len(calibrations[0].by_level))]
     head = ["method", "calibrated", "before", *levels]
     rows = []
-    for of_row in found:
+    for of_row in calibrations:
         values = (of_row.error, of_row.uncalibrated, *of_row.by_level)
         rows.append(_row([escape(of_row.row.label), *(f"{value:.4f}" for value in values)]))
     reliable = _figure(
-        lambda table, file: calibration_report.plot_reliability(table, found, file),
+        lambda table, file: calibration_report.plot_reliability(table, calibrations, file),
         table,
         "Share of right answers over their probability: below the diagonal a method is too sure of itself.",
     )
     covered = _figure(
-        lambda table, file: calibration_report.plot_coverage(table, found, file),
+        lambda table, file: calibration_report.plot_coverage(table, calibrations, file),
         table,
         "Accuracy of the deepest class, where answers below a confidence are withheld."
         if by_level
@@ -121,28 +121,28 @@ def calibration(table: Table, inspection: Inspection) -> str:
     return f"<p>{text}</p>\n{_table(head, rows, 'calibration')}\n{reliable}\n{covered}"
 
 
-def tree(table: Table, inspection: Inspection) -> str:
+def tree(table: ComparisonTable, inspection: Inspection) -> str:
     """The hierarchy with the AP of each class; of a large one the worst classes and the top levels."""
     labels = [row.label for row in table.rows[:COLUMNS]]
     few = replace(inspection, ap=inspection.ap[: len(labels)])
-    svg, drawn = draw_tree(few, labels)
+    svg, shown = draw_tree(few, labels)
     total = len(inspection.hierarchy)
     text = (
-        "Average precision of each class, mean over seeds; the dot has the mean over the methods. "
+        "Average precision of each class, mean over seeds; the dot shows the mean over methods. "
         f"Colours run from {colour_floor(few.ap):.2f} (dark) to 1 (light)."
     )
-    if drawn < total:
+    if shown < total:
         text += (
-            f" {drawn:,} of {total:,} classes are drawn: those with the lowest AP, what lies above them, and "
+            f" {shown:,} of {total:,} classes are drawn: those with the lowest AP, their ancestors, and "
             "the top levels; +n counts the children that are not."
         )
     if not inspection.hierarchy.is_tree:
-        text += " A class with several parents (*) stands below the first one; all are named when pointed at."
+        text += " A class with several parents (*) stands below the first one; its tooltip names all."
     return f'<p>{text}{_left_out(table)}</p>\n<div class="wide">{svg}</div>'
 
 
-def confusions(table: Table, inspection: Inspection) -> str:
-    """The pairs of siblings that are taken for each other most often."""
+def confusions(table: ComparisonTable, inspection: Inspection) -> str:
+    """The pairs of siblings that are confused most often."""
     text = (
         "Samples of a class, without the sibling, that score the sibling higher: mean number over seeds, "
         "and the share of such samples as colour."
@@ -168,11 +168,11 @@ def confusions(table: Table, inspection: Inspection) -> str:
     return f"<p>{text}{_left_out(table)}</p>\n{_table(head, rows, 'confusions')}"
 
 
-def worst(table: Table, inspection: Inspection) -> str:
-    """The samples that the runs order worst, as pictures where the data set has them."""
+def worst(table: ComparisonTable, inspection: Inspection) -> str:
+    """The samples whose classes the runs rank worst, with pictures where the data set has them."""
     text = (
-        "The test samples with the highest ranking loss (share of pairs of a true and a false class that are "
-        "the wrong way round, mean over all runs), and what each run says."
+        "The test samples with the highest ranking loss (share of pairs of a true and a false class in the "
+        "wrong order, mean over all runs), and what each run predicts."
     )
     if not inspection.samples:
         return f"<p>{text}</p>\n<p>No run puts a false class above a true one.</p>"
@@ -187,7 +187,7 @@ def worst(table: Table, inspection: Inspection) -> str:
         if sample.id in pictures:
             image = f'<img src="{pictures[sample.id]}" alt="{escape(sample.id)}">'
         answers = "".join(
-            f"<tr><th>{escape(answer.label)}</th><td>{_said(answer.said, answer.right)}</td></tr>"
+            f"<tr><th>{escape(answer.label)}</th><td>{_answer(answer.predicted, answer.right)}</td></tr>"
             for answer in sample.answers[:COLUMNS]
         )
         cards.append(
@@ -198,8 +198,8 @@ def worst(table: Table, inspection: Inspection) -> str:
     return f'<p>{escape(text)}</p>\n<div class="cards">{"".join(cards)}</div>'
 
 
-def commands(table: Table, inspection: Inspection) -> str:
-    """What to type to have each row again."""
+def commands(table: ComparisonTable, inspection: Inspection) -> str:
+    """The command that repeats each run."""
     rows = []
     for row in table.rows:
         for run in row.runs:
@@ -214,7 +214,7 @@ def commands(table: Table, inspection: Inspection) -> str:
     return _table(head, rows, "commands")
 
 
-SECTIONS: tuple[tuple[str, str, Callable[[Table, Inspection], str]], ...] = (
+SECTIONS: tuple[tuple[str, str, Callable[[ComparisonTable, Inspection], str]], ...] = (
     ("scores", "Scores", scores),
     ("curves", "Precision and recall", curves),
     ("levels", "By level", levels),
@@ -222,15 +222,15 @@ SECTIONS: tuple[tuple[str, str, Callable[[Table, Inspection], str]], ...] = (
     ("tree", "Classes", tree),
     ("confusions", "Confusions between siblings", confusions),
     ("worst", "Worst samples", worst),
-    ("commands", "Every row again", commands),
+    ("commands", "Commands", commands),
 )
 """Name, title and content of the parts of each table, in order; a part without content is left out."""
 
 
-def _figure(draw: Callable[[Table, io.BytesIO], None], table: Table, text: str) -> str:
+def _figure(plot: Callable[[ComparisonTable, io.BytesIO], None], table: ComparisonTable, text: str) -> str:
     buffer = io.BytesIO()
-    draw(table, buffer)
-    # As an image: what is inside one SVG cannot meet the ids and styles of another.
+    plot(table, buffer)
+    # As an image: inline SVGs would share their ids and styles.
     source = data_uri(buffer.getvalue(), "image/svg+xml")
     return f'<p>{text}</p>\n<img class="plot" src="{source}" alt="{text}">'
 
@@ -256,14 +256,14 @@ def _program(command: str | None) -> str:
     return f'<br><span class="dim">{escape(" ".join(words))}</span>' if words else ""
 
 
-def _said(said: Sequence[str], right: Sequence[bool]) -> str:
+def _answer(predicted: Sequence[str], right: Sequence[bool]) -> str:
     return ", ".join(
         f'<span class="{"right" if ok else "wrong"}">{escape(name)}</span>'
-        for name, ok in zip(said, right, strict=True)
+        for name, ok in zip(predicted, right, strict=True)
     )
 
 
-def _left_out(table: Table) -> str:
+def _left_out(table: ComparisonTable) -> str:
     others = len(table.rows) - COLUMNS
     return f" The {COLUMNS} best rows of the table; {others} more are not shown." if others > 0 else ""
 

@@ -18,23 +18,23 @@ LONGEST_NAME = 34
 def choose_nodes(hierarchy: Hierarchy, ap: np.ndarray, limit: int) -> list[int]:
     """At most ``limit`` classes to draw, each with its first parent: the worst AP (C,), then the top levels.
 
-    Half of the lines go to the classes with the lowest AP and what lies above them. All classes if they are
-    no more than ``limit``.
+    Half of the lines go to the classes with the lowest AP and their ancestors. All classes if there are no
+    more than ``limit``.
     """
     if len(hierarchy) <= limit:
         return list(range(len(hierarchy)))
-    chosen: set[int] = set()
+    nodes: set[int] = set()
     for node in np.argsort(ap, kind="stable")[: int((~np.isnan(ap)).sum())].tolist():
         path = {node}
         while parents := hierarchy.parents(node):
             node = parents[0]
             path.add(node)
-        if len(chosen | path) <= limit // 2:
-            chosen |= path
-    for node in range(len(hierarchy)):  # ids run by depth: a first parent is there before its children
-        if len(chosen) < limit and chosen.issuperset(hierarchy.parents(node)[:1]):
-            chosen.add(node)
-    return sorted(chosen)
+        if len(nodes | path) <= limit // 2:
+            nodes |= path
+    for node in range(len(hierarchy)):  # ids run by depth: parents come before their children
+        if len(nodes) < limit and nodes.issuperset(hierarchy.parents(node)[:1]):
+            nodes.add(node)
+    return sorted(nodes)
 
 
 def draw_tree(inspection: Inspection, labels: list[str], limit: int = 80) -> tuple[str, int]:
@@ -86,7 +86,7 @@ def colour_floor(ap: np.ndarray) -> float:
 
 
 def short_name(hierarchy: Hierarchy, node: int) -> str:
-    """The name without the part that its parent's name gives already, as in animal/cat."""
+    """The name without its parent's name in front, as in animal/cat."""
     name = hierarchy.names[node]
     for parent in hierarchy.parents(node):
         for separator in "/.":

@@ -29,8 +29,8 @@ def load(data_dir: str | Path) -> HierarchicalDataset:
     Inputs are (n, 3, 32, 32) uint8. Classes are in the official order: ids 0 to 19 are the coarse labels, 20
     to 119 the fine ones. Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 
-    Raises ValueError if the folder is not there, if a file does not have its official MD5 sum, and if the
-    labels are no tree.
+    Raises ValueError if the folder is missing, if a file does not have its official MD5 sum, and if the
+    labels are not a tree.
     """
     folder = find_folder("cifar100", data_dir)
     contents, sources = read_pickles(folder)
@@ -43,12 +43,12 @@ def load(data_dir: str | Path) -> HierarchicalDataset:
         nodes = [len(coarse) + label for label in content["fine_labels"]]
         targets[part] = targets_with_ancestors(nodes, hierarchy).numpy()
         ids[part] = np.array([f"{part}-{row}" for row in range(len(nodes))])  # file names repeat
-    drawn = stratified_sample(targets["train"][:, len(coarse) :], VALIDATION_SHARE, VALIDATION_SEED)
-    pixels, targets, ids = (divide(arrays, drawn) for arrays in (pixels, targets, ids))
+    held_out = stratified_sample(targets["train"][:, len(coarse) :], VALIDATION_SHARE, VALIDATION_SEED)
+    pixels, targets, ids = (divide(arrays, held_out) for arrays in (pixels, targets, ids))
     splits = {}
     for part in ("train", "validation", "test"):
-        inputs, closed = torch.from_numpy(pixels[part]), torch.from_numpy(targets[part])
-        splits[part] = Split(inputs, closed, tuple(ids[part].tolist()))
+        inputs, with_ancestors = torch.from_numpy(pixels[part]), torch.from_numpy(targets[part])
+        splits[part] = Split(inputs, with_ancestors, tuple(ids[part].tolist()))
     share = f"{VALIDATION_SHARE:.0%} of the training images"
     return HierarchicalDataset(
         name="cifar100",
@@ -78,7 +78,7 @@ def read_pickles(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str
 
 
 def build_hierarchy(contents: dict[str, dict[str, Any]], folder: Path) -> Hierarchy:
-    """The coarse labels with the fine ones below. Raises ValueError if they are no tree."""
+    """The coarse labels with the fine ones below. Raises ValueError if they are not a tree."""
     coarse, fine = contents["meta"]["coarse_label_names"], contents["meta"]["fine_label_names"]
     parent_of = one_parent_each([contents["train"], contents["test"]], len(fine), folder)
     edges = [(coarse[parent], name) for name, parent in zip(fine, parent_of, strict=True)]

@@ -19,8 +19,8 @@ from hmc_shared.hierarchy import Hierarchy
 
 SIZES = {"train": 5000, "validation": 2000, "test": 4000}
 SEED = 0
-MOST, LEAST = 1000, 1  # tickets in the draw of training scenes, by a Pareto curve from class to class
-GREY = 128  # what there is beside the photographs
+MOST, LEAST = 1000, 1  # sampling weights of classes in training scenes, on a Pareto curve
+GREY = 128  # between the photographs
 
 
 class Photographs(NamedTuple):
@@ -35,13 +35,13 @@ class Photographs(NamedTuple):
 
 
 def load(data_dir: str | Path) -> HierarchicalDataset:
-    """Compose the scenes of the three splits, each from photographs of its own.
+    """Compose the scenes of the three splits, each from its own photographs.
 
     A scene holds one to four photographs of different fine classes, each in its own quarter, small (16x16) or
     large (32x32), on grey. Its targets are these classes and the coarse ones above them; its caption says
     what is where. Inputs are (n, 3, 64, 64) uint8. Training scenes have a Pareto tail over the fine classes,
-    in an order drawn once; validation and test scenes are balanced. Which photographs a split is made of says
-    :func:`read_photographs`. Only random integers are drawn: the same bytes on every platform.
+    in a fixed random order; validation and test scenes are balanced. :func:`read_photographs` says which
+    photographs make a split. Only random integers are used: the same bytes on every platform.
 
     Raises ValueError as the reader of `cifar100` does.
     """
@@ -76,7 +76,7 @@ def load(data_dir: str | Path) -> HierarchicalDataset:
 
 
 def read_photographs(data_dir: str | Path) -> Photographs:
-    """The images of CIFAR-100 in four parts that share none.
+    """The images of CIFAR-100 in four disjoint parts.
 
     "captions" is the first half of the official training images of each class, for a model of images and
     texts that is trained on captions; "train" and "validation" are four fifths and one fifth of the second
@@ -93,8 +93,8 @@ def read_photographs(data_dir: str | Path) -> Photographs:
     for label in range(len(names)):
         rows = np.flatnonzero(labels["train"] == label)
         half, last = len(rows) // 2, len(rows) - len(rows) // 10
-        for part, own in zip(parts, np.split(rows, [half, last]), strict=False):
-            parts[part].append(pixels["train"][own])
+        for part, rows_of_part in zip(parts, np.split(rows, [half, last]), strict=False):
+            parts[part].append(pixels["train"][rows_of_part])
         parts["test"].append(pixels["test"][labels["test"] == label])
     words = tuple(name.replace("_", " ") for name in names)
     return Photographs(build_hierarchy(contents, folder), words, parts, sources)
@@ -107,10 +107,10 @@ def compose(
     tickets: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Draw ``size`` scenes: (n, 64, 64, 3) uint8 images, (n, 100) bool classes present, n captions.
+    """Compose ``size`` random scenes: (n, 64, 64, 3) uint8 images, (n, 100) bool classes present, n captions.
 
     ``photographs`` and ``names`` are those of :class:`Photographs`, one entry for each fine class;
-    ``tickets`` (100,) int64 are the weights of the classes in the draw.
+    ``tickets`` (100,) int64 are the sampling weights of the classes.
     """
     pictures = {"small": [halve(images) for images in photographs], "large": photographs}
     return scenes.compose(size, pictures, names, tickets, rng, background=GREY)

@@ -1,8 +1,8 @@
 """Reader of the CLUS sets: two or three ARFF files each, found by the pattern of their names.
 
 Origin: Vens et al., "Decision trees for hierarchical multi-label classification", 2008. The class list of a
-file holds either class paths (``01/01/03``, FunCat and others) or edges ``parent/child`` of a DAG (GO), told
-apart by the virtual node ``root``. A row ends with its most specific classes, joined by ``@``.
+file holds class paths (``01/01/03``, FunCat and others), or edges ``parent/child`` of a DAG (GO) with a
+virtual node ``root``. A row ends with its most specific classes, joined by ``@``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def read_set(files: dict[str, Path], contents: dict[str, bytes]) -> RawSet:
     """Parse the files of a set and join them.
 
     Raises ValueError, naming file and line, where a header differs from the training file's, where the class
-    list is no hierarchy, and for a class that is not in it.
+    list is not a hierarchy, and for a class that is not in it.
     """
     tables = {part: parse_arff(contents[part], path) for part, path in files.items()}
     train = tables["train"]

@@ -1,4 +1,4 @@
-"""`coco2014` and `coco2017`: photographs of MS-COCO with the categories of the objects in them."""
+"""`coco2014` and `coco2017`: images of MS-COCO with the categories of the objects in them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
 
     The 80 categories are roots in the order of their ids; "coco2017-tree" puts them below their 12
     supercategories. There a category is named by its path, as "person/person", and only categories are
-    evaluated. All instances count, crowds too, and images without any are kept. The official validation
-    split is the test split, and 20 % of the training images are drawn for validation. Source: Lin et al.,
+    evaluated. All instances count, including crowds, and images without any are kept. The official validation
+    split is the test split, and 20 % of the training images are sampled for validation. Source: Lin et al.,
     "Microsoft COCO: Common Objects in Context", ECCV 2014.
 
     Raises ValueError, naming the file, for damaged annotations and for a missing or damaged image.
@@ -52,9 +52,7 @@ def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
         name,
         folder.parent,
         {
-            part: {
-                image: [first + category for category in found] for image, found in content["images"].items()
-            }
+            part: {image: [first + label for label in labels] for image, labels in content["images"].items()}
             for part, content in contents.items()
         },
         hierarchy,
@@ -80,21 +78,21 @@ def read_instances(path: Path, stem: str) -> dict[str, Any]:
     """
     content = path.read_bytes()
     try:
-        # Outlines of objects are most of the file: dropped as they are read, it takes a tenth of the memory.
+        # Outlines of objects are most of the file: dropping them while reading takes a tenth of the memory.
         whole = json.loads(
             content, object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k != "segmentation"}
         )
         categories = sorted(whole["categories"], key=lambda category: category["id"])
         position = {category["id"]: i for i, category in enumerate(categories)}
-        found: dict[int, set[int]] = {image["id"]: set() for image in whole["images"]}
+        labels: dict[int, set[int]] = {image["id"]: set() for image in whole["images"]}
         for instance in whole["annotations"]:
-            found[instance["image_id"]].add(position[instance["category_id"]])
+            labels[instance["image_id"]].add(position[instance["category_id"]])
         return {
             "file": path.name,
             "digest": hashlib.sha256(content).hexdigest(),
             "categories": [[category["name"], category["supercategory"]] for category in categories],
             "images": {
-                f"{stem}/{image['file_name']}": sorted(found[image["id"]]) for image in whole["images"]
+                f"{stem}/{image['file_name']}": sorted(labels[image["id"]]) for image in whole["images"]
             },
         }
     except json.JSONDecodeError as error:
@@ -102,4 +100,4 @@ def read_instances(path: Path, stem: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text.") from error
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no file of COCO instances: {type(error).__name__} {error}.") from error
+        raise ValueError(f"{path} has no COCO instances: {type(error).__name__} {error}.") from error

@@ -32,9 +32,9 @@ def load(view: View = "vector") -> HierarchicalDataset:
     """Compose the scenes of the three splits, each from the scans of the same split of `digits`.
 
     A scene holds one to four different digits, each in its own quarter, small (8x8) or large (16x16). Its
-    targets are these digits, closed upward on the tree of `digits`; its caption says what is where. View
-    "image" is (n, 1, 32, 32) uint8, "vector" the 1,024 pixels, standardised with the training split's means
-    and deviations. Only random integers are drawn, so the pictures are the same bytes on every platform.
+    targets are these digits with their ancestors in the tree of `digits`; its caption says what is where.
+    View "image" is (n, 1, 32, 32) uint8, "vector" the 1,024 pixels as float32. Only random integers are
+    drawn, so the pictures are the same bytes on every platform.
     """
     scans, labels = read_scans()
     hierarchy = Hierarchy.from_parents(SHAPES)

@@ -40,8 +40,8 @@ SPLIT_SEED = 0
 def load(view: View = "vector") -> HierarchicalDataset:
     """Read the scans: 60 % training, 20 % validation and 20 % test, stratified, always the same.
 
-    View "vector" is (n, 64) float32, standardised with the training split's means and deviations; "image" is
-    (n, 1, 8, 8) uint8 with the 17 grey levels of the source spread over 0..255. Source: Alpaydin and Kaynak,
+    View "vector" is (n, 64) float32, "image" (n, 1, 8, 8) uint8; both have the 17 grey levels of the source,
+    spread over 0..255. Source: Alpaydin and Kaynak,
     "Optical Recognition of Handwritten Digits", UCI, through ``sklearn.datasets.load_digits``.
     """
     scans, labels = read_scans()
@@ -93,7 +93,7 @@ def digit_targets(present: np.ndarray, hierarchy: Hierarchy) -> torch.Tensor:
 def prepare_view(
     images: dict[str, np.ndarray], view: View
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """(n, H, W) uint8 images of each split to (n, 1, H, W) images or (n, H * W) standardised vectors.
+    """(n, H, W) uint8 images of each split to (n, 1, H, W) images or (n, H * W) float32 vectors.
 
     With the vectors go their ``feature_mean`` and ``feature_scale``; images have none.
     """

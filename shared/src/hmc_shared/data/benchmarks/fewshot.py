@@ -3,8 +3,8 @@
 "voc2007-base" and "coco2014-base" are the images without any novel class; base classes are evaluated.
 "voc2007-1shot-3" is the third of ten episodes: training rows are a support set with one image of each novel
 class, test rows are the images with a novel class, and novel classes are evaluated. Validation rows are the
-support set once more, because nothing else has labels in such a setting. All have the classes of the whole
-set, so a model that was trained on the base images fits the episodes.
+support set again, because nothing else has labels in such a setting. All settings have the classes of the
+whole set, so a model trained on the base images fits the episodes.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
 
     The novel classes of VOC are those of Yan et al., "Inferring Prototypes for Multi-Label Few-Shot Image
     Classification with Word Vector Guided Attention", AAAI 2022, those of COCO are LaSO's (Alfassy et al.,
-    CVPR 2019). Support sets of VOC are drawn from the official training split, by the number of the episode;
-    none are published. Those of COCO are LaSO's, read from ``fewshot/coco_laso.json`` in ``data_dir`` or up
-    to two folders below: its positions count the images of instances_train2014.json in the order of the file.
+    CVPR 2019). Support sets of VOC are sampled from the official training split, seeded by the number of the
+    episode; none are published. Those of COCO are LaSO's, read from ``fewshot/coco_laso.json`` in
+    ``data_dir`` or up to two folders below: its positions count the images of instances_train2014.json in
+    the order of the file.
 
     Raises ValueError for an unknown name, as the readers of `voc2007` and `coco2014` do, and if a support
     image does not have its class.
@@ -59,7 +60,7 @@ def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
     if is_voc:
         rows = sample_support(dataset.train.targets.numpy()[:, novel], shots, seed=run)
         support = [dataset.train.ids[row] for row in rows]
-        return episode(dataset, novel, support, name, [f"support set: drawn with seed {run}"])
+        return episode(dataset, novel, support, name, [f"support set: sampled with seed {run}"])
     support, digest = laso_support(dataset, f"{shots}shot_run{run}", data_dir)
     result = episode(dataset, novel, support, name, [f"support set: run {run} of LaSO"])
     return replace(result, sources={**result.sources, "coco_laso.json": digest})
@@ -108,26 +109,26 @@ def episode(
 def sample_support(targets: np.ndarray, shots: int, seed: int) -> np.ndarray:
     """Rows of ``targets`` (n, C) bool in which every class has exactly ``shots`` positives.
 
-    The classes take turns, the one with fewest rows first. A row is drawn if it has no class beyond its
-    number. Raises ValueError if that leaves a class without enough rows.
+    The classes take turns, the rarest first. A row is taken if none of its classes has its ``shots`` yet.
+    Raises ValueError if that leaves a class without enough rows.
     """
     order = shuffled(len(targets), seed)
     missing = np.full(targets.shape[1], shots)
-    drawn: list[int] = []
+    rows: list[int] = []
     for label in np.argsort(targets.sum(0), kind="stable"):
         for row in order[targets[order, label]]:
-            if missing[label] and row not in drawn and (missing[targets[row]] > 0).all():
-                drawn.append(int(row))
+            if missing[label] and row not in rows and (missing[targets[row]] > 0).all():
+                rows.append(int(row))
                 missing -= targets[row]
         if missing[label]:
             raise ValueError(f"`shots` should leave enough rows of every class. Found {shots}, too many.")
-    return np.array(drawn)
+    return np.array(rows)
 
 
 def laso_support(dataset: HierarchicalDataset, run: str, data_dir: str | Path) -> tuple[list[str], str]:
     """The ids of the support images of a run such as "1shot_run3", and the SHA-256 of the file that has it.
 
-    Raises ValueError, naming the file, if it is not there or damaged, and if an image lacks its class.
+    Raises ValueError, naming the file, if it is missing or damaged, and if an image lacks its class.
     """
     paths = [path for below in ("", "*/", "*/*/") for path in sorted(Path(data_dir).glob(below + LASO))]
     if not paths:

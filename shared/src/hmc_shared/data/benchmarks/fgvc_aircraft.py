@@ -1,4 +1,4 @@
-"""`fgvc-aircraft`: 10,000 photographs of aircraft by manufacturer, family and variant."""
+"""`fgvc-aircraft`: 10,000 images of aircraft by manufacturer, family and variant."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ BANNER = 20  # rows at the bottom of each image that name its photographer
 def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
     """Read the official folder ``fgvc-aircraft-2013b/data``, in its three splits.
 
-    The banner below each image is cut off, as its authors ask; "fgvc-aircraft-boxes" shows of each image the
-    bounding box only. A class is named by its path, because a family and its variant may have one name:
+    The banner below each image is cut off, as its authors ask; "fgvc-aircraft-boxes" crops each image to its
+    bounding box. A class is named by its path, because a family and its variant may share a name:
     "Airbus/A310/A310". Source: Maji et al., "Fine-Grained Visual Classification of Aircraft", arXiv
     1306.5151, 2013.
 
@@ -107,7 +107,7 @@ def read_boxes(path: Path) -> dict[str, list[int]]:
 
 
 def build_hierarchy(paths: Iterable[tuple[str, ...]], folder: Path) -> Hierarchy:
-    """The tree of the given (manufacturer, family, variant). Raises ValueError where a class has two parents.
+    """The tree of (manufacturer, family, variant). Raises ValueError where a class has two parents.
 
     A class is named by its path, and each level is sorted by that.
     """
@@ -126,7 +126,7 @@ def build_hierarchy(paths: Iterable[tuple[str, ...]], folder: Path) -> Hierarchy
 def cut(
     images: ImageTable, ids: Sequence[str], boxes: dict[str, list[int]] | None, folder: Path
 ) -> ImageTable:
-    """The images without their banner, and of each the part in its box if there are boxes.
+    """The images without their banner, each cropped to its box if there are boxes.
 
     Raises ValueError if nothing is left of an image, or if one has no box.
     """

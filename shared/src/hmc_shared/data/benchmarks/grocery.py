@@ -1,4 +1,4 @@
-"""`grocery`: photographs of groceries in shops, 81 fine classes below 43 coarse ones."""
+"""`grocery`: images of groceries in shops, 81 fine classes below 43 coarse ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def load(data_dir: str | Path) -> HierarchicalDataset:
     """Read the folder of classes.csv, train.txt, val.txt and test.txt, with the images beside them.
 
     The images are folders train/, val/ and test/ as in the repository GroceryStoreDataset, or archives
-    train.tar, val.tar and test.tar of these folders, which are read in place. Many a coarse class has one
+    train.tar, val.tar and test.tar of these folders, which are read in place. Many coarse classes have one
     fine class of the same name, so the name of a fine class is its path: "Banana/Banana". Ids are in the
     order of classes.csv. Source: Klasson, Zhang and Kjellström, "A Hierarchical Grocery Store Image Dataset
     with Visual and Semantic Labels", WACV 2019.

@@ -1,10 +1,10 @@
-"""`mirflickr`: 25,000 photographs from Flickr with 24 concepts."""
+"""`mirflickr`: 25,000 images from Flickr with 24 concepts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from hmc_shared.data.catalog import MIRFLICKR
+from hmc_shared.data.catalog import CATALOG
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.image_dataset import image_dataset
 from hmc_shared.data.image_table import needs_pillow
@@ -13,14 +13,16 @@ from hmc_shared.data.storage.sources import file_error
 from hmc_shared.hierarchy import Hierarchy
 
 READER_VERSION = 1
+CONCEPTS = tuple(Path(file).stem for file in CATALOG["mirflickr"].files)
+"""The 24 potential labels."""
 
 
 def load(data_dir: str | Path) -> HierarchicalDataset:
     """Read the folders ``mirflickr25k_annotations_v080`` and, beside it, ``mirflickr`` with the images.
 
     The classes are the 24 potential labels, roots in alphabetical order. The 14 files ``*_r1.txt``, which
-    list the images where a concept is salient, are not read. Images without any label are left out, as is
-    usual: 24,581 remain. There is no official split: 60, 20 and 20 % are drawn. Source: Huiskes and Lew,
+    list the images in which a concept is salient, are not read. Images without any label are left out, as is
+    usual: 24,581 remain. There is no official split: 60, 20 and 20 % are sampled. Source: Huiskes and Lew,
     "The MIR Flickr Retrieval Evaluation", MIR 2008.
 
     Raises ValueError, naming file and line, for a damaged list; and for a missing or damaged image.
@@ -28,7 +30,7 @@ def load(data_dir: str | Path) -> HierarchicalDataset:
     needs_pillow("mirflickr")
     lists = find_folder("mirflickr", data_dir)
     classes_of: dict[int, list[int]] = {}
-    for label, concept in enumerate(MIRFLICKR):
+    for label, concept in enumerate(CONCEPTS):
         for image in read_numbers(lists / f"{concept}.txt"):
             classes_of.setdefault(image, []).append(label)
     images = lists.parent / "mirflickr"
@@ -37,10 +39,10 @@ def load(data_dir: str | Path) -> HierarchicalDataset:
         "mirflickr",
         lists.parent,
         {"all": {f"mirflickr/im{image}.jpg": classes_of[image] for image in sorted(classes_of)}},
-        Hierarchy.from_edges([], nodes=MIRFLICKR),
+        Hierarchy.from_edges([], nodes=CONCEPTS),
         reader=f"mirflickr {READER_VERSION}",
         sources=checksums("mirflickr", lists),
-        notes=[f"{without} images without any of the {len(MIRFLICKR)} labels were left out"],
+        notes=[f"{without} images without any of the {len(CONCEPTS)} labels were left out"],
     )
 
 

@@ -1,7 +1,7 @@
 """Reader of the Mulan sets: ARFF files, dense or sparse, and an XML file that names the labels.
 
 Origin: Tsoumakas et al., "Mulan: A Java Library for Multi-Label Learning", JMLR 12, 2011. Labels are
-attributes of the values 0 and 1, wherever they stand; elements that are nested in the XML are a hierarchy.
+attributes with the values 0 and 1, in any column; nested elements of the XML are a hierarchy.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INTEGER = re.compile(r"\sinteger\s*$", re.IGNORECASE)
 
 
 def load(name: str, files: dict[str, Path], protocol: Protocol = "default") -> HierarchicalDataset:
-    """Read the files of a set and preprocess it; 20 % of the training rows are drawn for validation.
+    """Read the files of a set and preprocess it; 20 % of the training rows are sampled for validation.
 
     Raises ValueError as :func:`read_bytes` and :func:`read_set` do.
     """
@@ -63,7 +63,7 @@ def read_set(files: dict[str, Path], contents: dict[str, bytes]) -> RawSet:
 def parse_labels(content: bytes, path: Path) -> Hierarchy:
     """The labels of an XML file, in its order, each below the label it is nested in.
 
-    Raises ValueError for damaged XML, a name that is missing or given twice, and for no label at all.
+    Raises ValueError for damaged XML, a name that is missing or repeated, and for no label at all.
     """
     try:
         top = ElementTree.fromstring(content)
@@ -89,8 +89,8 @@ def _nested(element: ElementTree.Element, parent: str | None) -> Iterator[tuple[
 
 
 @dataclass(frozen=True)
-class Table:
-    """One parsed file; row i stands in line ``lines[i]``, @DATA in ``data_line``."""
+class MulanTable:
+    """One parsed file; row i is line ``lines[i]``, @DATA is ``data_line``."""
 
     attributes: tuple[Attribute, ...]
     values: np.ndarray
@@ -100,10 +100,10 @@ class Table:
     data_line: int
 
 
-def parse_mulan(content: bytes, path: Path) -> Table:
+def parse_mulan(content: bytes, path: Path) -> MulanTable:
     """Parse the content of ``path`` with liac-arff.
 
-    Raises ValueError, naming file and line, for whatever is malformed.
+    Raises ValueError, naming file and line, for anything malformed.
     """
     lines = text_lines(content, path)
     starts = (number for number, line in enumerate(lines, 1) if line.lstrip()[:5].lower() == "@data")
@@ -122,7 +122,9 @@ def parse_mulan(content: bytes, path: Path) -> Table:
                 continue
             if not HEADER_LINE.match(line.strip()):  # liac-arff would skip it
                 raise ValueError(f"expected an attribute, then @DATA, found {line.strip()[:40]!r}")
-            yield INTEGER.sub(" numeric", line.replace("\t", " "))  # it truncates integers and knows no tab
+            yield INTEGER.sub(
+                " numeric", line.replace("\t", " ")
+            )  # it truncates integers and does not split at tabs
 
     columns, numbers, row_lines = [], [], []
     try:
@@ -148,7 +150,7 @@ def parse_mulan(content: bytes, path: Path) -> Table:
         if declared is not None and set(declared) <= BINARY and declared != ("0", "1"):
             number_of = np.array([*map(float, declared), np.nan])
             table[:, column] = number_of[np.nan_to_num(table[:, column], nan=-1).astype(np.int64)]
-    return Table(attributes, table, row_lines, data_line)
+    return MulanTable(attributes, table, row_lines, data_line)
 
 
 def _attribute(name: str, declared: str | list[str]) -> Attribute:
@@ -158,25 +160,25 @@ def _attribute(name: str, declared: str | list[str]) -> Attribute:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong by the message of liac-arff, without its line number and its copy of the row."""
+    """The message of liac-arff without its line number and its copy of the row."""
     if isinstance(error, arff.BadDataFormat):
         return "the row does not fit the attributes of the header"
     return re.sub(r",? (at|in) line %d\.?", "", getattr(error, "message", None) or str(error))[:120]
 
 
-def _split_columns(table: Table, hierarchy: Hierarchy, path: Path, label_path: Path) -> RawPart:
+def _split_columns(table: MulanTable, hierarchy: Hierarchy, path: Path, label_path: Path) -> RawPart:
     """Features and labels; of the labels, the ids that are 1."""
     column_of = {name: column for column, (name, _) in enumerate(table.attributes)}
     for name in hierarchy.names:
         if name not in column_of:
             raise ValueError(f"{label_path}: the label {name!r} is not an attribute of {path.name}.")
         declared = table.attributes[column_of[name]][1]
-        given = table.values[:, column_of[name]]
-        wrong = ~np.isin(given, (0, 1)) | (declared is not None and not set(declared) <= BINARY)
+        values = table.values[:, column_of[name]]
+        wrong = ~np.isin(values, (0, 1)) | (declared is not None and not set(declared) <= BINARY)
         if wrong.any():
             raise file_error(path, table.lines[int(wrong.argmax())], f"the label {name!r} is not 0 or 1")
-    given = table.values[:, [column_of[name] for name in hierarchy.names]]
-    labels = [row.nonzero()[0].tolist() for row in given]
+    values = table.values[:, [column_of[name] for name in hierarchy.names]]
+    labels = [row.nonzero()[0].tolist() for row in values]
 
     features = []
     for column, (name, declared) in enumerate(table.attributes):

@@ -1,4 +1,4 @@
-"""`nuswide` and `nuswide21`: photographs from Flickr with 81 concepts, or the 21 most frequent of them."""
+"""`nuswide` and `nuswide21`: images from Flickr with 81 concepts, or the 21 most frequent of them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
 
     Classes are roots in the order of Concepts81.txt. "nuswide21" keeps the 21 that most images of both
     official splits have. Images without any of the classes are left out, as is usual (209,347 of 269,648
-    have one of the 81), and so are images that are not on disk: not all can be had any more. The official
-    training and test images stay apart; 20 % of the former are drawn for validation. Source: Chua et al.,
+    have one of the 81), and so are images that are not on disk: some are no longer available. The official
+    training and test images stay apart; 20 % of the former are sampled for validation. Source: Chua et al.,
     "NUS-WIDE: A Real-World Web Image Database from National University of Singapore", CIVR 2009.
 
-    Raises ValueError, naming file and line, for a damaged list; if no image is there; and for a damaged one.
+    Raises ValueError, naming file and line, for a damaged list; if there is no image; and for a damaged one.
     """
     needs_pillow(name)
     root = find_folder(name, data_dir).parent
@@ -56,8 +56,8 @@ def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
     parts, absent, without = {}, 0, 0
     for part, stem in PARTS.items():
         parts[part] = {}
-        for image, found in content[stem]["images"].items():
-            classes = [label_of[concept] for concept in found if concept in label_of]
+        for image, concepts_of_image in content[stem]["images"].items():
+            classes = [label_of[concept] for concept in concepts_of_image if concept in label_of]
             if not classes:
                 without += 1
             elif not (images / image).is_file():
@@ -87,7 +87,7 @@ def first_there(root: Path, names: tuple[str, ...]) -> Path:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a file that are not empty, without spaces at their ends."""
+    """The lines of a file that are not empty, stripped."""
     return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 

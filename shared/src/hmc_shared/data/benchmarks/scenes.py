@@ -1,4 +1,4 @@
-"""Scenes composed of pictures of one to four classes, each in a quarter of its own, with captions."""
+"""Scenes of one to four pictures of different classes, each in its own quarter, with captions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def compose(
     rng: np.random.Generator,
     background: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Draw ``size`` scenes.
+    """Compose ``size`` random scenes.
 
     Args:
         size: number of scenes n.
         pictures: of each scale, such as "small", the pictures of each class, (m, side, side) or
             (m, side, side, 3) uint8; m is the same in all scales. The last scale fills a quarter.
         names: of the classes, for the captions.
-        tickets: (C,) int64, the weights of the classes in the draw; four or more are positive.
+        tickets: (C,) int64, sampling weights of the classes; four or more are positive.
         rng: only its ``integers`` are used, so the scenes are the same bytes on every platform.
-        background: what there is beside the pictures.
+        background: grey level between the pictures.
 
     Returns:
         (n, 2 * side, 2 * side) or (n, 2 * side, 2 * side, 3) uint8 images, (n, C) bool classes present, n
@@ -52,10 +52,10 @@ def compose(
             present[scene, label] = True
             parts[place] = f"a {scale} {names[label]} at the {place}"
         in_reading_order = [parts[place] for place in PLACES if place in parts]
-        captions.append(join(in_reading_order))
+        captions.append(enumerate_things(in_reading_order))
     return images, present, tuple(captions)
 
 
-def join(things: Sequence[str]) -> str:
-    """A list as one says it: "a, b and c"."""
+def enumerate_things(things: Sequence[str]) -> str:
+    """A list in words: "a, b and c"."""
     return " and ".join(filter(None, [", ".join(things[:-1]), things[-1]]))

@@ -1,4 +1,4 @@
-"""`voc2007` and `voc2012`: photographs of PASCAL VOC with the classes of the objects in them."""
+"""`voc2007` and `voc2012`: images of PASCAL VOC with the classes of the objects in them."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ PARTS = {
 def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
     """Read the folder ``VOC2007`` or ``VOC2012``: JPEGImages, Annotations and the lists of ImageSets/Main.
 
-    An image has the classes of its objects, but for those marked difficult, in every split: it is a negative
-    of a class of which all its objects are difficult (the official evaluation leaves it out of that class).
+    In every split, an image has the classes of its objects that are not marked difficult: it is a negative of
+    a class whose objects are all difficult (the official evaluation leaves it out of that class).
     The 20 classes are roots, in alphabetical order. voc2007 has its three official splits; of voc2012 the
-    official validation split is the test split, and 20 % of the training images are drawn for validation.
+    official validation split is the test split, and 20 % of the training images are sampled for validation.
     Source: Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", IJCV 88, 2010.
 
     Raises ValueError, naming file and line, for a damaged list or annotation and an unknown class; and for a

@@ -38,7 +38,7 @@ def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
     lie where these sets are unpacked: in ``data_dir``, or a folder or two below. Classes are roots: those of
     VOC in alphabetical order, those of COCO in the order of their official ids. Training images are parts of
     VOC2012 train-val and COCO train2017, test images all of VOC2007 test and COCO val2017. 20 % of the
-    training images are drawn for validation, because the source has none; head, medium and tail are told by
+    training images are sampled for validation, because the source has none; head, medium and tail follow
     the published counts, which are those of training and validation images together. In the test list of
     VOC-LT objects marked difficult count. Source: Wu et al., "Distribution-Balanced Loss for Multi-Label
     Classification in Long-Tailed Datasets", ECCV 2020.
@@ -67,7 +67,7 @@ def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
 def read_list(path: Path, classes: int) -> dict[str, list[int]]:
     """Image to the numbers of its classes, in the order of the list.
 
-    Raises ValueError, naming file and line, for what is no number of a class, and an image listed twice.
+    Raises ValueError, naming file and line, for anything but class numbers, and for an image listed twice.
     """
     labels: dict[str, list[int]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):

@@ -18,7 +18,7 @@ Attribute = tuple[str, tuple[str, ...] | None]
 
 @dataclass(frozen=True)
 class Arff:
-    """One parsed file; row i has ``features[i]`` and ``labels[i]`` and stands in line ``lines[i]``."""
+    """One parsed file; row i has ``features[i]`` and ``labels[i]`` and is line ``lines[i]``."""
 
     attributes: tuple[Attribute, ...]
     class_list: tuple[str, ...]
@@ -31,7 +31,7 @@ class Arff:
 
 
 def parse_arff(content: bytes, path: Path) -> Arff:
-    """Parse the content of ``path``. Raises ValueError naming file and line for whatever is malformed."""
+    """Parse the content of ``path``. Raises ValueError, naming file and line, for anything malformed."""
     lines = [line.strip() for line in text_lines(content, path)]  # strip also takes the \r of CRLF files
     attributes: list[Attribute] = []
     class_list: tuple[str, ...] = ()
@@ -55,8 +55,8 @@ def parse_arff(content: bytes, path: Path) -> Arff:
         elif kind.startswith("{") and kind.endswith("}"):
             attributes.append((name, tuple(value.strip() for value in kind[1:-1].split(","))))
         else:
-            found = f"found {kind[:40]!r}"
-            raise file_error(path, number, f"expected the type numeric, {{values}} or hierarchical, {found}")
+            rule = "expected the type numeric, {values} or hierarchical"
+            raise file_error(path, number, f"{rule}, found {kind[:40]!r}")
     if not start:
         raise file_error(path, len(lines), "the file ends before @DATA")
     if not class_list or not attributes:
@@ -67,8 +67,8 @@ def parse_arff(content: bytes, path: Path) -> Arff:
         raise file_error(path, len(lines), "the file ends before its first row")
     for number, line in body:
         if line.count(",") != len(attributes):
-            found = line.count(",") + 1
-            raise file_error(path, number, f"expected {len(attributes) + 1} fields, found {found}")
+            fields = line.count(",") + 1
+            raise file_error(path, number, f"expected {len(attributes) + 1} fields, found {fields}")
     numbers = [number for number, _ in body]
     rows = [line.rpartition(",") for _, line in body]
     cells = [cell.strip() for values, _, _ in rows for cell in values.split(",")]

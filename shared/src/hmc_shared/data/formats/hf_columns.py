@@ -6,9 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import datasets
 import numpy as np
+import pyarrow as pa
+import torch
 
 from hmc_shared.data.dataset import HierarchicalDataset, Split, targets_with_ancestors
 from hmc_shared.data.formats.level_columns import level_labels, split_levels, split_rows
@@ -19,9 +22,7 @@ from hmc_shared.data.preprocessing import Protocol
 from hmc_shared.data.storage.cache import cached_images
 from hmc_shared.data.storage.raw import RawPart, RawSet
 from hmc_shared.data.vector_dataset import vector_dataset
-
-if TYPE_CHECKING:
-    import datasets
+from hmc_shared.hierarchy import Hierarchy
 
 READER_VERSION = 1
 NO_FEATURES = {"id", "idx", "index", "split", "__index_level_0__"}
@@ -32,14 +33,12 @@ def load(path: str, levels: str | Sequence[str], protocol: Protocol) -> Hierarch
 
     Its ``levels`` are columns of labels, class labels, texts or numbers, coarse to fine. A column of images
     is the input; without one, columns of lists of numbers are, or else all columns of numbers that are
-    neither levels nor class labels. Splits are told by the beginning of their names, train, val, test; a
-    single one is all rows. What is lacking is drawn as for other sets.
+    neither levels nor class labels. Splits are recognised by the beginning of their names, train, val, test;
+    a single one is all rows. Missing ones are sampled as for other sets.
 
-    Raises ValueError, naming the data set, for one that cannot be had, an unknown column, a label without one
-    in the columns before it, and where there is no input or several columns of images.
+    Raises ValueError, naming the data set, for one that cannot be read, an unknown column, a label without
+    one in the columns before it, and where there is no input or several columns of images.
     """
-    import datasets
-
     parts = open_dataset(path)
     columns = split_levels(levels)
     rows = datasets.concatenate_datasets(list(parts.values()))
@@ -47,52 +46,63 @@ def load(path: str, levels: str | Sequence[str], protocol: Protocol) -> Hierarch
         if name not in rows.column_names:
             raise ValueError(f"{path} should have a column {name!r}. Found {', '.join(rows.column_names)}.")
     hierarchy, labels, notes = level_labels({name: label_texts(rows, name) for name in columns}, path)
-    given: dict[str, list[int]] = {"all": list(range(len(rows)))}
+    rows_of_part: dict[str, list[int]] = {"all": list(range(len(rows)))}
     ids = [f"{part}-{row}" for part, of_part in parts.items() for row in range(len(of_part))]
     if len(parts) > 1:
-        given, more = split_rows([part for part, of_part in parts.items() for _ in range(len(of_part))], path)
+        splits = [part for part, of_part in parts.items() for _ in range(len(of_part))]
+        rows_of_part, more = split_rows(splits, path)
         notes += more
-    name = Path(path).name
     images = [column for column, kind in rows.features.items() if isinstance(kind, datasets.Image)]
     if len(images) > 1:
         raise ValueError(f"{path} should have one column of images. Found {', '.join(images)}.")
-    if not images:
-        features, feature_names = read_features(rows, columns, path)
-        raw = RawSet(
-            hierarchy,
-            {part: RawPart(features[chosen], [labels[i] for i in chosen]) for part, chosen in given.items()},
-        )
-        return vector_dataset(
-            name,
-            raw,
-            {"rows": raw.digest()},
-            protocol,
-            validation_share=0.2,
-            origin="split",
-            ids={part: [ids[row] for row in chosen] for part, chosen in given.items()},
-            feature_names=feature_names,
-            notes=notes,
-        )
-    import torch
+    if images:
+        return _images(path, rows, images[0], ids, hierarchy, labels, rows_of_part, notes)
+    features, feature_names = read_features(rows, columns, path)
+    raw = RawSet(
+        hierarchy,
+        {part: RawPart(features[at], [labels[row] for row in at]) for part, at in rows_of_part.items()},
+    )
+    return vector_dataset(
+        Path(path).name,
+        raw,
+        {"rows": raw.digest()},
+        protocol,
+        validation_share=0.2,
+        origin="split",
+        ids={part: [ids[row] for row in at] for part, at in rows_of_part.items()},
+        feature_names=feature_names,
+        notes=notes,
+    )
 
+
+def _images(
+    path: str,
+    rows: datasets.Dataset,
+    column: str,
+    ids: list[str],
+    hierarchy: Hierarchy,
+    labels: list[list[int]],
+    rows_of_part: dict[str, list[int]],
+    notes: list[str],
+) -> HierarchicalDataset:
     needs_pillow(path)
     nodes = np.array([of_row[0] if of_row else -1 for of_row in labels])
     targets = targets_with_ancestors(nodes, hierarchy)
     targets[torch.from_numpy(nodes < 0)] = False
-    chosen, drawn = complete_splits(
-        {part: np.array(own) for part, own in given.items()}, targets.numpy(), path
+    rows_of_split, sampling = complete_splits(
+        {part: np.array(at) for part, at in rows_of_part.items()}, targets.numpy(), path
     )
     files = [Path(file["filename"]) for file in rows.cache_files]
-    encoded = rows.select_columns(images).cast_column(images[0], datasets.Image(decode=False))
+    encoded = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
     table, digest = cached_images(
-        f"hf {READER_VERSION}", Path(path), ids, files, lambda: read_images(encoded, images[0])
+        f"hf {READER_VERSION}", Path(path), ids, files, lambda: read_images(encoded, column)
     )
     splits = {
-        part: Split(table.select(own), targets[torch.from_numpy(own)], tuple(ids[row] for row in own))
-        for part, own in chosen.items()
+        part: Split(table.select(at), targets[torch.from_numpy(at)], tuple(ids[row] for row in at))
+        for part, at in rows_of_split.items()
     }
     return HierarchicalDataset(
-        name=name,
+        name=Path(path).name,
         hierarchy=hierarchy,
         evaluated=torch.ones(len(hierarchy), dtype=torch.bool),
         kind="image",
@@ -101,17 +111,14 @@ def load(path: str, levels: str | Sequence[str], protocol: Protocol) -> Hierarch
         test=splits["test"],
         sources={
             "images": digest,
-            "labels": hashlib.sha256(json.dumps([given, labels]).encode()).hexdigest(),
+            "labels": hashlib.sha256(json.dumps([rows_of_part, labels]).encode()).hexdigest(),
         },
-        notes=(*drawn, *notes),
+        notes=(*sampling, *notes),
     )
 
 
 def open_dataset(path: str) -> dict[str, datasets.Dataset]:
     """Name to rows of each split. Raises ValueError, naming the data set, if there is none."""
-    import datasets
-    import pyarrow as pa
-
     folder = Path(path).expanduser()
     if (folder / "dataset.json").is_file() and (folder / "hierarchy.json").is_file():
         raise ValueError(
@@ -122,20 +129,18 @@ def open_dataset(path: str) -> dict[str, datasets.Dataset]:
     try:
         saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
         source = str(folder) if folder.exists() else path
-        found: Any = datasets.load_from_disk(source) if saved else datasets.load_dataset(source)
+        dataset: Any = datasets.load_from_disk(source) if saved else datasets.load_dataset(source)
     except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"hf:{path} is neither a folder of `datasets` nor on the hub: {reason}") from error
     finally:
         if shown:
             datasets.enable_progress_bars()
-    return dict(found) if isinstance(found, dict) else {"all": found}
+    return dict(dataset) if isinstance(dataset, dict) else {"all": dataset}
 
 
 def label_texts(rows: datasets.Dataset, name: str) -> list[str]:
-    """A column of labels as text, "" where there is none (None, NaN, or -1 of a class label)."""
-    import datasets
-
+    """A column of labels as text, "" for a missing one (None, NaN, or -1 of a class label)."""
     kind = rows.features[name]
     table: Any = rows.select_columns([name]).with_format("arrow")[:]
     cells = table[name].to_pylist()
@@ -147,10 +152,7 @@ def label_texts(rows: datasets.Dataset, name: str) -> list[str]:
 
 
 def read_features(rows: datasets.Dataset, levels: Sequence[str], path: str) -> tuple[np.ndarray, list[str]]:
-    """(n, F) float64, NaN where missing, and the names of the columns, none for those of lists."""
-    import datasets
-    import pyarrow as pa
-
+    """(n, F) float64, NaN where missing, and the names of the columns; no names for lists."""
     others = [
         name
         for name, kind in rows.features.items()
@@ -178,9 +180,7 @@ def read_features(rows: datasets.Dataset, levels: Sequence[str], path: str) -> t
     return np.stack(numbers, axis=1), names
 
 
-def is_number(kind: Any) -> bool:
-    import pyarrow as pa
-
+def is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 

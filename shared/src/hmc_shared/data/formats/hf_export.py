@@ -14,23 +14,22 @@ import math
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import datasets
 import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
 
 from hmc_shared.data.dataset import HierarchicalDataset, Split
 from hmc_shared.data.image_table import ImageTable, needs_pillow, write_images
 from hmc_shared.data.storage.cache import save_quietly
-
-if TYPE_CHECKING:
-    import datasets
-    import pyarrow as pa
-    from torch import Tensor
+from hmc_shared.hierarchy import Hierarchy
 
 
 def export(dataset: HierarchicalDataset, folder: str | Path) -> None:
     """Write ``dataset``, inputs as they are, to ``folder``. Raises ValueError if the folder is not empty."""
-    import datasets
 
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
@@ -70,11 +69,6 @@ def load(path: str) -> HierarchicalDataset:
     ``path`` is the folder, or the id "owner/name" of a dataset repository on the Hugging Face hub that holds
     its files. Raises ValueError naming the folder, and what is missing or damaged in it.
     """
-    import datasets
-    import pyarrow as pa
-    import torch
-
-    from hmc_shared.hierarchy import Hierarchy
 
     folder = Path(path).expanduser()
     if not folder.is_dir():
@@ -111,22 +105,18 @@ def load(path: str) -> HierarchicalDataset:
 
 
 def _as_list(values: Tensor | None) -> list[float | None] | None:
-    """A float32 vector as JSON numbers, which are exact for float32; JSON has no inf, so that is null."""
+    """A float64 vector as JSON numbers, which are exact; JSON has no inf, so that is null."""
     return None if values is None else [None if math.isinf(value) else value for value in values.tolist()]
 
 
 def _as_tensor(values: list[float | None] | None) -> Tensor | None:
-    import torch
-
-    return (
-        None if values is None else torch.tensor([math.inf if value is None else value for value in values])
-    )
+    if values is None:
+        return None
+    return torch.tensor([math.inf if value is None else value for value in values], dtype=torch.float64)
 
 
 def _vector_table(split: Split, inputs: Tensor) -> datasets.Dataset:
     """The rows of a split as a table in memory."""
-    import datasets
-    import pyarrow as pa
     from datasets.table import InMemoryTable
 
     flat = inputs.numpy().reshape(len(split), -1)
@@ -164,7 +154,6 @@ def _labels(split: Split) -> Iterator[np.ndarray]:
 
 def _split(table: pa.Table, folder: Path, shape: list[int] | None, classes: int) -> Split:
     """One split; ``folder`` holds the Arrow files of ``table``."""
-    import torch
 
     if shape is None:
         needs_pillow(str(folder.parent))

@@ -19,23 +19,23 @@ def load(path: str) -> HierarchicalDataset:
 
     Images may lie in any of them: those of an inner class belong to no class below. Where there are folders
     ``train`` and ``test``, and perhaps ``validation`` or ``val``, each holds such a tree, and the classes are
-    those of all. Splits that are not there are drawn by iterative stratification: 20 % of the training images
-    for validation, or 60, 20 and 20 % of all. Hidden files and folders, and files without the suffix of an
-    image, are left out.
+    those of all. Missing splits are sampled by iterative stratification: 20 % of the training images for
+    validation, or 60, 20 and 20 % of all. Hidden files and folders, and files without the suffix of an image,
+    are left out.
 
-    Raises ValueError, naming the folder, if it is none, if a class has no image, for fewer than two classes,
-    and for an image in no class or one that Pillow cannot read.
+    Raises ValueError, naming the folder, if there is none, if a class has no image, for fewer than two
+    classes, and for an image in no class or one that Pillow cannot read.
     """
     needs_pillow("folder:PATH")
     root = Path(path).expanduser().resolve()
     if not root.is_dir():
         raise ValueError(f"folder:PATH should name a folder. Found none at {root}.")
     classes: set[str] = set()
-    node_of: dict[str, dict[str, str]] = {}  # of each split the images, by their paths below root
+    node_of: dict[str, dict[str, str]] = {}  # images of each split, as paths below root, to classes
     others = 0
     for part, folder in split_folders(root).items():
-        found, images, rest = walk(folder)
-        classes.update(found)
+        names, images, rest = walk(folder)
+        classes.update(names)
         below = [PurePosixPath(folder.relative_to(root), image).as_posix() for image in images]
         node_of[part] = dict(zip(below, (image.parent.as_posix() for image in images), strict=True))
         others += rest
@@ -57,14 +57,15 @@ def load(path: str) -> HierarchicalDataset:
 
 
 def split_folders(root: Path) -> dict[str, Path]:
-    """The folders of the given splits; or "all", the root itself, if there are none."""
+    """The folders of the splits; or "all", the root itself, if there are none."""
     folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if "train" not in folders or not {"validation", "val", "test"} & set(folders):
         return {"all": root}
     parts = {PARTS[name]: root / name for name in folders if name in PARTS}
     if "test" not in parts or len(parts) < len(folders):
-        found = ", ".join(folders)
-        raise ValueError(f"{root} should hold train, test and perhaps validation or val. Found {found}.")
+        raise ValueError(
+            f"{root} should hold train, test and perhaps validation or val. Found {', '.join(folders)}."
+        )
     return parts
 
 

@@ -20,10 +20,10 @@ def load(path: str) -> HierarchicalDataset:
 
     Labels are lists of names, or of numbers, which count from 0 the names in ``classes.json``, a list beside
     it. Without that file the classes are the labels themselves: the names, sorted, or "0", "1" and so on up
-    to the highest number. They are roots. Splits are told by the beginning of their names, train, val and
-    test; the images of a split lie in the folder of its name, or where there is none, beside labels.json.
-    Where there is no test split the validation split takes its place. What else is lacking is drawn by
-    iterative stratification: 20 % of the training images for validation, or 60, 20 and 20 % of all.
+    to the highest number. They are roots. Splits are recognised by the beginning of their names, train, val
+    and test; the images of a split lie in the folder of its name, or if there is none, beside labels.json.
+    The validation split replaces a missing test split. Other missing splits are sampled by iterative
+    stratification: 20 % of the training images for validation, or 60, 20 and 20 % of all.
 
     Raises ValueError, naming the file, for damaged JSON, for splits and labels of any other form, and for a
     missing or damaged image.
@@ -33,20 +33,20 @@ def load(path: str) -> HierarchicalDataset:
     file = root / "labels.json"
     if not file.is_file():
         raise ValueError(f"labels:PATH should name a folder with a labels.json. Found none at {root}.")
-    labels, sources = read_json(file)
-    if not isinstance(labels, dict) or not labels:
+    content, sources = read_json(file)
+    if not isinstance(content, dict) or not content:
         raise ValueError(f"{file} should map images, or splits and images, to labels.")
-    parts, notes = {"all": labels}, []
-    if all(isinstance(part, dict) for part in labels.values()):
-        parts, notes = by_split(labels, file)
+    parts, notes = {"all": content}, []
+    if all(isinstance(part, dict) for part in content.values()):
+        parts, notes = by_split(content, file)
     for images in parts.values():
-        for image, found in images.items():
-            check(found, image, file)
+        for image, labels in images.items():
+            check(labels, image, file)
     names = None
     if (root / "classes.json").is_file():
         names, more = read_json(root / "classes.json")
         sources |= more
-    used = {label for images in parts.values() for found in images.values() for label in found}
+    used = {label for images in parts.values() for labels in images.values() for label in labels}
     classes = class_names(used, names, file)
     try:
         hierarchy = Hierarchy.from_edges([], nodes=classes)
@@ -58,8 +58,8 @@ def load(path: str) -> HierarchicalDataset:
         root,
         {
             part: {
-                image: [label if isinstance(label, int) else number_of[label] for label in found]
-                for image, found in images.items()
+                image: [label if isinstance(label, int) else number_of[label] for label in labels]
+                for image, labels in images.items()
             }
             for part, images in parts.items()
         },
@@ -70,38 +70,38 @@ def load(path: str) -> HierarchicalDataset:
     )
 
 
-def by_split(labels: dict[str, dict[str, Any]], file: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def by_split(content: dict[str, dict[str, Any]], file: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Part to path of image to labels, and a note on the test split. Raises ValueError for other splits."""
     parts: dict[str, dict[str, Any]] = {}
-    for split, images in labels.items():
+    for split, images in content.items():
         part = next((PARTS[start] for start in PARTS if split.lower().startswith(start)), None)
         if part is None or part in parts:
             rule = "should have one split each of names that begin with train, val and test"
-            raise ValueError(f"{file} {rule}. Found {', '.join(labels)}.")
+            raise ValueError(f"{file} {rule}. Found {', '.join(content)}.")
         below = f"{split}/" if (file.parent / split).is_dir() else ""
-        parts[part] = {f"{below}{image}": found for image, found in images.items()}
+        parts[part] = {f"{below}{image}": labels for image, labels in images.items()}
     notes = []
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
         notes = ["test: the validation split, because there is no test split"]
     if parts.keys() - {"validation"} != {"train", "test"}:
         raise ValueError(
-            f"{file} should have a train split, and a val or test split. Found {', '.join(labels)}."
+            f"{file} should have a train split, and a val or test split. Found {', '.join(content)}."
         )
     return parts, notes
 
 
-def check(found: Any, image: str, file: Path) -> None:
+def check(labels: object, image: str, file: Path) -> None:
     """Raise ValueError unless the labels of an image are names, or numbers."""
-    if not isinstance(found, list) or not all(type(label) in (str, int) for label in found):  # no bool
+    if not isinstance(labels, list) or not all(type(label) in (str, int) for label in labels):  # no bool
         rule = "should be a list of names or of numbers"
-        raise ValueError(f"{file}: the labels of {image!r} {rule}. Found {found!r}.")
+        raise ValueError(f"{file}: the labels of {image!r} {rule}. Found {labels!r}.")
 
 
 def class_names(used: set[Any], names: Any, file: Path) -> list[str]:
-    """The names of all classes, by the content of classes.json if there is one.
+    """The names of all classes: the content of classes.json if there is one.
 
-    Raises ValueError if that is no list of names, for a label that is not in it, and for names among numbers.
+    Raises ValueError if that is not a list of names, for a label not in it, and for names among numbers.
     """
     numbers = [label for label in used if isinstance(label, int)]
     if 0 < len(numbers) < len(used):

@@ -1,4 +1,4 @@
-"""What tables say about labels: columns of levels, names of splits."""
+"""Labels in tables: columns of levels, names of splits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PARTS = {"train": "train", "val": "validation", "test": "test"}  # by the beginn
 def split_levels(levels: str | Sequence[str]) -> list[str]:
     """Names of columns, coarse to fine, from a list or from text with commas.
 
-    Raises ValueError for no name, and for one given twice.
+    Raises ValueError for no name, and for one that comes twice.
     """
     names = [name.strip() for name in (levels.split(",") if isinstance(levels, str) else levels)]
     if not names or not all(names) or len(set(names)) < len(names):
@@ -26,7 +26,7 @@ def level_labels(
     """The tree that columns of labels spell out, coarse to fine, and the deepest class of each row.
 
     A class has its label as its name; where a label stands below two parents or in two columns, all names are
-    paths, joined by "/". A path may end early, "" from there on, and a row may have no label at all.
+    paths, joined by "/". A path may end early, with "" from there on, and a row may have no label at all.
 
     Returns the tree, for each of the n rows a list of one id or none, and notes.
 
@@ -60,8 +60,8 @@ def level_labels(
 def split_rows(names: Sequence[str], origin: str) -> tuple[dict[str, list[int]], list[str]]:
     """Part to row numbers, from the name of each row's split, and a note.
 
-    Splits are told by the beginning of their names: train, val, test. Where there is no test split the
-    validation split takes its place. Raises ValueError for other splits, or without train.
+    Splits are recognised by the beginning of their names: train, val, test. The validation split replaces a
+    missing test split. Raises ValueError for other splits, or without train.
     """
     rows: dict[str, list[int]] = {}
     of_name = {
@@ -78,6 +78,6 @@ def split_rows(names: Sequence[str], origin: str) -> tuple[dict[str, list[int]],
         rows["test"] = rows.pop("validation")
         notes = ["test: the validation split, because there is no test split"]
     if rows.keys() - {"validation"} != {"train", "test"}:
-        found = ", ".join(of_name)
-        raise ValueError(f"{origin} should have a train split, and a val or test split. Found {found}.")
+        splits = ", ".join(of_name)
+        raise ValueError(f"{origin} should have a train split, and a val or test split. Found {splits}.")
     return {part: rows[part] for part in PARTS.values() if part in rows}, notes

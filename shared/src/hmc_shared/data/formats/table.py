@@ -11,7 +11,7 @@ import numpy as np
 
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.formats.level_columns import level_labels, split_levels, split_rows
-from hmc_shared.data.formats.table_file import SUFFIXES, Table, open_table
+from hmc_shared.data.formats.table_file import SUFFIXES, TableFile, open_table
 from hmc_shared.data.preprocessing import Protocol
 from hmc_shared.data.storage.raw import RawPart, RawSet
 from hmc_shared.data.vector_dataset import vector_dataset
@@ -24,13 +24,13 @@ VALIDATION_SHARE = 0.2
 def load(path: str, protocol: Protocol, levels: str | Sequence[str] | None = None) -> HierarchicalDataset:
     """Read a table: a row for each sample, a column for each feature, and these columns by their names.
 
-    * ``labels``: names of classes separated by "|" or ";", ancestors or not. The file ``edges.csv`` beside
-      the table, with the columns parent and child, joins them; a line without a parent names a root. Without
-      that file the classes are the labels, and have no parents.
+    * ``labels``: names of classes separated by "|" or ";", with ancestors or without. The file ``edges.csv``
+      beside the table, with the columns parent and child, joins them; a line without a parent names a root.
+      Without that file the classes are the labels, and have no parents.
     * With ``levels``, instead of these: columns of labels, coarse to fine, which spell out a tree.
-    * ``split``, perhaps: train, val or test. What is lacking is drawn by iterative stratification: 20 % of
+    * ``split``, optional: train, val or test. Missing splits are sampled by iterative stratification: 20 % of
       the training rows for validation, or 60, 20 and 20 % of all.
-    * ``id``, perhaps: names of the rows.
+    * ``id``, optional: names of the rows.
 
     All other columns are features: numbers, where an empty cell or "?" is a missing value.
 
@@ -67,7 +67,7 @@ def load(path: str, protocol: Protocol, levels: str | Sequence[str] | None = Non
         notes += more
     raw = RawSet(
         hierarchy,
-        {part: RawPart(numbers[chosen], [labels[row] for row in chosen]) for part, chosen in rows.items()},
+        {part: RawPart(numbers[at], [labels[row] for row in at]) for part, at in rows.items()},
     )
     return vector_dataset(
         file.parent.name if file.stem == "table" else file.stem,
@@ -76,7 +76,7 @@ def load(path: str, protocol: Protocol, levels: str | Sequence[str] | None = Non
         protocol,
         validation_share=VALIDATION_SHARE,
         origin="rows",
-        ids={part: [ids[row] for row in chosen] for part, chosen in rows.items()},
+        ids={part: [ids[row] for row in at] for part, at in rows.items()},
         feature_names=features,
         notes=notes,
     )
@@ -87,8 +87,8 @@ def find_table(path: Path) -> Path:
     if path.is_dir():
         inside = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.name != EDGES)
         if len(inside) != 1:
-            found = ", ".join(file.name for file in inside) or "none"
-            raise ValueError(f"{path} should hold one table beside {EDGES}, .csv or .parquet. Found {found}.")
+            names = ", ".join(file.name for file in inside) or "none"
+            raise ValueError(f"{path} should hold one table beside {EDGES}, .csv or .parquet. Found {names}.")
         return inside[0].resolve()
     if path.suffix not in SUFFIXES or not path.is_file():
         raise ValueError(
@@ -109,8 +109,8 @@ def read_edges(file: Path) -> Hierarchy:
         raise ValueError(f"{file}: {error}") from error
 
 
-def read_labels(table: Table, hierarchy: Hierarchy | None) -> tuple[Hierarchy, list[list[int]]]:
-    """Classes, and ids of each row's labels as given. Raises ValueError for a label that is no class."""
+def read_labels(table: TableFile, hierarchy: Hierarchy | None) -> tuple[Hierarchy, list[list[int]]]:
+    """Classes, and the ids of each row's labels. Raises ValueError for a label that is not a class."""
     cells = [[name.strip() for name in re.split(r"[|;]", cell)] for cell in table.texts("labels")]
     cells = [[name for name in names if name] for names in cells]
     if hierarchy is None:
@@ -121,5 +121,5 @@ def read_labels(table: Table, hierarchy: Hierarchy | None) -> tuple[Hierarchy, l
     for row, names in enumerate(cells):
         for name in names:
             if name not in hierarchy.index:
-                raise ValueError(f"{table.where(row)}: {name!r} is no class of {EDGES}.")
+                raise ValueError(f"{table.where(row)}: {name!r} is not a class of {EDGES}.")
     return hierarchy, [[hierarchy.index[name] for name in names] for names in cells]

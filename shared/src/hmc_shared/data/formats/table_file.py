@@ -9,25 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
 
 SUFFIXES = (".csv", ".parquet")
-"""Of tables whose columns have names."""
+"""Of files whose columns have names."""
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class TableFile:
     """Named columns of cells, text in a .csv, any values in a .parquet."""
 
     path: Path
     columns: dict[str, Sequence[Any]]
     lines: Sequence[int]
-    """Of each row, where it stands in the file: the line, or the number of the row."""
+    """Where each row stands in the file: its line, or its row number."""
 
     def __len__(self) -> int:
         return len(self.lines)
 
     def texts(self, name: str) -> list[str]:
-        """The cells of a column as text, "" where there is none. Raises ValueError for an unknown column."""
+        """The cells of a column as text, "" for empty ones. Raises ValueError for an unknown column."""
         return [cell_text(cell) for cell in self._cells(name)]
 
     def numbers(self, name: str) -> np.ndarray:
@@ -55,33 +57,29 @@ class Table:
 
     def _cells(self, name: str) -> Sequence[Any]:
         if name not in self.columns:
-            found = ", ".join(self.columns)
-            raise ValueError(f"{self.path} should have a column {name!r}. Found {found}.")
+            raise ValueError(f"{self.path} should have a column {name!r}. Found {', '.join(self.columns)}.")
         return self.columns[name]
 
 
-def cell_text(cell: Any) -> str:
-    """A cell as text, "" where there is none: None, or NaN in a column of numbers."""
+def cell_text(cell: object) -> str:
+    """A cell as text, "" for an empty one: None, or NaN in a column of numbers."""
     return "" if cell is None or cell != cell else str(cell)
 
 
-def open_table(path: str | Path) -> Table:
+def open_table(path: str | Path) -> TableFile:
     """Read a .csv file with a header, or a .parquet file.
 
-    Raises ValueError, naming file and line, for what is not such a table.
+    Raises ValueError, naming file and line, for anything else.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES or not path.is_file():
         raise ValueError(f"{path} should be a .csv or .parquet file. Found no such file.")
     if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet
-
         try:
-            table = pyarrow.parquet.read_table(path)
+            table = parquet.read_table(path)
         except (OSError, pa.ArrowException) as error:
             raise ValueError(f"{path} is not readable as a table: {error}") from error
-        # Numbers without gaps go to numpy whole, all else cell by cell.
+        # Numbers without gaps become arrays, everything else lists of cells.
         columns = {
             name: column.to_numpy()
             if pa.types.is_floating(column.type)
@@ -89,7 +87,7 @@ def open_table(path: str | Path) -> Table:
             else column.to_pylist()
             for name, column in zip(table.column_names, table.columns, strict=True)
         }
-        return Table(path, columns, range(len(table)))
+        return TableFile(path, columns, range(len(table)))
     rows, lines = [], []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a byte order mark
@@ -106,7 +104,7 @@ def open_table(path: str | Path) -> Table:
     for line, cells in zip(lines, rows, strict=True):
         if len(cells) != len(header):
             raise ValueError(f"{path}, line {line}: {len(cells)} cells, but the header has {len(header)}.")
-    return Table(path, {name: [row[i] for row in rows] for i, name in enumerate(header)}, lines)
+    return TableFile(path, {name: [row[i] for row in rows] for i, name in enumerate(header)}, lines)
 
 
 def read_table(path: str | Path, columns: Sequence[str] = ()) -> tuple[list[str], np.ndarray]:
@@ -120,7 +118,7 @@ def read_table(path: str | Path, columns: Sequence[str] = ()) -> tuple[list[str]
         columns: names of the features, in the order that a model takes; other columns are left out. Default:
             all in their order, which is what a .npy file always gives.
 
-    Raises ValueError, naming file and line or column, for what is not such a table.
+    Raises ValueError, naming file and line or column, for anything else.
     """
     path = Path(path)
     if not path.is_file():
@@ -147,6 +145,6 @@ def read_array(path: str | Path) -> tuple[list[str], np.ndarray]:
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{path} is not readable as an array: {error}") from error
     if not isinstance(array, np.ndarray) or array.ndim == 0 or array.dtype.kind not in "fiub":
-        found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
-        raise ValueError(f"{path} should hold an array of numbers, a row for each sample. Found {found}.")
+        content = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
+        raise ValueError(f"{path} should hold an array of numbers, a row for each sample. Found {content}.")
     return [str(row) for row in range(len(array))], array

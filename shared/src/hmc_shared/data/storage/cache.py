@@ -17,25 +17,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from hmc_shared.data.image_table import ImageTable, write_images
+from hmc_shared.data.storage.raw import RawPart, RawSet
+from hmc_shared.hierarchy import Hierarchy
 
 if TYPE_CHECKING:
     import datasets
 
-    from hmc_shared.data.storage.raw import RawSet
-
 
 def cache_folder() -> Path:
-    if chosen := os.environ.get("HMC_CACHE"):
-        return Path(chosen)
+    if folder := os.environ.get("HMC_CACHE"):
+        return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hmc"
 
 
 def cached(reader: str, sources: dict[str, str], parse: Callable[[], RawSet]) -> RawSet:
     """What ``parse`` returns, from the cache if the same reader has parsed the same sources before.
 
-    ``reader`` names set and reader version. A damaged entry is made anew. Nothing is stored if ``parse``
+    ``reader`` names set and reader version. A damaged entry is rebuilt. Nothing is stored if ``parse``
     raises.
     """
     key = hashlib.sha256(json.dumps([reader, sources], sort_keys=True).encode()).hexdigest()
@@ -61,11 +62,6 @@ def read_folder(folder: Path) -> RawSet | None:
 
     Reads the Arrow files directly: importing `datasets` takes longer than parsing the sources.
     """
-    import pyarrow as pa
-
-    from hmc_shared.data.storage.raw import RawPart, RawSet
-    from hmc_shared.hierarchy import Hierarchy
-
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         parts = {}
@@ -81,9 +77,8 @@ def read_folder(folder: Path) -> RawSet | None:
 
 
 def write_folder(raw: RawSet, folder: Path) -> None:
-    """Write an entry under another name, then rename: a reader never sees half of one."""
-    import datasets
-    import pyarrow as pa
+    """Write an entry under another name, then rename it: a reader never sees half an entry."""
+    import datasets  # slow to import, and only needed to write
     from datasets.table import InMemoryTable
 
     tables = {}
@@ -101,10 +96,10 @@ def write_folder(raw: RawSet, folder: Path) -> None:
 
 
 def cached_labels(reader: str, sources: Iterable[Path], read: Callable[[], Any]) -> Any:
-    """What ``read`` gives, JSON values, from the cache if the same reader has read the same sources before.
+    """What ``read`` returns, JSON values, from the cache if the same reader has read the same sources before.
 
-    For labels of images that take long to read. Sources are the same as in :func:`cached_images`, for the
-    same reason. A damaged entry is made anew. Raises ValueError for a missing source, and as ``read`` does:
+    For labels of images that take long to read. Sources are compared as in :func:`cached_images`, for the
+    same reason. A damaged entry is rebuilt. Raises ValueError for a missing source, and as ``read`` does:
     nothing is stored then.
     """
     key = hashlib.sha256(json.dumps([reader, _stamps(sources)]).encode()).hexdigest()
@@ -140,15 +135,15 @@ def cached_images(
 ) -> tuple[ImageTable, str]:
     """A table of encoded images, from the cache if the same reader has read the same sources before.
 
-    Sources are the same if their names, sizes and times of change are: a set of images may be too large to
-    be read whole at every start. A damaged entry is made anew.
+    Sources are the same if their names, sizes and modification times are: a set of images may be too large to
+    be read in full at every start. A damaged entry is rebuilt.
 
     Args:
         reader: names set and reader version.
         origin: folder or archive, for messages.
-        names: of each image, such as its path in the source; the rows of the table are in this order.
+        names: one for each image, such as its path in the source; the rows of the table are in this order.
         sources: the files that hold the images, one each or archives.
-        read: gives the encoded images, in the order of ``names``.
+        read: yields the encoded images, in the order of ``names``.
 
     Returns:
         The table, and the SHA-256 over names and contents.
@@ -158,8 +153,8 @@ def cached_images(
     """
     key = hashlib.sha256(json.dumps([reader, list(names), _stamps(sources)]).encode()).hexdigest()
     folder = cache_folder() / f"{reader.split()[0]}-{key[:16]}"
-    if found := read_images(folder):
-        return found
+    if entry := read_images(folder):
+        return entry
     sha = hashlib.sha256()
 
     def rows() -> Iterator[dict[str, str | bytes]]:
@@ -180,8 +175,6 @@ def cached_images(
 
 def read_images(folder: Path) -> tuple[ImageTable, str] | None:
     """Read an entry of :func:`cached_images`; None if it is not there or is damaged."""
-    import pyarrow as pa
-
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         if index["seal"] != _seal(folder, index["digest"]):
@@ -196,7 +189,7 @@ def _arrow_files(folder: Path) -> list[Path]:
 
 
 def _stamps(files: Iterable[Path]) -> list[str]:
-    """Name, size and time of change of each file. Raises ValueError if one is missing."""
+    """Name, size and modification time of each file. Raises ValueError if one is missing."""
     stamps = []
     for file in files:
         try:
@@ -208,15 +201,15 @@ def _stamps(files: Iterable[Path]) -> list[str]:
 
 
 def _seal(folder: Path, digest: str) -> str:
-    """What changes when somebody else than :func:`cached_images` writes to an entry."""
+    """A digest that changes if anything but :func:`cached_images` writes to an entry."""
     return hashlib.sha256("\n".join([digest, *_stamps(_arrow_files(folder))]).encode()).hexdigest()
 
 
 @contextmanager
 def new_entry(folder: Path, read: Callable[[Path], object]) -> Iterator[Path]:
-    """A folder to fill, which is then renamed to ``folder``: a reader never sees half of an entry.
+    """A folder to fill, which is then renamed to ``folder``: a reader never sees half an entry.
 
-    ``read`` gives None for a damaged entry. If another process has made a sound one meanwhile, that stays.
+    ``read`` returns None for a damaged entry. If another process writes a sound one meanwhile, that stays.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -235,7 +228,7 @@ def new_entry(folder: Path, read: Callable[[Path], object]) -> Iterator[Path]:
 
 def save_quietly(tables: datasets.Dataset | datasets.DatasetDict, folder: Path) -> None:
     """``save_to_disk`` without its progress bars."""
-    import datasets
+    import datasets  # slow to import, and only needed to write
 
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()

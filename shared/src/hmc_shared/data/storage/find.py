@@ -24,17 +24,17 @@ def find_sets(data_dir: str | Path) -> dict[str, dict[str, list[Path]]]:
 
     Parts are "train", "validation" and "test"; those of a Mulan set are "train" and "test", or "all", and
     "labels". A Mulan set in a folder ``<set>_<variant>`` has the name of the folder. Where a file is there
-    both plain and with .gz, the plain one is taken. Raises ValueError if ``data_dir`` is no folder.
+    both plain and with .gz, the plain one is used. Raises ValueError if ``data_dir`` is not a folder.
     """
     top = Path(data_dir)
     if not top.is_dir():
         raise ValueError(f"`data_dir` should be a folder. Found {str(top)!r}.")
-    found: dict[str, dict[str, list[Path]]] = {}
+    sets: dict[str, dict[str, list[Path]]] = {}
     for path in sorted({p for folder in ("", "*/", "*/*/") for p in top.glob(f"{folder}*.arff*")}):
         if path.suffix == ".gz" and path.with_suffix("").exists():
             continue
         if match := FILE_NAME.fullmatch(path.name):
-            parts = found.setdefault(match["set"], {})
+            parts = sets.setdefault(match["set"], {})
             parts.setdefault(PARTS[match["part"].lower()], []).append(path)
         elif match := MULAN_NAME.fullmatch(path.name):
             labels = label_file(path, match["set"])
@@ -42,11 +42,11 @@ def find_sets(data_dir: str | Path) -> dict[str, dict[str, list[Path]]]:
                 continue  # any other ARFF file
             folder = path.parent.name
             is_variant = folder.lower().startswith(f"{match['set']}_".lower())
-            parts = found.setdefault(folder if is_variant else match["set"], {})
+            parts = sets.setdefault(folder if is_variant else match["set"], {})
             parts.setdefault((match["part"] or "all").lower(), []).append(path)
             listed = parts.setdefault(LABELS, [])
             listed += [labels] if labels and labels not in listed else []
-    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+    return dict(sorted(sets.items(), key=lambda item: item[0].lower()))
 
 
 def label_file(path: Path, stem: str) -> Path | None:
@@ -60,7 +60,7 @@ def find_files(name: str, data_dir: str | Path) -> tuple[str, dict[str, Path]]:
 
     A set named after its folder, such as "mediamill_reduced", is also found by the name of its files,
     "mediamill", if no other set has it. Raises ValueError, listing what is there, for an unknown name; and
-    for a part without a file or with two. Sets named like ``<set>.train.arff`` come with a validation file,
+    for a part without a file or with two. Sets named like ``<set>.train.arff`` come with a validation file;
     the others hold training and validation rows in one.
     """
     sets = find_sets(data_dir)
@@ -96,12 +96,8 @@ def find_files(name: str, data_dir: str | Path) -> tuple[str, dict[str, Path]]:
     return same[0], {part: parts[part][0] for part in (*needed, *optional)}
 
 
-def _stem(labels: Path) -> str:
-    return labels.name.removesuffix(".gz").removesuffix(".xml").lower()
-
-
 def find_folders(name: str, data_dir: str | Path) -> Iterator[Path]:
-    """The folders, nearest first, that hold the first of the files of an image set."""
+    """The folders, nearest first, that hold the first file of an image set."""
     first = CATALOG[name].files[0]
     for below in ("", "*/", "*/*/"):
         yield from (path.parent for path in sorted(Path(data_dir).glob(below + first)))
@@ -110,7 +106,7 @@ def find_folders(name: str, data_dir: str | Path) -> Iterator[Path]:
 def find_folder(name: str, data_dir: str | Path) -> Path:
     """The folder of an image set, in ``data_dir`` or up to two folders below.
 
-    Raises ValueError if there is none, or none that has all its files; and if ``data_dir`` is no folder.
+    Raises ValueError if there is none, or none that has all its files; and if ``data_dir`` is not a folder.
     """
     if not Path(data_dir).is_dir():
         raise ValueError(f"`data_dir` should be a folder. Found {str(data_dir)!r}.")

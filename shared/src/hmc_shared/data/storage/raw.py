@@ -1,4 +1,4 @@
-"""What a reader finds in its files, before any preprocessing: the thing that is cached."""
+"""What a reader finds in its files, before any preprocessing; this is cached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class RawPart:
     features: np.ndarray
     """(n, F) float64, NaN where a value is missing."""
     labels: list[list[int]]
-    """The class ids of each row, as given: without their ancestors."""
+    """The class ids of each row, as in the source: without their ancestors."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def read_bytes(path: Path) -> bytes:
-    """The uncompressed content. Raises ValueError with the line where a gzip file breaks off."""
+    """The uncompressed content. Raises ValueError with the line where a damaged gzip file ends."""
     if path.suffix != ".gz":
         return path.read_bytes()
     blocks = []
@@ -35,7 +35,7 @@ def text_lines(content: bytes, path: Path) -> list[str]:
 
 
 def file_error(path: Path, line: int, message: str) -> ValueError:
-    """The one line that a reader raises: which file, which line, what is wrong."""
+    """The one-line error of a reader: which file, which line, what is wrong."""
     return ValueError(f"{path}:{line}: {message.rstrip('.')}.")
 
 

@@ -1,0 +1,89 @@
+"""The stages of a method, epoch by epoch: what each trains, its step sizes, and the tokens that it keeps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from hmc_shared.data import Split
+from hmc_shared.predict.score import score_split
+from hmc_shared.runs.progress import Progress
+from hp_dval.batches import frozen_tokens, score_tokens
+from hp_dval.config import Config, Stage
+from hp_dval.model import ImageTextClassifier
+
+
+@dataclass(frozen=True)
+class StageEpoch:
+    """An epoch of a stage."""
+
+    stage: Stage
+    epoch: int
+    """Counted from 0 in each stage."""
+    epochs: int
+    """Of the stage."""
+
+    @property
+    def aligns(self) -> bool:
+        """Whether student and embedding are trained, on images; else they are frozen."""
+        return self.stage != "prompts"
+
+    @property
+    def tunes_prompts(self) -> bool:
+        return self.stage != "alignment"
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is the last one of the stage."""
+        return self.epoch + 1 == self.epochs
+
+
+def stage_epochs(config: Config) -> list[StageEpoch]:
+    """All epochs of a run."""
+    return [StageEpoch(stage, epoch, of) for stage, of in config.stages for epoch in range(of)]
+
+
+def step_factor(config: Config, epoch: float, epochs: int) -> float:
+    """What the step sizes are multiplied by after ``epoch`` epochs of a stage: warm-up, then its schedule."""
+    factor = 0.5 + 0.5 * math.cos(math.pi * epoch / epochs) if config.schedule == "cosine" else 1.0
+    return factor * min(1.0, epoch / config.warmup_epochs) if config.warmup_epochs else factor
+
+
+def set_step_sizes(optimizer: Optimizer, config: Config, stage: StageEpoch, share: float) -> None:
+    """Of student and prompts, after a share of an epoch; 0 for what the stage leaves alone."""
+    factor = step_factor(config, stage.epoch + share, stage.epochs)
+    alignment, prompts = optimizer.param_groups
+    alignment["lr"] = config.learning_rate * factor if stage.aligns else 0.0
+    prompts["lr"] = config.prompt_learning_rate * factor if stage.tunes_prompts else 0.0
+
+
+def begin_next_stage(progress: Progress, model: ImageTextClassifier) -> None:
+    """Go on from the best epoch of the stage that ended; the next one has a best epoch of its own."""
+    progress.restore_best(model)
+    progress.best_score = progress.best_epoch = progress.improved_epoch = None
+
+
+class FrozenTokens:
+    """The tokens of splits while the student is frozen: computed once, if ``--cache-gib`` has room."""
+
+    def __init__(self, model: ImageTextClassifier, config: Config) -> None:
+        self.model, self.config = model, config
+        self.kept: dict[Split, Tensor | None] = {}
+
+    def of(self, split: Split, stage: StageEpoch) -> Tensor | None:
+        """(n, 1 + N, D_e); None in a stage that changes them, and where there is no room."""
+        if stage.aligns:
+            return None
+        if split not in self.kept:
+            self.kept[split] = frozen_tokens(self.model, split, self.config)
+        return self.kept[split]
+
+    def score(self, split: Split, stage: StageEpoch) -> Tensor:
+        """The logits of a split, as by :func:`hmc_shared.predict.score.score_split`."""
+        tokens = self.of(split, stage)
+        if tokens is None:
+            return score_split(self.model, split, self.config.workers)
+        return score_tokens(self.model, tokens)

@@ -1,0 +1,86 @@
+"""What each ``--loss`` is: the network, the loss of its pre-training, and that of the fine-tuning."""
+
+from __future__ import annotations
+
+import sys
+from inspect import signature
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hmc_shared.data import HierarchicalDataset, ImageTable
+from hmc_shared.losses import asymmetric_loss
+from hmc_shared.model import load_pretrained
+from hmc_shared.vision.pixels import CROP, some_images
+from hmc_shared.vision.weights import load_weights
+from mulsupcon_ld.config import Config
+from mulsupcon_ld.keys import Keys
+from mulsupcon_ld.losses import all_loss, any_loss, ld_loss, median_sigma, mulsupcon_loss
+from mulsupcon_ld.model import MulSupCon
+
+
+def build_model(config: Config, dataset: HierarchicalDataset) -> MulSupCon:
+    """The network, with those options of ``config`` that its constructor names.
+
+    Raises ValueError for an encoder that does not suit, and weights that cannot be had or do not fit.
+    """
+    inputs = dataset.train.inputs
+    is_table = isinstance(inputs, ImageTable)
+    shape = (3, config.image_size, config.image_size) if is_table else tuple(inputs.shape[1:])
+    names = signature(MulSupCon.__init__).parameters.keys() & vars(config).keys()
+    options = {name: getattr(config, name) for name in names}
+    model = MulSupCon(dataset.hierarchy, shape, crop=CROP if is_table else 1.0, **options)
+    model.learn_statistics(dataset)
+    if config.weights != "none":
+        images = model.normalize(some_images(inputs, shape, model.crop))
+        print(load_weights(model.encoder, config.weights, config.encoder, images), file=sys.stderr)
+    if model.takes_images:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def contrastive_loss(
+    config: Config, z: Tensor, logits: Tensor, labels: Tensor, keys: Keys, own_keys: Tensor, size: int
+) -> Tensor:
+    """The loss of the pre-training, one an anchor, (B,), without beta ||W||_F^2.
+
+    Arguments as in :mod:`mulsupcon_ld.losses`; the first ``size`` keys are those of the global batch.
+    """
+    mean_labels = keys.labels[:size].float().sum(1).mean().clamp(min=1 / size)
+    temperature = config.temperature
+    if config.loss == "any":
+        return any_loss(z, labels, keys, own_keys, temperature=temperature)
+    if config.loss == "all":
+        return all_loss(z, labels, keys, own_keys, temperature=temperature)
+    if config.loss == "mulsupcon":
+        return mulsupcon_loss(z, labels, keys, temperature=temperature, mean_labels=mean_labels)
+    sigma = config.sigma
+    if config.loss == "rld" and sigma is None:
+        sigma = median_sigma(keys.embeddings[:size])
+    return ld_loss(
+        z,
+        labels,
+        logits,
+        keys,
+        own_keys,
+        temperature=temperature,
+        mean_labels=mean_labels,
+        alpha=config.alpha,
+        weight="rbf" if config.loss == "rld" else "prob",
+        sigma=sigma,
+    )
+
+
+def classification_loss(config: Config, logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss of the fine-tuning: logits and labels (B, C) to the mean over classes, (B,)."""
+    if config.loss != "asl":
+        return F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="none").mean(1)
+    focusing = {"gamma_positive": config.gamma_positive, "gamma_negative": config.gamma_negative}
+    return asymmetric_loss(logits, labels, margin=config.margin, **focusing).mean(1)
+
+
+def load_model(folder: str | Path) -> MulSupCon:
+    """Load what ``save_pretrained`` wrote."""
+    return load_pretrained(folder, {MulSupCon.method: MulSupCon})

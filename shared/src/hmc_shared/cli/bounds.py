@@ -1,0 +1,88 @@
+"""What a value of an option may be, said at its field: ``epochs: Count = 100``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A finite number between two bounds; an open bound is not reached itself."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+
+    def holds(self, value: float) -> bool:
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below and math.isfinite(value)
+
+    @property
+    def rule(self) -> str:
+        """What a value should do, for messages."""
+        if math.isfinite(self.high):
+            left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
+            return f"lie in {left}{self.low:g}, {self.high:g}{right}"
+        if self.low == 0:
+            return "be finite and above 0" if self.open_low else "be finite and not negative"
+        return f"be at least {self.low:g}"
+
+
+@dataclass(frozen=True)
+class FreeOnResume:
+    """Marks an option with which a run may be resumed whatever it was before."""
+
+
+FREE = FreeOnResume()
+
+Count = Annotated[int, Bounds(1)]
+NonNegativeInt = Annotated[int, Bounds(0)]
+NonNegative = Annotated[float, Bounds(0)]
+Positive = Annotated[float, Bounds(0, open_low=True)]
+Share = Annotated[float, Bounds(0, 1)]
+ShareBelow1 = Annotated[float, Bounds(0, 1, open_high=True)]
+
+
+def check_options(config: Any) -> None:
+    """Raise ValueError for a value out of its field's bounds, or that is none of its field's choices."""
+    hints = get_type_hints(type(config), include_extras=True)
+    for field in fields(config):
+        value, hint = getattr(config, field.name), hints[field.name]
+        choices = get_args(_plain(hint))
+        if get_origin(_plain(hint)) is Literal:
+            check(config, field.name, value in choices, f"be one of {', '.join(map(str, choices))}")
+        for bounds in _markers(hint, Bounds):
+            holds = value is None or (isinstance(value, int | float) and bounds.holds(value))
+            check(config, field.name, holds, bounds.rule)
+
+
+def check(config: Any, name: str, holds: bool, rule: str) -> None:
+    """Raise ValueError unless ``holds``, with option and value: "`--name` should <rule>. Found <value>."."""
+    if not holds:
+        raise ValueError(f"`--{name.replace('_', '-')}` should {rule}. Found {getattr(config, name)!r}.")
+
+
+def free_options(config_type: type) -> frozenset[str]:
+    """The names of the options that are marked as free on resume."""
+    hints = get_type_hints(config_type, include_extras=True)
+    return frozenset(name for name, hint in hints.items() if any(_markers(hint, FreeOnResume)))
+
+
+def _plain(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def _markers(hint: Any, kind: type) -> Iterator[Any]:
+    """The markers of one kind in a type, also inside a union."""
+    if get_origin(hint) is Annotated:
+        inner, *markers = get_args(hint)
+        yield from (marker for marker in markers if isinstance(marker, kind))
+        hint = inner
+    if get_origin(hint) is not Literal:
+        for part in get_args(hint):
+            yield from _markers(part, kind)

@@ -1,0 +1,198 @@
+"""What the commands of all methods share: dispatch, exit codes, the options of ``evaluate`` and ``predict``.
+
+Nothing here imports torch, so that every ``--help`` is there at once: a command's options are parsed first,
+and the module that does the work is imported then.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from hmc_shared.cli.bounds import Bounds, check_options
+from hmc_shared.cli.parse import parse
+from hmc_shared.cli.version import distribution_version
+
+LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun", "torch.distributed.run")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a program."""
+
+    help: str
+    """A line for the list of commands."""
+    options: type
+    """The dataclass that its command line fills."""
+    run: str
+    """"module:function", which takes the options and prints what the command prints."""
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Score a split of a data set with a trained model and print the metrics."""
+
+    library: ClassVar[str | None] = None
+    """The package whose models the command takes; None: any."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """Run folder, or the folder of a saved model."""
+    dataset: str | None = None
+    """Data set; default: the one that the run was trained on."""
+    data_dir: str | None = None
+    """Folder of the data sets; default: the environment variable HMC_DATA."""
+    split: Literal["train", "validation", "test"] = "test"
+    """The split to score."""
+    workers: Annotated[int, Bounds(0)] = 2
+    """Processes that read images."""
+    json: bool = False
+    """Print JSON instead of lines."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def preprocessing(self, protocol: str) -> str:
+        """How feature vectors are preprocessed for a run of a protocol."""
+        return "default"
+
+    def apply_to(self, model: Any) -> None:
+        """Set what the options say of the model; a package may add to this."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Write the labels, and the calibrated probability of every class, for each row of a table or each image.
+
+    Labels are those at the threshold that was best in validation. Where none was chosen they are the classes
+    with probability 1/2 or more, or, where the training samples had one path each, the path to the most
+    probable leaf. No class is more probable than its parent.
+    """
+
+    library: ClassVar[str | None] = None
+    """The package whose models the command takes; None: any."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """Run folder, or the folder of a saved model."""
+    inputs: Annotated[list[str], tyro.conf.Positional]
+    """Raw features, a row for each sample: one .csv with a header, .parquet, or .npy. A column named "id"
+    names the rows; an empty cell or "?" is a missing value; a model that was trained on a table with named
+    columns looks for these, and leaves out others. For models of images: image files and folders of images,
+    or one .npy file (n, channels, height, width) with values 0 to 255."""
+    min_confidence: float | None = None
+    """Label only what is at least this probable: down to the deepest such class, or all such classes where
+    samples may have several paths. A row without any gets no label."""
+    calibrate: bool = True
+    """Give the probabilities that the validation split calibrated."""
+    output: str | None = None
+    """File for the result: id, labels separated by ";", a column for each class; default: standard output."""
+    json: bool = False
+    """Write JSON instead of CSV: of each sample the most specific labels, with their paths, and all
+    probabilities."""
+
+    def apply_to(self, model: Any) -> None:
+        """Set what the options say of the model; a package may add to this."""
+        if not self.calibrate:
+            model.calibration.reset()
+
+
+def run_program(
+    prog: str, package: str, commands: Mapping[str, Command], argv: Sequence[str] | None = None
+) -> None:
+    """Entry point of a method's program: ``prog COMMAND [options]``, or with ``--version``.
+
+    ``package`` is the import name, whose folder ``configs`` holds the YAML files of ``train``.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    exit_codes(lambda: dispatch(words, prog, package, commands), prog)
+
+
+def dispatch(argv: Sequence[str], prog: str, package: str, commands: Mapping[str, Command]) -> None:
+    """Run the command that the first word names. Raises ValueError for another name."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"usage: {prog} COMMAND [--help] [options]\n       {prog} --version\n")
+        print("\n".join(f"  {name:10}{command.help}" for name, command in commands.items()))
+        return
+    if argv[0] == "--version":
+        print(f"{prog} {distribution_version(prog)}")
+        return
+    if argv[0] not in commands:
+        raise ValueError(f"the command should be one of {', '.join(commands)}. Found {argv[0]!r}.")
+    command = commands[argv[0]]
+    config = parse(command.options, argv[1:], prog=f"{prog} {argv[0]}", package=package)
+    module, _, function = command.run.partition(":")
+    getattr(import_module(module), function)(config)
+
+
+def exit_codes(command: Callable[[], None], prog: str) -> None:
+    """Run a command and exit: 0 done, 2 wrong usage or input (one line on stderr), 1 failure.
+
+    A file that cannot be read or written is a failure of one line. ``HMC_DEBUG=1`` shows the whole traceback
+    of these as well.
+    """
+    try:
+        command()
+    except (ValueError, OSError) as error:
+        if os.environ.get("HMC_DEBUG"):
+            raise
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ValueError) else 1)
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def format_metrics(metrics: Mapping[str, float | None]) -> str:
+    """One line a metric; counts as integers, undefined values as a dash."""
+    return "\n".join(f"{name:28} {_shown(name, value)}" for name, value in metrics.items())
+
+
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if name.endswith(("_classes", "_absent")) else f"{value:.4f}"
+
+
+def command_line() -> str | None:
+    """The command that repeats the run of this process: as it was started, less where it writes.
+
+    None unless the process was started as the command ``train`` of a method: from Python, the file
+    config.yaml says all that there is to say.
+    """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)  # of `python -m NAME`
+    if sys.argv[1:2] != ["train"] and not (spec and spec.name.endswith(".train")):
+        return None
+    words = ["python", "-m", spec.name.removesuffix(".__main__")] if spec else [Path(sys.argv[0]).stem]
+    rest = iter(sys.argv[1:])
+    for word in rest:
+        name = word.split("=")[0].replace("_", "-")
+        if name == "--output-dir" and "=" not in word:
+            next(rest, None)
+        elif name not in {"--output-dir", "--resume", "--no-resume", "--overwrite", "--no-overwrite"}:
+            words.append(word)
+    return shlex.join(words)
+
+
+def launcher() -> str | None:
+    """The options that a launcher was called with, as in "accelerate launch --num_processes 2".
+
+    None where no launcher started this process, or where the system does not tell.
+    """
+    try:
+        content = Path(f"/proc/{os.getppid()}/cmdline").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    words = content.rstrip("\0").split("\0")
+    places = [i for i, word in enumerate(words) if Path(word).name in LAUNCHERS]
+    if not places:
+        return None
+    start, *rest = words[places[0] :]
+    module = rest.index("-m") if "-m" in rest else len(rest)
+    return shlex.join([Path(start).name, *rest[:module]])

@@ -1,0 +1,150 @@
+"""One dataclass of options becomes a command line, in groups, and a YAML file."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Sequence
+from dataclasses import Field, asdict, field, fields, make_dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import tyro
+import yaml
+
+Config = TypeVar("Config")
+
+METHOD = "method"
+"""The group of the options that a ``Config`` defines itself."""
+GROUPS = (METHOD, "data", "images", "network", "loss", "optimisation", "run")
+"""The groups in the order of ``--help``."""
+
+
+def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, package: str | None = None) -> Config:
+    """Read options: defaults of the dataclass, then a YAML file, then the command line; the last one wins.
+
+    The YAML file is ``--config``: a path, or the name of a file in the folder ``configs`` of ``package``.
+    Without ``--config``, the shipped file named like ``--dataset`` is used if there is one. In the file, a
+    key is an option; a nested mapping is a section that counts only if its name is the value of an option
+    with fixed choices, on the command line or in the file (``paper:`` counts under ``--protocol paper``), and
+    it overrides the keys around it.
+
+    Raises ValueError for a file that is missing, is not a YAML mapping, or has an unknown section. A wrong
+    option or value, on the command line or in the file, ends the program with exit code 2, as tyro does.
+    """
+    options: Any = parse_arguments(config_type, argv, prog)
+    if not hasattr(options, "config"):
+        return options  # the other commands: their --dataset has no configuration
+    path = _find(options.config, getattr(options, "dataset", None), package)
+    if path is None:
+        return options
+    content = _read(path)
+    plain = {name: value for name, value in content.items() if not isinstance(value, dict)}
+    # Sections count by the choices of the file, too.
+    options = parse_arguments(config_type, [*_as_flags(plain, options, path), *argv], prog)
+    return parse_arguments(config_type, [*_as_flags(content, options, path), *argv], prog)
+
+
+def parse_arguments(config_type: type[Config], argv: Sequence[str], prog: str) -> Config:
+    """Read a command line. In its help, options stand in the groups of the classes that define them.
+
+    A group is a base class with a ``title``, one of ``GROUPS``.
+    """
+    description = inspect.getdoc(config_type)
+    groups = _groups(config_type)
+    if len(groups) < 2:
+        return tyro.cli(config_type, args=list(argv), prog=prog)
+    parts = []
+    for title, members in groups.items():
+        group = make_dataclass(title, members, frozen=True)
+        parts.append((title, tyro.conf.OmitArgPrefixes[group], field(default_factory=group)))
+    grouped = make_dataclass("Options", parts, frozen=True)
+    answer = tyro.cli(grouped, args=list(argv), prog=prog, description=description)
+    values: dict[str, Any] = {}
+    for part in fields(answer):
+        values |= vars(getattr(answer, part.name))
+    return config_type(**values)
+
+
+def _groups(config_type: type) -> dict[str, list[tuple[str, Any, Field]]]:
+    """Title to name, annotated type and field of each option, as ``make_dataclass`` takes them."""
+    hints = get_type_hints(config_type, include_extras=True)
+    groups: dict[str, list[tuple[str, Any, Field]]] = {}
+    for option in fields(config_type):  # type: ignore[arg-type]
+        owners = [c for c in config_type.__mro__ if option.name in inspect.get_annotations(c)]
+        title = METHOD if owners[-1] is config_type else getattr(owners[-1], "title", METHOD)
+        factory: Any = option.default_factory
+        default: Any = field(default=option.default, default_factory=factory)
+        text = next((docs for c in owners if (docs := _texts(c).get(option.name))), "")
+        hint = Annotated[hints[option.name], tyro.conf.arg(help=text)]
+        groups.setdefault(title, []).append((option.name, hint, default))
+    return dict(sorted(groups.items(), key=lambda item: GROUPS.index(item[0])))
+
+
+def _texts(owner: type) -> dict[str, str]:
+    """The text below each field of a class, by its name."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    texts = {}
+    for node, after in zip(tree.body, tree.body[1:], strict=False):
+        if (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+        ):
+            texts[node.target.id] = " ".join(str(after.value.value).split())
+    return texts
+
+
+def _find(config: str | None, dataset: str | None, package: str | None) -> Path | None:
+    shipped = {p.stem: p for p in Path(str(files(package) / "configs")).glob("*.yaml")} if package else {}
+    if config is None:
+        return shipped.get(dataset or "")
+    if config in shipped:
+        return shipped[config]
+    if not Path(config).is_file():
+        raise ValueError(
+            f"`--config` should be a YAML file or one of {', '.join(sorted(shipped)) or 'none shipped'}. "
+            f"Found {config!r}."
+        )
+    return Path(config)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} should hold a mapping of options. Found {type(content).__name__}.")
+    return content
+
+
+def _as_flags(content: dict[str, Any], options: Any, path: Path) -> list[str]:
+    """The options of a mapping as command-line words, those of its sections that count after them."""
+    hints = get_type_hints(type(options))
+    literals = {f.name: hints[f.name] for f in fields(options) if get_origin(hints[f.name]) is Literal}
+    known_sections = {choice for hint in literals.values() for choice in get_args(hint)}
+    values = {getattr(options, name) for name in literals}
+    flags: list[str] = []
+    sections: list[str] = []
+    for key, value in content.items():
+        flag = "--" + str(key).replace("_", "-")
+        if isinstance(value, dict):
+            if key not in known_sections:
+                raise ValueError(f"{path}: unknown section {key!r}; sections are {sorted(known_sections)}.")
+            if key in values:
+                sections += _as_flags(value, options, path)
+        elif isinstance(value, bool):
+            flags.append(flag if value else "--no-" + flag[2:])
+        else:
+            flags += [flag, *map(str, value if isinstance(value, list) else [value])]
+    return flags + sections
+
+
+def to_yaml(config: Any) -> str:
+    """The resolved options as YAML that ``--config`` reads back."""
+    return yaml.safe_dump(asdict(config), sort_keys=False)

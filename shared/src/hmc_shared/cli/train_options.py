@@ -1,0 +1,131 @@
+"""The options that the trainers share, in the groups of ``train --help``.
+
+A trainer's ``Config`` inherits from groups of its own and, last, from :class:`TrainOptions`: so a group may
+give an option another default or text by saying it again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from hmc_shared.cli.bounds import FREE, Bounds, Count, NonNegative, check_options, free_options
+
+Seed = Annotated[int, Bounds(0)]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    title: ClassVar[str] = "data"
+
+    dataset: str = "digits"
+    """Data set: an embedded one (digits, digit-scenes), or the name of a set below --data-dir;
+    table:PATH for a .csv or .parquet file, folder:PATH for nested folders of images, labels:PATH for images
+    with a labels.json, hf:PATH for a data set of the `datasets` library with --levels."""
+    data_dir: Annotated[str | None, FREE] = None
+    """Folder of the data sets; default: the environment variable HMC_DATA."""
+    levels: str | None = None
+    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    title: ClassVar[str] = "images"
+
+    flip: bool = True
+    """Mirror half of the images; not for digits and letters."""
+    image_size: Count = 224
+    """Side, in pixels, of the square that images of a folder or archive are resized to; images that are all
+    of one small size keep it."""
+    min_scale: Annotated[float, Bounds(0, 1)] = 0.25
+    """Smallest share of the area that a random crop of an image keeps."""
+    workers: Annotated[int, Bounds(0), FREE] = 2
+    """Processes that read images."""
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    title: ClassVar[str] = "network"
+
+    encoder: str = "resnet18"
+    """Any classification network of torchvision by name; resnet8, 14, 20, 32 or 56 for small images; mlp for
+    vectors."""
+    weights: str = "none"
+    """Where the encoder starts: none, imagenet (torchvision's download), or a file with a state dict
+    (.safetensors, .npz, .pt); what does not fit the encoder is left out."""
+    stem: Literal["imagenet", "cifar"] = "imagenet"
+    """First layer of a torchvision ResNet: 7x7, stride 2; or a fresh one for small images, 3x3, stride 1."""
+    max_pool: bool = True
+    """Keep the max-pooling after that layer."""
+    width: Count | None = None
+    """Channels of the first stage of resnet8 to resnet56 (default 16), or units of an mlp layer (256)."""
+
+    @property
+    def view(self) -> Literal["image"] | None:
+        """What the encoder takes of a data set: images, or for the mlp what the set gives by itself."""
+        return None if self.encoder == "mlp" else "image"
+
+
+@dataclass(frozen=True)
+class OptimisationOptions:
+    title: ClassVar[str] = "optimisation"
+
+    epochs: Count = 100
+    """Passes over the training rows."""
+    batch_size: Count = 64
+    """Rows in a step, over all processes together."""
+    learning_rate: NonNegative = 1e-3
+    """Highest step size."""
+    weight_decay: NonNegative = 0.0
+    """Weight decay."""
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Precision of the matrix products; losses, scores and metrics stay in float32 or better."""
+    compile: bool = False
+    """Compile the network with torch.compile."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    title: ClassVar[str] = "run"
+
+    output_dir: Annotated[str | None, FREE] = None
+    """Run folder; default: runs/<dataset>/<method>/seed-<seed>, or <method>-paper under that protocol."""
+    config: Annotated[str | None, FREE] = None
+    """YAML file of options, or the name of a shipped one; default: the shipped one named like --dataset."""
+    protocol: Literal["default", "paper"] = "default"
+    """default: train on the training split, the epoch with the best validation score. paper: train on
+    training + validation, keep the last epoch."""
+    seed: Seed = 0
+    """Seed of all that is random: initialisation, order of rows, augmentation, dropout."""
+    resume: Annotated[bool, FREE] = False
+    """Go on in the run folder from its last checkpoint."""
+    overwrite: Annotated[bool, FREE] = False
+    """Empty the run folder first."""
+    checkpoint_every: Count = 5
+    """Epochs between checkpoints, which --resume needs."""
+
+
+@dataclass(frozen=True)
+class TrainOptions(RunOptions, OptimisationOptions, DataOptions):
+    """What every trainer has. Raises ValueError for a value out of its bounds."""
+
+    package: ClassVar[str]
+    """Name of the distribution, for ``results.json``."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def label(self) -> str:
+        """The method's name in results and folders."""
+        raise NotImplementedError
+
+    @property
+    def run_folder(self) -> Path:
+        name = self.label + ("-paper" if self.protocol == "paper" else "")
+        return Path(self.output_dir or f"runs/{self.dataset.replace(':', '-')}/{name}/seed-{self.seed}")
+
+    def free_on_resume(self) -> frozenset[str]:
+        """The options that a run may be resumed with whatever they were."""
+        return free_options(type(self))

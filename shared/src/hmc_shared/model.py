@@ -1,0 +1,261 @@
+"""The base of every model: from raw inputs to probabilities and labels; saving and loading."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import replace
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from torch import Tensor, nn
+
+from hmc_shared.constraints import max_over_descendants
+from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.methods import GROUP
+from hmc_shared.predict.calibration import Calibration
+from hmc_shared.predict.decision import FILE as DECISION
+from hmc_shared.predict.decision import Decision, confident_labels, load_decision
+from hmc_shared.vision.statistics import input_statistics
+
+Model = TypeVar("Model", bound="HierarchicalModel")
+
+
+def model_card(library: str, text: str, tags: Sequence[str]) -> dict[str, Any]:
+    """What a package's model classes give to ``PyTorchModelHubMixin``: ``class M(..., **CARD)``."""
+    return {
+        "library_name": library,
+        "model_card_template": "---\n{{ card_data }}\n---\n\n" + text,
+        "tags": list(tags),
+        "license": "apache-2.0",
+        "coders": {Hierarchy: (Hierarchy.to_json, Hierarchy.from_json)},
+    }
+
+
+class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
+    """A network with all that turns raw inputs into probabilities and labels.
+
+    ``forward`` takes normalised inputs (B, ...) and returns what the losses need; :meth:`logits` are
+    what the network says of each class. From these come three things: :meth:`to_scores`, by which metrics
+    rank and decide; :meth:`to_probabilities`, calibrated; and :meth:`to_labels`, the decisions.
+
+    Args:
+        hierarchy: the C classes; without edges, plain labels.
+        input_shape: (F,) of vectors, or (channels, height, width) of images.
+        coherent: score a class by the best of itself and its descendants, so that none exceeds its parent.
+        crop: share of the shorter side of an image of a table that a prediction looks at.
+    """
+
+    library: ClassVar[str]
+    """Name of the package that the model is of, as its entry point ``hmc.methods`` has it."""
+    method: ClassVar[str]
+    batch_size: ClassVar[int] = 512
+    """Rows that are scored at a time."""
+    input_mean: Tensor
+    """(F,) float64 of vectors, (channels, 1, 1) float32 of images."""
+    input_scale: Tensor
+
+    def __init__(
+        self, hierarchy: Hierarchy, input_shape: Sequence[int], *, coherent: bool = True, crop: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.hierarchy = hierarchy
+        self.input_shape = tuple(input_shape)
+        self.crop = crop
+        self.is_constrained = coherent and hierarchy.num_levels > 1
+        shape = (self.input_shape[0], *[1] * (len(self.input_shape) - 1))  # a feature's or a channel's
+        # In float32 a feature would lose digits twice, once in its mean; pixels have three digits.
+        kind = torch.float32 if self.takes_images else torch.float64
+        self.register_buffer("input_mean", torch.zeros(shape, dtype=kind))
+        self.register_buffer("input_scale", torch.ones(shape, dtype=kind))
+        self.calibration: nn.Module = Calibration(hierarchy.num_levels)
+        self.decision = Decision()
+
+    @property
+    def takes_images(self) -> bool:
+        return len(self.input_shape) == 3
+
+    @property
+    def device(self) -> torch.device:
+        return self.input_mean.device
+
+    # From raw inputs to logits
+
+    def learn_statistics(self, dataset: HierarchicalDataset) -> None:
+        """Take over what the data set says of its inputs: mean and scale, names of columns, kind of paths."""
+        if statistics := input_statistics(dataset):
+            for buffer, values in zip((self.input_mean, self.input_scale), statistics, strict=True):
+                buffer.copy_(values.view_as(buffer))
+        self.decision = replace(
+            self.decision, single_path=dataset.is_single_path, features=dataset.feature_names
+        )
+
+    def normalize(self, raw: Tensor) -> Tensor:
+        """To what ``forward`` takes, from images with values 0 to 255, or raw vectors, NaN where missing."""
+        standardised = ((raw.to(self.input_mean.dtype) - self.input_mean) / self.input_scale).float()
+        if self.takes_images:
+            # Channels last is what convolutions are fastest in, on CPU and GPU alike.
+            return standardised.contiguous(memory_format=torch.channels_last)
+        return standardised.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """What the network says of normalised inputs (B, ...), (B, C) float32, not calibrated.
+
+        In evaluation mode each row is scored by itself: the result does not depend on the rest of the batch.
+        """
+        raise NotImplementedError
+
+    def constrained(self, logits: Tensor) -> Tensor:
+        """No class above its parent, if the model is coherent."""
+        return max_over_descendants(logits, self.hierarchy) if self.is_constrained else logits
+
+    # From logits to answers
+
+    def to_scores(self, logits: Tensor) -> Tensor:
+        """By which classes are ranked and thresholds applied, (n, C): uncalibrated log-odds, 0 for 1/2."""
+        return logits
+
+    def to_probabilities(self, logits: Tensor) -> Tensor:
+        """Calibrated probabilities (n, C) of logits; no class above its parent if the model is coherent."""
+        return self.constrained(self.calibration(logits, self.hierarchy)).sigmoid()
+
+    def to_labels(self, logits: Tensor, min_confidence: float | None = None) -> Tensor:
+        """The predicted classes (n, C) bool of logits (n, C), ancestors included.
+
+        With ``min_confidence`` see :func:`hmc_shared.predict.decision.confident_labels`, without it
+        :meth:`hmc_shared.predict.decision.Decision.labels`.
+        """
+        probabilities, hierarchy = self.to_probabilities(logits), self.hierarchy.to(logits.device)
+        if min_confidence is not None:
+            return confident_labels(
+                probabilities, hierarchy, min_confidence, single_path=self.decision.single_path
+            )
+        return self.decision.labels(self.to_scores(logits), probabilities, hierarchy)
+
+    def calibrate(self, logits: Tensor, targets: Tensor, evaluated: Tensor | None = None) -> None:
+        """Fit the calibration on logits (n, C) and targets (n, C) bool of held-out samples."""
+        self.calibration.fit(logits, targets, self.hierarchy, evaluated)  # type: ignore[operator]
+
+    # From raw inputs to answers
+
+    def probabilities(self, raw: Tensor) -> Tensor:
+        """Calibrated probabilities (B, C) of one raw batch (B, ...), not checked: what is exported."""
+        return self.to_probabilities(self.logits(self.normalize(raw)))
+
+    def predict_proba(self, inputs: Any, batch_size: int | None = None) -> Tensor:
+        """Calibrated probabilities (n, C) float32 on the CPU of raw inputs (n, ...).
+
+        They are what ``normalize`` takes. Raises ValueError for another shape, or an infinite value.
+        """
+        return self.to_probabilities(self.logits_of(inputs, batch_size))
+
+    def predict(self, inputs: Any, batch_size: int | None = None) -> Tensor:
+        """The predicted classes (n, C) bool of raw inputs, as the command ``predict`` gives them."""
+        return self.to_labels(self.logits_of(inputs, batch_size))
+
+    @torch.no_grad()
+    def logits_of(self, inputs: Any, batch_size: int | None = None) -> Tensor:
+        """Logits (n, C) float32 on the CPU of raw inputs (n, ...), in evaluation mode, in batches.
+
+        Raises ValueError for another shape, or an infinite value.
+        """
+        raw = check_inputs(inputs, self.input_shape)
+        was_training = self.training
+        self.eval()
+        try:
+            parts = raw.split(batch_size or self.batch_size)
+            logits = [self.logits(self.normalize(rows.to(self.device))).cpu() for rows in parts]
+        finally:
+            self.train(was_training)
+        return torch.cat(logits)
+
+    # Saving and loading
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Write what :func:`load_model` reads: config.json, model.safetensors, decision.json, README.md."""
+        arguments: Any = self._hub_mixin_config or {}
+        config = {**arguments, "library": self.library, "method": self.method}
+        return super().save_pretrained(save_directory, config=config, **options)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        super()._save_pretrained(save_directory)
+        self.decision.save(save_directory)
+
+    @classmethod
+    def _from_pretrained(cls: type[Model], *, model_id: str, **options: Any) -> Model:
+        model = super()._from_pretrained(model_id=model_id, **options)
+        folder = Path(model_id)
+        if not folder.is_dir():
+            names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+            where = {name: options[name] for name in names if name in options}
+            try:
+                folder = Path(hf_hub_download(repo_id=model_id, filename=DECISION, **where)).parent
+            except EntryNotFoundError:
+                return model
+        model.decision = load_decision(folder)
+        return model
+
+
+def check_inputs(raw: Any, shape: tuple[int, ...]) -> Tensor:
+    """Raw inputs ``(n, *shape)`` as a tensor. Raises ValueError for another shape, or an infinite value."""
+    raw = torch.as_tensor(raw)
+    if raw.shape[1:] != shape:
+        expected = ", ".join(map(str, ("n", *shape)))
+        raise ValueError(f"the inputs should have shape ({expected}). Found {tuple(raw.shape)}.")
+    if raw.is_floating_point() and raw.isinf().any():
+        row = int(raw.isinf().flatten(1).any(1).int().argmax())
+        raise ValueError(f"the inputs should be finite, or NaN where missing. Found inf in row {row}.")
+    return raw
+
+
+def load_pretrained(folder: str | Path, models: Mapping[str, type[Model]]) -> Model:
+    """The model that ``save_pretrained`` wrote, of the class in ``models`` that its config.json names.
+
+    Raises ValueError, naming the file, if it does not say which of them it is.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        method = json.loads(path.read_text(encoding="utf-8"))["method"]
+        with redirect_stdout(sys.stderr):  # huggingface_hub prints a line; stdout is for results
+            return models[method].from_pretrained(folder)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not the configuration of a model of this package: {error}") from error
+
+
+def load_model(folder: str | Path) -> HierarchicalModel:
+    """The model of a run folder or of its folder ``model``, by the package that its config.json names.
+
+    Raises ValueError, naming the file, if there is no model, or its package is not installed.
+    """
+    folder = Path(folder)
+    path = folder / "config.json" if (folder / "config.json").is_file() else folder / "model" / "config.json"
+    try:
+        library = json.loads(path.read_text(encoding="utf-8"))["library"]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not the configuration of a model: {error}") from error
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if library not in points:
+        installed = ", ".join(points) or "none"
+        raise ValueError(f"{path} is a model of the package {library!r}. Installed packages: {installed}.")
+    package = import_module(points[library].module.partition(".")[0])
+    return package.load_model(path.parent)
+
+
+def load_model_of(library: str | None, folder: str | Path) -> HierarchicalModel:
+    """The model of a folder, as :func:`load_model`.
+
+    Raises ValueError, too, if it is of another package than ``library``, where one is named.
+    """
+    model = load_model(folder)
+    if library is not None and model.library != library:
+        program = model.library.replace("_", "-")
+        raise ValueError(f"{folder} is a model of {program}: use the command `{program}` for it.")
+    return model

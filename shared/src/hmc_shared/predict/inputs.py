@@ -1,0 +1,84 @@
+"""What ``predict`` of every method is given: a table, an array, image files. Read, checked, scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hmc_shared.cli.commands import PredictOptions
+from hmc_shared.data.formats.table_file import read_table
+from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.model import HierarchicalModel, load_model_of
+from hmc_shared.predict.write import write_predictions
+from hmc_shared.runs.read import open_run
+
+TABLES = (".csv", ".npy", ".parquet")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of n inputs."""
+
+    ids: list[str]
+    """Their names."""
+    hierarchy: Hierarchy
+    probabilities: Tensor
+    """(n, C) float32, calibrated."""
+    labels: Tensor
+    """(n, C) bool, ancestors included."""
+
+
+def predict(config: PredictOptions) -> Predictions:
+    """The predictions of a saved model for files.
+
+    Raises ValueError, naming the file, for one that cannot be read or does not fit the model.
+    """
+    model = load_model_of(config.library, open_run(config.run)[0])
+    config.apply_to(model)
+    ids, logits = score_files(model, config.inputs, config.run)
+    return Predictions(
+        ids, model.hierarchy, model.to_probabilities(logits), model.to_labels(logits, config.min_confidence)
+    )
+
+
+def command(config: PredictOptions) -> None:
+    """Write what :func:`predict` gives."""
+    write(config, predict(config))
+
+
+def write(config: PredictOptions, result: Predictions) -> None:
+    """Write predictions as CSV or JSON, to a file or to standard output."""
+    write_predictions(
+        config.output,
+        result.ids,
+        result.hierarchy,
+        result.probabilities,
+        result.labels,
+        as_json=config.json,
+    )
+
+
+def score_files(model: HierarchicalModel, inputs: Sequence[str], run: str) -> tuple[list[str], Tensor]:
+    """Names of the samples, and their logits (n, C), of one table or array, or of image files and folders."""
+    if not inputs:
+        raise ValueError("the inputs should be a table, an array, or images. Found none.")
+    first = Path(inputs[0])
+    if first.suffix in TABLES:
+        if len(inputs) > 1:
+            raise ValueError(f"one {first.suffix} file can be read at a time. Found {len(inputs)} inputs.")
+        ids, raw = read_table(first, model.decision.features)
+        try:
+            return ids, model.logits_of(raw)
+        except ValueError as error:
+            raise ValueError(f"{first}: {error}") from error
+    if not model.takes_images:
+        raise ValueError(f"{run} takes vectors, so a .csv, .parquet or .npy file. Found {first}.")
+    from hmc_shared.vision.image_files import find_images, read_batches  # torchvision: only for images
+
+    files = find_images(inputs)
+    batches = read_batches(files, model.input_shape, model.crop)
+    return list(map(str, files)), torch.cat([model.logits_of(images) for images in batches])

@@ -1,0 +1,47 @@
+"""The logits of a split, batch by batch, on the model's device: the one place where splits are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from hmc_shared.data.dataset import Split
+from hmc_shared.data.image_batches import image_batches
+from hmc_shared.data.image_table import ImageTable
+from hmc_shared.model import HierarchicalModel
+
+IMAGES = 64
+"""Images of a table that are decoded for a batch at most."""
+
+
+def score_split(model: HierarchicalModel, split: Split, workers: int = 0) -> Tensor:
+    """The logits of a split, (n, C) float32 on the CPU, in evaluation mode.
+
+    ``workers`` processes read a table of images.
+    """
+    return map_split(lambda raw: model.logits(model.normalize(raw)), model, split, workers).cpu()
+
+
+@torch.no_grad()
+def map_split(
+    function: Callable[[Tensor], Tensor], model: HierarchicalModel, split: Split, workers: int = 0
+) -> Tensor:
+    """``function`` of all raw inputs of a split in order, on the model's device, nothing random."""
+    model.eval()
+    return torch.cat([function(raw.to(model.device)) for raw in raw_batches(model, split, workers)])
+
+
+def raw_batches(model: HierarchicalModel, split: Split, workers: int = 0) -> Iterator[Tensor]:
+    """The inputs of a split in order, raw, (b, ...): images of a table brought to the model's size."""
+    inputs = split.inputs
+    if not isinstance(inputs, ImageTable):
+        yield from inputs.split(model.batch_size)
+        return
+    from hmc_shared.vision.pixels import resize_and_crop  # torchvision: only for images
+
+    transform = partial(resize_and_crop, input_shape=model.input_shape, crop=model.crop)
+    order = torch.arange(len(inputs)).split(min(model.batch_size, IMAGES))
+    yield from image_batches(inputs, order, transform, seed=0, epoch=0, workers=workers)

@@ -1,0 +1,206 @@
+"""Acceptance tests of a method, for pytest: what every package that trains must keep.
+
+Subclass :class:`MethodContract` in a test file of the package, say what it needs, and pytest runs the tests::
+
+    class TestContract(MethodContract):
+        package = "hlstm"
+
+        @classmethod
+        def config(cls, folder, **options):
+            return Config(output_dir=str(folder), hidden_size=16, **{"epochs": 2, **options})
+
+Needs pytest, which is not a dependency of this package.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import ClassVar, Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hmc_shared.cli.train_options import TrainOptions
+from hmc_shared.compare.scoring import score_run
+from hmc_shared.data import HierarchicalDataset, load_dataset
+from hmc_shared.methods import installed_methods
+from hmc_shared.metrics import incoherent
+from hmc_shared.model import HierarchicalModel, load_model
+from hmc_shared.predict.export import export_program
+from hmc_shared.predict.score import score_split
+from hmc_shared.runs.folder import RunFolder
+from hmc_shared.runs.read import Run, load_run
+
+
+class MethodContract:
+    """The tests; of a subclass pytest runs them all.
+
+    The package has ``train(config, dataset)`` in its module ``train``, and ``main(words)`` in ``__main__``.
+    """
+
+    package: ClassVar[str]
+    """Import name."""
+    view: ClassVar[Literal["vector", "image"]] = "vector"
+    """Which view of `digits` the method takes."""
+    coherent: ClassVar[bool] = True
+    """Whether no class exceeds its parent in the probabilities."""
+
+    @classmethod
+    def config(cls, folder: Path, **options: object) -> TrainOptions:
+        """Options of a run of seconds on `digits` in a run folder, with a checkpoint after every epoch."""
+        raise NotImplementedError
+
+    # What the tests share
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def dataset(cls) -> HierarchicalDataset:
+        return load_dataset("digits", view=cls.view)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def folder(cls, tmp_path_factory: pytest.TempPathFactory, dataset: HierarchicalDataset) -> Path:
+        folder = tmp_path_factory.mktemp(cls.package) / "run"
+        cls.module("train").train(cls.config(folder), dataset)
+        return folder
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def run(cls, folder: Path) -> Run:
+        return load_run(folder)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls, folder: Path) -> HierarchicalModel:
+        return load_model(folder)
+
+    @classmethod
+    def module(cls, name: str) -> ModuleType:
+        return import_module(f"{cls.package}.{name}")
+
+    # The run folder
+
+    def test_a_run_leaves_a_complete_folder(self, run: Run, dataset: HierarchicalDataset) -> None:
+        assert run.scores.shape == (len(dataset.test), len(dataset.hierarchy))
+        assert np.isfinite(run.scores).all()
+        assert ((run.probabilities >= 0) & (run.probabilities <= 1)).all()
+        assert np.array_equal(run.targets, dataset.test.targets.numpy())
+        assert tuple(run.ids) == dataset.test.ids
+        assert run.results["dataset"]["checksum"] == dataset.checksum
+        assert run.results["package"] in run.results["versions"]
+        log = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+        assert [record["epoch"] for record in log] == list(range(run.results["epochs"]))
+
+    def test_the_stored_metrics_are_those_of_the_predictions(self, folder: Path) -> None:
+        assert score_run(folder).notes == ()
+
+    def test_the_same_seed_gives_the_same_bits(
+        self, run: Run, dataset: HierarchicalDataset, tmp_path: Path
+    ) -> None:
+        self.module("train").train(self.config(tmp_path / "again"), dataset)
+        assert np.array_equal(load_run(tmp_path / "again").scores, run.scores)
+
+    # Going on
+
+    def test_a_killed_run_comes_back_with_the_same_bits(
+        self, run: Run, dataset: HierarchicalDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log_epoch = RunFolder.log_epoch
+
+        def stop(folder: RunFolder, record: dict) -> None:
+            log_epoch(folder, record)
+            if record["epoch"] == 1:  # the first epoch has its checkpoint, the second has none
+                raise KeyboardInterrupt
+
+        train = self.module("train").train
+        with monkeypatch.context() as patch:
+            patch.setattr(RunFolder, "log_epoch", stop)
+            with pytest.raises(KeyboardInterrupt):
+                train(self.config(tmp_path / "run"), dataset)
+        assert not (tmp_path / "run" / "results.json").exists()
+        train(self.config(tmp_path / "run", resume=True), dataset)
+        assert np.array_equal(load_run(tmp_path / "run").scores, run.scores)
+
+    def test_a_folder_in_use_and_other_options_are_refused(
+        self, folder: Path, dataset: HierarchicalDataset
+    ) -> None:
+        train = self.module("train").train
+        with pytest.raises(ValueError, match="is not empty: pass --resume"):
+            train(self.config(folder), dataset)
+        with pytest.raises(ValueError, match=r"`--resume` should keep the options.*`seed`"):
+            train(self.config(folder, resume=True, seed=7), dataset)
+
+    # The model
+
+    def test_the_package_of_a_model_is_known(self, model: HierarchicalModel) -> None:
+        assert model.library == self.package
+        named = {method.model.partition(":")[2] for method in installed_methods()}
+        assert type(model).__name__ in named
+
+    def test_the_saved_model_gives_what_the_run_stored(
+        self, run: Run, model: HierarchicalModel, dataset: HierarchicalDataset
+    ) -> None:
+        logits = score_split(model, dataset.test)
+        assert np.array_equal(model.to_scores(logits).numpy(), run.scores)
+        inputs = dataset.test.inputs
+        np.testing.assert_allclose(model.predict_proba(inputs), run.probabilities, rtol=1e-5, atol=1e-6)
+        assert torch.equal(model.predict(inputs), model.to_labels(model.logits_of(inputs)))
+
+    def test_probabilities_are_coherent(self, run: Run, dataset: HierarchicalDataset) -> None:
+        if self.coherent:
+            assert incoherent(run.probabilities, dataset.hierarchy) == 0
+
+    def test_rows_are_scored_by_themselves(
+        self, model: HierarchicalModel, dataset: HierarchicalDataset
+    ) -> None:
+        assert isinstance(dataset.test.inputs, Tensor)
+        inputs = dataset.test.inputs[:7]
+        alone = torch.cat([model.predict_proba(row[None]) for row in inputs])
+        torch.testing.assert_close(model.predict_proba(inputs), alone, rtol=1e-4, atol=1e-5)
+
+    def test_the_exported_program_gives_the_same_probabilities(
+        self, model: HierarchicalModel, dataset: HierarchicalDataset
+    ) -> None:
+        assert isinstance(dataset.test.inputs, Tensor)
+        inputs = dataset.test.inputs[:9]
+        program = export_program(model, inputs[:2]).module()
+        torch.testing.assert_close(program(inputs), model.predict_proba(inputs), rtol=1e-4, atol=1e-5)
+
+    # The commands
+
+    def test_evaluate_repeats_the_metrics(
+        self, run: Run, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.module("__main__").main(["evaluate", str(folder), "--json"])
+        metrics = json.loads(capsys.readouterr().out)
+        assert metrics == pytest.approx(run.results["metrics"], abs=1e-9, nan_ok=True)
+
+    def test_predict_writes_what_the_model_says(
+        self, model: HierarchicalModel, folder: Path, dataset: HierarchicalDataset, tmp_path: Path
+    ) -> None:
+        assert isinstance(dataset.test.inputs, Tensor)
+        inputs = dataset.test.inputs[:5]
+        np.save(tmp_path / "raw.npy", inputs.numpy())
+        output = tmp_path / "out.json"
+        words = ["predict", str(folder), str(tmp_path / "raw.npy"), "--output", str(output), "--json"]
+        self.module("__main__").main(words)
+        records = json.loads(output.read_text(encoding="utf-8"))
+        written = [list(record["probabilities"].values()) for record in records]
+        np.testing.assert_allclose(written, model.predict_proba(inputs), atol=1e-6)
+        specific = model.hierarchy.most_specific(model.predict(inputs))
+        for record, row in zip(records, specific, strict=True):
+            names = [model.hierarchy.names[i] for i in row.nonzero().flatten().tolist()]
+            assert [answer["class"] for answer in record["answer"]] == names
+
+    def test_help_and_version(self, capsys: pytest.CaptureFixture[str]) -> None:
+        main = self.module("__main__").main
+        main(["--version"])
+        assert capsys.readouterr().out.split()[1]
+        main(["--help"])
+        listed = capsys.readouterr().out
+        assert all(command in listed for command in ("train", "evaluate", "predict"))

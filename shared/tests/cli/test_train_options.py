@@ -1,0 +1,59 @@
+"""The options that all trainers share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from hmc_shared.cli.parse import GROUPS
+from hmc_shared.cli.train_options import (
+    DataOptions,
+    EncoderOptions,
+    ImageOptions,
+    OptimisationOptions,
+    RunOptions,
+    TrainOptions,
+)
+
+
+@dataclass(frozen=True)
+class Toy(EncoderOptions, ImageOptions, TrainOptions):
+    package: ClassVar[str] = "toy"
+
+    @property
+    def label(self) -> str:
+        return "toy"
+
+
+@pytest.mark.parametrize(
+    ("options", "folder"),
+    [
+        ({}, "runs/digits/toy/seed-0"),
+        ({"protocol": "paper", "seed": 3, "dataset": "yeast"}, "runs/yeast/toy-paper/seed-3"),
+        ({"dataset": "folder:pictures"}, "runs/folder-pictures/toy/seed-0"),
+        ({"output_dir": "elsewhere", "seed": 3}, "elsewhere"),
+    ],
+)
+def test_the_run_folder_says_what_is_in_it(options, folder):
+    assert Toy(**options).run_folder == Path(folder)
+
+
+def test_an_mlp_takes_what_a_data_set_is_by_itself():
+    assert Toy(encoder="resnet8").view == "image"
+    assert Toy(encoder="mlp").view is None
+
+
+def test_a_trainer_has_a_name():
+    with pytest.raises(NotImplementedError):
+        _ = TrainOptions().label
+
+
+def test_every_group_has_a_title_and_no_option_is_in_two():
+    groups = (DataOptions, ImageOptions, EncoderOptions, OptimisationOptions, RunOptions)
+    assert {group.title for group in groups} <= set(GROUPS)
+    names = [field.name for group in groups for field in fields(group)]
+    assert len(set(names)) == len(names)
+    assert {field.name for field in fields(Toy)} == set(names)

@@ -1,0 +1,121 @@
+"""Tables of raw features."""
+
+import csv
+import math
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from hmc_shared.data.formats.table_file import read_array, read_table
+from hmc_shared.predict.write import write_table
+
+NUMBERS = st.one_of(st.just(math.nan), st.floats(-1e6, 1e6, width=32))
+ROWS = st.integers(1, 3).flatmap(
+    lambda width: st.lists(st.lists(NUMBERS, min_size=width, max_size=width), min_size=1, max_size=5)
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(rows=ROWS)
+def test_what_is_written_reads_back(tmp_path, rows):
+    file = tmp_path / "t.csv"
+    names = [f'sample "{i}", é' for i in range(len(rows))]
+    cells = [
+        [name, *("?" if math.isnan(x) else x for x in row)] for name, row in zip(names, rows, strict=True)
+    ]
+    write_table(file, ["id", *(f"f{i}" for i in range(len(rows[0])))], cells)
+    ids, features = read_table(file)
+    assert ids == names
+    assert features.dtype == np.float32
+    np.testing.assert_array_equal(features, np.asarray(rows, dtype=np.float32))
+    np.save(tmp_path / "t.npy", np.asarray(rows))
+    ids, from_array = read_table(str(tmp_path / "t.npy"))
+    assert ids == [str(i) for i in range(len(rows))]
+    np.testing.assert_array_equal(from_array, features)
+
+
+def test_the_column_of_ids_stands_anywhere_or_nowhere(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("a,id,b\n1,x,\n?,y,2.5\n")
+    ids, features = read_table(table)
+    assert ids == ["x", "y"]
+    np.testing.assert_array_equal(features, np.asarray([[1, np.nan], [np.nan, 2.5]], dtype=np.float32))
+    table.write_text("a,b\n1,2\n")
+    assert read_table(table)[0] == ["0"]
+    table.write_text("a,id\n")
+    assert read_table(table)[1].shape == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a,b\n1,2\n3\n", r"t\.csv, line 3: 1 cells"), ("a,b\n1,two\n", r"t\.csv, line 2: .*two")],
+)
+def test_wrong_lines_are_named(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,\xff\n", b"a,b\n1," + b"2" * 200_000 + b"\n"])
+def test_what_is_no_text_table_is_named(tmp_path, content, request):
+    # Python's limit, which other libraries raise for the whole process.
+    request.addfinalizer(partial(csv.field_size_limit, csv.field_size_limit(131_072)))
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"t\.csv is not readable as a table"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_what_is_no_array_of_numbers_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"gone\.csv should be .* Found no file"):
+        read_table(tmp_path / "gone.csv")
+    file = tmp_path / "t.npy"
+    file.write_bytes(b"\x93NUMPY and no more")
+    with pytest.raises(ValueError, match=r"t\.npy is not readable"):
+        read_array(file)
+    np.save(file, np.array([{}]), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"t\.npy is not readable"):
+        read_array(file)
+    for wrong in (np.array(["a"]), np.array(1.0)):
+        np.save(file, wrong)
+        with pytest.raises(ValueError, match=r"t\.npy should hold an array of numbers"):
+            read_table(file)
+
+
+def test_a_parquet_file_reads_as_the_csv_file_does(tmp_path):
+    cells = {"id": ["x", "y"], "a": [1.5, None], "b": [3, 4], "c": [True, False]}
+    parquet.write_table(pa.table(cells), tmp_path / "t.parquet")
+    (tmp_path / "t.csv").write_text("id,a,b,c\nx,1.5,3,1\ny,,4,0\n")
+    ids, features = read_table(tmp_path / "t.parquet")
+    assert ids == ["x", "y"]
+    np.testing.assert_array_equal(features, np.array([[1.5, 3, 1], [np.nan, 4, 0]], dtype=np.float32))
+    np.testing.assert_array_equal(features, read_table(tmp_path / "t.csv")[1])
+    parquet.write_table(pa.table({"a": ["one"]}), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"t\.parquet, row 0: .*one.*column 'a'"):
+        read_table(tmp_path / "t.parquet")
+    (tmp_path / "t.parquet").write_text("no table")
+    with pytest.raises(ValueError, match=r"t\.parquet is not readable"):
+        read_table(tmp_path / "t.parquet")
+
+
+def test_columns_are_found_by_their_names(tmp_path):
+    (tmp_path / "t.csv").write_bytes(
+        "\ufeffb,note,a\n1,hello,2\n".encode()
+    )  # a mark as spreadsheets write it
+    ids, features = read_table(tmp_path / "t.csv", ["a", "b"])
+    assert ids == ["0"]
+    assert features.tolist() == [[2, 1]]
+    with pytest.raises(ValueError, match=r"t\.csv should have a column 'c'\. Found b, note, a"):
+        read_table(tmp_path / "t.csv", ["a", "c"])
+    np.save(tmp_path / "t.npy", np.ones((2, 3)))
+    assert read_table(tmp_path / "t.npy", ["a", "b"])[1].shape == (2, 3)
+
+
+def test_a_column_is_named_once(tmp_path):
+    (tmp_path / "t.csv").write_text("a,a\n1,2\n")
+    with pytest.raises(ValueError, match=r"one column of each name\. Found 'a' again"):
+        read_table(tmp_path / "t.csv")

@@ -1,0 +1,180 @@
+"""What the command ``predict`` takes: tables, arrays and images, checked and named where they are wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from hmc_shared import Hierarchy
+from hmc_shared.cli.commands import PredictOptions
+from hmc_shared.predict.decision import Decision
+from hmc_shared.predict.inputs import command, predict, score_files
+from hmc_shared.vision.image_files import read_image
+
+TREE = Hierarchy.from_paths(["a/b", "a/c", "d/e"])
+
+
+@pytest.fixture
+def model(toy, tmp_path):
+    """A model of three columns with names, saved in the folder "run"."""
+    torch.manual_seed(0)
+    model = toy.LinearModel(3, TREE)
+    model.decision = Decision(threshold=-0.1, features=("x", "y", "z"))
+    model.calibration.temperature.fill_(2.0)
+    model.calibration.shift.fill_(0.5)
+    model.save_pretrained(tmp_path / "run")
+    return model.eval()
+
+
+@pytest.fixture
+def image_model(toy, tmp_path):
+    torch.manual_seed(0)
+    model = toy.ImageModel((3, 8, 8), TREE, crop=0.875)
+    model.save_pretrained(tmp_path / "run")
+    return model.eval()
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A table with more columns than the model takes, in another order, with a missing value."""
+    path = tmp_path / "t.csv"
+    path.write_text("z,id,note,x,y\n1,first,n,2,3\n-1,second,n,?,0.5\n")
+    return path
+
+
+ROWS = torch.tensor([[2, 3, 1], [torch.nan, 0.5, -1]])
+
+
+def options(tmp_path, *inputs, **more):
+    return PredictOptions(str(tmp_path / "run"), [str(path) for path in inputs], **more)
+
+
+class TestTables:
+    def test_columns_are_taken_by_their_names(self, model, table, tmp_path):
+        result = predict(options(tmp_path, table))
+        assert result.ids == ["first", "second"]
+        assert result.hierarchy == TREE
+        assert torch.equal(result.probabilities, model.predict_proba(ROWS))
+        assert torch.equal(result.labels, model.predict(ROWS))
+
+    def test_an_array_has_the_columns_in_the_order_of_the_model(self, model, tmp_path):
+        np.save(tmp_path / "t.npy", ROWS.numpy())
+        result = predict(options(tmp_path, tmp_path / "t.npy"))
+        assert result.ids == ["0", "1"]
+        assert torch.equal(result.probabilities, model.predict_proba(ROWS))
+
+    def test_without_calibration(self, model, table, tmp_path):
+        result = predict(options(tmp_path, table, calibrate=False))
+        torch.testing.assert_close(result.probabilities, model.logits_of(ROWS).sigmoid())
+        assert torch.equal(result.labels, model.predict(ROWS))  # the threshold is of uncalibrated scores
+
+    def test_with_a_confidence(self, model, table, tmp_path):
+        result = predict(options(tmp_path, table, min_confidence=0.6))
+        assert torch.equal(result.labels, result.probabilities.double() >= 0.6)
+        with pytest.raises(ValueError, match=r"`--min-confidence` should lie in \[0, 1\]"):
+            predict(options(tmp_path, table, min_confidence=2.0))
+
+    def test_a_run_folder_will_do(self, model, table, tmp_path):
+        (tmp_path / "whole").mkdir()
+        (tmp_path / "run").rename(tmp_path / "whole" / "model")
+        (tmp_path / "whole" / "config.yaml").write_text(yaml.safe_dump({"dataset": "digits"}))
+        result = predict(PredictOptions(str(tmp_path / "whole"), [str(table)]))
+        assert torch.equal(result.probabilities, model.predict_proba(ROWS))
+
+    def test_the_model_is_of_the_package(self, model, table, tmp_path):
+        class OfAnother(PredictOptions):
+            library = "another"
+
+        with pytest.raises(ValueError, match="is a model of toy: use the command `toy`"):
+            predict(OfAnother(str(tmp_path / "run"), [str(table)]))
+
+    @pytest.mark.parametrize("suffix", ["csv", "npy", "parquet"])
+    def test_one_file_at_a_time(self, model, tmp_path, suffix):
+        with pytest.raises(
+            ValueError, match=rf"one \.{suffix} file can be read at a time\. Found 2 inputs\."
+        ):
+            score_files(model, [f"a.{suffix}", "b"], "run")
+
+    def test_at_least_one_input(self, model, tmp_path):
+        with pytest.raises(ValueError, match=r"should be a table, an array, or images\. Found none\."):
+            predict(options(tmp_path))
+
+    def test_what_does_not_fit_is_named_by_its_file(self, model, tmp_path):
+        np.save(tmp_path / "wide.npy", np.ones((2, 4)))
+        with pytest.raises(ValueError, match=r"wide\.npy: the inputs should have shape \(n, 3\)\. Found"):
+            score_files(model, [str(tmp_path / "wide.npy")], "run")
+        np.save(tmp_path / "inf.npy", np.array([[1, 2, 3], [1, np.inf, 3]]))
+        with pytest.raises(ValueError, match=r"inf\.npy: the inputs should be finite, .* in row 1"):
+            score_files(model, [str(tmp_path / "inf.npy")], "run")
+        (tmp_path / "t.csv").write_text("x,y\n1,2\n")
+        with pytest.raises(ValueError, match=r"t\.csv should have a column 'z'\. Found x, y"):
+            score_files(model, [str(tmp_path / "t.csv")], "run")
+        with pytest.raises(ValueError, match=r"gone\.csv should be .* Found no file"):
+            score_files(model, [str(tmp_path / "gone.csv")], "run")
+
+    def test_a_model_of_vectors_takes_no_images(self, model, tmp_path):
+        Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+        with pytest.raises(
+            ValueError, match=r"^my-run takes vectors, so a \.csv, \.parquet or \.npy file\. Found .*a\.png"
+        ):
+            score_files(model, [str(tmp_path / "a.png")], "my-run")
+
+
+class TestImages:
+    @pytest.fixture
+    def pictures(self, tmp_path):
+        """70 images, more than are read at a time."""
+        folder = tmp_path / "pictures"
+        folder.mkdir()
+        rng = np.random.default_rng(0)
+        for number in range(70):
+            pixels = rng.integers(0, 256, (10 + number % 3, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number:02}.png")
+        return folder
+
+    def test_files_and_folders(self, image_model, pictures, tmp_path):
+        paths = sorted(pictures.iterdir())
+        raw = torch.stack([read_image(path, (3, 8, 8), 0.875) for path in paths])
+        result = predict(options(tmp_path, pictures))
+        assert result.ids == list(map(str, paths))
+        torch.testing.assert_close(result.probabilities, image_model.predict_proba(raw))
+        result = predict(options(tmp_path, paths[3], paths[1]))
+        assert result.ids == [str(paths[3]), str(paths[1])]
+        torch.testing.assert_close(result.probabilities, image_model.predict_proba(raw[[3, 1]]))
+
+    def test_an_array_of_pixels(self, image_model, tmp_path):
+        pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
+        np.save(tmp_path / "t.npy", pixels)
+        result = predict(options(tmp_path, tmp_path / "t.npy"))
+        assert torch.equal(result.probabilities, image_model.predict_proba(torch.from_numpy(pixels)))
+        np.save(tmp_path / "t.npy", pixels[:, :1])
+        with pytest.raises(ValueError, match=r"t\.npy: the inputs should have shape \(n, 3, 8, 8\)"):
+            predict(options(tmp_path, tmp_path / "t.npy"))
+
+    def test_a_damaged_image_is_named(self, image_model, tmp_path):
+        (tmp_path / "a.png").write_text("no image")
+        with pytest.raises(ValueError, match=r"a\.png cannot be decoded"):
+            predict(options(tmp_path, tmp_path / "a.png"))
+
+
+def test_the_command_writes_what_predict_gives(model, table, tmp_path, capsys):
+    config = options(tmp_path, table)
+    result = predict(config)
+    command(config)
+    header, *rows = csv.reader(capsys.readouterr().out.splitlines())
+    assert header == ["id", "labels", *TREE.names]
+    for row, name, labels, p in zip(rows, result.ids, result.labels, result.probabilities, strict=True):
+        assert row[0] == name
+        assert row[1] == ";".join(TREE.names[i] for i in labels.nonzero().flatten())
+        np.testing.assert_allclose([float(cell) for cell in row[2:]], p, atol=1e-6)
+    command(replace(config, json=True, output=str(tmp_path / "p.json")))
+    first, second = json.loads((tmp_path / "p.json").read_text())
+    assert (first["id"], second["id"]) == ("first", "second")
+    assert first["probabilities"].keys() == set(TREE.names)
