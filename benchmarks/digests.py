@@ -109,16 +109,16 @@ def main() -> None:
     jobs += [(name, 2) for name in TWO_PROCESSES if name in arguments.only]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         results = list(pool.map(lambda job: train(*job, Path(folder)), jobs))
-    found = {
+    after = {
         f"{name}, {processes} processes": result
         for (name, processes), result in zip(jobs, results, strict=True)
     }
     if arguments.task == "write":
-        arguments.file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        arguments.file.write_text(json.dumps(after, indent=2) + "\n", encoding="utf-8")
         return
     before = json.loads(arguments.file.read_text(encoding="utf-8"))
     differences = 0
-    for run, digests in found.items():
+    for run, digests in after.items():
         wrong = [what for what, value in digests.items() if before.get(run, {}).get(what) != value]
         differences += bool(wrong)
         shown = digests.get("failed") or (f"differs in {', '.join(wrong)}" if wrong else "the same")

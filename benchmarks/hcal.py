@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +38,15 @@ from torchvision import transforms
 # This folder last: there, this file hides the package of the same name.
 sys.path.sort(key=lambda folder: Path(folder) == Path(__file__).parent)
 
+from hcal.batches import training_batches
+from hcal.build import build_model, method_backward, method_losses
 from hcal.config import Config
-from hcal.encoders import build_encoder
-from hcal.inputs import training_batches
 from hcal.losses import level_losses
-from hcal.methods import build_model, method_backward, method_losses
+from hcal.networks import build_encoder
 from hcal.train import step_factor
 from hmc_shared import Hierarchy
-from hmc_shared.data import HierarchicalDataset, Split, batches
+from hmc_shared.data import HierarchicalDataset, Split
+from hmc_shared.data.batches import Batch
 from hmc_shared.metrics import level_targets
 
 FINE, COARSE = 100, 20
@@ -90,24 +91,28 @@ class Ours:
         network = nn.Sequential(torch.compile(self.model) if config.compile else self.model)  # type: ignore
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
         self.generator = torch.Generator(device)
-        self.ready = next(iter(self.batches(1)))
+        self.endless = self.whole_batches()
+        self.ready = next(self.endless)
 
-    def batches(self, steps: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The first batches of an epoch; all by default."""
-        order = batches(len(self.inputs), self.config.batch_size, seed=0, epoch=0)
-        order = list(islice(order, steps))
+    def batches(self, epoch: int = 0) -> Iterator[Batch]:
+        """Those of an epoch."""
         return training_batches(
-            self.model, self.inputs, self.paths, order, self.config, 0, self.generator, rank=0, world=1
+            self.model, self.inputs, self.paths, self.config, epoch, self.generator, rank=0, world=1
         )
+
+    def whole_batches(self) -> Iterator[Batch]:
+        """Of one epoch after the other, without the short one at the end: a round is a part of an epoch."""
+        for epoch in count():
+            yield from islice(self.batches(epoch), len(self.inputs) // self.config.batch_size)
 
     def train(self, steps: int, *, ready: bool) -> None:
         self.network.train()
         done = []
-        for batch, labels in [self.ready] * steps if ready else self.batches(steps):
+        for batch in [self.ready] * steps if ready else islice(self.endless, steps):
             factor = step_factor(self.config, 1 + len(done) / steps)
             for group, step_size in zip(self.optimizer.param_groups, self.step_sizes, strict=True):
                 group["lr"] = step_size * factor
-            losses, weights = self.losses_of(self.network(batch), labels, self.generator)
+            losses, weights = self.losses_of(self.network(batch.inputs), batch.labels, self.generator)
             self.backward(losses, weights)
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -117,8 +122,8 @@ class Ours:
 class Bare:
     """The same encoder, a linear layer and cross-entropy."""
 
-    def __init__(self, config: Config, ready: tuple[Tensor, Tensor]) -> None:
-        self.images, self.labels = ready[0], ready[1][:, -1] - COARSE
+    def __init__(self, config: Config, ready: Batch) -> None:
+        self.images, self.labels = ready.inputs, ready.labels[:, -1] - COARSE
         encoder, size = build_encoder(config.encoder, (3, 32, 32), stem=config.stem, max_pool=config.max_pool)
         network = nn.Sequential(encoder, nn.Linear(size, FINE)).to(self.images.device)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -234,12 +239,12 @@ def losses_row(batch: int, coarse: int, fine: int, device: torch.device, rounds:
     leaves = [features, *prototypes]
 
     def ours() -> tuple[Tensor, ...]:
-        found = level_losses(features, paths, [[p] for p in prototypes], levels, temperature=0.1)
-        return found, *torch.autograd.grad(found.sum(), leaves)
+        losses = level_losses(features, paths, [[p] for p in prototypes], levels, temperature=0.1)
+        return losses, *torch.autograd.grad(losses.sum(), leaves)
 
     def theirs() -> tuple[Tensor, ...]:
-        found = loop_over_parents(features, paths, prototypes, levels, 0.1)
-        return found, *torch.autograd.grad(found.sum(), leaves)
+        losses = loop_over_parents(features, paths, prototypes, levels, 0.1)
+        return losses, *torch.autograd.grad(losses.sum(), leaves)
 
     difference = max(float((a - b).detach().abs().max()) for a, b in zip(ours(), theirs(), strict=True))
     repeats = 5

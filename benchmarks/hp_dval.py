@@ -34,10 +34,8 @@ sys.path.sort(key=lambda folder: Path(folder) == Path(__file__).parent)
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset, Split
-from hp_dval.clip import Clip, load_clip
-from hp_dval.config import Config
-from hp_dval.inputs import epoch_order, training_batches
-from hp_dval.methods import (
+from hp_dval.batches import epoch_order, training_batches
+from hp_dval.build import (
     build_model,
     build_prompter,
     classification_loss,
@@ -45,6 +43,8 @@ from hp_dval.methods import (
     distillation_loss,
     teacher_features,
 )
+from hp_dval.clip import Clip, load_clip
+from hp_dval.config import Config
 
 BATCH, CLASSES, SIZE = 32, 80, 224
 STEP_BAR, PREDICTION_BAR, ALIGNMENT_BAR = 10, 1.05, 0.9
@@ -139,7 +139,7 @@ class Bench:
             with self.autocast():
                 outputs = self.model(inputs(), prompter)
             loss = self.loss_of(outputs.logits, self.labels).mean()
-            loss = loss + consistency_loss(self.config, outputs.text, self.model.fixed_text)
+            loss = loss + consistency_loss(outputs.text, self.model.fixed_text)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -181,7 +181,7 @@ class Bench:
             raw = self.raw[:size]
             seconds = take_turns(
                 [
-                    lambda raw=raw: self.model.predict(raw),
+                    lambda raw=raw: self.model.predict_proba(raw),
                     lambda raw=raw: self.model.student(self.model.normalize(raw)),  # type: ignore[operator]
                 ],
                 self.device,
@@ -201,7 +201,7 @@ class Bench:
         images = self.model.normalize(self.raw)
         teacher_images = self.clip.preprocess(self.raw)
         optimizer = torch.optim.AdamW(self.model.alignment_parameters(), lr=1e-5, fused=True)
-        generator = torch.Generator(self.device)
+        generator, targets = torch.Generator(self.device), self.dataset.train.targets.to(self.device)
 
         def bare() -> None:
             with self.autocast():
@@ -216,19 +216,27 @@ class Bench:
             with self.autocast():
                 outputs = self.model(self.model.normalize(raw))
                 with torch.no_grad():
-                    f_clip = teacher_features(self.config, self.clip, raw)
+                    f_clip = teacher_features(self.clip, raw)
             loss = self.loss_of(outputs.logits, self.labels).mean()
-            (loss + distillation_loss(self.config, outputs, f_clip).mean()).backward()
+            (loss + distillation_loss(outputs, f_clip).mean()).backward()
             optimizer.step()
             optimizer.zero_grad()
 
         def piped() -> None:
             order = epoch_order(self.dataset.train.targets, self.config, 0, rank=0, world=1)[:1]
-            stream = training_batches(
-                self.model, self.inputs, order, self.config, 0, generator, augment=True, rank=0, world=1
-            )
-            for raw, _, _ in stream:
-                ours(raw)
+            for batch in training_batches(
+                self.model,
+                self.inputs,
+                targets,
+                order,
+                self.config,
+                0,
+                generator,
+                aligns=True,
+                rank=0,
+                world=1,
+            ):
+                ours(batch.inputs)
 
         self.model.train()
         seconds = take_turns([bare, lambda: ours(self.raw), piped], self.device, self.rounds)

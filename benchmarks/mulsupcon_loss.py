@@ -59,13 +59,13 @@ def floor(z: Tensor, keys: Keys, mask: Tensor) -> Tensor:
     return -(((z / TAU) @ keys.embeddings.T).log_softmax(1) * mask).sum(1)
 
 
-def algorithm_1(z: Tensor, labels: Tensor, logits: Tensor, keys: Keys, own: Tensor) -> Tensor:
+def algorithm_1(z: Tensor, labels: Tensor, logits: Tensor, keys: Keys, own_keys: Tensor) -> Tensor:
     """MulSupCon_CLD, lines 7 to 22, with exp(C2) as the weight of G; one loss a sample."""
     D, queue = logits.softmax(1), Keys(*(part[len(z) :] for part in keys))
     losses = []
     for i in range(len(z)):
         mask = (labels[i] & queue.labels).any(1)
-        places = torch.cat([own[i : i + 1], len(z) + mask.nonzero().squeeze(1)])
+        places = torch.cat([own_keys[i : i + 1], len(z) + mask.nonzero().squeeze(1)])
         d_p = torch.cat([D[i : i + 1], queue.distributions[mask]])
         y_p = torch.cat([labels[i : i + 1], queue.labels[mask]])
         C2 = torch.log_softmax(keys.embeddings @ z[i] / TAU, 0)[places]
@@ -106,22 +106,22 @@ def main() -> None:
     keys = Keys(embeddings.to(device), labels_k.to(device), distributions.to(device))
     z = F.normalize(torch.randn(BATCH, DIM, generator=generator)).to(device).requires_grad_()
     logits = torch.randn(BATCH, labels_k.shape[1], generator=generator).to(device).requires_grad_()
-    labels, own = keys.labels[:BATCH], torch.arange(BATCH, device=device)
+    labels, own_keys = keys.labels[:BATCH], torch.arange(BATCH, device=device)
     mean_labels = float(labels.sum(1).float().mean())
     mask = ((labels.float() @ keys.labels.float().T) > 0).float()
 
     def ld(weight: str, **more: object) -> Tensor:
         options: dict = dict(temperature=TAU, mean_labels=mean_labels, alpha=ALPHA, weight=weight, sigma=1.0)
-        return ld_loss(z, labels, logits, keys, own, **options, **more)
+        return ld_loss(z, labels, logits, keys, own_keys, **options, **more)
 
     contenders: dict[str, Losses] = {
         "floor": lambda: floor(z, keys, mask),
-        "any": lambda: any_loss(z, labels, keys, own, temperature=TAU),
+        "any": lambda: any_loss(z, labels, keys, own_keys, temperature=TAU),
         "mulsupcon": lambda: mulsupcon_loss(z, labels, keys, temperature=TAU, mean_labels=mean_labels),
         "rld": lambda: ld("rbf"),
         "cld": lambda: ld("prob"),
         "rows": lambda: rows(z, labels, keys),
-        "Algorithm 1": lambda: algorithm_1(z, labels, logits, keys, own),
+        "Algorithm 1": lambda: algorithm_1(z, labels, logits, keys, own_keys),
     }
 
     def step(losses: Losses) -> tuple[Tensor, ...]:
@@ -160,13 +160,13 @@ def main() -> None:
 
     print()
     for slow, bar in BARS.items():
-        found = min(ratio(slow, name) for name in ("mulsupcon", "rld", "cld"))
-        verdict = "met" if found >= bar else "NOT MET"
-        print(f"Bar: at least {bar} times faster than {slow}: {verdict}, {found:.0f}.")
+        least = min(ratio(slow, name) for name in ("mulsupcon", "rld", "cld"))
+        verdict = "met" if least >= bar else "NOT MET"
+        print(f"Bar: at least {bar} times faster than {slow}: {verdict}, {least:.0f}.")
     for name in ("any", "mulsupcon", "rld", "cld"):
-        found = ratio(name, "floor")
-        verdict = "met" if found <= FLOOR_BAR else "NOT MET"
-        print(f"Bar: {name} at most {FLOOR_BAR} times the floor: {verdict}, {found:.2f}.")
+        times_floor = ratio(name, "floor")
+        verdict = "met" if times_floor <= FLOOR_BAR else "NOT MET"
+        print(f"Bar: {name} at most {FLOOR_BAR} times the floor: {verdict}, {times_floor:.2f}.")
     pairs = {
         "Algorithm 1": (lambda: ld("prob", literal=True, batch_keys=BATCH), contenders["Algorithm 1"]),
         "rows": (lambda: contenders["mulsupcon"]() / BATCH, contenders["rows"]),

@@ -23,7 +23,7 @@ import argparse
 import copy
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from math import ceil
@@ -36,14 +36,15 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from hlstm.batches import training_batches
+from hlstm.build import build_model, method_loss
 from hlstm.config import Config
-from hlstm.methods import build_model, method_loss
 from hlstm.model import CoherentModel
-from hlstm.train import score
-from hmc_shared.cli import options
+from hmc_shared.cli.parse import parse
 from hmc_shared.data import HierarchicalDataset, load_dataset
-from hmc_shared.data.batches import batches
+from hmc_shared.data.batches import Batch
 from hmc_shared.metrics import au_prc
+from hmc_shared.predict.score import score_split
 
 BARS = {"cellcycle_GO": 200, "derisi_GO": 200, "cellcycle_FUN": 3}  # times faster in an epoch
 TARGET_BAR = 1 / 10  # of the batch-4 recipe's time to the target
@@ -76,18 +77,8 @@ class Ours:
         """The first ``steps`` steps of the next epoch; all by default."""
         self.network.train()
         losses = []
-        order = batches(
-            len(self.inputs),
-            self.config.batch_size,
-            seed=self.config.seed,
-            epoch=self.epochs,
-            rank=0,
-            world=1,
-        )
-        device = self.inputs.device
-        for rows, weights in islice(order, steps):
-            rows, weights = rows.to(device), weights.to(device)
-            loss = self.loss(rows, weights)
+        for batch in islice(self.batches(), steps):
+            loss = self.loss(batch)
             self.accelerator.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -99,12 +90,18 @@ class Ours:
             raise FloatingPointError("The training loss is not finite.")
         self.epochs += 1
 
-    def loss(self, rows: Tensor, weights: Tensor) -> Tensor:
-        return weights @ self.loss_of(*self.network(self.inputs[rows]), self.targets[rows])
+    def batches(self) -> Iterator[Batch]:
+        """Those of the next epoch."""
+        return training_batches(
+            self.model, self.inputs, self.targets, self.config, self.epochs, rank=0, world=1
+        )
+
+    def loss(self, batch: Batch) -> Tensor:
+        return batch.weights @ self.loss_of(*self.network(batch.inputs), batch.labels)
 
 
 class PublicFormulation:
-    """The same network, trained as the public code of C-HMCNN does it."""
+    """The same network, trained as the public code of C-HMCNN does it: rows are standardised beforehand."""
 
     def __init__(
         self, config: Config, dataset: HierarchicalDataset, model: CoherentModel, device: torch.device
@@ -113,7 +110,8 @@ class PublicFormulation:
         self.descendants = dataset.hierarchy.ancestors.T.double().to(device)
         self.evaluated = dataset.evaluated.to(device)
         rows = dataset.training_split("paper")
-        samples = list(zip(rows.inputs.to(device), rows.targets.double().to(device), strict=True))
+        inputs = model.normalize(rows.inputs.to(device))  # type: ignore[union-attr]
+        samples = list(zip(inputs, rows.targets.double().to(device), strict=True))
         self.loader = DataLoader(samples, batch_size=config.batch_size, shuffle=True)  # type: ignore[arg-type]
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -141,11 +139,9 @@ def loss_difference(ours: Ours, public: PublicFormulation) -> float:
     """Of the two losses on the first batch, without dropout, while the weights are still the same."""
     ours.model.eval()
     public.model.eval()
-    rows = torch.arange(ours.config.batch_size, device=ours.inputs.device)
-    weights = torch.full((len(rows),), 1 / len(rows), device=rows.device)
+    batch = next(ours.batches())
     with torch.no_grad():
-        theirs = public.loss(ours.inputs[rows], ours.targets[rows].double())
-        return abs(float(ours.loss(rows, weights)) - float(theirs))
+        return abs(float(ours.loss(batch)) - float(public.loss(batch.inputs, batch.labels.double())))
 
 
 def timed(run: Callable[[], None], device: torch.device) -> tuple[float, int]:
@@ -176,7 +172,7 @@ def take_turns(
 
 def recipe(*flags: str) -> Config:
     """What ``hlstm train`` would run with."""
-    return options.parse(Config, flags, prog="training.py", package="hlstm")
+    return parse(Config, flags, prog="training.py", package="hlstm")
 
 
 def epoch_row(name: str, args: argparse.Namespace) -> str:
@@ -214,11 +210,13 @@ def seconds_to_target(
 ) -> tuple[float | None, float, str]:
     """Seconds of training to the target (None: not reached), all seconds of training, and a note."""
     ours = Ours(config, dataset, device)
-    test, evaluated = dataset.test.inputs.to(device), dataset.evaluated
+    evaluated = dataset.evaluated
     seconds, best = 0.0, 0.0
     while ours.epochs < config.epochs and seconds < max_seconds:
         seconds += timed(ours.epoch, device)[0]
-        reached = au_prc(score(ours.scored, test)[:, evaluated], dataset.test.targets[:, evaluated])
+        reached = au_prc(
+            score_split(ours.scored, dataset.test)[:, evaluated], dataset.test.targets[:, evaluated]
+        )
         if reached >= target:
             return seconds, seconds, f"epoch {ours.epochs} ({reached:.4f})"
         best = max(best, reached)

@@ -48,5 +48,5 @@ def test_a_demo_has_its_command_line_and_more_options(install):
 @pytest.mark.parametrize("value", ["no_such_module_at_all:METHODS", "mine:NO_SUCH_NAME"])
 def test_a_broken_one_is_named(install, value):
     install(ant="mine:METHODS", broken=value)
-    with pytest.raises(ValueError, match=rf"^The methods of broken \({value}\) cannot be had: .*\.$"):
+    with pytest.raises(ValueError, match=rf"^The methods of broken \({value}\) .*\.$"):
         installed_methods()

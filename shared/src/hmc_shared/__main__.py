@@ -214,7 +214,6 @@ def datasets(command: Datasets) -> None:
     from hmc_shared import data
     from hmc_shared.compare.text import align
     from hmc_shared.data.catalog import FORMATS
-    from hmc_shared.data.plot_description import plot_description
 
     if command.name is None:
         if command.plot:
@@ -228,6 +227,8 @@ def datasets(command: Datasets) -> None:
     dataset = data.load_dataset(command.name, command.data_dir, levels=command.levels)
     print(data.describe(dataset))
     if command.plot:
+        from hmc_shared.data.plot_description import plot_description
+
         plot_description(dataset, command.plot)
         _wrote([command.plot])
 

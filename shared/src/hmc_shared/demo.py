@@ -12,11 +12,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -93,7 +93,7 @@ def run_jobs(jobs: Sequence[Job], at_a_time: int) -> dict[Job, int]:
     If it is interrupted, the programs are stopped: they go on from their last checkpoint next time.
     """
     waiting = [job for job in jobs if not job.is_finished]
-    running: dict[Job, tuple[subprocess.Popen, float]] = {}
+    running: dict[Job, tuple[subprocess.Popen[bytes], float]] = {}
     failed: dict[Job, int] = {}
     ended = len(jobs) - len(waiting)
     with _display(len(jobs), ended, at_a_time) as (bar, lines):
@@ -147,7 +147,7 @@ def compare_jobs(jobs: Sequence[Job], missing: dict[str, str], failed: dict[Job,
     return replace(comparison, tables=(replace(first, missing=tuple(lines.items())), *others))
 
 
-def _start(job: Job) -> subprocess.Popen:
+def _start(job: Job) -> subprocess.Popen[bytes]:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     # Small tensors: threads wait more than they compute.
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
@@ -158,7 +158,9 @@ def _start(job: Job) -> subprocess.Popen:
 
 
 @contextmanager
-def _display(total: int, finished: int, at_a_time: int) -> Iterator[tuple[tqdm, list[tqdm]]]:
+def _display(
+    total: int, finished: int, at_a_time: int
+) -> Generator[tuple[tqdm[Any], list[tqdm[Any]]], None, None]:
     """A bar of finished runs, and below it a line for each that is running; nothing without a terminal."""
     off = not sys.stderr.isatty()
     bar = tqdm(total=total, initial=finished, desc="demo", unit="run", disable=off, dynamic_ncols=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -67,7 +67,8 @@ class Hierarchy:
         for edge in edges:
             if isinstance(edge, str) or len(edge) != 2:
                 raise ValueError(f"An edge should be a (parent, child) pair. Found {edge!r}.")
-        for name in [*declared, *(end for edge in edges for end in edge)]:
+        names: list[object] = [*declared, *(end for edge in edges for end in edge)]
+        for name in names:
             if not isinstance(name, str) or not name:
                 raise ValueError(f"A node name should be a non-empty string. Found {name!r}.")
         _refuse_repeats(declared, "node")
@@ -105,7 +106,9 @@ class Hierarchy:
         return cls._from_parts((path.split(sep) for path in dict.fromkeys(paths)), sep.join)
 
     @classmethod
-    def from_levels(cls, matrix: Sequence[Sequence] | np.ndarray, *, qualify: bool = False) -> Hierarchy:
+    def from_levels(
+        cls, matrix: Sequence[Sequence[object]] | np.ndarray, *, qualify: bool = False
+    ) -> Hierarchy:
         """Build a tree from a level matrix: (n, levels) labels, one row a sample, coarse to fine.
 
         A path may end early (None, NaN or ""). Labels are the node names, so one label under two parents,
@@ -139,7 +142,7 @@ class Hierarchy:
         return cls.from_paths(paths)
 
     @classmethod
-    def from_networkx(cls, graph: networkx.Graph) -> Hierarchy:
+    def from_networkx(cls, graph: networkx.Graph[Any]) -> Hierarchy:
         """Build from a ``networkx.DiGraph`` whose edges point from parent to child; nodes become ``str``."""
         if not graph.is_directed():
             raise ValueError("`graph` should be directed, from parent to child. Found an undirected graph.")
@@ -310,7 +313,7 @@ class Hierarchy:
         """One line of JSON: node names in id order, edges as pairs of ids."""
         return json.dumps({"nodes": list(self.names), "edges": self.edges.tolist()}, ensure_ascii=False)
 
-    def to_networkx(self) -> networkx.DiGraph:
+    def to_networkx(self) -> networkx.DiGraph[str]:
         """A ``networkx.DiGraph`` with names as nodes, in id order, and edges from parent to child."""
         import networkx  # takes nearly a second, and nothing else here needs it
 

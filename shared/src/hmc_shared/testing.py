@@ -112,7 +112,7 @@ class MethodContract:
     ) -> None:
         log_epoch = RunFolder.log_epoch
 
-        def stop(folder: RunFolder, record: dict) -> None:
+        def stop(folder: RunFolder, record: dict[str, object]) -> None:
             log_epoch(folder, record)
             if record["epoch"] == 1:  # the first epoch has its checkpoint, the second has none
                 raise KeyboardInterrupt

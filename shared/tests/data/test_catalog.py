@@ -69,7 +69,7 @@ def test_formats_are_prefixes_in_any_case(tmp_path: Path) -> None:
         dataset = load_dataset(f"{prefix}:{path}", levels="kind")
         assert dataset.hierarchy.names == ("a", "b")
         assert dataset.feature_names == ("x",)
-    with pytest.raises(ValueError, match="`--levels` should be given for hf:PATH and table:PATH only"):
+    with pytest.raises(ValueError, match="`--levels` is for hf:PATH and table:PATH only"):
         load_dataset(f"folder:{tmp_path}", levels="kind")
 
 
@@ -108,11 +108,9 @@ def test_it_is_listed(installed: ModuleType) -> None:
 
 
 def test_a_reader_that_cannot_be_imported_is_named(installed: ModuleType) -> None:
-    with pytest.raises(
-        ValueError, match=r"^The reader another_distribution:no_such_name of 'broken' cannot be imported: "
-    ):
+    with pytest.raises(ValueError, match=r"^The reader another_distribution:no_such_name of 'broken' "):
         load_dataset("broken")
-    with pytest.raises(ValueError, match="The reader no_such_module:load of 'x' cannot be imported"):
+    with pytest.raises(ValueError, match="The reader no_such_module:load of 'x' "):
         Entry("x", "added", "no_such_module:load").load_reader()
 
 

@@ -51,9 +51,9 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> LevelClassifier
 def check_labels(dataset: HierarchicalDataset) -> None:
     """Raise ValueError unless the classes are a tree and every training sample has one path in it."""
     if not dataset.hierarchy.is_tree or not dataset.is_single_path:
-        found = "several classes in one level" if dataset.hierarchy.is_tree else "a class with two parents"
+        kind = "several classes in one level" if dataset.hierarchy.is_tree else "a class with two parents"
         raise ValueError(
-            f"`dataset` should have a tree of classes and one path for each sample. Found {found} in "
+            f"`dataset` should have a tree of classes and one path for each sample. Found {kind} in "
             f"{dataset.name!r}."
         )
     unlabelled = ~dataset.train.targets.any(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -58,7 +59,12 @@ def draw_features(
         levels = [f"level {d} ({SHAPES[m]}, {len(hierarchy.levels[d])} classes)" for d, m in markers.items()]
         line[0].set_ylabel("\n".join(levels))
         if len(level) <= LEGEND:
-            style = {"linestyle": "", "marker": markers[depth], "markeredgecolor": "black", "markersize": 8}
+            style: dict[str, Any] = {
+                "linestyle": "",
+                "marker": markers[depth],
+                "markeredgecolor": "black",
+                "markersize": 8,
+            }
             handles = [Line2D([], [], color=of_node[i], label=hierarchy.names[i], **style) for i in level]
             _legend_beside(line[-1], handles)
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from hcal.config import Config
 from hmc_shared.cli.bounds import check
@@ -51,10 +51,11 @@ class SweepConfig(Config):
 
     def run(self, value: float, seed: int) -> Config:
         """The options of one run."""
-        changes = {
+        changes: dict[str, Any] = {
             self.parameter: value,
             "seed": seed,
             "output_dir": str(self.folder / f"{self.parameter}-{value:g}" / f"seed-{seed}"),
             "resume": not self.overwrite,
         }
-        return Config(**{field.name: getattr(self, field.name) for field in fields(Config)} | changes)
+        options: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(Config)}
+        return Config(**options | changes)

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: huggingface_hub reads the constructors' annotations as types.
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -30,7 +31,7 @@ class ClipClassifier(ImageTextClassifier, **CARD):
         self,
         hierarchy: Hierarchy,
         input_shape: Sequence[int],
-        clip_config: dict,
+        clip_config: dict[str, Any],
         dim: int = 512,
         text_width: int = 512,
         prompt_length: int = 4,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from importlib.resources import files
@@ -236,7 +236,9 @@ def load_clip(name: str = TINY, pretrained: str | None = None) -> Clip:
         checkpoint = open_clip.download_pretrained(tag)
     except Exception as error:  # of urllib, requests, huggingface_hub
         reason = " ".join(str(error).split())[:120]
-        where = f"https://huggingface.co/{tag['hf_hub'].strip('/')}" if tag.get("hf_hub") else tag.get("url")
+        where = (
+            f"https://huggingface.co/{str(tag['hf_hub']).strip('/')}" if tag.get("hf_hub") else tag.get("url")
+        )
         plain = name.removesuffix("-quickgelu")
         advised = f"{plain}-quickgelu" if config["quick_gelu"] else name
         raise ValueError(
@@ -262,7 +264,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _registered(config: Mapping[str, Any]) -> Iterator[str]:
+def _registered(config: Mapping[str, Any]) -> Generator[str, None, None]:
     """A name under which open_clip knows the configuration."""
     text = json.dumps(config)
     name = f"hp-dval-{sha256(text.encode()).hexdigest()[:16]}"
@@ -274,7 +276,7 @@ def _registered(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None, None, None]:
     """Without open_clip's log line about random weights, which are what was asked for."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

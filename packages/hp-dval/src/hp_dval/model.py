@@ -3,7 +3,7 @@
 # No `from __future__ import annotations`: huggingface_hub reads the constructors' annotations as types.
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -190,7 +190,7 @@ class HPDVAL(ImageTextClassifier, **CARD):
         width: int = 96,
         layers: int = 4,
         heads: int = 4,
-        clip_config: dict | None = None,
+        clip_config: dict[str, Any] | None = None,
         dim: int = 512,
         text_width: int = 512,
         prompt_length: int = 4,

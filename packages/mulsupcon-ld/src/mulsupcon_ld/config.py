@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
@@ -256,11 +256,12 @@ class SweepConfig(Config):
 
     def run(self, alpha: float, beta: float, seed: int) -> Config:
         """The options of one run."""
-        changes = {
+        changes: dict[str, Any] = {
             "alpha": alpha,
             "beta": beta,
             "seed": seed,
             "output_dir": str(self.folder / f"alpha-{alpha:g}-beta-{beta:g}" / f"seed-{seed}"),
             "resume": not self.overwrite,
         }
-        return Config(**{field.name: getattr(self, field.name) for field in fields(Config)} | changes)
+        options: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(Config)}
+        return Config(**options | changes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -69,9 +70,10 @@ def draw_maps(explanation: Explanation) -> Figure:
     figure = Figure(figsize=(1.3 * sum(ratios), 5.2), layout="constrained")
     panels = figure.subplots(1, len(ratios), width_ratios=ratios)
     maps = {"logical labels": (labels, "Greys"), "recovered distributions": (degrees, "viridis")}
+    images = []
     for axes, (title, (values, colours)) in zip(panels, maps.items(), strict=False):
         lines = np.stack([values[rows].mean(0) for rows in order])
-        image = axes.imshow(lines, aspect="auto", cmap=colours, vmin=0, interpolation="nearest")
+        images.append(axes.imshow(lines, aspect="auto", cmap=colours, vmin=0, interpolation="nearest"))
         axes.set_title(title, loc="left", fontsize=11)
         axes.set(xlabel="label", yticks=[])
         if len(hierarchy) <= NAMED:
@@ -79,7 +81,7 @@ def draw_maps(explanation: Explanation) -> Figure:
         for level in hierarchy.levels[1:]:
             axes.axvline(level.start - 0.5, color=COLOURS[1] if axes is panels[0] else "white", linewidth=1)
     panels[0].set_ylabel(f"{len(labels)} samples")
-    figure.colorbar(image, ax=panels[1], label="degree")
+    figure.colorbar(images[1], ax=panels[1], label="degree")
     if has_levels:
         depths = range(hierarchy.num_levels)
         panels[2].bar(depths, explanation.level_mass().mean(0), color=COLOURS[0])
@@ -121,5 +123,5 @@ def draw_ablation(means: np.ndarray, settings: Sequence[str], metrics: Sequence[
 
 def _write_in_cells(axes: Axes, values: np.ndarray, colours: np.ndarray) -> None:
     for (row, column), value in np.ndenumerate(values):
-        style = {"ha": "center", "va": "center", "fontsize": 8, "color": colours[row, column]}
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": colours[row, column]}
         axes.text(column, row, f"{value:.3f}", **style)

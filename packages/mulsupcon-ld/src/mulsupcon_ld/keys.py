@@ -99,7 +99,7 @@ def update_key_network(key: nn.Module, query: nn.Module, momentum: float) -> Non
     Buffers are not touched: the statistics of the key network's batch normalisation are those of its own
     passes, as in MoCo and in MulSupCon's code.
     """
-    lerp = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
+    lerp = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
     lerp(list(key.parameters()), list(query.parameters()), 1 - momentum)
 
 

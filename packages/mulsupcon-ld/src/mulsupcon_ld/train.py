@@ -91,7 +91,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         is_pretraining = config.is_pretraining(progress.epoch)
         optimizer = pretraining if is_pretraining else finetuning
         set_step_sizes(optimizer, config, progress.epoch)
-        losses = []
+        losses, new_keys = [], None
         batches = training_batches(
             model, inputs, targets, config, progress.epoch, generator, rank=rank, world=world
         )
@@ -115,7 +115,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             accelerator.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
-            if is_pretraining:
+            if new_keys is not None:
                 queue.push(new_keys)
             losses.append(loss.detach())
         step_losses: Any = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)

@@ -68,10 +68,10 @@ def parse_arguments(config_type: type[Config], argv: Sequence[str], prog: str) -
     return config_type(**values)
 
 
-def _groups(config_type: type) -> dict[str, list[tuple[str, Any, Field]]]:
+def _groups(config_type: type) -> dict[str, list[tuple[str, Any, Field[Any]]]]:
     """Title to name, annotated type and field of each option, as ``make_dataclass`` takes them."""
     hints = get_type_hints(config_type, include_extras=True)
-    groups: dict[str, list[tuple[str, Any, Field]]] = {}
+    groups: dict[str, list[tuple[str, Any, Field[Any]]]] = {}
     for option in fields(config_type):  # type: ignore[arg-type]
         owners = [c for c in config_type.__mro__ if option.name in inspect.get_annotations(c)]
         title = METHOD if owners[-1] is config_type else getattr(owners[-1], "title", METHOD)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hmc_shared.metrics import au_prc, average_precision, head_medium_tail, precision_recall_curve, summarize
+from hmc_shared.predict.decision import load_decision
 from hmc_shared.runs.read import Run, load_hierarchy, load_predictions, load_run
 
 TOLERANCE = 1e-6
@@ -134,7 +135,9 @@ def evaluate_path(
         run = load_run(path)
     else:
         tree = load_hierarchy(hierarchy or file.parent / "hierarchy.json")
-        run = Run(path=file.parent, results={"metrics": {}}, hierarchy=tree, **load_predictions(file, tree))
+        stored = load_decision(file.parent / "model").threshold or 0.0
+        arrays = load_predictions(file, tree)
+        run = Run(file.parent, {"metrics": {}}, hierarchy=tree, threshold=stored, **arrays)
     if threshold is not None:  # the stored metrics belong to the stored threshold
         return _evaluate(replace(run, threshold=threshold), file), ()
     evaluation = _evaluate(run, file)

@@ -68,7 +68,7 @@ def image_batches(
 
 
 @dataclass(frozen=True)
-class _Transformed(Dataset):
+class _Transformed(Dataset[Tensor | ValueError]):
     inputs: ImageTable | Tensor
     transform: Transform
     seed: int

@@ -190,6 +190,6 @@ def _with_size(row: Mapping[str, Any], origin: Path) -> dict[str, Any]:
 def needs_pillow(what: str) -> None:
     """Raise ValueError, saying how to install it, if Pillow is missing."""
     try:
-        import PIL  # noqa: F401 - optional: the extra `images`
+        import PIL  # noqa: F401  # pyright: ignore[reportUnusedImport] - optional: the extra `images`
     except ModuleNotFoundError:
         raise ValueError(f"{what} needs Pillow: pip install hmc-shared[images]") from None

@@ -55,14 +55,17 @@ def load_dataset(
     Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view
     or levels that the set does not have; and, naming file and line, for a damaged or missing file.
     """
-    if view not in (None, "vector", "image"):
-        raise ValueError(f"`view` should be 'vector' or 'image'. Found {view!r}.")
-    if protocol not in ("default", "paper"):
-        raise ValueError(f"`protocol` should be 'default' or 'paper'. Found {protocol!r}.")
+    _check_choice("view", view, (None, "vector", "image"))
+    _check_choice("protocol", protocol, ("default", "paper"))
     source, _, path = name.partition(":")
     if levels is not None and source.lower() not in ("hf", "table"):
         raise ValueError(f"`--levels` is for hf:PATH and table:PATH only. Found it for {name!r}.")
-    options = {"protocol": protocol, "view": view or "vector", "levels": levels, "path": path}
+    options: dict[str, object] = {
+        "protocol": protocol,
+        "view": view or "vector",
+        "levels": levels,
+        "path": path,
+    }
     form = source.lower() if levels is None or source.lower() != "hf" else "hf with --levels"
     if form in FORMATS:
         dataset = _read(FORMATS[form], options)
@@ -74,6 +77,12 @@ def load_dataset(
             f"`view` should be {dataset.kind!r} for {name!r}, a set of {content}. Found {view!r}."
         )
     return dataset
+
+
+def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:
+    if value not in choices:
+        names = " or ".join(repr(choice) for choice in choices if choice)
+        raise ValueError(f"`{name}` should be {names}. Found {value!r}.")
 
 
 def _load_benchmark(

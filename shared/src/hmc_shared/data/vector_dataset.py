@@ -41,7 +41,7 @@ def load_vectors(
         validation_share: of the training rows, where there is no validation part.
         not_evaluated: classes that metrics do not count.
 
-    Raises ValueError as :func:`read_bytes` and ``read_set`` do, and nothing is cached then; and as
+    Raises ValueError for a damaged file, as ``read_set`` does, and nothing is cached then; and as
     :func:`vector_dataset` does.
     """
     contents = {part: read_bytes(path) for part, path in files.items()}

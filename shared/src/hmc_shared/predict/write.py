@@ -40,8 +40,8 @@ def write_predictions(
         output,
         ["id", "labels", *names],
         (
-            [name, ";".join(names[i] for i in own.nonzero().flatten()), *(f"{p:.6g}" for p in row)]
-            for name, own, row in rows
+            [name, ";".join(names[i] for i in classes.nonzero().flatten()), *(f"{p:.6g}" for p in row)]
+            for name, classes, row in rows
         ),
     )
 
@@ -54,7 +54,7 @@ def to_records(
     records = []
     answers = hierarchy.most_specific(labels)
     for name, answer, row in zip(ids, answers, probabilities.tolist(), strict=True):
-        found = [
+        answers_of = [
             {
                 "class": names[node],
                 "probability": round(row[node], 6),
@@ -63,7 +63,7 @@ def to_records(
             for node in answer.nonzero().flatten().tolist()
         ]
         by_class = {label: round(p, 6) for label, p in zip(names, row, strict=True)}
-        records.append({"id": name, "answer": found, "probabilities": by_class})
+        records.append({"id": name, "answer": answers_of, "probabilities": by_class})
     return records
 
 

@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -173,7 +173,7 @@ class RunFolder:
         :func:`hmc_shared.metrics.summarize` with the prefix ``test/``.
         """
         decision = load_decision(self.model)
-        arrays = {
+        arrays: dict[str, Any] = {
             "scores": scores.detach().float().cpu().numpy(),
             "probabilities": (scores.sigmoid() if probabilities is None else probabilities)
             .float()
@@ -290,7 +290,7 @@ def _git_commit() -> str | None:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def _replacing(path: Path) -> Generator[IO[bytes], None, None]:
     """A file that takes the place of ``path`` once it is complete and on disk."""
     temporary = path.with_name(path.name + ".partial")
     with temporary.open("wb") as file:

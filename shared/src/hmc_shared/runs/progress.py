@@ -73,13 +73,13 @@ def resume(accelerator: Accelerator, folder: RunFolder, config: TrainOptions, pr
         folder.forget_epochs_from(progress.epoch)
 
 
-def epoch_bar(accelerator: Accelerator, total: int, progress: Progress, description: str) -> tqdm:
+def epoch_bar(accelerator: Accelerator, total: int, progress: Progress, description: str) -> tqdm[Any]:
     """A bar of epochs on standard error, of the first process only."""
     shown = accelerator.is_main_process
     return tqdm(total=total, initial=progress.epoch, desc=description, unit="epoch", disable=not shown)
 
 
-def show(bar: tqdm, record: dict[str, Any], *names: str) -> None:
+def show(bar: tqdm[Any], record: dict[str, Any], *names: str) -> None:
     """An epoch is done: the bar moves on, with those of the ``names`` that the record has."""
     bar.set_postfix({name: f"{record[name]:.4f}" for name in names if name in record})
     bar.update()
@@ -98,8 +98,8 @@ def check_finite(step_losses: Tensor, progress: Progress, folder: RunFolder) -> 
 
 def agreed(value: float | Tensor, accelerator: Accelerator) -> float:
     """The value of the first process: the last bits of a validation figure may differ between processes."""
-    own = torch.as_tensor(value, dtype=torch.float64).reshape(1).to(accelerator.device)
-    together: Any = accelerator.gather(own)
+    local = torch.as_tensor(value, dtype=torch.float64).reshape(1).to(accelerator.device)
+    together: Any = accelerator.gather(local)
     return together[0].item()
 
 

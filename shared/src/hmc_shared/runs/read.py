@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.predict.decision import FILE as DECISION_FILE
 from hmc_shared.predict.decision import load_decision
 
 SCHEMA = 2
@@ -67,12 +68,12 @@ def load_run(path: str | Path) -> Run:
     results = _read_json(file)
     if results.get("schema") != SCHEMA:
         raise ValueError(f"{file}: `schema` should be {SCHEMA}. Found {results.get('schema')!r}.")
-    found, dataset = dict(results), results.get("dataset")
+    values, dataset = dict(results), results.get("dataset")
     if isinstance(dataset, dict):
-        found |= {f"dataset.{key}": value for key, value in dataset.items()}
+        values |= {f"dataset.{key}": value for key, value in dataset.items()}
     for name, kind in _REQUIRED.items():
-        if not isinstance(found.get(name), kind):
-            raise ValueError(f"{file}: `{name}` should be a {kind.__name__}. Found {found.get(name)!r}.")
+        if not isinstance(values.get(name), kind):
+            raise ValueError(f"{file}: `{name}` should be a {kind.__name__}. Found {values.get(name)!r}.")
     hierarchy = load_hierarchy(path / "hierarchy.json")
     arrays = load_predictions(path / "predictions.npz", hierarchy)
     return Run(path=path, results=results, hierarchy=hierarchy, threshold=_threshold(path, results), **arrays)
@@ -82,7 +83,7 @@ def _threshold(path: Path, results: dict[str, Any]) -> float:
     """The threshold, from the one file that holds it. Raises ValueError if that file is not there."""
     if not results.get("decision"):
         return 0.0
-    file = path / str(results["decision"])
+    file = path / "model" / DECISION_FILE
     if not file.is_file():
         raise ValueError(f"{file} is missing: it holds the threshold of this run. Copy it along.")
     return load_decision(file.parent).threshold or 0.0

@@ -32,15 +32,15 @@ def load_weights(encoder: nn.Module, source: str, name: str, images: Tensor) -> 
     if isinstance(encoder, nn.Sequential) and isinstance(encoder[0], Colour):
         network = encoder[1]
     state = imagenet_weights(name) if source == "imagenet" else read_state_dict(Path(source))
-    own = network.state_dict()
-    fitting = {key: state[key] for key in own if key in state and state[key].shape == own[key].shape}
+    shapes = {key: value.shape for key, value in network.state_dict().items()}
+    fitting = {key: state[key] for key in shapes if key in state and state[key].shape == shapes[key]}
     if not any(value.ndim > 1 for value in fitting.values()):
         raise ValueError(f"`--weights` should hold tensors of {name}. Found none that fits in {source!r}.")
     network.load_state_dict(fitting, strict=False)
     biases = {
         key.removesuffix(".bias"): value
         for key, value in state.items()
-        if key.endswith(".bias") and key not in own and key.replace(".bias", ".weight") in fitting
+        if key.endswith(".bias") and key not in shapes and key.replace(".bias", ".weight") in fitting
     }
     unfolded = unfold_batch_norm(network, biases, images) if biases else set()
     names = [name for name, _ in network.named_parameters()]

@@ -27,7 +27,7 @@ NOT_EVALUATED = ("GO0003674", "GO0005575", "GO0008150")  # the three ontologies 
 def load(name: str, files: dict[str, Path], protocol: Protocol = "default") -> HierarchicalDataset:
     """Read the files of a set and preprocess it.
 
-    Raises ValueError as :func:`read_bytes`, :func:`parse_arff` and :func:`read_set` do.
+    Raises ValueError, naming file and line, for a damaged file.
     """
     return load_vectors(
         name,

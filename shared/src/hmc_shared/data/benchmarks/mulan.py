@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import arff
@@ -34,7 +35,7 @@ INTEGER = re.compile(r"\sinteger\s*$", re.IGNORECASE)
 def load(name: str, files: dict[str, Path], protocol: Protocol = "default") -> HierarchicalDataset:
     """Read the files of a set and preprocess it; 20 % of the training rows are sampled for validation.
 
-    Raises ValueError as :func:`read_bytes` and :func:`read_set` do.
+    Raises ValueError as :func:`hmc_shared.data.storage.sources.read_bytes` and :func:`read_set` do.
     """
     return load_vectors(
         name, files, read_set, protocol, version=READER_VERSION, validation_share=VALIDATION_SHARE
@@ -129,7 +130,7 @@ def parse_mulan(content: bytes, path: Path) -> MulanTable:
     columns, numbers, row_lines = [], [], []
     try:
         kind = arff.LOD_GEN if sparse else arff.DENSE_GEN
-        document = arff.load(numbered(), encode_nominal=True, return_type=kind)
+        document: Any = arff.load(numbered(), encode_nominal=True, return_type=kind)
         attributes = tuple(_attribute(name, declared) for name, declared in document["attributes"])
         for row in document["data"]:
             cells = list(row.values()) if sparse else row

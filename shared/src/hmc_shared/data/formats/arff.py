@@ -100,6 +100,7 @@ def _numbers(cells: np.ndarray, lines: list[int], path: Path) -> np.ndarray:
     """(n, m) float64 from text, NaN for '?'."""
     missing = cells == "?"
     text = np.where(missing, "nan", cells)
+    values = np.zeros(cells.shape)
     try:
         values = text.astype(np.float64)
         bad = ~np.isfinite(values) & ~missing

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -206,7 +206,7 @@ def _seal(folder: Path, digest: str) -> str:
 
 
 @contextmanager
-def new_entry(folder: Path, read: Callable[[Path], object]) -> Iterator[Path]:
+def new_entry(folder: Path, read: Callable[[Path], object]) -> Generator[Path, None, None]:
     """A folder to fill, which is then renamed to ``folder``: a reader never sees half an entry.
 
     ``read`` returns None for a damaged entry. If another process writes a sound one meanwhile, that stays.
