@@ -13,16 +13,6 @@ DOCS = Path(__file__).parent / "docs"
 COMMANDS = {"hmc": "hmc_shared", "hcal": "hcal", "hlstm": "hlstm", "mulsupcon-ld": "mulsupcon_ld"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked `data` where the benchmark files are not there."""
-    if os.environ.get("HMC_DATA"):
-        return
-    skip = pytest.mark.skip(reason="needs the benchmark files: set HMC_DATA to their folder")
-    for item in items:
-        if item.get_closest_marker("data"):
-            item.add_marker(skip)
-
-
 @pytest.fixture
 def run_page(tmp_path: Path) -> Callable[[str, str], Path]:
     """``run_page(page, section)`` runs the code blocks of a section of a page of the documentation.

@@ -212,15 +212,21 @@ def check_source(session: nox.Session, package: str, folder: str) -> None:
 
 
 def smoke_test(session: nox.Session, wheels: list[Path]) -> None:
-    """Install the wheels in an environment outside the workspace and ask every command for help."""
+    """Install the wheels outside the workspace, ask commands for help, collect the archives' tests."""
     with tempfile.TemporaryDirectory() as folder:
         python, scripts = f"{folder}/env/bin/python", Path(folder) / "env" / "bin"
         session.run("python", "-m", "venv", f"{folder}/env")
         pip = ["uv", "pip", "install", "--python", python]
         if session.venv_backend != "uv":
             pip = [python, "-m", "pip", "install"]
-        session.run_install(*pip, "--quiet", *wheels, external=True)
+        tests_need = [line for path in PACKAGES.values() for line in dependency_group(path, "test")]
+        session.run_install(*pip, "--quiet", *wheels, *dict.fromkeys(tests_need), external=True)
         with session.chdir(folder):
+            for archive in wheels[0].parent.glob("*.tar.gz"):
+                shutil.unpack_archive(archive, folder, filter="data")
+                tests = Path(folder) / archive.name.removesuffix(".tar.gz") / "tests"
+                options = ["--collect-only", "-q", "--import-mode=importlib", "-p", "no:cacheprovider"]
+                session.run(python, "-m", "pytest", *options, tests, external=True, silent=True)
             for package in PACKAGES:
                 for command in project(package)["scripts"]:
                     session.run(scripts / command, "--help", external=True, silent=True)

@@ -15,6 +15,7 @@ Needs pytest, which is not a dependency of this package.
 from __future__ import annotations
 
 import json
+import os
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,22 @@ from hmc_shared.predict.export import export_program
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.read import Run, load_run
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what the markers of the tests mean, for a ``conftest.py`` that imports this."""
+    config.addinivalue_line("markers", "data: needs the benchmark files below the folder HMC_DATA")
+    config.addinivalue_line("markers", "distributed: starts two processes with torchrun")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked `data` where the benchmark files are not there; imported as the above."""
+    if os.environ.get("HMC_DATA"):
+        return
+    skip = pytest.mark.skip(reason="needs the benchmark files: set HMC_DATA to their folder")
+    for item in items:
+        if item.get_closest_marker("data"):
+            item.add_marker(skip)
 
 
 class MethodContract:

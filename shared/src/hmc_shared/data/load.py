@@ -72,10 +72,8 @@ def load_dataset(
     else:
         dataset = _load_benchmark(name, data_dir or os.environ.get("HMC_DATA"), options)
     if view not in (None, dataset.kind):
-        content = "images" if dataset.kind == "image" else "feature vectors"
-        raise ValueError(
-            f"`view` should be {dataset.kind!r} for {name!r}, a set of {content}. Found {view!r}."
-        )
+        content = f"a set of {'images' if dataset.kind == 'image' else 'feature vectors'}"
+        raise ValueError(f"`view` should be {dataset.kind!r} for {name!r}, {content}. Found {view!r}.")
     return dataset
 
 

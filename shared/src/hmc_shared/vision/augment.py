@@ -1,4 +1,4 @@
-"""Random changes of images: crops of photographs, one by one in the processes that read them."""
+"""Random changes of images, one by one in the processes that read them."""
 
 from __future__ import annotations
 
