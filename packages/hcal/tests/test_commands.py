@@ -4,7 +4,6 @@ import csv
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 from importlib.resources import files
 from itertools import pairwise
 
@@ -20,7 +19,6 @@ from hcal.build import load_model
 from hcal.config import Config, EvaluateConfig, PredictConfig
 from hcal.train import train
 from hmc_shared.cli.parse import parse as parse_options
-from hmc_shared.cli.parse import to_yaml
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import level_predictions, level_targets
 from hmc_shared.predict.inputs import predict
@@ -58,20 +56,6 @@ def pictures(tmp_path_factory, digits):
     return folder
 
 
-def test_help_is_quick_because_it_imports_no_torch():
-    code = (
-        "import runpy, sys\n"
-        "for words in ([], ['--help'], *[[name, '--help'] for name in ('train', 'evaluate', 'predict')]):\n"
-        "    sys.argv = ['hcal', *words]\n"
-        "    try:\n        runpy.run_module('hcal', run_name='__main__')\n"
-        "    except SystemExit as stop:\n        assert not stop.code, stop.code\n"
-        "assert 'torch' not in sys.modules and 'accelerate' not in sys.modules\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("usage") == 5
-
-
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_configuration_is_valid(path):
     name = path.name.removesuffix(".yaml")
@@ -95,13 +79,6 @@ def test_every_shipped_configuration_is_valid(path):
             256,
             "imagenet",
         )
-
-
-def test_a_resolved_configuration_reads_back(tmp_path):
-    config = parse("--dataset", "cifar100", "--no-aggregation", "--width", "8", "--task", "single")
-    file = tmp_path / "config.yaml"
-    file.write_text(to_yaml(config))
-    assert asdict(parse("--config", str(file))) == asdict(config) | {"config": str(file)}
 
 
 @pytest.mark.parametrize(

@@ -98,19 +98,6 @@ def test_predictions_are_coherent(model, digits, decode):
     assert not model.training
 
 
-def test_predict_refuses_another_shape(model):
-    with pytest.raises(ValueError, match=r"shape \(n, 1, 8, 8\).*\(2, 3, 8, 8\)"):
-        model.predict(torch.zeros(2, 3, 8, 8))
-    assert model.predict_proba(torch.zeros(0, 1, 8, 8)).shape == (0, 16)
-
-
-def test_predict_refuses_an_infinite_value():
-    model = HCAL(UNBALANCED, (2,), encoder="mlp", width=8, dim=5).eval()
-    assert model.predict_proba([[torch.nan, 0.0]]).isfinite().all()
-    with pytest.raises(ValueError, match="row 1"):
-        model.predict([[0.0, 0.0], [torch.inf, 0.0]])
-
-
 def test_logits_are_cosines_over_temperature():
     torch.manual_seed(0)
     model = HCAL(UNBALANCED, (6,), encoder="mlp", width=8, dim=5, temperature=0.25)

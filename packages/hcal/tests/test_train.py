@@ -85,7 +85,6 @@ def test_path_decoding_never_breaks_the_hierarchy(tmp_path, digits):
         {"method": "flat"},
         {"aggregation": False},
         {"epsilon": 0.0, "weighting": "fixed"},
-        {"positives": "both", "renormalise_group_mean": True},
         {"task": "single"},
     ],
     ids=lambda options: "-".join(f"{name}={value}" for name, value in options.items()),
@@ -120,15 +119,6 @@ def test_paper_protocol_keeps_the_last_epoch_and_never_looks_at_validation(tmp_p
     assert results["protocol"] == "paper"
     assert results["best_epoch"] is None
     assert "validation" not in (tmp_path / "run" / "metrics.jsonl").read_text()
-
-
-def test_same_seed_same_bits_other_seed_other_bits(tmp_path, digits):
-    scores = []
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train(small(tmp_path / name, seed=seed, epochs=2), digits)
-        scores.append(load_run(tmp_path / name / "run").scores)
-    assert np.array_equal(scores[0], scores[1])
-    assert not np.array_equal(scores[0], scores[2])
 
 
 def test_a_seed_may_be_any_that_numpy_takes(tmp_path, digits):
@@ -175,7 +165,7 @@ def test_resume_refuses_other_options(tmp_path, digits):
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     vectors = load_dataset("digits")
     inputs = vectors.train.inputs.clone()
-    inputs[3, 0] = torch.nan
+    inputs[3, 0] = torch.inf
     broken = replace(vectors, train=replace(vectors.train, inputs=inputs))
     with pytest.raises(FloatingPointError, match=r"epoch 1.*step.*checkpoint"):
         train(small(tmp_path, encoder="mlp"), broken)

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
 from importlib.resources import files
 
 import numpy as np
@@ -13,12 +12,10 @@ import pytest
 import torch
 import yaml
 
-import hmc_shared
 from hlstm import load_model
 from hlstm.config import Config, EvaluateConfig, PredictConfig
 from hlstm.train import train
 from hmc_shared.cli.parse import parse as parse_options
-from hmc_shared.cli.parse import to_yaml
 from hmc_shared.data import load_dataset
 from hmc_shared.predict.inputs import predict
 from hmc_shared.runs.evaluate import evaluate
@@ -43,52 +40,6 @@ def hlstm(*arguments, cwd=None, **environment):
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, check=False
     )
-
-
-def test_help_is_quick_because_it_imports_no_torch():
-    for arguments in ((), ("--help",), ("train", "--help"), ("evaluate", "--help"), ("predict", "--help")):
-        code = (
-            "import runpy, sys\n"
-            f"sys.argv = ['hlstm', *{list(arguments)!r}]\n"
-            "try:\n    runpy.run_module('hlstm', run_name='__main__')\n"
-            "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
-            "assert 'torch' not in sys.modules and 'accelerate' not in sys.modules\n"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert "usage" in done.stdout
-
-
-def test_later_sources_win(tmp_path):
-    file = tmp_path / "mine.yaml"
-    file.write_text("hidden_size: 7\nlearning_rate: 1e-3\ncompile: true\npaper:\n  hidden_size: 9\n")
-    assert parse("--config", str(file)).hidden_size == 7
-    assert parse("--config", str(file)).learning_rate == 1e-3
-    assert parse("--config", str(file)).compile is True
-    assert parse("--config", str(file), "--protocol", "paper").hidden_size == 9
-    assert parse("--config", str(file), "--protocol", "paper", "--hidden-size", "3").hidden_size == 3
-
-
-def test_a_resolved_configuration_reads_back(tmp_path):
-    config = parse("--dataset", "enron", "--method", "chmcnn", "--max-levels", "2")
-    file = tmp_path / "config.yaml"
-    file.write_text(to_yaml(config))
-    assert asdict(parse("--config", str(file))) == asdict(config) | {"config": str(file)}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("- 1", "mapping"),
-        ("a: [", "not YAML"),
-        ("papre: {epochs: 3}", "unknown section 'papre'"),
-    ],
-)
-def test_a_wrong_file_is_named(tmp_path, text, message):
-    file = tmp_path / "wrong.yaml"
-    file.write_text(text)
-    with pytest.raises(ValueError, match=rf"wrong\.yaml.*{message}"):
-        parse("--config", str(file))
 
 
 def test_a_misspelt_option_in_a_file_ends_with_code_2(tmp_path):
@@ -209,14 +160,6 @@ def test_a_table_that_does_not_fit_is_named(run, tmp_path):
 def write(path, text):
     path.write_text(text)
     return path
-
-
-def test_load_model_of_a_run_is_coherent_and_ready(run):
-    model = load_model(run / "model")
-    assert type(hmc_shared.load_model(run)) is type(model)
-    probabilities = model.predict_proba(torch.zeros(3, 64))
-    parents, children = model.hierarchy.edges.unbind(1)
-    assert (probabilities[:, children] <= probabilities[:, parents]).all()
 
 
 def test_a_run_of_another_package_is_refused_with_its_command(run, tmp_path):

@@ -103,15 +103,6 @@ def test_paper_protocol_keeps_the_last_epoch_and_never_looks_at_validation(tmp_p
     assert "validation" not in log
 
 
-def test_same_seed_same_bits_other_seed_other_bits(tmp_path, digits):
-    scores = []
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train(small(tmp_path / name, seed=seed), digits)
-        scores.append(load_run(tmp_path / name / "run").scores)
-    assert np.array_equal(scores[0], scores[1])
-    assert not np.array_equal(scores[0], scores[2])
-
-
 def test_killed_in_mid_epoch_and_resumed_gives_the_same_bits(tmp_path):
     options = ("--epochs", "40", "--patience", "40", "--batch-size", "4", "--checkpoint-every", "2")
     options += ("--weight-average", "0.9")
@@ -180,7 +171,7 @@ def test_overwrite_and_resume_touch_a_run_and_nothing_else(tmp_path, digits):
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, digits):
     inputs = digits.train.inputs.clone()
-    inputs[3, 0] = torch.nan
+    inputs[3, 0] = torch.inf
     broken = replace(digits, train=replace(digits.train, inputs=inputs))
     with pytest.raises(FloatingPointError, match=r"epoch 1.*step.*checkpoint"):
         train(small(tmp_path), broken)

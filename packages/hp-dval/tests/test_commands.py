@@ -3,9 +3,7 @@
 import csv
 import json
 import shlex
-import subprocess
 import sys
-from dataclasses import asdict
 from importlib import import_module
 from importlib.resources import files
 
@@ -15,12 +13,9 @@ import torch
 import yaml
 from PIL import Image
 
-import hmc_shared
 from hmc_shared.cli.parse import parse as parse_options
-from hmc_shared.cli.parse import to_yaml
 from hmc_shared.data import load_dataset
 from hmc_shared.methods import installed_methods
-from hmc_shared.predict.decision import load_decision
 from hmc_shared.predict.inputs import predict
 from hmc_shared.runs.evaluate import evaluate
 from hmc_shared.runs.read import load_run
@@ -94,22 +89,6 @@ def pictures(tmp_path_factory, scenes):
     return folder
 
 
-def test_help_is_quick_because_it_imports_no_torch():
-    commands = ("train", "evaluate", "predict", "explain")
-    code = (
-        "import runpy, sys\n"
-        f"for words in ([], ['--help'], *[[name, '--help'] for name in {commands}]):\n"
-        "    sys.argv = ['hp-dval', *words]\n"
-        "    try:\n        runpy.run_module('hp_dval', run_name='__main__')\n"
-        "    except SystemExit as stop:\n        assert not stop.code, stop.code\n"
-        "for name in ('torch', 'accelerate', 'open_clip', 'matplotlib'):\n"
-        "    assert name not in sys.modules, name\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("usage") == 6
-
-
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_configuration_is_valid(path):
     name = path.name.removesuffix(".yaml")
@@ -125,14 +104,6 @@ def test_every_shipped_configuration_is_valid(path):
         assert (config.epochs, config.prompt_epochs) == (20, 10)
         assert (config.alpha, config.k, config.prompt_length) == (0.4, 32, 4)
         assert (config.clip, config.student, config.weights) == ("ViT-B-16", "vit_b_16", "imagenet")
-
-
-def test_a_resolved_configuration_reads_back(tmp_path):
-    config = parse("--dataset", "voc-lt", "--templates", "a {}", "the {} there", "--scale", "1", "--compile")
-    assert config.templates == ["a {}", "the {} there"]
-    file = tmp_path / "config.yaml"
-    file.write_text(to_yaml(config))
-    assert asdict(parse("--config", str(file))) == asdict(config) | {"config": str(file)}
 
 
 def test_runs_of_other_methods_losses_and_protocols_have_other_folders():
@@ -184,22 +155,6 @@ def test_predict_gives_the_scores_of_the_run(run, pictures, tmp_path, scenes, mo
     assert float(row["seven"]) == pytest.approx(expected, rel=1e-4)
     assert row["labels"].split(";") == [names[i] for i in answer.labels[0].nonzero().flatten()]
     assert capsys.readouterr().out == ""
-
-
-def test_a_loaded_model_says_what_the_command_writes(run, tmp_path, scenes, monkeypatch):
-    raw = scenes.test.inputs[:5]
-    np.save(tmp_path / "raw.npy", raw.numpy())
-    call(monkeypatch, "predict", str(run), str(tmp_path / "raw.npy"), "--output", str(tmp_path / "out.csv"))
-    _, *rows = csv.reader((tmp_path / "out.csv").read_text().splitlines())
-    written = torch.tensor([[float(p) for p in row[2:]] for row in rows])
-    model = hmc_shared.load_model(run)
-    assert model.decision == load_decision(run / "model")
-    assert model.decision.threshold is not None
-    assert not model.decision.single_path
-    torch.testing.assert_close(model.predict_proba(raw), written, rtol=1e-5, atol=0)
-    names = model.hierarchy.names
-    labels = [";".join(names[i] for i in row.nonzero().flatten()) for row in model.predict(raw)]
-    assert [row[1] for row in rows] == labels
 
 
 def test_a_model_of_another_package_is_refused(run, pictures, monkeypatch, capsys):

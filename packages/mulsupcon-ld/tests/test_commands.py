@@ -3,9 +3,7 @@
 import csv
 import json
 import shutil
-import subprocess
 import sys
-from dataclasses import asdict
 from importlib.resources import files
 from typing import get_args
 
@@ -17,14 +15,12 @@ from PIL import Image
 
 import mulsupcon_ld
 from hmc_shared.cli.parse import parse as parse_options
-from hmc_shared.cli.parse import to_yaml
 from hmc_shared.data import load_dataset
 from hmc_shared.methods import installed_methods
-from hmc_shared.model import load_model
 from hmc_shared.predict.inputs import predict
 from hmc_shared.runs.evaluate import evaluate
 from hmc_shared.runs.read import load_run
-from mulsupcon_ld.__main__ import COMMANDS, main
+from mulsupcon_ld.__main__ import main
 from mulsupcon_ld.config import Config, EvaluateConfig, Loss, PredictConfig
 from mulsupcon_ld.methods import METHODS
 from mulsupcon_ld.train import train
@@ -75,20 +71,6 @@ def raw():
     return load_dataset("digits").test.inputs
 
 
-def test_help_is_quick_because_it_imports_no_torch():
-    code = (
-        "import runpy, sys\n"
-        f"for words in ([], ['--help'], *[[name, '--help'] for name in {list(COMMANDS)!r}]):\n"
-        "    sys.argv = ['mulsupcon-ld', *words]\n"
-        "    try:\n        runpy.run_module('mulsupcon_ld', run_name='__main__')\n"
-        "    except SystemExit as stop:\n        assert not stop.code, stop.code\n"
-        "assert not {'torch', 'accelerate', 'matplotlib', 'sklearn'} & sys.modules.keys()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("usage") == 2 + len(COMMANDS)
-
-
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_configuration_is_valid(path):
     name = path.name.removesuffix(".yaml")
@@ -121,13 +103,6 @@ def test_the_papers_batch_and_queue_sizes():
     for name, sizes in stated.items():
         config = parse("--dataset", name, "--protocol", "paper")
         assert (config.batch_size, config.queue_size) == sizes, name
-
-
-def test_a_resolved_configuration_reads_back(tmp_path):
-    config = parse("--dataset", "scene", "--no-coherent", "--sigma", "0.3", "--projection", "linear")
-    file = tmp_path / "config.yaml"
-    file.write_text(to_yaml(config))
-    assert asdict(parse("--config", str(file))) == asdict(config) | {"config": str(file)}
 
 
 @pytest.mark.parametrize(
@@ -208,15 +183,6 @@ def test_predict_on_raw_rows_equals_the_scores_of_the_run(run, raw, tmp_path):
     assert set(sure.sum(1).tolist()) <= {0, 1, 2, 3}  # a path, because samples of digits have one
     assert finished.hierarchy.has_ancestors(sure)
     assert (calibrated.probabilities[sure] >= 0.9).all()
-
-
-def test_the_shared_loader_gives_a_model_that_predicts_as_the_command(run, raw, tmp_path):
-    np.save(tmp_path / "raw.npy", raw.numpy())
-    written = predict(PredictConfig(str(run), [str(tmp_path / "raw.npy")]))
-    for model in (load_model(run), mulsupcon_ld.load_model(run / "model")):
-        assert type(model) is mulsupcon_ld.MulSupCon
-        assert torch.equal(model.predict_proba(raw), written.probabilities)
-        assert torch.equal(model.predict(raw), written.labels)
 
 
 def test_every_loss_is_a_method_that_its_command_trains():

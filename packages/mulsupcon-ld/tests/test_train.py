@@ -217,15 +217,6 @@ def test_labels_of_classes_that_are_not_evaluated_teach_nothing(tmp_path, digits
     np.testing.assert_array_equal(*found)
 
 
-def test_same_seed_same_bits_other_seed_other_bits(tmp_path, digits):
-    scores = []
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train(small(tmp_path / name, seed=seed, epochs=2), digits)
-        scores.append(load_run(tmp_path / name / "run").scores)
-    assert np.array_equal(scores[0], scores[1])
-    assert not np.array_equal(scores[0], scores[2])
-
-
 def kill_after(process, log, lines):
     """SIGKILL in the epoch that follows so many finished ones."""
     deadline = time.monotonic() + 120
