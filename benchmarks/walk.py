@@ -15,7 +15,7 @@ from types import FrameType
 # This folder last: there, files hide the packages of the same names.
 sys.path.sort(key=lambda folder: Path(folder) == Path(__file__).parent)
 
-RUNS = {
+RUNS: dict[str, dict[str, object]] = {
     "hlstm": {"epochs": 1, "hidden_size": 16},
     "hcal": {"epochs": 1, "encoder": "resnet8", "width": 4},
     "mulsupcon_ld": {"pretrain_epochs": 1, "epochs": 1, "encoder": "resnet8", "width": 4},
