@@ -11,6 +11,7 @@ import pytest
 import torch
 from huggingface_hub import hub_mixin
 from huggingface_hub.errors import EntryNotFoundError
+from safetensors.torch import load_file, save_file
 
 import hmc_shared
 from hmc_shared import Hierarchy
@@ -299,12 +300,12 @@ class TestFiles:
         model.save_pretrained(tmp_path)
         edit(tmp_path / "config.json", library="elsewhere")
         with pytest.raises(
-            ValueError, match=r"config\.json is a model of the package 'elsewhere'\. Installed packages: toy"
+            ValueError, match=r"is a model of the package 'elsewhere'\. Installed packages: toy"
         ):
             load_model(tmp_path)
 
     def test_a_folder_without_a_model_is_named(self, toy, tmp_path):
-        with pytest.raises(ValueError, match=r"model.config\.json is not the configuration of a model"):
+        with pytest.raises(ValueError, match=r"has no trained model \(no config\.json"):
             load_model(tmp_path)
 
     @pytest.mark.parametrize("text", ["{", "[]", "{}", "3"])
@@ -316,7 +317,15 @@ class TestFiles:
     def test_an_unknown_method_and_missing_weights_are_named(self, toy, model, tmp_path):
         model.save_pretrained(tmp_path)
         (tmp_path / "model.safetensors").rename(tmp_path / "elsewhere")
-        with pytest.raises(ValueError, match=r"config\.json is not the configuration of a model of this"):
+        with pytest.raises(ValueError, match=r"model\.safetensors does not hold the weights of this model"):
+            load_pretrained(tmp_path, toy.MODELS)
+        (tmp_path / "model.safetensors").write_bytes((tmp_path / "elsewhere").read_bytes()[:50])
+        with pytest.raises(ValueError, match=r"model\.safetensors does not hold the weights of this model"):
+            load_pretrained(tmp_path, toy.MODELS)
+        weights = load_file(tmp_path / "elsewhere")
+        weights.pop(next(name for name in weights if name.endswith("weight")))
+        save_file(weights, tmp_path / "model.safetensors")  # one is missing: it would stay random
+        with pytest.raises(ValueError, match=r"does not hold the weights of this model.*weight"):
             load_pretrained(tmp_path, toy.MODELS)
         (tmp_path / "elsewhere").rename(tmp_path / "model.safetensors")
         edit(tmp_path / "config.json", method="quadratic")

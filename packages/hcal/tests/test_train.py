@@ -165,7 +165,7 @@ def test_resume_refuses_other_options(tmp_path, digits):
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     vectors = load_dataset("digits")
     inputs = vectors.train.inputs.clone()
-    inputs[3, 0] = torch.inf
+    inputs[3, 4] = torch.inf
     broken = replace(vectors, train=replace(vectors.train, inputs=inputs))
     with pytest.raises(FloatingPointError, match=r"epoch 1.*step.*checkpoint"):
         train(small(tmp_path, encoder="mlp"), broken)

@@ -171,7 +171,7 @@ def test_overwrite_and_resume_touch_a_run_and_nothing_else(tmp_path, digits):
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, digits):
     inputs = digits.train.inputs.clone()
-    inputs[3, 0] = torch.inf
+    inputs[3, 4] = torch.inf
     broken = replace(digits, train=replace(digits.train, inputs=inputs))
     with pytest.raises(FloatingPointError, match=r"epoch 1.*step.*checkpoint"):
         train(small(tmp_path), broken)

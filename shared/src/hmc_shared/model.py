@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hmc_shared.constraints import max_over_descendants
@@ -179,11 +180,13 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
 
     # Saving and loading
 
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+    def save_pretrained(
+        self, save_directory: str | Path, *, config: object = None, **options: Any
+    ) -> str | None:
         """Write what :func:`load_model` reads: config.json, model.safetensors, decision.json, README.md."""
-        arguments: Any = self._hub_mixin_config or {}
-        config = {**arguments, "library": self.library, "method": self.method}
-        return super().save_pretrained(save_directory, config=config, **options)
+        arguments: Any = self._hub_mixin_config or {}  # which `config`, as push_to_hub passes it, repeats
+        content = {**arguments, "library": self.library, "method": self.method}
+        return super().save_pretrained(save_directory, config=content, **options)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         super()._save_pretrained(save_directory)
@@ -191,6 +194,7 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
 
     @classmethod
     def _from_pretrained(cls: type[Model], *, model_id: str, **options: Any) -> Model:
+        options["strict"] = True  # a weight that is missing would stay random
         model = super()._from_pretrained(model_id=model_id, **options)
         folder = Path(model_id)
         if not folder.is_dir():
@@ -205,8 +209,14 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
 
 
 def check_inputs(raw: Any, shape: tuple[int, ...]) -> Tensor:
-    """Raw inputs ``(n, *shape)`` as a tensor. Raises ValueError for another shape, or an infinite value."""
-    raw = torch.as_tensor(raw)
+    """Raw inputs ``(n, *shape)`` as a tensor.
+
+    Raises ValueError for another shape, an infinite value, and what is no array of numbers.
+    """
+    try:
+        raw = torch.as_tensor(raw)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"the inputs should be an array of numbers: {error}") from error
     if raw.shape[1:] != shape:
         expected = ", ".join(map(str, ("n", *shape)))
         raise ValueError(f"the inputs should have shape ({expected}). Found {tuple(raw.shape)}.")
@@ -219,14 +229,22 @@ def check_inputs(raw: Any, shape: tuple[int, ...]) -> Tensor:
 def load_pretrained(folder: str | Path, models: Mapping[str, type[Model]]) -> Model:
     """The model that ``save_pretrained`` wrote, of the class in ``models`` that its config.json names.
 
-    Raises ValueError, naming the file, if it does not say which of them it is.
+    Raises ValueError, naming the file, if it does not say which of them it is, and for weights that are
+    damaged or do not fit.
     """
     path = Path(folder) / "config.json"
     try:
-        method = json.loads(path.read_text(encoding="utf-8"))["method"]
+        model_type = models[json.loads(path.read_text(encoding="utf-8"))["method"]]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not the configuration of a model of this package: {error}") from error
+    weights = Path(folder) / "model.safetensors"
+    try:
         with redirect_stdout(sys.stderr):  # huggingface_hub prints a line; stdout is for results
-            return models[method].from_pretrained(folder)
-    except (OSError, KeyError, ValueError) as error:
+            return model_type.from_pretrained(folder)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{weights} does not hold the weights of this model: {reason}") from error
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not the configuration of a model of this package: {error}") from error
 
 
@@ -236,17 +254,18 @@ def load_model(folder: str | Path) -> HierarchicalModel:
     Raises ValueError, naming the file, if there is no model, or its package is not installed.
     """
     folder = Path(folder)
-    path = folder / "config.json" if (folder / "config.json").is_file() else folder / "model" / "config.json"
+    path = next((p for p in (folder, folder / "model") if (p / "config.json").is_file()), None)
+    if path is None:
+        raise ValueError(f"{folder} has no trained model (no config.json in it or in its folder model).")
     try:
-        library = json.loads(path.read_text(encoding="utf-8"))["library"]
+        library = json.loads((path / "config.json").read_text(encoding="utf-8"))["library"]
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not the configuration of a model: {error}") from error
-    points = {point.name: point for point in entry_points(group=GROUP)}
-    if library not in points:
-        installed = ", ".join(points) or "none"
-        raise ValueError(f"{path} is a model of the package {library!r}. Installed packages: {installed}.")
-    package = import_module(points[library].module.partition(".")[0])
-    return package.load_model(path.parent)
+        raise ValueError(f"{path / 'config.json'} is not the configuration of a model: {error}") from error
+    installed = {point.name for point in entry_points(group=GROUP)}
+    if library not in installed:
+        names = ", ".join(sorted(installed)) or "none"
+        raise ValueError(f"{path} is a model of the package {library!r}. Installed packages: {names}.")
+    return import_module(library).load_model(path)
 
 
 def load_model_of(library: str | None, folder: str | Path) -> HierarchicalModel:

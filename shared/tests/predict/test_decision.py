@@ -116,3 +116,12 @@ def test_a_damaged_decision_is_named(text, tmp_path):
     (tmp_path / "decision.json").write_text(text)
     with pytest.raises(ValueError, match=r"decision\.json does not say how to decide"):
         load_decision(tmp_path)
+
+
+def test_labels_of_probabilities_that_are_not_coherent_have_their_ancestors():
+    p = torch.tensor([[0.1, 0.2, 0.9, 0.1, 0.1]])  # c, and neither of its parents
+    for labels in (
+        Decision().labels(p.logit(), p, DAG),
+        confident_labels(p, DAG, 0.5, single_path=False),
+    ):
+        assert [DAG.names[i] for i in labels[0].nonzero()] == ["a", "b", "c"]

@@ -86,7 +86,7 @@ class TestMetrics:
         assert capsys.readouterr().out.strip() == format_metrics(expected).strip()
 
     def test_a_folder_without_a_model_is_named(self, toy, tmp_path):
-        with pytest.raises(ValueError, match=r"config\.json is not the configuration of a model"):
+        with pytest.raises(ValueError, match=r"has no trained model"):
             evaluate(EvaluateOptions(str(tmp_path)))
 
 

@@ -40,7 +40,8 @@ def test_trains_compares_and_predicts_by_its_commands(tmp_path):
     assert type(load_model(tmp_path / "run")).__name__ == "Linear"
 
 
-def test_the_demo_trains_it_too(tmp_path):
+def test_the_demo_trains_it_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # programs of other environments
     jobs, missing = plan(tmp_path, (0,))
     assert "toy-linear" in {job.label for job in jobs}
     assert "hlstm" in missing

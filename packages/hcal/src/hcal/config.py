@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from hmc_shared.cli.bounds import Count, NonNegative, NonNegativeInt, Positive, Share, check_options
+from hmc_shared.cli.bounds import Bounds, Count, NonNegative, NonNegativeInt, Positive, Share, check_options
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
 from hmc_shared.cli.train_options import EncoderOptions, ImageOptions, OptimisationOptions, TrainOptions
 
@@ -68,6 +68,7 @@ class Config(NetworkOptions, AugmentationOptions, LossOptions, SgdOptions, Train
     """Train HCAL, or a baseline with the same encoder, on images (or vectors) with a tree of classes."""
 
     package: ClassVar[str] = "hcal"
+    title: ClassVar[str] = "method"
 
     method: MethodName = "hcal"
     """hcal; flat: a linear layer and cross-entropy for each level on a shared encoder; mmoe: with a mixture
@@ -114,7 +115,7 @@ class PredictConfig(PredictOptions):
 
     decode: Decode | None = None
     """The best node of each level, or the best path; default: that of the run."""
-    min_confidence: float | None = None
+    min_confidence: Annotated[float, Bounds(0, 1)] | None = None
     """Answer down to the deepest class that is at least this probable, whatever --decode is. The levels below
     stay empty, and so does a row without any such class."""
     output: str | None = None

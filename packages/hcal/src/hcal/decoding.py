@@ -112,7 +112,9 @@ class PathCalibration(nn.Module):
 
     def forward(self, logits: Tensor, hierarchy: Hierarchy) -> Tensor:
         """Calibrated probabilities (n, C) of uncalibrated logits."""
-        return path_probabilities(path_scores(logits, hierarchy) / self.temperature, hierarchy)
+        return path_probabilities(
+            path_scores(logits, hierarchy) / self.temperature.to(logits.device), hierarchy
+        )
 
     def fit(
         self, logits: Tensor, targets: Tensor, hierarchy: Hierarchy, evaluated: Tensor | None = None

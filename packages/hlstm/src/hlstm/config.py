@@ -67,6 +67,7 @@ class Config(NetworkOptions, LossOptions, AdamOptions, TrainOptions):
     """Train HLSTM or one of its baselines on feature vectors with a tree or DAG of classes."""
 
     package: ClassVar[str] = "hlstm"
+    title: ClassVar[str] = "method"
 
     method: MethodName = "hlstm"
     """The paper's method or a baseline of its Table II, in the same trainer."""

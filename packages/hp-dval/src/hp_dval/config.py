@@ -126,6 +126,7 @@ class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, Tra
     """Train HP-DVAL, a part of it or a baseline on images with labels, from a CLIP."""
 
     package: ClassVar[str] = "hp-dval"
+    title: ClassVar[str] = "method"
 
     dataset: str = "digit-scenes"
     """Data set of images: an embedded one (digits, digit-scenes), the name of a set below --data-dir;

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from numbers import Integral, Real
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,14 @@ def check_options(config: Any) -> None:
     hints = get_type_hints(type(config), include_extras=True)
     for field in fields(config):
         value, hint = getattr(config, field.name), hints[field.name]
-        choices = get_args(_plain(hint))
-        if get_origin(_plain(hint)) is Literal:
+        if value is None:
+            continue
+        if choices := _choices(hint):
             check(config, field.name, value in choices, f"be one of {', '.join(map(str, choices))}")
         for bounds in _markers(hint, Bounds):
-            holds = value is None or (isinstance(value, int | float) and bounds.holds(value))
-            check(config, field.name, holds, bounds.rule)
+            check(config, field.name, isinstance(value, Real) and bounds.holds(value), bounds.rule)
+            if int in _types(hint):
+                check(config, field.name, isinstance(value, Integral), "be an integer")
 
 
 def check(config: Any, name: str, holds: bool, rule: str) -> None:
@@ -73,8 +77,17 @@ def free_options(config_type: type) -> frozenset[str]:
     return frozenset(name for name, hint in hints.items() if any(_markers(hint, FreeOnResume)))
 
 
-def _plain(hint: Any) -> Any:
-    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+def _types(hint: Any) -> list[Any]:
+    """The types in a hint: itself, what is annotated, or the members of a union."""
+    if get_origin(hint) is Annotated:
+        return _types(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        return [kind for part in get_args(hint) for kind in _types(part)]
+    return [hint]
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    return next((get_args(kind) for kind in _types(hint) if get_origin(kind) is Literal), ())
 
 
 def _markers(hint: Any, kind: type) -> Iterator[Any]:

@@ -73,7 +73,7 @@ class PredictOptions:
 
     Labels are those at the threshold that was best in validation. Where none was chosen they are the classes
     with probability 1/2 or more, or, where the training samples had one path each, the path to the most
-    probable leaf. No class is more probable than its parent.
+    probable leaf. No class is more probable than its parent, unless the model was trained with --no-coherent.
     """
 
     library: ClassVar[str | None] = None
@@ -86,7 +86,7 @@ class PredictOptions:
     names the rows; an empty cell or "?" is a missing value; a model that was trained on a table with named
     columns looks for these, and leaves out others. For models of images: image files and folders of images,
     or one .npy file (n, channels, height, width) with values 0 to 255."""
-    min_confidence: float | None = None
+    min_confidence: Annotated[float, Bounds(0, 1)] | None = None
     """Label only what is at least this probable: down to the deepest such class, or all such classes where
     samples may have several paths. A row without any gets no label."""
     calibrate: bool = True
@@ -96,6 +96,9 @@ class PredictOptions:
     json: bool = False
     """Write JSON instead of CSV: of each sample the most specific labels, with their paths, and all
     probabilities."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def apply_to(self, model: Any) -> None:
         """Set what the options say of the model; a package may add to this."""
@@ -139,6 +142,9 @@ def exit_codes(command: Callable[[], None], prog: str) -> None:
     """
     try:
         command()
+    except BrokenPipeError:  # as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (ValueError, OSError) as error:
         if os.environ.get("HMC_DEBUG"):
             raise

@@ -102,7 +102,7 @@ class RunOptions:
     """Go on in the run folder from its last checkpoint."""
     overwrite: Annotated[bool, FREE] = False
     """Empty the run folder first."""
-    checkpoint_every: Count = 5
+    checkpoint_every: Annotated[int, Bounds(1), FREE] = 5
     """Epochs between checkpoints, which --resume needs."""
 
 

@@ -66,14 +66,14 @@ def load_dataset(
         "levels": levels,
         "path": path,
     }
-    form = source.lower() if levels is None or source.lower() != "hf" else "hf with --levels"
-    if form in FORMATS:
+    if ":" in name and source.lower() in FORMATS:
+        form = "hf with --levels" if source.lower() == "hf" and levels is not None else source.lower()
         dataset = _read(FORMATS[form], options)
     else:
         dataset = _load_benchmark(name, data_dir or os.environ.get("HMC_DATA"), options)
     if view not in (None, dataset.kind):
-        content = f"a set of {'images' if dataset.kind == 'image' else 'feature vectors'}"
-        raise ValueError(f"`view` should be {dataset.kind!r} for {name!r}, {content}. Found {view!r}.")
+        wanted, content = ("images", "feature vectors") if view == "image" else ("feature vectors", "images")
+        raise ValueError(f"`--dataset` should have {wanted}. Found the {content} of {name!r}.")
     return dataset
 
 

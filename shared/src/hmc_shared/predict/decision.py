@@ -41,7 +41,7 @@ class Decision:
         if self.single_path:
             leaves = hierarchy.leaves
             return hierarchy.ancestors[leaves[probabilities[:, leaves].argmax(1)]]
-        return probabilities >= 0.5
+        return hierarchy.add_ancestors(probabilities >= 0.5)
 
     def save(self, folder: str | Path) -> None:
         text = json.dumps(asdict(self), indent=2)
@@ -83,7 +83,7 @@ def confident_labels(
         raise ValueError(f"`--min-confidence` should lie in [0, 1]. Found {min_confidence}.")
     confident = probabilities.double() >= min_confidence
     if not single_path:
-        return confident
+        return hierarchy.add_ancestors(confident)
     depth = torch.where(confident, hierarchy.depth, -1)
     deepest = confident & (depth == depth.amax(1, keepdim=True))
     best = probabilities.masked_fill(~deepest, -1.0).argmax(1)

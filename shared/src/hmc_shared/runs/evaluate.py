@@ -72,7 +72,7 @@ def dataset_of_run(
         data_dir or options.get("data_dir"),
         view="image" if model.takes_images else "vector",
         protocol=protocol,
-        levels=options.get("levels") if name.startswith(("hf:", "table:")) else None,
+        levels=options.get("levels") if name.lower().startswith(("hf:", "table:")) else None,
     )
     if model.hierarchy != dataset.hierarchy:
         raise ValueError(f"{run} was trained on another hierarchy than that of {name!r}.")

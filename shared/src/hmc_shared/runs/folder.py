@@ -17,7 +17,6 @@ from typing import IO, TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
 from hmc_shared.cli.commands import command_line, launcher
@@ -27,7 +26,7 @@ from hmc_shared.metrics import summarize
 from hmc_shared.metrics.calibration import expected_calibration_error
 from hmc_shared.predict.decision import FILE as DECISION_FILE
 from hmc_shared.predict.decision import load_decision
-from hmc_shared.runs.read import SCHEMA
+from hmc_shared.runs.read import SCHEMA, read_config
 
 try:
     import resource
@@ -127,7 +126,7 @@ class RunFolder:
                     f"{self.path} holds no run (no config.yaml): `--resume` will not write there."
                 )
             return
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        before = read_config(self.path)
         for name, value in options.items():
             if name in before and name not in free and before[name] != value:
                 raise ValueError(

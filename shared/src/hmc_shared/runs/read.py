@@ -58,7 +58,19 @@ def open_run(path: str) -> tuple[Path, dict[str, Any]]:
     folder = Path(path)
     if not (folder / "config.yaml").is_file():
         return folder, {}
-    return folder / "model", yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    return folder / "model", read_config(folder)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The options in ``config.yaml``. Raises ValueError, naming the file, if it is damaged."""
+    path = folder / "config.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is not readable as YAML: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} should hold a mapping of options. Found {type(content).__name__}.")
+    return content
 
 
 def load_run(path: str | Path) -> Run:

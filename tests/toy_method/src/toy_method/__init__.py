@@ -1,11 +1,10 @@
 """A linear layer and binary cross-entropy for each class."""
 
-from pathlib import Path
+from typing import Any
 
-from hmc_shared.model import HierarchicalModel, load_pretrained
-from toy_method.model import Linear
+from hmc_shared.cli.lazy import lazy_attribute
 
 
-def load_model(folder: str | Path) -> HierarchicalModel:
-    """Load what ``save_pretrained`` wrote."""
-    return load_pretrained(folder, {Linear.method: Linear})
+def __getattr__(name: str) -> Any:
+    # Torch takes seconds to import: `toy-method --help` must not pay for it.
+    return lazy_attribute(__name__, name, {"Linear": "model", "load_model": "model"})

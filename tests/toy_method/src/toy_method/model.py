@@ -1,9 +1,11 @@
 """The network."""
 
+from pathlib import Path
+
 from torch import Tensor, nn
 
 from hmc_shared import Hierarchy
-from hmc_shared.model import HierarchicalModel, model_card
+from hmc_shared.model import HierarchicalModel, load_pretrained, model_card
 
 CARD = model_card("toy-method", "# A linear classifier\n", ["hierarchical-multi-label-classification"])
 
@@ -23,3 +25,8 @@ class Linear(HierarchicalModel, **CARD):
 
     def logits(self, inputs: Tensor) -> Tensor:
         return self.constrained(self(inputs))
+
+
+def load_model(folder: str | Path) -> HierarchicalModel:
+    """Load what ``save_pretrained`` wrote."""
+    return load_pretrained(folder, {Linear.method: Linear})
