@@ -18,7 +18,7 @@ from hmc_shared import Hierarchy
 from hmc_shared.constraints import max_over_descendants
 from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.data.vector_dataset import from_arrays
-from hmc_shared.model import load_model, load_model_of, load_pretrained
+from hmc_shared.model import check_inputs, load_model, load_model_of, load_pretrained
 from hmc_shared.predict.decision import Decision, confident_labels
 
 TREE = Hierarchy.from_paths(["a/b", "a/c", "d/e", "d/f/g"])
@@ -341,3 +341,11 @@ class TestFiles:
 
 def edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_inputs_in_double_precision_are_rounded_as_those_of_data_sets():
+    raw = np.array([[0.1, 1 / 3]])
+    assert check_inputs(raw, (2,)).dtype == torch.float32
+    assert check_inputs(np.zeros((1, 2), dtype=np.uint8), (2,)).dtype == torch.uint8
+    with pytest.raises(ValueError, match="should be an array of numbers"):
+        check_inputs([["a", "b"]], (2,))

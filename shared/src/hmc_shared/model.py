@@ -209,7 +209,7 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
 
 
 def check_inputs(raw: Any, shape: tuple[int, ...]) -> Tensor:
-    """Raw inputs ``(n, *shape)`` as a tensor.
+    """Raw inputs ``(n, *shape)`` as a tensor, floating-point ones in float32, as data sets have them.
 
     Raises ValueError for another shape, an infinite value, and what is no array of numbers.
     """
@@ -223,7 +223,7 @@ def check_inputs(raw: Any, shape: tuple[int, ...]) -> Tensor:
     if raw.is_floating_point() and raw.isinf().any():
         row = int(raw.isinf().flatten(1).any(1).int().argmax())
         raise ValueError(f"the inputs should be finite, or NaN where missing. Found inf in row {row}.")
-    return raw
+    return raw.float() if raw.is_floating_point() else raw
 
 
 def load_pretrained(folder: str | Path, models: Mapping[str, type[Model]]) -> Model:

@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
@@ -68,13 +70,9 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
         raise ValueError(f"`--weights` should be none, imagenet or a file. Found {str(path)!r}.")
     try:
         if path.suffix == ".npz":
-            import numpy as np
-
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 state: Any = {name: torch.from_numpy(archive[name]) for name in archive.files}
         elif path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
