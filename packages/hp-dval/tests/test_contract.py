@@ -12,5 +12,13 @@ class TestContract(MethodContract):
 
     @classmethod
     def config(cls, folder: Path, **options: object) -> Config:
-        small = {"student": "small", "width": 16, "layers": 1, "heads": 2, "k": 2, "checkpoint_every": 1}
+        small = {
+            "dataset": "digits",
+            "student": "small",
+            "width": 16,
+            "layers": 1,
+            "heads": 2,
+            "k": 2,
+            "checkpoint_every": 1,
+        }
         return Config(output_dir=str(folder), **{"epochs": 2, "prompt_epochs": 1, **small, **options})
