@@ -109,11 +109,19 @@ def test_the_folder_comes_from_the_environment(
     assert len(load_dataset("toy").test) == 2
 
 
-@pytest.mark.parametrize(("option", "value"), [("view", "image"), ("view", "sound"), ("protocol", "papers")])
+@pytest.mark.parametrize(("option", "value"), [("view", "sound"), ("protocol", "papers")])
 def test_options_are_checked(write_set: Writer, tmp_path: Path, option: str, value: str) -> None:
     write_set()
     with pytest.raises(ValueError, match=f"`{option}` should be .*Found '{value}'"):
         load_dataset("toy", tmp_path, **{option: value})
+
+
+def test_vectors_have_no_view_of_images(write_set: Writer, tmp_path: Path) -> None:
+    write_set()
+    with pytest.raises(
+        ValueError, match="`--dataset` should have images. Found the feature vectors of 'toy'"
+    ):
+        load_dataset("toy", tmp_path, view="image")
 
 
 # Content
