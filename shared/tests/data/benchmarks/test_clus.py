@@ -119,7 +119,7 @@ def test_options_are_checked(write_set: Writer, tmp_path: Path, option: str, val
 def test_vectors_have_no_view_of_images(write_set: Writer, tmp_path: Path) -> None:
     write_set()
     with pytest.raises(
-        ValueError, match="`--dataset` should have images. Found the feature vectors of 'toy'"
+        ValueError, match=r"`--dataset` should have images\. Found the feature vectors of 'toy'"
     ):
         load_dataset("toy", tmp_path, view="image")
 
