@@ -212,7 +212,7 @@ def test_explain_draws_each_label_with_both_views(run, pictures, tmp_path, monke
         (["train", "--method", "clip"], 2, "invalid choice"),
         (["train", "--clip", "ViT-Z", "--output-dir", "RUN"], 2, "`--clip` should be tiny"),
         (["trian"], 2, "the command should be one of train"),
-        (["predict", "nowhere", "x.png"], 2, "nowhere/model/config.json"),
+        (["predict", "nowhere", "x.png"], 2, "nowhere has no trained model"),
         (["explain", "MODEL", "x.png", "--labels", "zebra"], 2, "Found 'zebra'"),
         (["explain", "MODEL", "none.png"], 2, "none.png"),
         (["explain", "MODEL", "x.png", "--output", "x.txt"], 2, "should end in one of .png"),
