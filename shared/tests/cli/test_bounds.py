@@ -102,3 +102,11 @@ def test_options_that_are_marked_are_free_on_resume():
     base = {"data_dir", "output_dir", "config", "resume", "overwrite", "checkpoint_every"}
     assert free_options(TrainOptions) == base
     assert Toy().free_on_resume() == base | {"threads", "device"}
+
+
+def test_an_option_stays_free_on_resume_with_another_default():
+    @dataclass(frozen=True)
+    class Rarely(TrainOptions):
+        checkpoint_every: int = 10
+
+    assert free_options(Rarely) == free_options(TrainOptions)

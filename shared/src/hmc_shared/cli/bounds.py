@@ -72,9 +72,16 @@ def check(config: Any, name: str, holds: bool, rule: str) -> None:
 
 
 def free_options(config_type: type) -> frozenset[str]:
-    """The names of the options that are marked as free on resume."""
-    hints = get_type_hints(config_type, include_extras=True)
-    return frozenset(name for name, hint in hints.items() if any(_markers(hint, FreeOnResume)))
+    """The names of the options that are marked as free on resume.
+
+    A subclass that gives such an option another default need not mark it again.
+    """
+    return frozenset(
+        name
+        for base in config_type.__mro__
+        for name, hint in get_type_hints(base, include_extras=True).items()
+        if any(_markers(hint, FreeOnResume))
+    )
 
 
 def _types(hint: Any) -> list[Any]:
