@@ -26,6 +26,8 @@ OLDEST, NEWEST = "3.11", "3.13"
 METHODS = {file.parent.name: file.parent for file in sorted(ROOT.glob("packages/*/pyproject.toml"))}
 PACKAGES = {"shared": ROOT / "shared", **METHODS}
 CONFIG = ("-c", ROOT / "pyproject.toml")
+# One file of tests, with what its fixtures trained, stays on one process.
+PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadscope")
 
 
 def import_name(package: str) -> str:
@@ -83,7 +85,8 @@ def tests(session: nox.Session, package: str) -> None:
         install(session, [package], folder)
         names = [" ".join(import_name(name) for name in group) for group in (own, PACKAGES.keys() - own)]
         session.run("python", "-c", ISOLATED, *names, log=False)
-        session.run("pytest", *CONFIG, "-m", "not distributed", *session.posargs, PACKAGES[package] / "tests")
+        options = [*PARALLEL, "-m", "not distributed", *session.posargs]
+        session.run("pytest", *CONFIG, *options, PACKAGES[package] / "tests")
 
 
 @nox.session(python=OLDEST)
@@ -149,7 +152,7 @@ def minimums(session: nox.Session, package: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         install(session, [package], folder, "--resolution=lowest-direct", *direct)
         # Warnings of old releases about newer ones of their own dependencies are not ours to mend.
-        options = ["-W", "ignore", "-m", "not distributed", *session.posargs]
+        options = [*PARALLEL, "-W", "ignore", "-m", "not distributed", *session.posargs]
         session.run("pytest", *CONFIG, *options, PACKAGES[package] / "tests")
 
 
