@@ -25,6 +25,7 @@ from hmc_shared.methods import GROUP
 from hmc_shared.predict.calibration import Calibration
 from hmc_shared.predict.decision import FILE as DECISION
 from hmc_shared.predict.decision import Decision, confident_labels, load_decision
+from hmc_shared.predict.threshold import best_threshold
 from hmc_shared.vision.statistics import input_statistics
 
 Model = TypeVar("Model", bound="HierarchicalModel")
@@ -144,6 +145,11 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
     def calibrate(self, logits: Tensor, targets: Tensor, evaluated: Tensor | None = None) -> None:
         """Fit the calibration on logits (n, C) and targets (n, C) bool of held-out samples."""
         self.calibration.fit(logits, targets, self.hierarchy, evaluated)  # type: ignore[operator]
+
+    def choose_threshold(self, logits: Tensor, targets: Tensor, evaluated: Tensor) -> None:
+        """Decide by the best threshold for held-out samples, over the ``evaluated`` classes (C,) bool."""
+        threshold = best_threshold(logits[:, evaluated].numpy(), targets[:, evaluated].numpy())
+        self.decision = replace(self.decision, threshold=threshold)
 
     # From raw inputs to answers
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from hmc_shared.cli.commands import format_metrics
 from hmc_shared.data import HierarchicalDataset, ImageTable, load_dataset
 from hmc_shared.metrics import average_precision
 from hmc_shared.predict.score import score_split
-from hmc_shared.predict.threshold import best_threshold
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, resume, save_checkpoint, show
 from hp_dval.__main__ import main
@@ -166,8 +164,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     if config.protocol == "default":
         held_out = score_split(model, dataset.validation, config.workers)
         model.calibrate(held_out, dataset.validation.targets, evaluated)
-        threshold = best_threshold(held_out[:, evaluated].numpy(), validation_targets)
-        model.decision = replace(model.decision, threshold=threshold)
+        model.choose_threshold(held_out, dataset.validation.targets, evaluated)
     results = None
     if accelerator.is_main_process:
         model.save_pretrained(folder.model)
