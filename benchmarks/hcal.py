@@ -97,7 +97,7 @@ class Ours:
     def batches(self, epoch: int = 0) -> Iterator[Batch]:
         """Those of an epoch."""
         return training_batches(
-            self.model, self.inputs, self.paths, self.config, epoch, self.generator, rank=0, world=1
+            self.model, self.inputs, self.paths, self.config, epoch, 0, self.generator, rank=0, world=1
         )
 
     def whole_batches(self) -> Iterator[Batch]:

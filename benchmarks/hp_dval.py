@@ -231,6 +231,7 @@ class Bench:
                 order,
                 self.config,
                 0,
+                0,
                 generator,
                 aligns=True,
                 rank=0,

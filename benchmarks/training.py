@@ -93,7 +93,7 @@ class Ours:
     def batches(self) -> Iterator[Batch]:
         """Those of the next epoch."""
         return training_batches(
-            self.model, self.inputs, self.targets, self.config, self.epochs, rank=0, world=1
+            self.model, self.inputs, self.targets, self.config, self.epochs, 0, rank=0, world=1
         )
 
     def loss(self, batch: Batch) -> Tensor:

@@ -93,7 +93,7 @@ def epoch_of(model, split, config, **options):
     order = epoch_order(split.targets, config, 0, rank=0, world=1)
     generator = torch.Generator()
     yield from training_batches(
-        model, split.inputs, split.targets, order, config, 0, generator, rank=0, world=1, **options
+        model, split.inputs, split.targets, order, config, 0, 0, generator, rank=0, world=1, **options
     )
 
 

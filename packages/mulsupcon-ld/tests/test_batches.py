@@ -49,7 +49,7 @@ def case(request):
 def epoch(inputs, model, number=0, rank=0, world=1, **options):
     config = Config(batch_size=BATCH, image_size=10, workers=0, **options)
     process = {"rank": rank, "world": world}
-    return list(training_batches(model, inputs, TARGETS, config, number, torch.Generator(), **process))
+    return list(training_batches(model, inputs, TARGETS, config, number, 0, torch.Generator(), **process))
 
 
 def views_by_row(parts):

@@ -22,6 +22,7 @@ def training_batches(
     paths: Tensor,
     config: Config,
     epoch: int,
+    first: int,
     generator: Generator,
     *,
     rank: int,
@@ -31,18 +32,18 @@ def training_batches(
 
     ``inputs`` are raw and, if a tensor, on the device. A row of weight 0 gets no label, -1, nor does the
     second row that batch normalisation needs beside a single one. Before each batch the generator is seeded;
-    what is sampled from it is the same on all processes.
+    what is sampled from it is the same on all processes. ``first`` steps are left out: they are done already.
     """
     device = generator.device
     order = list(
         batches(len(inputs), config.batch_size, seed=config.seed, epoch=epoch, rank=rank, world=world)
-    )
+    )[first:]
     decoded: Iterator[Tensor] = iter(())
     if isinstance(inputs, ImageTable):
         crop = random_crop(config.image_size, min_scale=config.min_scale, flip=config.flip)
         rows_of = [rows for rows, _ in order]
         decoded = image_batches(inputs, rows_of, crop, seed=config.seed, epoch=epoch, workers=config.workers)
-    for step, (rows, weights) in enumerate(order):
+    for step, (rows, weights) in enumerate(order, first):
         seed_step(generator, config.seed, epoch, step)
         # Without waiting for the step before.
         rows, weights = rows.to(device, non_blocking=True), weights.to(device, non_blocking=True)

@@ -21,8 +21,9 @@ from hmc_shared.cli.commands import format_metrics
 from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.metrics import accuracy_leaf, accuracy_per_level, hvr, level_predictions, level_targets
 from hmc_shared.predict.score import score_split
+from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
-from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, resume, save_checkpoint, show
+from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
 
 
 def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results | None:
@@ -35,8 +36,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     Returns the content of ``results.json``; None in all processes but the first.
 
     Raises:
-        ValueError: for wrong options or data, and an occupied run folder.
-        FloatingPointError: for a loss that is not finite, naming step and last checkpoint.
+        ValueError: for wrong options or data, a damaged checkpoint, and an occupied run folder.
+        FloatingPointError: for a loss or weight that is not finite, naming step and last checkpoint.
     """
     # Options
     started = time.perf_counter()
@@ -78,40 +79,40 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     network, optimizer = accelerator.prepare(torch.nn.Sequential(wrapped), optimizer)
     generator = torch.Generator(device)
     progress = Progress()
-    accelerator.register_for_checkpointing(progress)
+    checkpoints = Checkpoints(accelerator, folder, config, progress, network=network, optimizer=optimizer)
 
     # Resume
-    resume(accelerator, folder, config, progress)
+    checkpoints.resume()
 
     # Epochs
     bar = epoch_bar(accelerator, config.epochs, progress, f"{config.label} on {dataset.name}")
     while progress.epoch < config.epochs:
         # Train
-        epoch_started = time.perf_counter()
         network.train()
         backward = method_backward(config, model, accelerator)  # anew: what it remembers is in no checkpoint
-        steps = []
+        steps = progress.begin_epoch()
         for batch in training_batches(
-            model, inputs, paths, config, progress.epoch, generator, rank=rank, world=world
+            model, inputs, paths, config, progress.epoch, progress.step, generator, rank=rank, world=world
         ):
             factor = step_factor(config, progress.epoch + (len(steps) + 0.5) / steps_an_epoch)
             for group, step_size in zip(optimizer.param_groups, step_sizes, strict=True):
                 group["lr"] = step_size * factor
             losses, level_weights = losses_of(network(batch.inputs), batch.labels, generator)
             backward(losses, level_weights)
-            optimizer.step()
+            take_step(accelerator, network, optimizer, config, progress)
             optimizer.zero_grad()
             steps.append(torch.stack([losses.detach(), level_weights]))
+            if config.method != "nash-mtl":  # whose memory of the step before is in no checkpoint
+                checkpoints.after_step()
         of_steps: Any = accelerator.reduce(torch.stack(steps), reduction="mean")  # (steps, 2, L)
         step_losses = of_steps.prod(1).sum(1)
-        check_finite(step_losses, progress, folder)
-        progress.epoch += 1
-        progress.train_seconds += time.perf_counter() - epoch_started
+        check_finite(step_losses, progress, folder, *network.parameters())
+        progress.end_epoch()
 
         # Evaluate
         record: dict[str, Any] = {
             "epoch": progress.epoch - 1,
-            "train_loss": step_losses.mean().item(),
+            "train_loss": mean_loss(step_losses),
             "seconds": progress.train_seconds,
         }
         for depth, (loss, weight) in enumerate(of_steps.mean(0).T.tolist()):
@@ -126,10 +127,9 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         # Checkpoint
         if accelerator.is_main_process:
             folder.log_epoch(record)
-        if progress.epoch % config.checkpoint_every == 0:
-            save_checkpoint(accelerator, folder.checkpoints, progress.epoch)
+        checkpoints.after_epoch()
     bar.close()
-    save_checkpoint(accelerator, folder.checkpoints, progress.epoch)
+    checkpoints.after_training()
 
     # Results
     progress.restore_best(model)

@@ -19,8 +19,9 @@ from hmc_shared.cli.commands import format_metrics
 from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.metrics import au_prc
 from hmc_shared.predict.score import score_split
+from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
-from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, resume, save_checkpoint, show
+from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
 
 
 def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results | None:
@@ -33,8 +34,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     Returns the content of ``results.json``; None in all processes but the first.
 
     Raises:
-        ValueError: for wrong options or data, and an occupied run folder.
-        FloatingPointError: for a loss that is not finite, naming step and last checkpoint.
+        ValueError: for wrong options or data, a damaged checkpoint, and an occupied run folder.
+        FloatingPointError: for a loss or weight that is not finite, naming step and last checkpoint.
     """
     # Options
     started = time.perf_counter()
@@ -73,36 +74,40 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         averages = [AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.weight_average))]
         scored = averages[0].module
     progress = Progress()
-    accelerator.register_for_checkpointing(progress, *averages)
+    parts = {"average": averages[0]} if averages else {}
+    checkpoints = Checkpoints(
+        accelerator, folder, config, progress, network=network, optimizer=optimizer, **parts
+    )
 
     # Resume
-    resume(accelerator, folder, config, progress)
+    checkpoints.resume()
 
     # Epochs
     bar = epoch_bar(accelerator, config.epochs, progress, f"{config.label} on {dataset.name}")
     while progress.epoch < config.epochs and not progress.is_stale(config.patience):
         # Train
-        epoch_started = time.perf_counter()
         network.train()
-        losses = []
-        for batch in training_batches(model, inputs, targets, config, progress.epoch, rank=rank, world=world):
+        losses = progress.begin_epoch()
+        for batch in training_batches(
+            model, inputs, targets, config, progress.epoch, progress.step, rank=rank, world=world
+        ):
             global_logits, local_logits = network(batch.inputs)
             loss = batch.weights @ loss_of(global_logits, local_logits, batch.labels)
             accelerator.backward(loss)
-            optimizer.step()
+            is_taken = take_step(accelerator, network, optimizer, config, progress)
             optimizer.zero_grad()
-            for average in averages:
+            for average in averages if is_taken else []:
                 average.update_parameters(model)
             losses.append(loss.detach())
+            checkpoints.after_step()
         step_losses: Any = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)
-        check_finite(step_losses, progress, folder)
-        progress.epoch += 1
-        progress.train_seconds += time.perf_counter() - epoch_started
+        check_finite(step_losses, progress, folder, *network.parameters())
+        progress.end_epoch()
 
         # Evaluate
         record = {
             "epoch": progress.epoch - 1,
-            "train_loss": step_losses.mean().item(),
+            "train_loss": mean_loss(step_losses),
             "seconds": progress.train_seconds,
         }
         if config.protocol == "default":
@@ -114,10 +119,9 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         # Checkpoint
         if accelerator.is_main_process:
             folder.log_epoch(record)
-        if progress.epoch % config.checkpoint_every == 0:
-            save_checkpoint(accelerator, folder.checkpoints, progress.epoch)
+        checkpoints.after_epoch()
     bar.close()
-    save_checkpoint(accelerator, folder.checkpoints, progress.epoch)
+    checkpoints.after_training()
 
     # Results
     progress.restore_best(scored)

@@ -67,6 +67,7 @@ def training_batches(
     order: Sequence[tuple[Tensor, Tensor]],
     config: Config,
     epoch: int,
+    first: int,
     generator: Generator,
     *,
     aligns: bool,
@@ -85,19 +86,21 @@ def training_batches(
         labels: (n, C) bool on the device.
         order: of :func:`epoch_order`.
         config, epoch: of the run.
+        first: steps to leave out, which are done already.
         generator: seeded before each batch; what is drawn from it is the same on all processes.
         aligns: whether images are wanted, not tokens.
         tokens: (n, 1 + N, D_e), those of all rows, where :func:`frozen_tokens` had them.
         rank, world: process and number of processes.
     """
     device = generator.device
+    order = order[first:]
     of_table: Iterator[Tensor] = iter(())
     if tokens is None and isinstance(inputs, ImageTable):
         transform, rows_of = image_transform(model, config, aligns), [rows for rows, _ in order]
         of_table = image_batches(
             inputs, rows_of, transform, seed=config.seed, epoch=epoch, workers=config.workers
         )
-    for step, (rows, weights) in enumerate(order):
+    for step, (rows, weights) in enumerate(order, first):
         seed_step(generator, config.seed, epoch, step)
         # Without waiting for the step before.
         rows, weights = rows.to(device, non_blocking=True), weights.to(device, non_blocking=True)

@@ -14,8 +14,9 @@ from hmc_shared.cli.commands import format_metrics
 from hmc_shared.data import HierarchicalDataset, ImageTable, load_dataset
 from hmc_shared.metrics import average_precision
 from hmc_shared.predict.score import score_split
+from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
-from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, resume, save_checkpoint, show
+from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
 from hp_dval.__main__ import main
 from hp_dval.batches import epoch_order, training_batches
 from hp_dval.build import (
@@ -42,8 +43,9 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     Returns the content of ``results.json``; None in all processes but the first.
 
     Raises:
-        ValueError: for wrong options or data, a CLIP that cannot be had, and an occupied run folder.
-        FloatingPointError: for a loss that is not finite, naming step and last checkpoint.
+        ValueError: for wrong options or data, a CLIP that cannot be had, a damaged checkpoint, and an
+            occupied run folder.
+        FloatingPointError: for a loss or weight that is not finite, naming step and last checkpoint.
     """
     # Options
     started = time.perf_counter()
@@ -83,19 +85,18 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     generator = torch.Generator(device)
     frozen = FrozenTokens(model, config)
     progress = Progress()
-    accelerator.register_for_checkpointing(progress)
+    checkpoints = Checkpoints(accelerator, folder, config, progress, network=network, optimizer=optimizer)
 
     # Resume
-    resume(accelerator, folder, config, progress)
+    checkpoints.resume()
 
     # Epochs
     bar = epoch_bar(accelerator, len(stages), progress, f"{config.label} on {dataset.name}")
     while progress.epoch < len(stages):
         # Train
-        epoch_started = time.perf_counter()
         stage = stages[progress.epoch]
         network.train(stage.aligns)
-        losses = []
+        losses = progress.begin_epoch()
         order = epoch_order(targets[:, evaluated], config, progress.epoch, rank=rank, world=world)
         for batch in training_batches(
             model,
@@ -104,6 +105,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             order,
             config,
             progress.epoch,
+            progress.step,
             generator,
             aligns=stage.aligns,
             tokens=frozen.of(training, stage),
@@ -121,22 +123,22 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             if stage.tunes_prompts and config.method not in ("no-sc", "coop"):
                 loss = loss + config.sc_weight * consistency_loss(outputs.text, model.fixed_text)
             accelerator.backward(loss)
-            optimizer.step()
+            take_step(accelerator, network, optimizer, config, progress)
             network.zero_grad()
             losses.append(loss.detach())
+            checkpoints.after_step()
         step_losses: Any = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)
-        check_finite(step_losses, progress, folder)
+        check_finite(step_losses, progress, folder, *network.parameters())
         if stage.tunes_prompts:
             with torch.no_grad():
                 model.text.copy_(prompter(model.contexts))
-        progress.epoch += 1
-        progress.train_seconds += time.perf_counter() - epoch_started
+        progress.end_epoch()
 
         # Evaluate
         record: dict[str, Any] = {
             "epoch": progress.epoch - 1,
             "stage": stage.stage,
-            "train_loss": step_losses.mean().item(),
+            "train_loss": mean_loss(step_losses),
             "seconds": progress.train_seconds,
         }
         if config.protocol == "default":
@@ -153,10 +155,9 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         # Checkpoint
         if accelerator.is_main_process:
             folder.log_epoch(record)
-        if progress.epoch % config.checkpoint_every == 0:
-            save_checkpoint(accelerator, folder.checkpoints, progress.epoch)
+        checkpoints.after_epoch()
     bar.close()
-    save_checkpoint(accelerator, folder.checkpoints, progress.epoch)
+    checkpoints.after_training()
 
     # Results
     progress.restore_best(model)

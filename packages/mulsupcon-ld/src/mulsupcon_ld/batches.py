@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch import Generator, Tensor
@@ -29,6 +30,7 @@ def training_batches(
     targets: Tensor,
     config: Config,
     epoch: int,
+    first: int,
     generator: Generator,
     *,
     rank: int,
@@ -49,15 +51,17 @@ def training_batches(
         inputs: raw vectors (n, F) or small images (n, channels, height, width), on the device; or a table of
             images.
         targets: (n, C) bool, on the device.
+        first: steps to leave out, which are done already.
         generator: on the device; its state does not matter.
     """
     device = generator.device
     views, p = (2, config.vector_mask) if config.is_pretraining(epoch) else (1, config.finetune_mask)
     dealt = batches(len(inputs), config.batch_size, seed=config.seed, epoch=epoch, rank=rank, world=world)
+    dealt = islice(dealt, first, None)
     order = [pair if len(pair[0]) > 1 else (pair[0].repeat(2), F.pad(pair[1], (0, 1))) for pair in dealt]
     stream = raw_batches(inputs, [rows for rows, _ in order], config, epoch, views, device)
     numbers = CROP_NUMBERS + COLOUR_NUMBERS if model.takes_images else model.input_shape[0]
-    for step, ((rows, weights), raw) in enumerate(zip(order, stream, strict=True)):
+    for step, ((rows, weights), raw) in enumerate(zip(order, stream, strict=True), first):
         seed_step(generator, config.seed, epoch, step)
         # Without waiting for the step before.
         rows, weights = rows.to(device, non_blocking=True), weights.to(device, non_blocking=True)

@@ -15,8 +15,9 @@ from hmc_shared.cli.commands import format_metrics
 from hmc_shared.data import HierarchicalDataset, ImageTable, load_dataset
 from hmc_shared.metrics import average_precision
 from hmc_shared.predict.score import score_split
+from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder, or_null
-from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, resume, save_checkpoint, show
+from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
 from mulsupcon_ld.__main__ import main
 from mulsupcon_ld.batches import training_batches
 from mulsupcon_ld.build import build_model, classification_loss, contrastive_loss
@@ -36,8 +37,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     Returns the content of ``results.json``; None in all processes but the first.
 
     Raises:
-        ValueError: for wrong options or data, and an occupied run folder.
-        FloatingPointError: for a loss that is not finite, naming step and last checkpoint.
+        ValueError: for wrong options or data, a damaged checkpoint, and an occupied run folder.
+        FloatingPointError: for a loss or weight that is not finite, naming step and last checkpoint.
     """
     # Options
     started = time.perf_counter()
@@ -74,24 +75,25 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     key_network = copy.deepcopy(model).requires_grad_(False)  # now that all processes have the same weights
     generator = torch.Generator(device)
     progress = Progress()
-    accelerator.register_for_checkpointing(progress, key_network, queue)
+    parts = {"network": network, "keys": torch.nn.ModuleList([key_network, queue])}
+    optimizers = {"pretraining": pretraining, "finetuning": finetuning}
+    checkpoints = Checkpoints(accelerator, folder, config, progress, **parts, **optimizers)
 
     # Resume
-    resume(accelerator, folder, config, progress)
+    checkpoints.resume()
 
     # Epochs
     total = pretrain_epochs + finetune_epochs
     bar = epoch_bar(accelerator, total, progress, f"{config.label} on {dataset.name}")
     while progress.epoch < total and not progress.is_stale(config.patience):
         # Train
-        epoch_started = time.perf_counter()
         network.train()
         is_pretraining = config.is_pretraining(progress.epoch)
         optimizer = pretraining if is_pretraining else finetuning
         set_step_sizes(optimizer, config, progress.epoch)
-        losses, new_keys = [], None
+        losses, new_keys = progress.begin_epoch(), None
         batches = training_batches(
-            model, inputs, targets, config, progress.epoch, generator, rank=rank, world=world
+            model, inputs, targets, config, progress.epoch, progress.step, generator, rank=rank, world=world
         )
         for batch in batches:
             z, logits = network(batch.inputs[0])
@@ -111,21 +113,21 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
                     config, logits[:, counted], batch.labels[:, counted]
                 )
             accelerator.backward(loss)
-            optimizer.step()
+            is_taken = take_step(accelerator, network, optimizer, config, progress)
             optimizer.zero_grad()
-            if new_keys is not None:
+            if new_keys is not None and is_taken:
                 queue.push(new_keys)
             losses.append(loss.detach())
+            checkpoints.after_step()
         step_losses: Any = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)
-        check_finite(step_losses, progress, folder)
-        progress.epoch += 1
-        progress.train_seconds += time.perf_counter() - epoch_started
+        check_finite(step_losses, progress, folder, *network.parameters())
+        progress.end_epoch()
 
         # Evaluate
         record = {
             "epoch": progress.epoch - 1,
             "stage": "pre-training" if is_pretraining else "fine-tuning",
-            "train_loss": step_losses.mean().item(),
+            "train_loss": mean_loss(step_losses),
             "seconds": progress.train_seconds,
         }
         if config.protocol == "default" and not is_pretraining:
@@ -140,15 +142,14 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             folder.log_epoch(record)
             if progress.epoch == pretrain_epochs:  # its label distributions are those of the paper
                 model.save_pretrained(folder.path / "pretrained")
-        if progress.epoch % config.checkpoint_every == 0:
-            save_checkpoint(accelerator, folder.checkpoints, progress.epoch)
+        checkpoints.after_epoch()
     bar.close()
-    save_checkpoint(accelerator, folder.checkpoints, progress.epoch)
+    checkpoints.after_training()
 
     # Results
     progress.restore_best(model)
     logits = score_split(model, dataset.test, config.workers)
-    published = {}
+    extra = {**progress.summary(), "published_metrics": {}}
     if config.protocol == "default":
         held_out = score_split(model, dataset.validation, config.workers)
         model.calibrate(held_out, dataset.validation.targets, evaluated)
@@ -156,6 +157,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     else:
         probabilities, test_targets = logits.sigmoid()[:, evaluated], dataset.test.targets[:, evaluated]
         published = published_metrics(probabilities.numpy(), test_targets.numpy())
+        extra["published_metrics"] = {name: or_null(value) for name, value in published.items()}
     results = None
     if accelerator.is_main_process:
         model.save_pretrained(folder.model)
@@ -168,10 +170,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             seconds={"train": progress.train_seconds, "total": time.perf_counter() - started},
             device=device,
             processes=world,
-            extra={
-                **progress.summary(),
-                "published_metrics": {name: or_null(value) for name, value in published.items()},
-            },
+            extra=extra,
         )
     accelerator.end_training()
     return results

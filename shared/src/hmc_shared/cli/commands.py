@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import tyro
 
 from hmc_shared.cli.bounds import Bounds, check_options
 from hmc_shared.cli.parse import parse
+from hmc_shared.cli.stopping import STOP, Stopped
 from hmc_shared.cli.version import distribution_version
 
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun", "torch.distributed.run")
@@ -137,22 +139,33 @@ def dispatch(argv: Sequence[str], prog: str, package: str, commands: Mapping[str
 def exit_codes(command: Callable[[], None], prog: str) -> None:
     """Run a command and exit: 0 done, 2 wrong usage or input (one line on stderr), 1 failure.
 
-    A file that cannot be read or written is a failure of one line. ``HMC_DEBUG=1`` shows the whole traceback
-    of these as well.
+    A file that cannot be read or written is a failure of one line; a loss that is not finite and memory that
+    does not suffice are matters of options. A signal exits with 128 plus its number. ``HMC_DEBUG=1`` shows
+    the whole traceback of these as well.
     """
+    STOP.catch()
     try:
         command()
     except BrokenPipeError:  # as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (ValueError, OSError) as error:
-        if os.environ.get("HMC_DEBUG"):
+    except (ValueError, FloatingPointError, OSError, MemoryError, RuntimeError) as error:
+        is_out_of_memory = _is_out_of_memory(error)
+        if os.environ.get("HMC_DEBUG") or (isinstance(error, RuntimeError) and not is_out_of_memory):
             raise
-        print(f"{prog}: error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, ValueError) else 1)
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
-        sys.exit(130)
+        remedy = ": try a smaller --batch-size" if is_out_of_memory else ""
+        print(f"{prog}: error: {' '.join(str(error).split())}{remedy}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, OSError) else 2)
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, Stopped) else signal.SIGINT
+        print(f"{prog}: {str(error) or 'interrupted'}", file=sys.stderr)
+        sys.exit(128 + number)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether it is Python's error, or torch's by its name or words: torch is not imported here."""
+    words = "DefaultCPUAllocator: can't allocate memory"
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or words in str(error)
 
 
 def format_metrics(metrics: Mapping[str, float | None]) -> str:
@@ -183,6 +196,17 @@ def command_line() -> str | None:
             next(rest, None)
         elif name not in {"--output-dir", "--resume", "--no-resume", "--overwrite", "--no-overwrite"}:
             words.append(word)
+    return shlex.join(words)
+
+
+def resume_command(folder: Path) -> str:
+    """The command that goes on with the run of this process in its folder."""
+    command = command_line()
+    if command is None:
+        return f"the options of {folder / 'config.yaml'} and resume=True"
+    words = [*shlex.split(command), "--output-dir", str(folder), "--resume"]
+    if start := launcher():
+        words = [*shlex.split(start), *(words[1:] if words[0] == "python" else words)]
     return shlex.join(words)
 
 

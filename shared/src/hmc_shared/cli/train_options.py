@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from hmc_shared.cli.bounds import FREE, Bounds, Count, NonNegative, check_options, free_options
+from hmc_shared.cli.bounds import (
+    FREE,
+    Bounds,
+    Count,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    check_options,
+    free_options,
+)
 
 Seed = Annotated[int, Bounds(0)]
 
@@ -79,6 +88,10 @@ class OptimisationOptions:
     """Highest step size."""
     weight_decay: NonNegative = 0.0
     """Weight decay."""
+    clip: Positive | None = None
+    """Largest norm of the gradients of a step; default: any."""
+    skip_bad_steps: Annotated[NonNegativeInt, FREE] = 0
+    """Steps of the whole run that may be left out because their gradients are not finite."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     """Precision of the matrix products; losses, scores and metrics stay in float32 or better."""
     compile: bool = False
@@ -104,6 +117,8 @@ class RunOptions:
     """Empty the run folder first."""
     checkpoint_every: Annotated[int, Bounds(1), FREE] = 5
     """Epochs between checkpoints, which --resume needs."""
+    checkpoint_minutes: Annotated[Positive, FREE] = 30.0
+    """Minutes after which a checkpoint is written within an epoch."""
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from hmc_shared.cli.commands import command_line, launcher
@@ -26,6 +25,7 @@ from hmc_shared.metrics import summarize
 from hmc_shared.metrics.calibration import expected_calibration_error
 from hmc_shared.predict.decision import FILE as DECISION_FILE
 from hmc_shared.predict.decision import load_decision
+from hmc_shared.runs.files import replacing
 from hmc_shared.runs.read import SCHEMA, read_config
 
 try:
@@ -36,6 +36,7 @@ except ModuleNotFoundError:  # Windows
 if TYPE_CHECKING:
     from accelerate import Accelerator  # the methods depend on it, this package does not
 
+LOCK = ".lock"
 DECISION = f"model/{DECISION_FILE}"
 
 
@@ -72,20 +73,25 @@ class RunFolder:
     (empty it; only a folder that holds a run's ``config.yaml`` is ever emptied).
     """
 
-    def __init__(self, path: str | Path, *, resume: bool = False, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, resume: bool = False, overwrite: bool = False, is_writer: bool = True
+    ) -> None:
         self.path = Path(path)
+        if not is_writer:  # of several processes the first one prepares the folder
+            return
         if self.path.is_file():
             raise ValueError(f"`--output-dir` should be a folder. Found the file {self.path}.")
-        occupied = self.path.is_dir() and any(self.path.iterdir())
-        if occupied and not resume:
-            if not overwrite:
-                raise ValueError(f"{self.path} is not empty: pass --resume to go on there, or --overwrite.")
-            if not (self.path / "config.yaml").is_file():
-                raise ValueError(
-                    f"{self.path} holds no run (no config.yaml): `--overwrite` will not empty it."
-                )
-            shutil.rmtree(self.path)
+        occupied = self.path.is_dir() and not all(map(_is_leftover, self.path.iterdir()))
+        has_run = (self.path / "config.yaml").is_file()
+        if occupied and not (resume or overwrite):
+            raise ValueError(f"{self.path} is not empty: pass --resume to go on there, or --overwrite.")
+        if occupied and not has_run:
+            option = "`--resume` will not write there" if resume else "`--overwrite` will not empty it"
+            raise ValueError(f"{self.path} holds no run (no config.yaml): {option}.")
         self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.path)
+        if not resume:
+            _empty(self.path)
 
     @property
     def checkpoints(self) -> Path:
@@ -102,8 +108,12 @@ class RunFolder:
         Raises ValueError for an occupied folder, and for a run to resume that had other options.
         """
         with accelerator.main_process_first():
-            resume = config.resume or not accelerator.is_main_process
-            folder = cls(config.run_folder, resume=resume, overwrite=config.overwrite)
+            folder = cls(
+                config.run_folder,
+                resume=config.resume,
+                overwrite=config.overwrite,
+                is_writer=accelerator.is_main_process,
+            )
         if config.resume:
             folder.check_same_options(asdict(config), free=config.free_on_resume())
         return folder
@@ -111,20 +121,13 @@ class RunFolder:
     def write_config(self, text: str) -> None:
         """Write ``config.yaml``. Results of a run that goes on are taken away: they are those of before."""
         (self.path / "results.json").unlink(missing_ok=True)
-        with _replacing(self.path / "config.yaml") as file:
+        with replacing(self.path / "config.yaml") as file:
             file.write(text.encode())
 
     def check_same_options(self, options: Mapping[str, Any], *, free: Collection[str]) -> None:
-        """Raise ValueError if a run to resume had other options, ``free`` ones aside; naming the first.
-
-        Nothing to resume is fine, but not a folder of something else.
-        """
+        """Raise ValueError if a run to resume had other options, ``free`` ones aside; naming the first."""
         path = self.path / "config.yaml"
-        if not path.is_file():
-            if any(self.path.iterdir()):
-                raise ValueError(
-                    f"{self.path} holds no run (no config.yaml): `--resume` will not write there."
-                )
+        if not path.is_file():  # nothing to resume is fine
             return
         before = read_config(self.path)
         for name, value in options.items():
@@ -143,11 +146,11 @@ class RunFolder:
     def forget_epochs_from(self, epoch: int) -> None:
         """Drop the log lines of epochs that a resumed run will repeat."""
         log = self.path / "metrics.jsonl"
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.is_file() else []
+        lines = log.read_bytes().splitlines(keepends=True) if log.is_file() else []
         # A killed process may leave half a line: it has no line end.
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["epoch"] < epoch]
-        with _replacing(log) as file:
-            file.write("".join(kept).encode())
+        kept = [line for line in lines if line.endswith(b"\n") and _epoch_of(line, log) < epoch]
+        with replacing(log) as file:
+            file.write(b"".join(kept))
 
     def finish(
         self,
@@ -183,9 +186,9 @@ class RunFolder:
             "evaluated": dataset.evaluated.cpu().numpy(),
             "train_counts": dataset.train_counts.cpu().numpy(),
         }
-        with _replacing(self.path / "predictions.npz") as file:
+        with replacing(self.path / "predictions.npz") as file:
             np.savez_compressed(file, **arrays)
-        with _replacing(self.path / "hierarchy.json") as file:
+        with replacing(self.path / "hierarchy.json") as file:
             file.write(dataset.hierarchy.to_json().encode())
         results: Results = {
             "schema": SCHEMA,
@@ -206,9 +209,45 @@ class RunFolder:
             "config": asdict(config),  # type: ignore[call-overload]
             **(extra or {}),  # type: ignore[typeddict-item]
         }
-        with _replacing(self.path / "results.json") as file:  # last: its presence says that a run is complete
+        with replacing(self.path / "results.json") as file:  # last: its presence says that a run is complete
             file.write((json.dumps(results, indent=2) + "\n").encode())
+        self._lock.release()
         return results
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a file or folder of a run folder is what a run leaves that was killed before it began."""
+    if path.name == "checkpoints" and path.is_dir():
+        return all(inside.name == "partial" for inside in path.iterdir())
+    return path.name == LOCK or path.name.endswith(".partial")
+
+
+def _lock(folder: Path) -> FileLock:
+    """Held until the run is finished or its process ends. Raises ValueError if another process holds it."""
+    lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)  # of one process: it may resume its own run
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ValueError(f"{folder} is in use: another process is writing a run there.") from error
+    return lock
+
+
+def _empty(folder: Path) -> None:
+    # config.yaml last: as long as it is there, --overwrite may go on.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "config.yaml"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+
+
+def _epoch_of(line: bytes, log: Path) -> int:
+    try:
+        return int(json.loads(line)["epoch"])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{log} should hold a JSON object with `epoch` in each line. Found {line[:80]!r}."
+        ) from error
 
 
 def _origin(package: str, device: torch.device, processes: int) -> Any:
@@ -286,14 +325,3 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip() if tracked.stdout else None
-
-
-@contextmanager
-def _replacing(path: Path) -> Generator[IO[bytes], None, None]:
-    """A file that takes the place of ``path`` once it is complete and on disk."""
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -1,9 +1,9 @@
-"""What a run must remember to go on after it was killed, and what the training loops do alike."""
+"""What a run has reached: epochs and steps, the best weights, and what the training loops do alike."""
 
 from __future__ import annotations
 
 import math
-import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +11,64 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hmc_shared.cli.parse import to_yaml
-
 if TYPE_CHECKING:
     from accelerate import Accelerator  # the methods depend on it, this package does not
 
     from hmc_shared.cli.train_options import TrainOptions
     from hmc_shared.runs.folder import RunFolder
 
+REMEDIES = "Try a lower --learning-rate, --clip 1, or --skip-bad-steps 10"
+
 
 class Progress:
-    """Epochs done, time spent, and the weights of the best epoch on the validation split so far."""
+    """Epochs and steps done, time spent, and the weights of the best epoch on the validation split so far."""
 
     def __init__(self) -> None:
         self.epoch = 0
+        """Epochs that are done."""
+        self.step_losses: list[Tensor] = []
+        """What the loop has kept of each step of the epoch that is not; each process has its own."""
+        self.skipped = 0
+        """Steps left out by ``--skip-bad-steps``."""
         self.train_seconds = 0.0
         self.best_score: float | None = None
         self.best_epoch: int | None = None
         self.improved_epoch: int | None = None
         self.best_weights: dict[str, Any] = {}
+        self._since: float | None = None
+
+    @property
+    def step(self) -> int:
+        """Steps that are done of the next epoch."""
+        return len(self.step_losses)
+
+    @property
+    def place(self) -> str:
+        """A name for this point of the run; sorted as text, such names are in the order of time."""
+        return f"epoch-{self.epoch:05d}" + (f"-step-{self.step:07d}" if self.step else "")
+
+    @property
+    def where(self) -> str:
+        """This point of the run, for messages."""
+        return f"step {self.step} of epoch {self.epoch + 1}" if self.step else f"epoch {self.epoch}"
+
+    def begin_epoch(self) -> list[Tensor]:
+        """The list to which the loop adds what it keeps of a step; not empty where a run goes on in one."""
+        self._since = time.perf_counter()
+        return self.step_losses
+
+    def end_epoch(self) -> None:
+        self.count_time()
+        self._since = None
+        self.epoch += 1
+        self.step_losses = []
+
+    def count_time(self) -> None:
+        """Add the time since this was last done, or since the epoch began, to the training time."""
+        if self._since is not None:
+            now = time.perf_counter()
+            self.train_seconds += now - self._since
+            self._since = now
 
     def keep_if_best(self, score: float, model: nn.Module) -> None:
         """Of equal scores the later epoch wins: a perfect ranking may still be far from 0 and 1.
@@ -57,20 +96,23 @@ class Progress:
         return {"epochs": self.epoch, "best_epoch": self.best_epoch, "validation": self.best_score}
 
     def state_dict(self) -> dict[str, Any]:
-        return vars(self)
+        """All of it, but for what each process has of its own."""
+        return {name: getattr(self, name) for name in STATE}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name in STATE:
+            setattr(self, name, state_dict[name])
 
 
-def resume(accelerator: Accelerator, folder: RunFolder, config: TrainOptions, progress: Progress) -> None:
-    """Go on from the last checkpoint where ``--resume`` says so, and write the options of the run."""
-    checkpoint = last_checkpoint(folder.checkpoints) if config.resume else None
-    if checkpoint:
-        accelerator.load_state(str(checkpoint))
-    if accelerator.is_main_process:
-        folder.write_config(to_yaml(config))
-        folder.forget_epochs_from(progress.epoch)
+STATE = (
+    "epoch",
+    "skipped",
+    "train_seconds",
+    "best_score",
+    "best_epoch",
+    "improved_epoch",
+    "best_weights",
+)
 
 
 def epoch_bar(accelerator: Accelerator, total: int, progress: Progress, description: str) -> tqdm[Any]:
@@ -85,15 +127,62 @@ def show(bar: tqdm[Any], record: dict[str, Any], *names: str) -> None:
     bar.update()
 
 
-def check_finite(step_losses: Tensor, progress: Progress, folder: RunFolder) -> None:
-    """Raise FloatingPointError, naming step and last checkpoint, unless all losses (steps,) are finite."""
+def take_step(
+    accelerator: Accelerator, network: nn.Module, optimizer: Any, config: TrainOptions, progress: Progress
+) -> bool:
+    """Step along the gradients, clipped as ``--clip`` says; False for a step that is left out.
+
+    With ``--skip-bad-steps N`` that is one whose gradients are not finite. Raises FloatingPointError when
+    more than N have been left out. Under fp16 such steps are the business of the scaler, as always.
+    """
+    if config.clip is not None or config.skip_bad_steps:
+        norm = accelerator.clip_grad_norm_(network.parameters(), config.clip or math.inf)
+        is_bad = config.skip_bad_steps and accelerator.scaler is None and not torch.as_tensor(norm).isfinite()
+        if is_bad:
+            progress.skipped += 1
+            optimizer.zero_grad()
+            if progress.skipped > config.skip_bad_steps:
+                raise FloatingPointError(
+                    f"The gradients are not finite in epoch {progress.epoch + 1}, step {progress.step + 1}; "
+                    f"`--skip-bad-steps` lets {config.skip_bad_steps} such steps pass, of the whole run."
+                )
+            return False
+    optimizer.step()
+    return True
+
+
+def mean_loss(step_losses: Tensor) -> float:
+    """The mean of the losses (steps,) of an epoch, less steps that were left out."""
+    is_finite = step_losses.isfinite()
+    return (step_losses if is_finite.all() else step_losses[is_finite]).mean().item()
+
+
+def check_finite(step_losses: Tensor, progress: Progress, folder: RunFolder, *weights: Tensor) -> None:
+    """Raise FloatingPointError, naming the step, unless losses (steps,) of an epoch and weights are finite.
+
+    As many losses as steps were left out may be not.
+    """
     is_wrong = ~step_losses.isfinite()
-    if is_wrong.any():
+    if int(is_wrong.sum()) > progress.skipped:
         step = int(is_wrong.nonzero()[0])
         raise FloatingPointError(
             f"The training loss is {step_losses[step].item()} in epoch {progress.epoch + 1}, "
-            f"step {step + 1}; the last checkpoint is {last_checkpoint(folder.checkpoints) or 'none'}."
+            f"step {step + 1}. {REMEDIES}; {_where_to_go_on(folder)}."
         )
+    check_weights(progress, folder, *weights)
+
+
+def check_weights(progress: Progress, folder: RunFolder, *weights: Tensor) -> None:
+    """Raise FloatingPointError if a weight is not finite."""
+    if weights and not torch.stack([weight.detach().isfinite().all() for weight in weights]).all():
+        raise FloatingPointError(
+            f"A weight of the network is not finite after {progress.where}. {REMEDIES}; "
+            f"{_where_to_go_on(folder)}."
+        )
+
+
+def _where_to_go_on(folder: RunFolder) -> str:
+    return f"the last checkpoint is {last_checkpoint(folder.checkpoints) or 'none'}"
 
 
 def agreed(value: float | Tensor, accelerator: Accelerator) -> float:
@@ -103,21 +192,6 @@ def agreed(value: float | Tensor, accelerator: Accelerator) -> float:
     return together[0].item()
 
 
-def save_checkpoint(accelerator: Accelerator, folder: Path, epoch: int) -> None:
-    """Write ``epoch-<n>`` (weights, optimiser, RNG, progress) whole or not at all; drop the one before."""
-    final = folder / f"epoch-{epoch:05d}"
-    if final.is_dir():
-        return
-    partial = folder / "partial"
-    accelerator.save_state(str(partial))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        earlier = sorted(folder.glob("epoch-*"))
-        partial.rename(final)
-        for old in earlier:
-            shutil.rmtree(old)
-    accelerator.wait_for_everyone()
-
-
 def last_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that a run goes on from: their names are in the order of time."""
     return max(folder.glob("epoch-*"), default=None)

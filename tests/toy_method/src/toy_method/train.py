@@ -12,8 +12,9 @@ from hmc_shared.cli.commands import format_metrics
 from hmc_shared.data import HierarchicalDataset, batches, load_dataset
 from hmc_shared.metrics import au_prc
 from hmc_shared.predict.score import score_split
+from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
-from hmc_shared.runs.progress import Progress, check_finite, resume, save_checkpoint
+from hmc_shared.runs.progress import Progress, check_finite, take_step
 from toy_method.__main__ import main
 from toy_method.config import Config
 from toy_method.model import Linear
@@ -32,29 +33,30 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     network, optimizer = accelerator.prepare(torch.nn.Sequential(model), optimizer)
     progress = Progress()
-    accelerator.register_for_checkpointing(progress)
-    resume(accelerator, folder, config, progress)
+    checkpoints = Checkpoints(accelerator, folder, config, progress, network=network, optimizer=optimizer)
+    checkpoints.resume()
     while progress.epoch < config.epochs:
         network.train()
-        losses = []
-        for rows, weights in batches(
-            len(training), config.batch_size, seed=config.seed, epoch=progress.epoch
-        ):
+        losses = progress.begin_epoch()
+        order = list(batches(len(training), config.batch_size, seed=config.seed, epoch=progress.epoch))
+        for rows, weights in order[progress.step :]:
             logits = network(model.normalize(training.inputs[rows]))
             entropies = binary_cross_entropy_with_logits(
                 logits, training.targets[rows].float(), reduction="none"
             )
             loss = weights @ entropies.mean(1)
             accelerator.backward(loss)
-            optimizer.step()
+            take_step(accelerator, network, optimizer, config, progress)
             optimizer.zero_grad()
             losses.append(loss.detach())
-        check_finite(torch.stack(losses), progress, folder)
-        progress.epoch += 1
+            checkpoints.after_step()
+        check_finite(torch.stack(losses), progress, folder, *network.parameters())
+        progress.end_epoch()
         score = au_prc(score_split(model, dataset.validation), dataset.validation.targets)
         progress.keep_if_best(score, model)
         folder.log_epoch({"epoch": progress.epoch - 1, "validation/au_prc": score})
-        save_checkpoint(accelerator, folder.checkpoints, progress.epoch)
+        checkpoints.after_epoch()
+    checkpoints.after_training()
     progress.restore_best(model)
     model.calibrate(score_split(model, dataset.validation), dataset.validation.targets, dataset.evaluated)
     model.save_pretrained(folder.model)

@@ -15,9 +15,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+from filelock import FileLock, Timeout
 
 from hmc_shared.data.image_table import ImageTable, write_images
 from hmc_shared.data.storage.raw import RawPart, RawSet
@@ -212,18 +214,34 @@ def new_entry(folder: Path, read: Callable[[Path], object]) -> Generator[Path, N
     ``read`` returns None for a damaged entry. If another process writes a sound one meanwhile, that stays.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        yield temporary
-        if read(folder) is None:
-            shutil.rmtree(folder, ignore_errors=True)
+    _remove_leftovers(folder.parent)
+    temporary = folder.with_name(f".{folder.name}-{uuid4().hex[:8]}")
+    lock = folder.with_name(f"{temporary.name}.lock")
+    with FileLock(lock):  # as long as it is held, the folder is no leftover
         try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            yield temporary
+            if read(folder) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+            try:
+                temporary.rename(folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+
+
+def _remove_leftovers(cache: Path) -> None:
+    """Remove what killed processes have left half written: nobody holds its lock."""
+    for lock in cache.glob(".*.lock"):
+        try:
+            with FileLock(lock, timeout=0):
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                lock.unlink(missing_ok=True)
+        except (OSError, Timeout):
+            continue
 
 
 def save_quietly(tables: datasets.Dataset | datasets.DatasetDict, folder: Path) -> None:
