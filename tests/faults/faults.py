@@ -1,7 +1,8 @@
 """A training in a process of its own, in which something goes wrong at one event of the file system.
 
-An event is what Python reports to its audit hooks when a file is opened, renamed, removed or made, below the folder of
-the experiment. Processes are forked from one that has imported everything, so an experiment takes a second.
+An event is what Python tells its audit hooks when a file is opened for writing, renamed, removed or made,
+below the folder of the experiment. Processes are forked from one that has imported everything: an experiment
+takes a second.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 FAULTS = ("kill", "torn", "full", "denied")
-"""Killed at the event; killed in the middle of the next write; no more space from the event on; no permission for it."""
+"""Killed at the event, or in the middle of the next write; no more space from there on; no permission."""
 ROOM = 64
 """Bytes that still fit into a file on the full disk."""
 
@@ -34,26 +35,26 @@ class Outcome:
 
 def run(main: Callable[[], None], folder: Path, fault: str | None = None, at: int = 0) -> Outcome:
     """Call ``main`` in a fork, where ``fault`` strikes at event number ``at`` (from 1) below ``folder``."""
-    log, counter = folder.parent / "stderr.txt", folder.parent / "events.txt"
+    read, write = os.pipe()  # not a file, which a full disk would cut
     process = os.fork()
     if process == 0:
+        code = 70
         try:
-            _become_child(log)
-            count = _watch(folder, counter, fault, at)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(write, 2)
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+            count = _watch(folder, fault, at)
             code = _exit_code(main)
-            counter.write_text(str(count[0]))
+            print(f"\n{count[0]}", file=sys.stderr, flush=True)
         finally:
-            sys.stderr.flush()
-            os._exit(code if "code" in locals() else 70)
+            os._exit(code)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
     _, status = os.waitpid(process, 0)
-    events = int(counter.read_text() or 0) if counter.exists() else 0
-    return Outcome(os.waitstatus_to_exitcode(status), events, log.read_text())
-
-
-def _become_child(log: Path) -> None:
-    null, errors = os.open(os.devnull, os.O_WRONLY), os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-    os.dup2(null, 1)
-    os.dup2(errors, 2)
+    code = os.waitstatus_to_exitcode(status)
+    events = int(text.split()[-1]) if code >= 0 else 0
+    return Outcome(code, events, text)
 
 
 def _exit_code(main: Callable[[], None]) -> int:
@@ -69,7 +70,7 @@ def _exit_code(main: Callable[[], None]) -> int:
     return 0
 
 
-def _watch(folder: Path, counter: Path, fault: str | None, at: int) -> list[int]:
+def _watch(folder: Path, fault: str | None, at: int) -> list[int]:
     count, root = [0], str(folder)
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
@@ -86,7 +87,7 @@ def _watch(folder: Path, counter: Path, fault: str | None, at: int) -> list[int]
 
 
 def _is_writing(arguments: tuple[object, ...]) -> bool:
-    _, mode, flags = arguments
+    _path, _mode, flags = arguments
     return bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -14,51 +15,18 @@ import numpy as np
 import pytest
 import torch
 from faults import FAULTS, digest, leftovers, run
+from PIL import Image
 
 SAMPLE = 6
 """Events of each method and fault that are tried without ``HMC_FAULTS=all``."""
-SMALL = ("--checkpoint-every", "1", "--epochs", "2")
+SMALL = "--checkpoint-every 1 --epochs 2"
+IMAGES = "--encoder resnet8 --width 8 --dim 4 --image-size 8 --workers 0"
+STUDENT = "--student small --layers 1 --image-size 32 --workers 0"
 COMMANDS = {
-    "hlstm": ("--dataset", "toy_FUN", "--hidden-size", "4", *SMALL),
-    "hcal": (
-        "--encoder",
-        "resnet8",
-        "--width",
-        "8",
-        "--dim",
-        "4",
-        "--image-size",
-        "8",
-        "--workers",
-        "0",
-        *SMALL,
-    ),
-    "mulsupcon_ld": (
-        "--encoder",
-        "resnet8",
-        "--width",
-        "8",
-        "--dim",
-        "4",
-        "--image-size",
-        "8",
-        "--workers",
-        "0",
-    )
-    + ("--pretrain-epochs", "1", *SMALL),
-    "hp_dval": (
-        "--student",
-        "small",
-        "--layers",
-        "1",
-        "--image-size",
-        "32",
-        "--workers",
-        "0",
-        "--prompt-epochs",
-        "1",
-    )
-    + SMALL,
+    "hlstm": f"--dataset toy_FUN --hidden-size 4 {SMALL}",
+    "hcal": f"--dataset folder:images {IMAGES} {SMALL}",
+    "mulsupcon_ld": f"--dataset folder:images {IMAGES} --pretrain-epochs 1 {SMALL}",
+    "hp_dval": f"--dataset folder:images {STUDENT} --prompt-epochs 1 {SMALL}",
 }
 
 
@@ -87,29 +55,26 @@ def write_clus(folder: Path) -> None:
 
 
 def write_images(folder: Path) -> None:
-    from PIL import Image
-
     rng = np.random.default_rng(0)
     for label in ("animal/cat", "animal/dog"):
         (folder / label).mkdir(parents=True)
         for number in range(10):
-            Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(
-                folder / label / f"{number}.png"
-            )
+            pixels = rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
 
 
-def training(package: str, place: Path, *more: str):
-    """A function that trains as the command does, in a fork."""
-    options = COMMANDS[package]
-    if "--dataset" not in options:
-        options = ("--dataset", f"folder:{place.parent / 'images'}", *options)
+def training(package: str, place: Path, *more: str) -> Callable[[], None]:
+    """A function that trains as the command does."""
+    options = COMMANDS[package].replace("folder:images", f"folder:{place.parent / 'images'}").split()
     main = import_module(f"{package}.__main__").main
     return lambda: main(["train", *options, "--output-dir", str(place / "run"), *more])
 
 
 @pytest.mark.parametrize("package", COMMANDS)
 def test_a_fault_at_any_event_costs_nothing_but_time(package, place, subtests):
-    import_module(f"{package}.train")
+    training(package, place)()  # in this process, so that it has imported all that the forks need
+    shutil.rmtree(place / "run")
+    shutil.rmtree(place / "cache")
     clean = run(training(package, place), place)
     assert clean.code == 0, clean.text
     expected, events = digest(place / "run"), clean.events

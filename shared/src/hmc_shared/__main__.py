@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -74,6 +73,9 @@ class Compare:
     """Columns, such as au_prc "accuracy_level_*" (with or without test/); the first orders the rows."""
     output: Annotated[Path | None, Folder] = None
     """Folder for report.html, compare.md, compare.csv, compare.json and the plots."""
+    pictures: Annotated[Path | None, Folder] = None
+    """Folder of the data sets, from which report.html takes the images that were hard; nothing outside it is
+    read, whatever a run says."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,6 @@ def demo(command: Demo) -> None:
     if command.jobs is not None and command.jobs < 1:
         raise ValueError(f"`--jobs` should be at least 1. Found {command.jobs}.")
     jobs, missing = plan(command.output, command.seeds)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the runs are stopped, too
     try:
         failed = run_jobs(jobs, command.jobs or min(os.cpu_count() or 1, 4))
     except KeyboardInterrupt:
@@ -252,10 +253,10 @@ def compare(command: Compare) -> None:
     _warn(comparison.notes)
     print(report.to_text(comparison, terminal_width()))
     if command.output:
-        write_reports(comparison, command.output)
+        write_reports(comparison, command.output, command.pictures)
 
 
-def write_reports(comparison: Comparison, folder: Path) -> None:
+def write_reports(comparison: Comparison, folder: Path, pictures: Path | None = None) -> None:
     """Write report.html, compare.md, compare.csv, compare.json and the plots."""
     from hmc_shared.compare import plots
     from hmc_shared.compare import text as report
@@ -270,7 +271,7 @@ def write_reports(comparison: Comparison, folder: Path) -> None:
         plots.metric_by_level(table, folder / names[1])
         figures[table.title] = names
     texts = {
-        "report.html": to_html(comparison),
+        "report.html": to_html(comparison, pictures),
         "compare.md": report.to_markdown(comparison, figures),
         "compare.csv": report.to_csv(comparison),
         "compare.json": report.to_json(comparison),

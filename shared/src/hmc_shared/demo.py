@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from hmc_shared.cli.stopping import PARENT
 from hmc_shared.methods import PUBLISHED, installed_methods
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def compare_jobs(jobs: Sequence[Job], missing: dict[str, str], failed: dict[Job,
 def _start(job: Job) -> subprocess.Popen[bytes]:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     # Small tensors: threads wait more than they compute.
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, PARENT: str(os.getpid())}
     with job.log.open("wb") as log:
         return subprocess.Popen(
             job.words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment

@@ -16,6 +16,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import re
+import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
@@ -30,6 +34,7 @@ import torch
 from torch import Tensor
 
 from hmc_shared.cli.parse import parse, to_yaml
+from hmc_shared.cli.stopping import STOP, Stopped
 from hmc_shared.cli.train_options import TrainOptions
 from hmc_shared.compare.scoring import score_run
 from hmc_shared.data import HierarchicalDataset, load_dataset
@@ -38,7 +43,9 @@ from hmc_shared.metrics import incoherent
 from hmc_shared.model import HierarchicalModel, load_model
 from hmc_shared.predict.export import export_program
 from hmc_shared.predict.score import score_split
+from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import RunFolder
+from hmc_shared.runs.progress import last_checkpoint
 from hmc_shared.runs.read import Run, load_run
 
 
@@ -56,6 +63,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("data"):
             item.add_marker(skip)
+
+
+class _Planted:
+    """A pickle of this writes a file when it is run."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.canary,)
 
 
 class MethodContract:
@@ -156,6 +173,49 @@ class MethodContract:
         assert not (tmp_path / "run" / "results.json").exists()
         train(self.config(tmp_path / "run", resume=True), dataset)
         assert np.array_equal(load_run(tmp_path / "run").scores, run.scores)
+
+    @pytest.mark.parametrize("epoch", [0, 1])
+    def test_a_run_stopped_within_an_epoch_comes_back_with_the_same_bits(
+        self,
+        run: Run,
+        dataset: HierarchicalDataset,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        epoch: int,
+    ) -> None:
+        after_step = Checkpoints.after_step
+
+        def after_step_with_signal(checkpoints: Checkpoints) -> None:
+            if (checkpoints.progress.epoch, checkpoints.progress.step) == (epoch, 2):
+                STOP.number = signal.SIGTERM
+            after_step(checkpoints)
+
+        train = self.module("train").train
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoints, "after_step", after_step_with_signal)
+            with pytest.raises(Stopped, match=f"SIGTERM after step 2 of epoch {epoch + 1}"):
+                train(self.config(tmp_path / "run"), dataset)
+        train(self.config(tmp_path / "run", resume=True), dataset)
+        assert np.array_equal(load_run(tmp_path / "run").scores, run.scores)
+
+    @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "pickle"])
+    def test_a_damaged_checkpoint_is_refused_by_the_name_of_its_file(
+        self, folder: Path, dataset: HierarchicalDataset, tmp_path: Path, damage: str
+    ) -> None:
+        names = [path.name for path in last_checkpoint(folder / "checkpoints").iterdir()]  # type: ignore[union-attr]
+        assert {"checkpoint.json", "progress.pt", "process-0.pt"} < set(names)
+        for name in names:
+            shutil.copytree(folder, tmp_path / name)
+            damaged = last_checkpoint(tmp_path / name / "checkpoints") / name  # type: ignore[operator]
+            content, canary = damaged.read_bytes(), tmp_path / "ran"
+            damaged.write_bytes(content[: len(content) // 2 if damage == "cut" else 0])
+            if damage == "missing":
+                damaged.unlink()
+            if damage == "pickle":
+                damaged.write_bytes(pickle.dumps(_Planted(canary)))
+            with pytest.raises(ValueError, match=f"{re.escape(str(damaged))}.*Delete"):
+                self.module("train").train(self.config(tmp_path / name, resume=True), dataset)
+            assert not canary.exists()
 
     def test_a_folder_in_use_and_other_options_are_refused(
         self, folder: Path, dataset: HierarchicalDataset

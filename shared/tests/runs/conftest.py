@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hmc_shared.cli.bounds import FREE
 from hmc_shared.cli.train_options import TrainOptions
-from hmc_shared.runs.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -32,10 +30,12 @@ class ToyOptions(TrainOptions):
 class OneProcess:
     """What a run asks of ``accelerate.Accelerator``: process ``rank`` of two, each with its own figures."""
 
-    def __init__(self, rank: int = 0, progress: Progress | None = None) -> None:
+    scaler = None
+
+    def __init__(self, rank: int = 0, num_processes: int = 1) -> None:
+        self.process_index, self.num_processes = rank, num_processes
         self.is_main_process = rank == 0
         self.device = torch.device("cpu")
-        self.progress = progress or Progress()
         self.entered = 0
 
     @contextmanager
@@ -50,12 +50,11 @@ class OneProcess:
         """The values of the processes 0 and 1; they differ in the last bits."""
         return torch.cat([torch.full_like(value, 0.1), value])
 
-    def save_state(self, folder: str) -> None:
-        Path(folder).mkdir(parents=True)
-        torch.save(self.progress.state_dict(), Path(folder, "state"))
+    def unwrap_model(self, network: nn.Module) -> nn.Module:
+        return network
 
-    def load_state(self, folder: str) -> None:
-        self.progress.load_state_dict(torch.load(Path(folder, "state")))
+    def clip_grad_norm_(self, weights: Iterable[Tensor], largest: float) -> Tensor:
+        return nn.utils.clip_grad_norm_(weights, largest)
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import platform
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from importlib.metadata import version
 
@@ -48,7 +50,7 @@ class TestOpen:
         RunFolder(tmp_path, resume=True)
         assert (tmp_path / "mine.txt").exists()
         RunFolder(tmp_path, overwrite=True)
-        assert list(tmp_path.iterdir()) == []
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
         (tmp_path / "file").touch()
         with pytest.raises(ValueError, match=r"`--output-dir` should be a folder\. Found the file"):
             RunFolder(tmp_path / "file")
@@ -168,7 +170,7 @@ class TestFinish:
     def test_results_are_written_last_and_all_files_are_whole(self, finish):
         folder, _ = finish()
         times = {path.name: path.stat().st_mtime_ns for path in folder.path.iterdir() if path.is_file()}
-        assert times.keys() == {"predictions.npz", "hierarchy.json", "results.json"}
+        assert times.keys() == {".lock", "predictions.npz", "hierarchy.json", "results.json"}
         assert max(times, key=times.__getitem__) == "results.json"
 
     def test_without_labels_the_error_is_null(self, digits, scores, toy_options, tmp_path):
@@ -196,3 +198,35 @@ def test_the_peak_of_memory_is_that_of_the_process():
     assert before > 50
     assert peak_memory_mib(CPU) >= before
     del block
+
+
+HOLDER = """
+import sys
+from hmc_shared.runs.folder import RunFolder
+folder = RunFolder(sys.argv[1])
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_folder_that_another_process_writes_is_refused(tmp_path):
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "run")]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    for options in ({}, {"resume": True}, {"overwrite": True}):
+        if options:
+            (tmp_path / "run" / "config.yaml").touch()
+        with pytest.raises(ValueError, match="run is in use: another process is writing a run there"):
+            RunFolder(tmp_path / "run", **options)
+    holder.kill()  # the lock goes with the process, however it ends
+    holder.communicate()
+    RunFolder(tmp_path / "run", resume=True)
+
+
+def test_what_a_run_leaves_that_was_killed_before_it_began_is_in_nobodys_way(tmp_path):
+    for name in (".lock", "config.yaml.partial"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / "checkpoints" / "partial").mkdir(parents=True)
+    RunFolder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]

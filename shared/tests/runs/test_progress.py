@@ -1,13 +1,9 @@
-"""Which epoch is kept, where a run goes on, and what the training loops do alike."""
+"""Which epoch is kept, and what the training loops do alike."""
 
 from __future__ import annotations
 
-import json
-from types import SimpleNamespace
-
 import pytest
 import torch
-import yaml
 
 from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.progress import (
@@ -15,10 +11,9 @@ from hmc_shared.runs.progress import (
     agreed,
     check_finite,
     epoch_bar,
-    last_checkpoint,
-    resume,
-    save_checkpoint,
+    mean_loss,
     show,
+    take_step,
 )
 
 
@@ -52,76 +47,67 @@ class TestBestEpoch:
         progress.epoch, progress.train_seconds = 4, 2.5
         progress.keep_if_best(0.5, model)
         again.load_state_dict(progress.state_dict())
-        assert vars(again) == vars(progress)
+        assert again.state_dict() == progress.state_dict()
+
+    def test_names_of_places_are_in_the_order_of_time(self):
+        progress, places = Progress(), []
+        for progress.epoch in (0, 1, 2, 99):
+            for progress.step_losses in ([], [0], [0] * 2, [0] * 11):
+                places.append(progress.place)
+        assert places == sorted(places)
+
+    def test_time_is_counted_within_an_epoch(self, monkeypatch):
+        clock = iter([10.0, 13.0, 14.0, 100.0, 101.5])
+        monkeypatch.setattr("hmc_shared.runs.progress.time.perf_counter", lambda: next(clock))
+        progress = Progress()
+        progress.count_time()  # no epoch has begun
+        progress.begin_epoch()
+        progress.count_time()
+        assert progress.train_seconds == 3
+        progress.end_epoch()
+        progress.begin_epoch()
+        progress.end_epoch()
+        assert (progress.epoch, progress.train_seconds) == (2, 5.5)
 
 
-class TestCheckpoints:
-    def test_the_last_one_is_whole_and_the_only_one(self, one_process, tmp_path):
-        process = one_process()
-        assert last_checkpoint(tmp_path / "none") is None
-        for epoch in (5, 9, 10, 100):
-            process.progress.epoch = epoch
-            save_checkpoint(process, tmp_path, epoch)
-            assert [path.name for path in tmp_path.iterdir()] == [f"epoch-{epoch:05d}"]
-        written = (last_checkpoint(tmp_path) / "state").stat().st_mtime_ns
-        save_checkpoint(process, tmp_path, 100)
-        assert (last_checkpoint(tmp_path) / "state").stat().st_mtime_ns == written
-
-    def test_what_was_being_written_is_no_checkpoint(self, one_process, tmp_path):
-        save_checkpoint(one_process(), tmp_path, 5)
-        (tmp_path / "partial").mkdir()
-        assert last_checkpoint(tmp_path) == tmp_path / "epoch-00005"
-
+class TestSteps:
     @pytest.fixture
-    def killed(self, toy_options, one_process, tmp_path):
-        """A run whose last checkpoint is of epoch 2, and whose log has an epoch and a half more."""
-        folder = RunFolder(tmp_path / "run")
-        process = one_process()
-        resume(process, folder, toy_options(output_dir=str(tmp_path / "run")), process.progress)
-        for epoch in range(3):
-            folder.log_epoch({"epoch": epoch, "loss": 1 / (epoch + 1)})
-        with (folder.path / "metrics.jsonl").open("a") as log:
-            log.write('{"epoch": 3, "lo')
-        process.progress.epoch, process.progress.train_seconds = 2, 1.5
-        save_checkpoint(process, folder.checkpoints, 2)
-        (folder.path / "results.json").write_text("{}")
-        return folder
+    def network(self) -> torch.nn.Linear:
+        network = torch.nn.Linear(2, 1, bias=False)
+        torch.nn.init.zeros_(network.weight)
+        return network
 
     @staticmethod
-    def epochs(folder: RunFolder) -> list[int]:
-        return [
-            json.loads(line)["epoch"] for line in (folder.path / "metrics.jsonl").read_text().splitlines()
-        ]
+    def step(network, gradient, config, process, progress=None):
+        network.weight.grad = torch.tensor([gradient])
+        optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+        return take_step(process, network, optimizer, config, progress or Progress())
 
-    def test_a_run_goes_on_from_its_last_checkpoint(self, killed, toy_options, one_process):
-        process = one_process()
-        config = toy_options(output_dir=str(killed.path), resume=True, threads=3)
-        resume(process, killed, config, process.progress)
-        assert (process.progress.epoch, process.progress.train_seconds) == (2, 1.5)
-        assert self.epochs(killed) == [0, 1]
-        assert yaml.safe_load((killed.path / "config.yaml").read_text())["threads"] == 3
-        assert not (killed.path / "results.json").exists()
+    def test_gradients_are_clipped_by_their_norm(self, network, toy_options, one_process):
+        assert self.step(network, [3.0, 4.0], toy_options(clip_norm=1.0), one_process())
+        torch.testing.assert_close(network.weight.detach(), torch.tensor([[-0.6, -0.8]]))
 
-    def test_without_resume_it_begins(self, killed, toy_options, one_process):
-        process = one_process()
-        resume(process, killed, toy_options(output_dir=str(killed.path)), process.progress)
-        assert process.progress.epoch == 0
-        assert self.epochs(killed) == []
+    def test_without_a_norm_they_are_as_they_are(self, network, toy_options, one_process):
+        assert self.step(network, [3.0, 4.0], toy_options(), one_process())
+        assert network.weight.tolist() == [[-3.0, -4.0]]
 
-    def test_the_other_processes_only_read(self, killed, toy_options, one_process):
-        before = {path: path.stat().st_mtime_ns for path in killed.path.iterdir()}
-        process = one_process(rank=1)
-        config = toy_options(output_dir=str(killed.path), resume=True, threads=3)
-        resume(process, killed, config, process.progress)
-        assert process.progress.epoch == 2
-        assert {path: path.stat().st_mtime_ns for path in killed.path.iterdir()} == before
+    @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+    def test_as_many_bad_steps_as_allowed_are_left_out(self, network, toy_options, one_process, wrong):
+        progress, config = Progress(), toy_options(skip_bad_steps=2, clip_norm=1.0)
+        for _ in range(2):
+            assert not self.step(network, [wrong, 1.0], config, one_process(), progress)
+            assert self.step(network, [0.0, 0.0], config, one_process(), progress)
+        assert network.weight.tolist() == [[0.0, 0.0]]
+        with pytest.raises(
+            FloatingPointError, match=r"epoch 1, step 1; `--skip-bad-steps` lets 2 such steps"
+        ):
+            self.step(network, [wrong, 1.0], config, one_process(), progress)
 
-    def test_resume_without_a_checkpoint_begins(self, toy_options, one_process, tmp_path):
-        process = one_process()
-        folder = RunFolder(tmp_path)
-        resume(process, folder, toy_options(resume=True), process.progress)
-        assert process.progress.epoch == 0
-        assert (tmp_path / "config.yaml").is_file()
+    def test_losses_of_steps_left_out_do_not_count(self, tmp_path):
+        progress, losses = Progress(), torch.tensor([1.0, float("nan"), 2.0])
+        progress.skipped = 1
+        check_finite(losses, progress, RunFolder(tmp_path))
+        assert mean_loss(losses) == 1.5
 
 
 class TestLosses:
@@ -130,18 +116,23 @@ class TestLosses:
         check_finite(torch.zeros(0), Progress(), RunFolder(tmp_path))
 
     @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
-    def test_the_first_that_is_not_finite_is_named_with_the_last_checkpoint(
-        self, one_process, tmp_path, value
-    ):
+    def test_the_first_that_is_not_finite_is_named_with_the_last_checkpoint(self, tmp_path, value):
         progress, folder = Progress(), RunFolder(tmp_path)
         progress.epoch = 6
         losses = torch.tensor([1.0, 2.0, float(value), float("nan")])
-        message = rf"loss is {value} in epoch 7, step 3; the last checkpoint is "
+        message = (
+            rf"loss is {value} in epoch 7, step 3\. Try a lower --learning-rate.*; the last checkpoint is "
+        )
         with pytest.raises(FloatingPointError, match=message + r"none\.$"):
             check_finite(losses, progress, folder)
-        save_checkpoint(one_process(), folder.checkpoints, 5)
+        (folder.checkpoints / "epoch-00005").mkdir(parents=True)
         with pytest.raises(FloatingPointError, match=message + r".*checkpoints.epoch-00005\.$"):
             check_finite(losses, progress, folder)
+
+    def test_a_weight_that_is_not_finite_is_refused(self, tmp_path):
+        weights = [torch.ones(3), torch.tensor([1.0, float("inf")])]
+        with pytest.raises(FloatingPointError, match="A weight of the network is not finite"):
+            check_finite(torch.zeros(2), Progress(), RunFolder(tmp_path), *weights)
 
 
 @pytest.mark.parametrize("value", [0.1 + 1e-16, torch.tensor(0.25), torch.tensor([[0.5]])])
@@ -167,18 +158,3 @@ def test_other_processes_show_no_bar(one_process, capsys):
     with epoch_bar(one_process(rank=1), 10, Progress(), "toy") as bar:
         show(bar, {"loss": 1.0}, "loss")
     assert capsys.readouterr() == ("", "")
-
-
-def test_a_real_accelerator_does_all_of_it(toy_options, tmp_path):
-    accelerate = pytest.importorskip("accelerate")
-    config = SimpleNamespace(accelerator=accelerate.Accelerator(cpu=True), progress=Progress())
-    config.accelerator.register_for_checkpointing(config.progress)
-    folder = RunFolder.open(toy_options(output_dir=str(tmp_path / "run")), config.accelerator)
-    config.progress.epoch = 4
-    assert agreed(0.1, config.accelerator) == 0.1
-    folder.write_config("seed: 0\n")
-    save_checkpoint(config.accelerator, folder.checkpoints, 4)
-    config.progress.epoch = 0
-    again = toy_options(output_dir=str(tmp_path / "run"), resume=True)
-    resume(config.accelerator, RunFolder.open(again, config.accelerator), again, config.progress)
-    assert config.progress.epoch == 4

@@ -38,6 +38,10 @@ it was trained and what it scores is in the `results.json` of its run folder.
 )
 
 
+DOUBLINGS = 10
+"""Times that the step size of prototypes is doubled from the finest level upwards, at most."""
+
+
 class LevelClassifier(HierarchicalModel, **CARD):
     """What HCAL and its baselines have in common: a softmax over the nodes of each level.
 
@@ -151,10 +155,15 @@ class HCAL(LevelClassifier, **CARD):
         return [encoder[0] for encoder in self.encoders]  # type: ignore[index]
 
     def parameter_groups(self, learning_rate: float, prototype_learning_rate: float) -> list[dict[str, Any]]:
-        """The encoder, and the prototypes of each level with twice the step size of the level below."""
+        """The encoder, and the prototypes of each level with twice the step size of the level below.
+
+        Deviation: doubled :data:`DOUBLINGS` times at most, or a tree of a hundred levels would learn nothing.
+        """
         groups = [{"params": list(self.encoders.parameters()), "lr": learning_rate}]
         for height, prototypes in enumerate(reversed(self.prototypes)):  # 0: the paper's level 1, the finest
-            groups.append({"params": [prototypes], "lr": prototype_learning_rate * 2**height})
+            groups.append(
+                {"params": [prototypes], "lr": prototype_learning_rate * 2 ** min(height, DOUBLINGS)}
+            )
         return groups
 
 

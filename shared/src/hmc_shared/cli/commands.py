@@ -20,7 +20,7 @@ import tyro
 
 from hmc_shared.cli.bounds import Bounds, check_options
 from hmc_shared.cli.parse import parse
-from hmc_shared.cli.stopping import STOP, Stopped
+from hmc_shared.cli.stopping import STOP, Stopped, stop_with_parent
 from hmc_shared.cli.version import distribution_version
 
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun", "torch.distributed.run")
@@ -145,6 +145,7 @@ def exit_codes(command: Callable[[], None], prog: str) -> None:
     """
     STOP.catch()
     try:
+        stop_with_parent()
         command()
     except BrokenPipeError:  # as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

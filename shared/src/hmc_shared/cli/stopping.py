@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -54,3 +55,20 @@ class StopRequest:
 
 
 STOP = StopRequest()
+
+PARENT = "HMC_PARENT"
+"""Environment variable with the number of the process without which this one should not go on."""
+_PR_SET_PDEATHSIG = 1
+
+
+def stop_with_parent() -> None:
+    """Be sent SIGTERM when the process that started this one ends, however it ends, if that has asked for it.
+
+    Only Linux can do so.
+    """
+    parent = os.environ.pop(PARENT, None)
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if str(os.getppid()) != parent:  # it has ended already
+        raise Stopped(signal.SIGTERM)

@@ -88,7 +88,7 @@ class OptimisationOptions:
     """Highest step size."""
     weight_decay: NonNegative = 0.0
     """Weight decay."""
-    clip: Positive | None = None
+    clip_norm: Positive | None = None
     """Largest norm of the gradients of a step; default: any."""
     skip_bad_steps: Annotated[NonNegativeInt, FREE] = 0
     """Steps of the whole run that may be left out because their gradients are not finite."""

@@ -193,6 +193,7 @@ class Checkpoints:
         return asked[0], bool(asked[1])
 
     def _stopped(self, number: int) -> Stopped:
+        STOP.number, STOP.is_awaited = None, False
         text = f"stopped by {signal.Signals(number).name} after {self.progress.where}; the run goes on with\n"
         return Stopped(number, text + resume_command(self.folder.path))
 

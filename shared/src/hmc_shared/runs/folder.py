@@ -25,7 +25,7 @@ from hmc_shared.metrics import summarize
 from hmc_shared.metrics.calibration import expected_calibration_error
 from hmc_shared.predict.decision import FILE as DECISION_FILE
 from hmc_shared.predict.decision import load_decision
-from hmc_shared.runs.files import replacing
+from hmc_shared.runs.files import naming, replacing
 from hmc_shared.runs.read import SCHEMA, read_config
 
 try:
@@ -140,7 +140,8 @@ class RunFolder:
     def log_epoch(self, record: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``; an undefined number, NaN, is null."""
         plain = {name: or_null(value) for name, value in record.items()}
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        path = self.path / "metrics.jsonl"
+        with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(plain) + "\n")
 
     def forget_epochs_from(self, epoch: int) -> None:

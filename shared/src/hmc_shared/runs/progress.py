@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hmc_shared.cli.train_options import TrainOptions
     from hmc_shared.runs.folder import RunFolder
 
-REMEDIES = "Try a lower --learning-rate, --clip 1, or --skip-bad-steps 10"
+REMEDIES = "Try a lower --learning-rate, --clip-norm 1, or --skip-bad-steps 10"
 
 
 class Progress:
@@ -130,13 +130,13 @@ def show(bar: tqdm[Any], record: dict[str, Any], *names: str) -> None:
 def take_step(
     accelerator: Accelerator, network: nn.Module, optimizer: Any, config: TrainOptions, progress: Progress
 ) -> bool:
-    """Step along the gradients, clipped as ``--clip`` says; False for a step that is left out.
+    """Step along the gradients, clipped as ``--clip-norm`` says; False for a step that is left out.
 
     With ``--skip-bad-steps N`` that is one whose gradients are not finite. Raises FloatingPointError when
     more than N have been left out. Under fp16 such steps are the business of the scaler, as always.
     """
-    if config.clip is not None or config.skip_bad_steps:
-        norm = accelerator.clip_grad_norm_(network.parameters(), config.clip or math.inf)
+    if config.clip_norm is not None or config.skip_bad_steps:
+        norm = accelerator.clip_grad_norm_(network.parameters(), config.clip_norm or math.inf)
         is_bad = config.skip_bad_steps and accelerator.scaler is None and not torch.as_tensor(norm).isfinite()
         if is_bad:
             progress.skipped += 1

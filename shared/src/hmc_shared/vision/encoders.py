@@ -9,6 +9,8 @@ from torchvision.models.resnet import BasicBlock
 
 SMALL_RESNETS = {"resnet8": 1, "resnet14": 2, "resnet20": 3, "resnet32": 5, "resnet56": 9}
 """Blocks in each of the three stages."""
+FEW = 16
+"""Channels below which a shortcut is a :class:`FewChannels`."""
 
 
 def image_encoder(
@@ -61,10 +63,22 @@ class SmallResNet(nn.Module):
         return self.layer3(self.layer2(self.layer1(x))).mean((2, 3))
 
 
+class FewChannels(nn.Conv2d):
+    """A 1x1 convolution of few channels with a stride, which leaves out the pixels before it convolves.
+
+    The same numbers; but torch's own backward pass writes past its memory on a CPU in channels-last.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        height, width = self.stride
+        return nn.functional.conv2d(input[:, :, ::height, ::width], self.weight, self.bias)
+
+
 def _stage(inside: int, outside: int, stride: int, blocks: int) -> nn.Sequential:
     shortcut = None
     if inside != outside:
-        shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+        kind = nn.Conv2d if inside >= FEW else FewChannels
+        shortcut = nn.Sequential(kind(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
     first = BasicBlock(inside, outside, stride, shortcut)
     return nn.Sequential(first, *[BasicBlock(outside, outside) for _ in range(blocks - 1)])
 

@@ -14,22 +14,25 @@ from matplotlib.image import imsave
 
 from hmc_shared.compare.comparison import ComparisonTable
 from hmc_shared.data import ImageTable, load_dataset
+from hmc_shared.data.catalog import EMBEDDED
 
 SIDE = 160
 """Longest side of a thumbnail, in pixels."""
 
 
-def sample_pictures(table: ComparisonTable, ids: Sequence[str]) -> dict[str, str]:
+def sample_pictures(table: ComparisonTable, ids: Sequence[str], data_dir: Path | None) -> dict[str, str]:
     """Data URIs of PNG images by sample id.
 
-    Raises ValueError if the data set has no images, is no longer where the runs read it, or has changed.
+    A run folder may come from anybody, and says itself what its data set is: nothing is read but embedded
+    sets and what lies in ``data_dir``.
+
+    Raises ValueError if the data set has no images, is not there, or has changed.
     """
     run = table.rows[0].runs[0]
     name = str(run.options.get("dataset") or run.dataset)
-    if name.startswith("hf:") and not Path(name[len("hf:") :]).expanduser().is_dir():
-        raise ValueError(f"{name!r} is not a folder on this machine.")  # a report downloads nothing
+    check_place(name, data_dir)
     levels = run.options.get("levels")
-    dataset = load_dataset(name, run.options.get("data_dir"), view="image", levels=levels)
+    dataset = load_dataset(name, data_dir, view="image", levels=levels)
     if dataset.checksum != run.fingerprint["dataset checksum"]:
         raise ValueError(f"{name!r} is not the data set of the runs: their checksums differ.")
     row_of = {sample: row for row, sample in enumerate(dataset.test.ids)}
@@ -40,6 +43,19 @@ def sample_pictures(table: ComparisonTable, ids: Sequence[str]) -> dict[str, str
     if not isinstance(inputs, ImageTable) and inputs.ndim != 4:
         raise ValueError(f"{name!r} has no images.")
     return {sample: png(thumbnail(np.asarray(inputs[row_of[sample]]))) for sample in ids}
+
+
+def check_place(name: str, data_dir: Path | None) -> None:
+    """Raise ValueError unless the data set of this name is embedded, or can only lie in ``data_dir``."""
+    if name.lower() in EMBEDDED:
+        return
+    if data_dir is None:
+        raise ValueError(f"pass `--pictures` with the folder of {name!r} to show its images.")
+    path = Path(name.partition(":")[2] if ":" in name else name).expanduser()
+    if not (data_dir / path).resolve().is_relative_to(data_dir.resolve()):
+        raise ValueError(f"{name!r} does not lie in {data_dir}, the folder of `--pictures`.")
+    if ":" in name and not path.exists():  # nor is anything downloaded
+        raise ValueError(f"{name!r} is not a folder on this machine.")
 
 
 def thumbnail(pixels: np.ndarray) -> np.ndarray:

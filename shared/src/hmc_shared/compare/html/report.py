@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from string import Template
 
 from hmc_shared.compare import calibration as calibration_report
@@ -23,14 +24,14 @@ COLUMNS = 12
 """Rows of the table, best first, that get a column in the drawing of the hierarchy and the confusions."""
 
 
-def to_html(comparison: Comparison) -> str:
-    """The whole report. Reads the predictions of all runs again.
+def to_html(comparison: Comparison, pictures: Path | None = None) -> str:
+    """The whole report. Reads the predictions of all runs again, and images from the folder ``pictures``.
 
     Raises ValueError for a run that is no longer readable.
     """
     contents, parts = [], []
     for table in comparison.tables:
-        name, inspection = _anchor(table.title), inspect(table)
+        name, inspection = _anchor(table.title), replace(inspect(table), data_dir=pictures)
         links = []
         parts.append(f'<h2 id="{name}">{escape(table.title)}</h2>\n<p>{escape(table.caption)}</p>')
         for section, title, write in SECTIONS:
@@ -177,7 +178,7 @@ def worst(table: ComparisonTable, inspection: Inspection) -> str:
     if not inspection.samples:
         return f"<p>{text}</p>\n<p>No run puts a false class above a true one.</p>"
     try:
-        pictures = sample_pictures(table, [sample.id for sample in inspection.samples])
+        pictures = sample_pictures(table, [s.id for s in inspection.samples], inspection.data_dir)
     except (ValueError, OSError) as error:
         pictures = {}
         text += f" No pictures: {' '.join(str(error).split())}"
