@@ -311,7 +311,8 @@ class TestFiles:
     @pytest.mark.parametrize("text", ["{", "[]", "{}", "3"])
     def test_a_damaged_configuration_is_named(self, toy, tmp_path, text):
         (tmp_path / "config.json").write_text(text)
-        with pytest.raises(ValueError, match=r"config\.json is not the configuration of a model: "):
+        message = r"config\.json (is not the configuration of|is not readable as JSON|should hold a mapping)"
+        with pytest.raises(ValueError, match=message):
             load_model(tmp_path)
 
     def test_an_unknown_method_and_missing_weights_are_named(self, toy, model, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -22,6 +21,7 @@ from hmc_shared.constraints import max_over_descendants
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.methods import GROUP
+from hmc_shared.object_files import read_json
 from hmc_shared.predict.calibration import Calibration
 from hmc_shared.predict.decision import FILE as DECISION
 from hmc_shared.predict.decision import Decision, confident_labels, load_decision
@@ -239,9 +239,10 @@ def load_pretrained(folder: str | Path, models: Mapping[str, type[Model]]) -> Mo
     damaged or do not fit.
     """
     path = Path(folder) / "config.json"
+    content = read_json(path)
     try:
-        model_type = models[json.loads(path.read_text(encoding="utf-8"))["method"]]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        model_type = models[content["method"]]
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not the configuration of a model of this package: {error}") from error
     weights = Path(folder) / "model.safetensors"
     try:
@@ -250,8 +251,9 @@ def load_pretrained(folder: str | Path, models: Mapping[str, type[Model]]) -> Mo
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{weights} does not hold the weights of this model: {reason}") from error
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not the configuration of a model of this package: {error}") from error
+    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path} is not the configuration of a model of this package: {reason}") from error
 
 
 def load_model(folder: str | Path) -> HierarchicalModel:
@@ -263,10 +265,11 @@ def load_model(folder: str | Path) -> HierarchicalModel:
     path = next((p for p in (folder, folder / "model") if (p / "config.json").is_file()), None)
     if path is None:
         raise ValueError(f"{folder} has no trained model (no config.json in it or in its folder model).")
-    try:
-        library = json.loads((path / "config.json").read_text(encoding="utf-8"))["library"]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path / 'config.json'} is not the configuration of a model: {error}") from error
+    library = read_json(path / "config.json").get("library")
+    if not isinstance(library, str):
+        raise ValueError(
+            f"{path / 'config.json'} is not the configuration of a model: it names no `library`."
+        )
     installed = {point.name for point in entry_points(group=GROUP)}
     if library not in installed:
         names = ", ".join(sorted(installed)) or "none"

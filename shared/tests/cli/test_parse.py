@@ -67,8 +67,8 @@ class TestFile:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("- a\n", "should hold a mapping of options. Found list"),
-            ("a: b: c\n", "is not YAML"),
+            ("- a\n", "should hold a mapping of names to values. Found list"),
+            ("a: b: c\n", "is not readable as YAML: mapping values are not allowed here line 1"),
             ("poper:\n  rate: 1\n", "unknown section 'poper'; sections are .*'paper'"),
         ],
     )

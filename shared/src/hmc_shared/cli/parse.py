@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import tyro
 import yaml
 
+from hmc_shared.object_files import read_yaml
+
 Config = TypeVar("Config")
 
 METHOD = "method"
@@ -40,7 +42,7 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, package:
     path = _find(options.config, getattr(options, "dataset", None), package)
     if path is None:
         return options
-    content = _read(path)
+    content = read_yaml(path)
     plain = {name: value for name, value in content.items() if not isinstance(value, dict)}
     # Sections count by the choices of the file, too.
     options = parse_arguments(config_type, [*_as_flags(plain, options, path), *argv], prog)
@@ -111,16 +113,6 @@ def _find(config: str | None, dataset: str | None, package: str | None) -> Path 
             f"Found {config!r}."
         )
     return Path(config)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} should hold a mapping of options. Found {type(content).__name__}.")
-    return content
 
 
 def _as_flags(content: dict[str, Any], options: Any, path: Path) -> list[str]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.object_files import read_json
 
 FILE = "decision.json"
 
@@ -56,14 +57,14 @@ def load_decision(folder: str | Path) -> Decision:
     path = Path(folder) / FILE
     if not path.is_file():
         return Decision()
+    content = read_json(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         threshold, features = content["threshold"], content["features"]
         threshold = None if threshold is None else float(threshold)
         if threshold is not None and not math.isfinite(threshold):
             raise ValueError(f"`threshold` should be a finite number. Found {threshold}.")
         return Decision(threshold, bool(content["single_path"]), tuple(features))
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} does not say how to decide: {error}") from error
 
 

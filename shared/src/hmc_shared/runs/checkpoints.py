@@ -18,6 +18,7 @@ import torch
 from hmc_shared.cli.commands import resume_command
 from hmc_shared.cli.parse import to_yaml
 from hmc_shared.cli.stopping import STOP, Stopped
+from hmc_shared.object_files import read_json
 from hmc_shared.runs.files import replacing
 from hmc_shared.runs.progress import Progress, check_weights, last_checkpoint
 
@@ -203,7 +204,7 @@ def check_manifest(folder: Path, names: list[str], processes: int) -> None:
     path = folder / MANIFEST
     remedy = f"Delete {folder} and resume from the checkpoint before, if there is one, or begin anew."
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         written, files = content["processes"], dict(content["files"])
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is missing or damaged ({_one_line(error)}). {remedy}") from error

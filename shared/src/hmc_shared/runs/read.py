@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.object_files import LARGEST_JSON, read_json, read_text, read_yaml
 from hmc_shared.predict.decision import FILE as DECISION_FILE
 from hmc_shared.predict.decision import load_decision
 
@@ -63,21 +62,14 @@ def open_run(path: str) -> tuple[Path, dict[str, Any]]:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The options in ``config.yaml``. Raises ValueError, naming the file, if it is damaged."""
-    path = folder / "config.yaml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is not readable as YAML: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} should hold a mapping of options. Found {type(content).__name__}.")
-    return content
+    return read_yaml(folder / "config.yaml")
 
 
 def load_run(path: str | Path) -> Run:
     """Read a run folder. Raises ValueError that names the file and what is wrong with it."""
     path = Path(path)
     file = path / "results.json"
-    results = _read_json(file)
+    results = read_json(file)
     if results.get("schema") != SCHEMA:
         raise ValueError(f"{file}: `schema` should be {SCHEMA}. Found {results.get('schema')!r}.")
     values, dataset = dict(results), results.get("dataset")
@@ -103,9 +95,10 @@ def _threshold(path: Path, results: dict[str, Any]) -> float:
 
 def load_hierarchy(path: str | Path) -> Hierarchy:
     """Read a ``hierarchy.json``. Raises ValueError that names the file."""
+    text = read_text(path, LARGEST_JSON)
     try:
-        return Hierarchy.from_json(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return Hierarchy.from_json(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
@@ -157,13 +150,3 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
         )
     read = {name: arrays[name] for name in expected}
     return read | {"ids": read["ids"].astype(np.str_)}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} should hold a JSON object. Found {type(content).__name__}.")
-    return content
