@@ -18,6 +18,7 @@ GO = (
     "root/GO0003674,root/GO0005575,root/GO0008150,root/other,GO0003674/a,GO0005575/a,a/b,GO0008150/b,"
     "GO0008150/c,GO0008150/c"
 )
+REMEDY = "write root where none is true, or leave out a row whose classes are unknown"
 
 
 def positives(dataset: HierarchicalDataset, split: str) -> list[set[str]]:
@@ -198,10 +199,12 @@ def test_a_sampled_validation_split_is_recorded_and_repeatable(write_set: Writer
     [
         ("train", "1,1,red,4,03", "the class '03' is not in the class list of the header"),
         ("test", "1,1,red,4,01@01/02/04", "the class '01/02/04' is not in the class list of the header"),
-        ("valid", "1,1,red,4,", "the class '' is not in the class list of the header"),
+        ("valid", "1,1,red,4,01@", "the class '' is not in the class list of the header"),
+        ("valid", "1,1,red,4,", f"the row has no class: {REMEDY}"),
+        ("train", "1,1,red,4,?", f"the row has no class: {REMEDY}"),
         ("valid", "1,1,red,01", "expected 5 fields, found 4"),
         ("test", "1,1,red,4,4,01", "expected 5 fields, found 6"),
-        ("test", "1,l,red,4,01", "'l' is not a number"),
+        ("test", "1,l,red,4,01", "'l' is not a number (attribute 'the second')"),
         ("train", "1,1,pink,4,01", "'pink' is not a value of the nominal attribute 'colour'"),
     ],
 )
