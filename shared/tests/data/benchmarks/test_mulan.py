@@ -232,7 +232,8 @@ def test_what_is_missing_or_double_is_named(write: Write, tmp_path: Path, own_ca
     for part in ("test", "labels", "train"):
         content = files[part].read_bytes()
         files[part].unlink()
-        with pytest.raises(ValueError, match=f"the {part} file of toy is missing"):
+        beside = r", toy\.xml beside it \(Mulan\), or by -C" if part == "labels" else r"\."
+        with pytest.raises(ValueError, match=f"the {part} file of toy is missing{beside}"):
             load_dataset("toy", tmp_path)
         files[part].write_bytes(content)
     assert not own_cache.exists()
@@ -373,6 +374,41 @@ def test_bad_labels_are_refused(
     with pytest.raises(ValueError, match=message):
         load_dataset("toy", tmp_path)
     assert not own_cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'<!DOCTYPE l [<!ENTITY a "aaaa">]><labels><label name="&a;"/></labels>', "a document type"),
+        (b'<!DOCTYPE labels SYSTEM "file:///etc/passwd"><labels/>', "a document type"),
+        (b'<labels><label name="&a;"/></labels>', "undefined entity"),
+        (b'<?xml version="1.0" encoding="klingon"?><labels/>', "unknown encoding: klingon"),
+        (b'<?xml version="1.0" encoding="shift_jis"?><labels/>', "multi-byte encodings are not supported"),
+        (b'<labels>\n<label name="\xff"/></labels>', "not well-formed"),
+        (b"", "no element found"),
+    ],
+)
+def test_damaged_and_dangerous_xml_is_refused(content: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^toy\.xml:\d+: damaged XML \({message}.*\)\.$"):
+        parse_labels(content, Path("toy.xml"))
+
+
+def test_names_of_labels_match_with_and_without_escapes(write: Write) -> None:
+    names = [r"'it\'s'", r"m\'usica", r"dise\~no", "'a b'"]
+    attributes = ["x numeric", *(f"{name} {{0,1}}" for name in names)]
+    labels = flat(("it's", r"m\'usica", "dise~no", "a b"))
+    files = write(attributes=attributes, labels=labels, rows={"train": ["5,1,0,1,0"], "test": ["{1 1,4 1}"]})
+    assert raw(files).parts["train"].labels == [[0, 2]]
+    assert raw(files).parts["test"].labels == [[0, 3]]
+    files["labels"].write_text(flat(("it's", r"it\'s")))
+    with pytest.raises(ValueError, match=r"toy\.xml: the label .* is not an attribute of toy-train\.arff"):
+        raw(files)
+
+
+def test_labels_may_nest_deeper_than_python_recurses() -> None:
+    opened = "".join(f'<label name="a{i}">' for i in range(3000))
+    hierarchy = parse_labels(f"<labels>{opened}{'</label>' * 3000}</labels>".encode(), Path("toy.xml"))
+    assert hierarchy.num_levels == 3000
 
 
 def test_labels_need_no_namespace_and_may_be_deep() -> None:

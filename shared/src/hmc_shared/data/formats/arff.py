@@ -288,14 +288,14 @@ class _Cells:
             return np.nan
         if column.type == "nominal":
             if cell not in self.positions[feature]:
-                raise ValueError(f"{cell!r} is not a value of the nominal attribute {column.name!r}")
+                raise ValueError(f"{cell[:40]!r} is not a value of the nominal attribute {column.name!r}")
             return self.positions[feature][cell]
         if cell.lower() == "nan":  # what Weka keeps for a missing number
             return np.nan
         if not NUMBER.fullmatch(cell):
-            raise ValueError(f"{cell!r} is not a number (attribute {column.name!r})")
+            raise ValueError(f"{cell[:40]!r} is not a number (attribute {column.name!r})")
         if abs(number := float(cell)) > LARGEST:
-            raise ValueError(f"{cell!r} is too large for float32 (attribute {column.name!r})")
+            raise ValueError(f"{cell[:40]!r} is too large for float32 (attribute {column.name!r})")
         return number
 
 

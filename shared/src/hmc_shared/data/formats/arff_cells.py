@@ -23,6 +23,8 @@ ENTRY = re.compile(rf"\s*([0-9]{{1,9}})\s+({WORD})(?:\s*,|\s+|(?=}}))", re.DOTAL
 CLOSED = re.compile(r"\s*}\s*(?:%.*)?", re.DOTALL)
 ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 CONTROL = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+QUOTED_CELL = re.compile(rf"(?<![^\s,])(?:{QUOTED})", re.DOTALL)
+END_OF_CELLS = re.compile(r"[{}]|(?<![^\s,])%")
 SPECIAL = re.compile(r"['\"{}%]")
 
 
@@ -39,9 +41,8 @@ def split_cells(text: str, *, blanks: bool = True) -> tuple[list[str], str]:
             return text.split(), ""
         has_blanks = len(text.split(None, 1)) > 1
         return [cell.strip() for cell in cells] if has_blanks else cells, ""
-    first = COMMA_CELL.match(text)
-    by_commas = first and (first["end"] == "," or len((first["plain"] or "").split()) < 2)
-    pattern = COMMA_CELL if by_commas or not blanks else BLANK_CELL
+    plain = END_OF_CELLS.split(QUOTED_CELL.sub("", text), maxsplit=1)[0]
+    pattern = COMMA_CELL if "," in plain or not blanks or not plain else BLANK_CELL
     cells, position, end = [], 0, ","
     while end != "%":
         match = pattern.match(text, position)

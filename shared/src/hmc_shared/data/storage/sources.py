@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-FREE_BYTES, GROWTH = 8 << 20, 200
-"""A gzip file may unpack to 8 MiB, or to 200 times its size; published sets unpack to at most 40 times."""
+FREE_BYTES, GROWTH = 2 << 20, 100
+"""A gzip file may unpack to 2 MiB, or to 100 times its size; published sets unpack to at most 32 times."""
 LONGEST_MESSAGE = 400
 
 
