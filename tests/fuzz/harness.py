@@ -72,6 +72,10 @@ def _span(content: bytes, rng: random.Random) -> tuple[int, int]:
     return start, min(len(content), start + rng.choice((1, 2, 8, 50, len(content))))
 
 
+def _times(content: bytes, count: int) -> bytes:
+    return content * min(count, LARGEST // max(1, len(content)))
+
+
 def _cut(content: bytes, rng: random.Random, _: Reader) -> bytes:
     start, end = _span(content, rng)
     return content[:start] + content[end:]
@@ -79,13 +83,13 @@ def _cut(content: bytes, rng: random.Random, _: Reader) -> bytes:
 
 def _repeat(content: bytes, rng: random.Random, _: Reader) -> bytes:
     start, end = _span(content, rng)
-    return content[:end] + content[start:end] * rng.choice((1, 2, 100, 20000)) + content[end:]
+    return content[:end] + _times(content[start:end], rng.choice((1, 2, 100, 20000))) + content[end:]
 
 
 def _insert(content: bytes, rng: random.Random, reader: Reader) -> bytes:
     place = rng.randint(0, len(content))
     token = rng.choice(reader.tokens or (b"\0",))
-    return content[:place] + token * rng.choice((1, 1, 2, 10000)) + content[place:]
+    return content[:place] + _times(token, rng.choice((1, 1, 2, 10000))) + content[place:]
 
 
 def _number(content: bytes, rng: random.Random, _: Reader) -> bytes:
@@ -106,7 +110,7 @@ def _move_lines(content: bytes, rng: random.Random, _: Reader) -> bytes:
 def _nest(content: bytes, rng: random.Random, reader: Reader) -> bytes:
     opening = rng.choice([token for token in reader.tokens if token[:1] in b"{[<("] or [b"["])
     place = rng.randint(0, len(content))
-    return content[:place] + opening * rng.choice((10, 5000, 50000)) + content[place:]
+    return content[:place] + _times(opening, rng.choice((10, 5000, 50000))) + content[place:]
 
 
 def _splice(content: bytes, rng: random.Random, reader: Reader) -> bytes:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.io import arff as scipy_arff
 
 from hmc_shared.data import available, load_dataset
-from hmc_shared.data.benchmarks.mulan import parse_labels, parse_mulan, read_set
+from hmc_shared.data.benchmarks.mulan import parse_mulan, read_set
 from hmc_shared.data.storage.find import find_files, find_sets
 
 Write = Callable[..., dict[str, Path]]
@@ -376,23 +376,6 @@ def test_bad_labels_are_refused(
     assert not own_cache.exists()
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b'<!DOCTYPE l [<!ENTITY a "aaaa">]><labels><label name="&a;"/></labels>', "a document type"),
-        (b'<!DOCTYPE labels SYSTEM "file:///etc/passwd"><labels/>', "a document type"),
-        (b'<labels><label name="&a;"/></labels>', "undefined entity"),
-        (b'<?xml version="1.0" encoding="klingon"?><labels/>', "unknown encoding: klingon"),
-        (b'<?xml version="1.0" encoding="shift_jis"?><labels/>', "multi-byte encodings are not supported"),
-        (b'<labels>\n<label name="\xff"/></labels>', "not well-formed"),
-        (b"", "no element found"),
-    ],
-)
-def test_damaged_and_dangerous_xml_is_refused(content: bytes, message: str) -> None:
-    with pytest.raises(ValueError, match=rf"^toy\.xml:\d+: damaged XML \({message}.*\)\.$"):
-        parse_labels(content, Path("toy.xml"))
-
-
 def test_names_of_labels_match_with_and_without_escapes(write: Write) -> None:
     names = [r"'it\'s'", r"m\'usica", r"dise\~no", "'a b'"]
     attributes = ["x numeric", *(f"{name} {{0,1}}" for name in names)]
@@ -403,18 +386,3 @@ def test_names_of_labels_match_with_and_without_escapes(write: Write) -> None:
     files["labels"].write_text(flat(("it's", r"it\'s")))
     with pytest.raises(ValueError, match=r"toy\.xml: the label .* is not an attribute of toy-train\.arff"):
         raw(files)
-
-
-def test_labels_may_nest_deeper_than_python_recurses() -> None:
-    opened = "".join(f'<label name="a{i}">' for i in range(3000))
-    hierarchy = parse_labels(f"<labels>{opened}{'</label>' * 3000}</labels>".encode(), Path("toy.xml"))
-    assert hierarchy.num_levels == 3000
-
-
-def test_labels_need_no_namespace_and_may_be_deep() -> None:
-    content = (
-        b'<labels><label name="a"><label name="b"><label name="c"/></label></label><label name="d"/></labels>'
-    )
-    hierarchy = parse_labels(content, Path("toy.xml"))
-    assert hierarchy.names == ("a", "d", "b", "c")
-    assert hierarchy.num_levels == 3

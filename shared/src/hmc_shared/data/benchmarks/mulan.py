@@ -19,7 +19,7 @@ from hmc_shared.data.formats.arff_cells import unescaped
 from hmc_shared.data.preprocessing import Protocol
 from hmc_shared.data.storage.find import LABELS, MEKA_LABELS, is_arff
 from hmc_shared.data.storage.raw import RawPart, RawSet
-from hmc_shared.data.storage.sources import file_error
+from hmc_shared.data.storage.sources import file_error, shortened
 from hmc_shared.data.vector_dataset import load_vectors
 from hmc_shared.hierarchy import Hierarchy
 
@@ -93,7 +93,7 @@ def parse_labels(content: bytes, path: Path) -> Hierarchy:
         edges = [(parent, name) for name, parent in parents if parent is not None]
         return Hierarchy.from_edges(edges, nodes=[name for name, _ in parents])
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {shortened(str(error))}") from error
 
 
 def meka_labels(table: Arff, path: Path) -> Hierarchy:
@@ -131,7 +131,7 @@ def _split_columns(table: Arff, hierarchy: Hierarchy, path: Path, label_path: Pa
     for name in hierarchy.names:
         column = column_of.get(name, plain.get(unescaped(name)))
         if column is None or column in columns:
-            raise ValueError(f"{label_path}: the label {name!r} is not an attribute of {path.name}.")
+            raise ValueError(f"{label_path}: the label {name[:40]!r} is not an attribute of {path.name}.")
         columns[column] = name
         declared = table.attributes[column][1]
         wrong = ~np.isin(table.values[:, column], (0, 1))

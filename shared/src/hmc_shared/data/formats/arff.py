@@ -235,7 +235,8 @@ class _Cells:
                 except ValueError as error:
                     raise file_error(self.path, line, str(error)) from error
             if dense:
-                self._fill_dense(dense, [rows[index][0] for index in dense])
+                odd = any("_" in rows[index][1] or not rows[index][1].isascii() for index in dense)
+                self._fill_dense(dense, [rows[index][0] for index in dense], odd)
 
     def _dense_cells(self, row: str) -> list[str]:
         cells, rest = split_cells(row)
@@ -259,7 +260,7 @@ class _Cells:
             elif source in self.targets:
                 self.values[index, self.targets[source]] = self._value(self.targets[source], cell)
 
-    def _fill_dense(self, rows: dict[int, list[str]], lines: list[int]) -> None:
+    def _fill_dense(self, rows: dict[int, list[str]], lines: list[int], odd: bool) -> None:
         table, indices = np.array(list(rows.values()), dtype=object), np.array(list(rows))
         if self.class_column is not None:
             for index, cells in rows.items():
@@ -267,7 +268,7 @@ class _Cells:
         numeric = [i for i, of in enumerate(self.features) if of.type == "numeric"]
         values = np.zeros((len(rows), len(self.features)))
         cells = table[:, self.sources]
-        values[:, numeric], doubtful = _as_numbers(cells[:, numeric])
+        values[:, numeric], doubtful = _as_numbers(cells[:, numeric], odd)
         again = np.zeros(values.shape, dtype=bool)
         again[:, numeric] = doubtful
         for i, positions in enumerate(self.positions):
@@ -299,13 +300,15 @@ class _Cells:
         return number
 
 
-def _as_numbers(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Text as float64, "?" as NaN; and which cells Python may read otherwise than Weka, or not at all."""
+def _as_numbers(cells: np.ndarray, odd: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Text as float64, "?" as NaN; and which cells Python may read otherwise than Weka, or not at all.
+
+    Those may be all where rows are ``odd``: Python takes ``_`` in numbers, and digits beyond ASCII.
+    """
     missing = cells == "?"
-    text = " ".join(cells.ravel().tolist())
     try:
         numbers = np.where(missing, "nan", cells).astype(np.float64)
     except ValueError:
         return np.full(cells.shape, np.nan), ~missing
-    odd = not text.isascii() or "_" in text
-    return numbers, ~missing & (odd | ~(np.abs(numbers) <= LARGEST))
+    doubtful = ~missing & ~(np.abs(numbers) <= LARGEST)
+    return numbers, doubtful | ~missing if odd else doubtful

@@ -56,10 +56,13 @@ def text_lines(content: bytes, path: Path) -> list[str]:
 
 def file_error(path: Path, line: int, message: str) -> ValueError:
     """The one-line error of a reader: which file, which line, what is wrong."""
-    message = " ".join(message.splitlines()).rstrip(".")
-    if len(message) > LONGEST_MESSAGE:
-        message = f"{message[: LONGEST_MESSAGE - 100]} ... {message[-90:]}"
-    return ValueError(f"{path}:{line}: {message}.")
+    return ValueError(f"{path}:{line}: {shortened(message.rstrip('.'))}.")
+
+
+def shortened(message: str) -> str:
+    """One line of a bounded length, for what quotes a file."""
+    line = " ".join(message.splitlines())
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 100]} ... {line[-90:]}"
 
 
 def read_json(path: Path) -> tuple[Any, dict[str, str]]:
