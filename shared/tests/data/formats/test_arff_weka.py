@@ -128,6 +128,7 @@ def test_rows(dialect: str, row: str, number: float, position: float) -> None:
         for cell in ("0x1F", "1_000", "Infinity", "-inf", "1e", "1d", "٣", "--1", "", "1 2")
     ]
     + [
+        ("9" * 200000 + "x,red,1", f"'{'9' * 40}' is not a number (attribute 'x')"),  # in linear time
         ("1e39,red,1", "'1e39' is too large for float32 (attribute 'x')"),
         ("1,Red,1", "'Red' is not a value of the nominal attribute 'c'"),
         ("1,red", "expected 3 fields, found 2"),

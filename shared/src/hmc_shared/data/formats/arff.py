@@ -29,7 +29,7 @@ AFTER_TYPE = {
     "string": NOTHING,
     "key": NOTHING,  # of CLUS: the name of a row
 }
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 LARGEST = float(np.finfo(np.float32).max)  # models take float32
 BLOCK = 1 << 17  # so many cells are kept as text at a time
 FREE_BYTES, GROWTH = 1 << 28, 1000
