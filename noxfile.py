@@ -111,6 +111,16 @@ def third_party(session: nox.Session) -> None:
         session.run("pytest", *CONFIG, *session.posargs, "toy/tests")
 
 
+@nox.session(python=OLDEST, default=False)
+def fuzz(session: nox.Session) -> None:
+    """Feed damaged files to every reader: 100,000 each, or HMC_FUZZ, chosen by HMC_FUZZ_SEED (hours)."""
+    with tempfile.TemporaryDirectory() as folder:
+        install(session, ["shared"], folder)
+        session.env.setdefault("HMC_FUZZ", "100000")
+        session.env.setdefault("OMP_NUM_THREADS", "1")
+        session.run("pytest", *CONFIG, *session.posargs, ROOT / "tests" / "fuzz")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format; `nox -s lint -- --fix` mends what can be mended."""
@@ -124,7 +134,8 @@ def lint(session: nox.Session) -> None:
 def consistency(session: nox.Session) -> None:
     """Check what holds between the packages: one shape of the training loops, versions and changelogs."""
     session.install(*dependency_group(ROOT, "consistency"))
-    session.run("pytest", "--ignore", ROOT / "tests" / "toy_method", *session.posargs, ROOT / "tests")
+    others = [option for name in ("toy_method", "fuzz") for option in ("--ignore", ROOT / "tests" / name)]
+    session.run("pytest", *others, *session.posargs, ROOT / "tests")
 
 
 @nox.session(python=OLDEST)

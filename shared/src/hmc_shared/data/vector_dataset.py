@@ -59,6 +59,7 @@ def load_vectors(
         validation_share=validation_share,
         origin="file",
         not_evaluated=not_evaluated,
+        notes=raw.notes,
     )
 
 

@@ -3,6 +3,7 @@
 import gzip
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ GO = (
     "root/GO0003674,root/GO0005575,root/GO0008150,root/other,GO0003674/a,GO0005575/a,a/b,GO0008150/b,"
     "GO0008150/c,GO0008150/c"
 )
+PATHS = "01,01/02,02,02/01"
+REMEDY = "write root where none is true, or leave out a row whose classes are unknown"
 
 
 def positives(dataset: HierarchicalDataset, split: str) -> list[set[str]]:
@@ -156,6 +159,61 @@ def test_edges_give_a_dag_without_its_virtual_root(write_set: Writer, tmp_path: 
     ]
 
 
+def test_edges_without_the_virtual_root_are_told_from_paths_by_the_rows(
+    write_set: Writer, tmp_path: Path
+) -> None:
+    edges = "GO1/GO2,GO1/GO3,GO2/GO4,GO3/GO4"
+    for row, names, target in (
+        ("GO4", ("GO1", "GO2", "GO3", "GO4"), {"GO1", "GO2", "GO3", "GO4"}),
+        ("GO2/GO4", ("GO1", "GO2", "GO3", "GO1/GO2", "GO1/GO3", "GO2/GO4", "GO3/GO4"), {"GO2", "GO2/GO4"}),
+    ):
+        rows = {part: [f"1,1,red,1,{row}"] for part in ("train", "valid", "test")}
+        write_set(rows=rows, classes=edges)
+        dataset = load_dataset("toy", tmp_path)
+        assert dataset.hierarchy.names == names
+        assert positives(dataset, "train") == [target]
+    files = write_set(
+        rows={"train": ["1,1,red,1,GO4", "1,1,red,1,GO9"], "valid": [], "test": []}, classes=edges
+    )
+    with pytest.raises(ValueError, match=r":11: the class 'GO9' is not in the class list of the header"):
+        read_set({"train": files["train"]}, {"train": files["train"].read_bytes()})
+
+
+@pytest.mark.parametrize("classes", [PATHS, GO])
+def test_a_row_of_the_virtual_root_has_no_label(write_set: Writer, tmp_path: Path, classes: str) -> None:
+    known = classes.split(",")[-1].split("/")[-1] if classes == GO else "02/01"
+    rows = [f"1,1,red,1,{known}", "1,1,red,1,root", f"1,1,red,1,root@{known}"]
+    write_set(rows={part: rows for part in ("train", "valid", "test")}, classes=classes)
+    targets = load_dataset("toy", tmp_path).train.targets
+    assert targets[0].any()
+    assert not targets[1].any()
+    assert targets[2].equal(targets[0])
+
+
+def test_sparse_rows_and_left_out_columns(write_set: Writer, tmp_path: Path, own_cache: Path) -> None:
+    rows = ["{0 7,2 blue,4 02}", "{4 01@02}", "0,0,?,0,01"]
+    files = write_set(rows={part: rows for part in ("train", "valid", "test")})
+    for path in files.values():
+        path.write_text(path.read_text().replace("constant\tnumeric", "gene string"))
+    for _ in range(2):  # parsed, and from the cache
+        dataset = load_dataset("toy", tmp_path)
+        nothing = [0, 0, 1, 0, 0]  # the first value of the colours
+        assert dataset.train.inputs.tolist() == [[7, 0, 0, 1, 0], nothing, [0, 0, 0, 0, 0]]
+        assert positives(dataset, "train") == [{"02"}, {"01", "02"}, {"01"}]
+        assert dataset.notes == ("left out, neither numbers nor categories: gene",)
+    assert own_cache.exists()
+
+
+def test_deep_class_paths_are_refused_and_deep_edges_read() -> None:
+    parts = [f"a{i}" for i in range(20000)]
+    with pytest.raises(ValueError, match=r"at most 100 parts\. Found 20000: a0/a1/a2/a3/a4/\.\.\.") as caught:
+        build_hierarchy(["/".join(parts)])
+    assert len(str(caught.value)) < 200
+    assert build_hierarchy(["/".join(parts[:100])]).num_levels == 100
+    edges = [f"{a}/{b}" for a, b in pairwise(["root", *parts[:2000]])]
+    assert build_hierarchy(edges).num_levels == 2000
+
+
 def test_repeated_paths_and_undeclared_prefixes_are_tolerated() -> None:
     assert build_hierarchy(["1/2", "3", "1/2", "1"]).names == ("1", "3", "1/2")
     assert build_hierarchy(["000/00", "000", "19", "19/026/0"]).names[:2] == ("000", "19")
@@ -198,10 +256,12 @@ def test_a_sampled_validation_split_is_recorded_and_repeatable(write_set: Writer
     [
         ("train", "1,1,red,4,03", "the class '03' is not in the class list of the header"),
         ("test", "1,1,red,4,01@01/02/04", "the class '01/02/04' is not in the class list of the header"),
-        ("valid", "1,1,red,4,", "the class '' is not in the class list of the header"),
+        ("valid", "1,1,red,4,01@", "the class '' is not in the class list of the header"),
+        ("valid", "1,1,red,4,", f"the row has no class: {REMEDY}"),
+        ("train", "1,1,red,4,?", f"the row has no class: {REMEDY}"),
         ("valid", "1,1,red,01", "expected 5 fields, found 4"),
         ("test", "1,1,red,4,4,01", "expected 5 fields, found 6"),
-        ("test", "1,l,red,4,01", "'l' is not a number"),
+        ("test", "1,l,red,4,01", "'l' is not a number (attribute 'the second')"),
         ("train", "1,1,pink,4,01", "'pink' is not a value of the nominal attribute 'colour'"),
     ],
 )
@@ -236,6 +296,7 @@ def test_a_truncated_file_is_refused_and_nothing_is_cached(
     ("classes", "message"),
     [
         ("root/a,a/b,b/a", "cycle"),
+        (",".join(["root/a0", *(f"a{i}/a{(i + 1) % 2000}" for i in range(2000))]), "cycle"),
         ("root/a,a/b/c", "An edge should be written parent/child. Found 'a/b/c'"),
         ("root/a,b", "An edge should be written parent/child. Found 'b'"),
         ("01,01//02", "01//02"),
@@ -249,6 +310,7 @@ def test_a_class_list_that_is_no_hierarchy_is_refused(
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         load_dataset("toy", tmp_path)
     assert str(caught.value).startswith(f"{files['train']}:7: ")
+    assert len(str(caught.value)) < 800
 
 
 def test_files_with_other_headers_are_refused(write_set: Writer, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def read_folder(folder: Path) -> RawSet | None:
             table = pa.concat_tables(pa.ipc.open_stream(file.read_bytes()).read_all() for file in files)
             flat = table["features"].combine_chunks().flatten().to_numpy()
             parts[part] = RawPart(flat.reshape(len(table), -1), table["labels"].to_pylist())
-        raw = RawSet(Hierarchy.from_json(index["hierarchy"]), parts)
+        raw = RawSet(Hierarchy.from_json(index["hierarchy"]), parts, tuple(index["notes"]))
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
         return None
     return raw if raw.digest() == index["digest"] else None
@@ -94,6 +94,7 @@ def write_folder(raw: RawSet, folder: Path) -> None:
     with new_entry(folder, read_folder) as temporary:
         save_quietly(datasets.DatasetDict(tables), temporary)
         index = {"parts": list(raw.parts), "hierarchy": raw.hierarchy.to_json(), "digest": raw.digest()}
+        index["notes"] = list(raw.notes)
         (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 

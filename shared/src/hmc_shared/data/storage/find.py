@@ -1,9 +1,11 @@
-"""Finds the files of the CLUS and Mulan sets by the pattern of their names, and the folders of image sets."""
+"""Finds the files of the CLUS, Mulan and MEKA sets by their names, and the folders of image sets."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,23 +16,31 @@ FILE_NAME = re.compile(
     r"(?P<set>.+?)(?P<separator>\.|_corr_|_)(?P<part>trainvalid|train|valid|test)\.arff(\.gz)?", re.IGNORECASE
 )
 PARTS = {"train": "train", "trainvalid": "train", "valid": "validation", "test": "test"}
-# <set>-train.arff, <set>-test.arff.gz, or all rows in <set>.arff; beside <set>.xml, which names the labels
+# <set>-train.arff, <set>-test.arff.gz, or all rows in <set>.arff; <set>.xml beside it names the labels
+# (Mulan), or the name of the relation counts them (MEKA)
 MULAN_NAME = re.compile(r"(?P<set>.+?)(-(?P<part>train|test))?\.arff(\.gz)?", re.IGNORECASE)
 LABELS = "labels"
+MEKA_LABELS = re.compile(r"-C\s+(-?[0-9]{1,9})\b")
+MEKA_HEAD = re.compile(
+    rb"^(?:\xef\xbb\xbf)?[ \t]*@relation[^\r\n]*-C\s+-?[0-9]", re.IGNORECASE | re.MULTILINE
+)
+HEAD_BYTES = 1 << 16
+LABELS_SAID = "{}.xml beside it (Mulan), or by -C and their number in the name of the relation (MEKA)"
 
 
 def find_sets(data_dir: str | Path) -> dict[str, dict[str, list[Path]]]:
     """All sets in ``data_dir`` and up to two folders below: name -> part -> files.
 
-    Parts are "train", "validation" and "test"; those of a Mulan set are "train" and "test", or "all", and
-    "labels". A Mulan set in a folder ``<set>_<variant>`` has the name of the folder. Where a file is there
-    both plain and with .gz, the plain one is used. Raises ValueError if ``data_dir`` is not a folder.
+    Parts are "train", "validation" and "test"; those of a Mulan or MEKA set are "train" and "test", or "all",
+    and "labels", the XML file or the first ARFF file. Such a set in a folder ``<set>_<variant>`` has the name
+    of the folder. Where a file is there both plain and with .gz, the plain one is used. Raises ValueError if
+    ``data_dir`` is not a folder.
     """
     top = Path(data_dir)
     if not top.is_dir():
         raise ValueError(f"`data_dir` should be a folder. Found {str(top)!r}.")
     sets: dict[str, dict[str, list[Path]]] = {}
-    for path in sorted({p for folder in ("", "*/", "*/*/") for p in top.glob(f"{folder}*.arff*")}):
+    for path in _arff_files(top):
         if path.suffix == ".gz" and path.with_suffix("").exists():
             continue
         if match := FILE_NAME.fullmatch(path.name):
@@ -45,14 +55,33 @@ def find_sets(data_dir: str | Path) -> dict[str, dict[str, list[Path]]]:
             parts = sets.setdefault(folder if is_variant else match["set"], {})
             parts.setdefault((match["part"] or "all").lower(), []).append(path)
             listed = parts.setdefault(LABELS, [])
-            listed += [labels] if labels and labels not in listed else []
+            if labels and labels not in listed and not (listed and is_arff(labels)):
+                listed.append(labels)
     return dict(sorted(sets.items(), key=lambda item: item[0].lower()))
 
 
+def _arff_files(top: Path) -> list[Path]:
+    return sorted({path for folder in ("", "*/", "*/*/") for path in top.glob(f"{folder}*.arff*")})
+
+
 def label_file(path: Path, stem: str) -> Path | None:
-    """The XML file that names the labels of a Mulan file, plain or with .gz, if there is one beside it."""
+    """What names the labels of a file: the XML beside it, plain or with .gz, or of MEKA the file itself."""
     beside = [path.with_name(f"{stem}.xml"), path.with_name(f"{stem}.xml.gz")]
-    return next((labels for labels in beside if labels.exists()), None)
+    found = next((labels for labels in beside if labels.exists()), None)
+    return found or (path if _counts_labels(path) else None)
+
+
+def is_arff(path: Path) -> bool:
+    return path.name.lower().removesuffix(".gz").endswith(".arff")
+
+
+def _counts_labels(path: Path) -> bool:
+    """Whether the name of the relation says how many attributes are labels."""
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            return MEKA_HEAD.search(file.read(HEAD_BYTES)) is not None
+    except (OSError, EOFError, zlib.error):
+        return False  # damaged: the reader says so, if the file is asked for
 
 
 def find_files(name: str, data_dir: str | Path) -> tuple[str, dict[str, Path]]:
@@ -72,6 +101,11 @@ def find_files(name: str, data_dir: str | Path) -> tuple[str, dict[str, Path]]:
         images = [
             known for known, entry in CATALOG.items() if entry.files and any(find_folders(known, data_dir))
         ]
+        for path in _arff_files(Path(data_dir)):
+            if (match := MULAN_NAME.fullmatch(path.name)) and match["set"].lower() == name.lower():
+                raise ValueError(
+                    f"{path}: what its labels are should be said by {LABELS_SAID.format(match['set'])}."
+                )
         known = ", ".join([*EMBEDDED, *images, *sets])
         raise ValueError(f"Unknown data set {name!r}. Embedded or found under {data_dir}: {known}.")
     if len(same) > 1:
@@ -89,7 +123,8 @@ def find_files(name: str, data_dir: str | Path) -> tuple[str, dict[str, Path]]:
     optional = [part for part in parts if part not in needed and part != "all"]
     for part in needed:
         if not parts.get(part):
-            raise ValueError(f"{present[0].parent}: the {part} file of {same[0]} is missing.")
+            rule = f", {LABELS_SAID.format(same[0])}" if part == LABELS else ""
+            raise ValueError(f"{present[0].parent}: the {part} file of {same[0]} is missing{rule}.")
     for part in (*needed, *optional):
         if len(paths := parts[part]) > 1:
             raise ValueError(f"{same[0]} has two files for its {part} part: {paths[0]} and {paths[1]}.")

@@ -23,6 +23,8 @@ class RawSet:
     hierarchy: Hierarchy
     parts: dict[str, RawPart]
     """"train", "test" and perhaps "validation"."""
+    notes: tuple[str, ...] = ()
+    """On the reading, such as attributes that were left out."""
 
     def targets(self, part: str) -> np.ndarray:
         """(n, C) bool, ancestors added."""
