@@ -48,7 +48,14 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     set_seed(config.seed, device_specific=True)
 
     # Data: small images and vectors whole on the device
-    dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view, levels=config.levels)
+    dataset = dataset or load_dataset(
+        config.dataset,
+        config.data_dir,
+        view=config.view,
+        levels=config.levels,
+        on_error=config.on_error,
+        workers=config.workers,
+    )
     check_labels(dataset)
     hierarchy = dataset.hierarchy
     training = dataset.training_split(config.protocol)
@@ -84,7 +91,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     resume(accelerator, folder, config, progress)
 
     # Epochs
-    bar = epoch_bar(accelerator, config.epochs, progress, f"{config.label} on {dataset.name}")
+    bar = epoch_bar(accelerator, config.epochs, progress, f"{config.label} on {dataset.name}", dataset.notes)
     while progress.epoch < config.epochs:
         # Train
         epoch_started = time.perf_counter()

@@ -79,7 +79,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     resume(accelerator, folder, config, progress)
 
     # Epochs
-    bar = epoch_bar(accelerator, config.epochs, progress, f"{config.label} on {dataset.name}")
+    bar = epoch_bar(accelerator, config.epochs, progress, f"{config.label} on {dataset.name}", dataset.notes)
     while progress.epoch < config.epochs and not progress.is_stale(config.patience):
         # Train
         epoch_started = time.perf_counter()

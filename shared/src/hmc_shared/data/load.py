@@ -10,6 +10,7 @@ from typing import Literal
 
 from hmc_shared.data.catalog import EMBEDDED, FORMATS, Entry, find_entry
 from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.data.image_check import OnError, check_images
 from hmc_shared.data.storage.find import LABELS, find_files
 
 View = Literal["vector", "image"]
@@ -22,8 +23,10 @@ def load_dataset(
     view: View | None = None,
     protocol: Literal["default", "paper"] = "default",
     levels: str | Sequence[str] | None = None,
+    on_error: OnError = "refuse",
+    workers: int = 0,
 ) -> HierarchicalDataset:
-    """Load a data set by name, in any case.
+    """Load a data set by name, in any case. All its images can be decoded: each is tried once.
 
     Args:
         name: one of these, in any case.
@@ -51,12 +54,15 @@ def load_dataset(
             pixels. Default: the only one, and "vector" for the embedded sets.
         protocol: how feature vectors are preprocessed, see :mod:`hmc_shared.data.preprocessing`.
         levels: columns of labels, coarse to fine, of a "table:" or "hf:" set: a list, or text with commas.
+        on_error: "refuse" images that cannot be decoded, or "skip" them.
+        workers: processes that try the images.
 
     Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view
     or levels that the set does not have; and, naming file and line, for a damaged or missing file.
     """
     _check_choice("view", view, (None, "vector", "image"))
     _check_choice("protocol", protocol, ("default", "paper"))
+    _check_choice("on_error", on_error, ("refuse", "skip"))
     source, _, path = name.partition(":")
     if levels is not None and source.lower() not in ("hf", "table"):
         raise ValueError(f"`--levels` is for hf:PATH and table:PATH only. Found it for {name!r}.")
@@ -74,7 +80,7 @@ def load_dataset(
     if view not in (None, dataset.kind):
         wanted, content = ("images", "feature vectors") if view == "image" else ("feature vectors", "images")
         raise ValueError(f"`--dataset` should have {wanted}. Found the {content} of {name!r}.")
-    return dataset
+    return check_images(dataset, on_error, workers)
 
 
 def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:

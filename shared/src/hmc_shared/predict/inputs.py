@@ -30,24 +30,39 @@ class Predictions:
     """(n, C) float32, calibrated."""
     labels: Tensor
     """(n, C) bool, ancestors included."""
+    left_out: int = 0
+    """Images that could not be decoded."""
+
+    def check_complete(self) -> None:
+        """Raise OSError, for the exit code, if an image was left out; each was named before."""
+        if self.left_out:
+            total = self.left_out + len(self.ids)
+            raise OSError(f"{self.left_out} of {total} images could not be read and were left out")
 
 
 def predict(config: PredictOptions) -> Predictions:
     """The predictions of a saved model for files.
 
-    Raises ValueError, naming the file, for one that cannot be read or does not fit the model.
+    An image that cannot be decoded is left out, with a line on standard error. Raises ValueError, naming the
+    file, for another one that cannot be read or does not fit the model, and if no image can be decoded.
     """
     model = load_model_of(config.library, open_run(config.run)[0])
     config.apply_to(model)
-    ids, logits = score_files(model, config.inputs, config.run)
+    ids, logits, left_out = score_files(model, config.inputs, config.run)
     return Predictions(
-        ids, model.hierarchy, model.to_probabilities(logits), model.to_labels(logits, config.min_confidence)
+        ids,
+        model.hierarchy,
+        model.to_probabilities(logits),
+        model.to_labels(logits, config.min_confidence),
+        left_out,
     )
 
 
 def command(config: PredictOptions) -> None:
-    """Write what :func:`predict` gives."""
-    write(config, predict(config))
+    """Write what :func:`predict` gives. Raises OSError at the end if an image was left out."""
+    result = predict(config)
+    write(config, result)
+    result.check_complete()
 
 
 def write(config: PredictOptions, result: Predictions) -> None:
@@ -62,8 +77,11 @@ def write(config: PredictOptions, result: Predictions) -> None:
     )
 
 
-def score_files(model: HierarchicalModel, inputs: Sequence[str], run: str) -> tuple[list[str], Tensor]:
-    """Names of the samples, and their logits (n, C), of one table or array, or of image files and folders."""
+def score_files(model: HierarchicalModel, inputs: Sequence[str], run: str) -> tuple[list[str], Tensor, int]:
+    """Of one table or array, or of image files and folders: names of the samples, and their logits (n, C).
+
+    And how many images could not be decoded.
+    """
     if not inputs:
         raise ValueError("the inputs should be a table, an array, or images. Found none.")
     first = Path(inputs[0])
@@ -72,7 +90,7 @@ def score_files(model: HierarchicalModel, inputs: Sequence[str], run: str) -> tu
             raise ValueError(f"one {first.suffix} file can be read at a time. Found {len(inputs)} inputs.")
         ids, raw = read_table(first, model.decision.features)
         try:
-            return ids, model.logits_of(raw)
+            return ids, model.logits_of(raw), 0
         except ValueError as error:
             raise ValueError(f"{first}: {error}") from error
     if not model.takes_images:
@@ -80,5 +98,10 @@ def score_files(model: HierarchicalModel, inputs: Sequence[str], run: str) -> tu
     from hmc_shared.vision.image_files import find_images, read_batches  # torchvision: only for images
 
     files = find_images(inputs)
-    batches = read_batches(files, model.input_shape, model.crop)
-    return list(map(str, files)), torch.cat([model.logits_of(images) for images in batches])
+    ids, logits = [], []
+    for read, images in read_batches(files, model.input_shape, model.crop):
+        ids += map(str, read)
+        logits.append(model.logits_of(images))
+    if not ids:
+        raise ValueError(f"the inputs should be images. Found {len(files)} that cannot be decoded.")
+    return ids, torch.cat(logits), len(files) - len(ids)

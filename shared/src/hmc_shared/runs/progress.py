@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +75,13 @@ def resume(accelerator: Accelerator, folder: RunFolder, config: TrainOptions, pr
         folder.forget_epochs_from(progress.epoch)
 
 
-def epoch_bar(accelerator: Accelerator, total: int, progress: Progress, description: str) -> tqdm[Any]:
-    """A bar of epochs on standard error, of the first process only."""
+def epoch_bar(
+    accelerator: Accelerator, total: int, progress: Progress, description: str, notes: Sequence[str] = ()
+) -> tqdm[Any]:
+    """A bar of epochs on standard error, below the notes of the data set; of the first process only."""
     shown = accelerator.is_main_process
+    for note in notes if shown else ():
+        print(f"note: {note}", file=sys.stderr)
     return tqdm(total=total, initial=progress.epoch, desc=description, unit="epoch", disable=not shown)
 
 

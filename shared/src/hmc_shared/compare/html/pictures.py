@@ -28,8 +28,13 @@ def sample_pictures(table: ComparisonTable, ids: Sequence[str]) -> dict[str, str
     name = str(run.options.get("dataset") or run.dataset)
     if name.startswith("hf:") and not Path(name[len("hf:") :]).expanduser().is_dir():
         raise ValueError(f"{name!r} is not a folder on this machine.")  # a report downloads nothing
-    levels = run.options.get("levels")
-    dataset = load_dataset(name, run.options.get("data_dir"), view="image", levels=levels)
+    dataset = load_dataset(
+        name,
+        run.options.get("data_dir"),
+        view="image",
+        levels=run.options.get("levels"),
+        on_error=run.options.get("on_error", "refuse"),
+    )
     if dataset.checksum != run.fingerprint["dataset checksum"]:
         raise ValueError(f"{name!r} is not the data set of the runs: their checksums differ.")
     row_of = {sample: row for row, sample in enumerate(dataset.test.ids)}
