@@ -56,11 +56,10 @@ def check_images(
 
 
 def unreadable(table: ImageTable, workers: int = 0) -> dict[int, str]:
-    """Row to reason of each image that cannot be decoded; from the cache if it was found before."""
+    """Row to reason of each image that cannot be decoded, whole; from the cache if it was found before."""
     import PIL  # optional: the extra `images`
 
-    boxes = b"" if table.boxes is None else np.ascontiguousarray(table.boxes, dtype="<i8").tobytes()
-    rows = hashlib.sha256(table.rows.astype("<i8").tobytes() + boxes).hexdigest()
+    rows = hashlib.sha256(table.rows.astype("<i8").tobytes()).hexdigest()
     reader = f"decoded {VERSION} with Pillow {PIL.__version__}, rows {rows}"
     content = cached_labels(reader, table.files, lambda: list(find_unreadable(table, workers)))
     return {row: reason for row, reason in content}

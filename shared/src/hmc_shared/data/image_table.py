@@ -86,13 +86,13 @@ class ImageTable:
     def crop(self, boxes: np.ndarray) -> ImageTable:
         """The same images, each cropped to its box: (n, 4) left, top, right, bottom.
 
-        Raises ValueError, naming the image, for a box that is empty or not inside.
+        Raises ValueError, naming the image, for a box that is empty or not inside an undamaged image.
         """
         width, height = ImageTable(self.files, self.rows).sizes.T
         left, top, right, bottom = boxes.T
         outside = (
             (left < 0) | (top < 0) | (left >= right) | (top >= bottom) | (right > width) | (bottom > height)
-        )
+        ) & (width > 0)
         if outside.any():
             row = int(outside.argmax())
             size = f"{self.name(row)!r} has {width[row]} x {height[row]} pixels"
