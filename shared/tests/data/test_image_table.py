@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms.functional import pil_to_tensor
 
-from hmc_shared.data.image_table import ImageTable, decode
+from hmc_shared.data.image_table import ImageTable, decode, image_size
 from hmc_shared.data.storage.cache import cached_images
 
 Encode = Callable[..., bytes]
@@ -217,28 +217,30 @@ def test_every_damage_of_an_entry_is_repaired(build: Build) -> None:
     assert len(list(arrow.parent.parent.iterdir())) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", b"\x89PNG\r\n\x1a\n"])
-def test_a_file_that_is_no_image_is_named_and_nothing_is_stored(
-    build: Build, contents: dict[str, bytes], content: bytes, own_cache: Path
-) -> None:
+@pytest.mark.parametrize("content", [b"", b"<html>", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
+def test_a_file_that_is_no_image_is_named(build: Build, contents: dict[str, bytes], content: bytes) -> None:
+    table, _ = build(contents | {"3.png": content})
+    assert table.sizes[3].tolist() == [0, 0]
     with pytest.raises(ValueError, match=r"pictures: '3.png' is not an image that Pillow can read: \S"):
-        build(contents | {"3.png": content})
-    assert list(own_cache.iterdir()) == []
+        table[3]
 
 
 def test_an_image_beyond_the_limit_of_pillow_is_refused(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    table, _ = build()
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 35)  # beyond it, Pillow warns
     with pytest.raises(ValueError, match=r"'0.png' is not an image that Pillow can read: .*exceeds limit"):
-        build()
+        table[0]
+    with pytest.raises(ValueError, match="exceeds limit"):
+        image_size(table.encoded(0))
 
 
 def test_a_truncated_image_is_named_when_it_is_decoded(build: Build, contents: dict[str, bytes]) -> None:
     name = "4.png"
     table, _ = build(contents | {name: contents[name][:-60]})
     assert table[3].shape == (3, 7, 6)
-    with pytest.raises(ValueError, match=rf"toy-\w+: '{name}' cannot be decoded: .*truncated"):
+    with pytest.raises(ValueError, match=rf"pictures: '{name}' cannot be decoded: .*truncated"):
         table[4]
 
 

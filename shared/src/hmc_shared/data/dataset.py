@@ -70,7 +70,7 @@ class HierarchicalDataset:
     """Three splits over one hierarchy.
 
     What is missing in them, see :func:`gaps`, is added to the notes. Raises ValueError if a split's classes
-    are not the hierarchy's, and if no training sample has a label that is evaluated.
+    are not the hierarchy's, and if no training sample has a label.
     """
 
     name: str
@@ -107,7 +107,7 @@ class HierarchicalDataset:
         if self.published_counts is not None and tuple(self.published_counts.shape) != (size,):
             shape = tuple(self.published_counts.shape)
             raise ValueError(f"`published_counts` should have shape ({size},). Found {shape}.")
-        if not self.train.targets[:, self.evaluated].any():
+        if not self.train.targets.any():
             rows = len(self.train)
             raise ValueError(
                 f"{self.name}: the training split should have labels. Found none in {rows} rows."

@@ -38,9 +38,9 @@ def check_images(
         damaged = unreadable(split.inputs, workers)
         if damaged and on_error == "refuse":
             row, reason = next(iter(damaged.items()))
-            more = f", nor can {len(damaged) - 1} more of this split" if len(damaged) > 1 else ""
+            others = f" (and {len(damaged) - 1} more of this split)" if len(damaged) > 1 else ""
             raise ValueError(
-                f"{split.inputs.origin}: {split.inputs.name(row)!r} {reason.rstrip('.')}{more}. "
+                f"{split.inputs.origin}: {split.inputs.name(row)!r}{others} {reason.rstrip('.')}. "
                 "Mend or remove it, or train with `--on-error skip`."
             )
         if damaged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,21 +31,23 @@ class Predictions:
     """(n, C) float32, calibrated."""
     labels: Tensor
     """(n, C) bool, ancestors included."""
-    left_out: int = 0
-    """Images that could not be decoded."""
+    left_out: tuple[str, ...] = ()
+    """A message for each image that could not be decoded."""
 
     def check_complete(self) -> None:
-        """Raise OSError, for the exit code, if an image was left out; each was named before."""
+        """Name the images that were left out on standard error. Raises OSError, for the exit code, if any."""
+        for message in self.left_out:
+            print(f"left out: {message}", file=sys.stderr)
         if self.left_out:
-            total = self.left_out + len(self.ids)
-            raise OSError(f"{self.left_out} of {total} images could not be read and were left out")
+            total = len(self.left_out) + len(self.ids)
+            raise OSError(f"{len(self.left_out)} of {total} images were left out")
 
 
 def predict(config: PredictOptions) -> Predictions:
     """The predictions of a saved model for files.
 
-    An image that cannot be decoded is left out, with a line on standard error. Raises ValueError, naming the
-    file, for another one that cannot be read or does not fit the model, and if no image can be decoded.
+    Images that cannot be decoded are left out, unless that are all. Raises ValueError, naming the file, for
+    what cannot be read or does not fit the model.
     """
     model = load_model_of(config.library, open_run(config.run)[0])
     config.apply_to(model)
@@ -54,7 +57,7 @@ def predict(config: PredictOptions) -> Predictions:
         model.hierarchy,
         model.to_probabilities(logits),
         model.to_labels(logits, config.min_confidence),
-        left_out,
+        tuple(left_out),
     )
 
 
@@ -77,10 +80,12 @@ def write(config: PredictOptions, result: Predictions) -> None:
     )
 
 
-def score_files(model: HierarchicalModel, inputs: Sequence[str], run: str) -> tuple[list[str], Tensor, int]:
+def score_files(
+    model: HierarchicalModel, inputs: Sequence[str], run: str
+) -> tuple[list[str], Tensor, list[str]]:
     """Of one table or array, or of image files and folders: names of the samples, and their logits (n, C).
 
-    And how many images could not be decoded.
+    And a message for each image that cannot be decoded.
     """
     if not inputs:
         raise ValueError("the inputs should be a table, an array, or images. Found none.")
@@ -90,7 +95,7 @@ def score_files(model: HierarchicalModel, inputs: Sequence[str], run: str) -> tu
             raise ValueError(f"one {first.suffix} file can be read at a time. Found {len(inputs)} inputs.")
         ids, raw = read_table(first, model.decision.features)
         try:
-            return ids, model.logits_of(raw), 0
+            return ids, model.logits_of(raw), []
         except ValueError as error:
             raise ValueError(f"{first}: {error}") from error
     if not model.takes_images:
@@ -98,10 +103,10 @@ def score_files(model: HierarchicalModel, inputs: Sequence[str], run: str) -> tu
     from hmc_shared.vision.image_files import find_images, read_batches  # torchvision: only for images
 
     files = find_images(inputs)
-    ids, logits = [], []
-    for read, images in read_batches(files, model.input_shape, model.crop):
+    ids, logits, left_out = [], [], []
+    for read, images in read_batches(files, model.input_shape, model.crop, left_out):
         ids += map(str, read)
         logits.append(model.logits_of(images))
     if not ids:
-        raise ValueError(f"the inputs should be images. Found {len(files)} that cannot be decoded.")
-    return ids, torch.cat(logits), len(files) - len(ids)
+        raise ValueError(left_out[0])
+    return ids, torch.cat(logits), left_out

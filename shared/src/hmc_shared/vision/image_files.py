@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -48,11 +47,15 @@ def read_image(path: Path, input_shape: tuple[int, ...], crop: float) -> Tensor:
 
 
 def read_batches(
-    files: Sequence[Path], input_shape: tuple[int, ...], crop: float, batch_size: int = 64
+    files: Sequence[Path],
+    input_shape: tuple[int, ...],
+    crop: float,
+    left_out: list[str],
+    batch_size: int = 64,
 ) -> Iterator[tuple[list[Path], Tensor]]:
     """Image files in order, a few at a time, with (b, channels, height, width) uint8 of :func:`read_image`.
 
-    One that cannot be decoded is left out, with a line on standard error.
+    Of those that cannot be decoded, the messages that say so are added to ``left_out``.
     """
     for start in range(0, len(files), batch_size):
         read: list[Path] = []
@@ -62,6 +65,6 @@ def read_batches(
                 images.append(read_image(path, input_shape, crop))
                 read.append(path)
             except ValueError as error:
-                print(f"left out: {error}", file=sys.stderr)
+                left_out.append(str(error))
         if images:
             yield read, torch.stack(images)

@@ -69,13 +69,16 @@ def load(path: str) -> HierarchicalDataset:
 def split_folders(root: Path) -> tuple[dict[Path, str], list[str]]:
     """Folder to part of each split, and notes; the root itself is "all" where its folders are classes.
 
-    They are classes if one has a name that no split has; but beside a training split and another one that is
-    more likely a mistake, and refused.
+    They are classes if one has a name that no split has. But beside a training split and another one, of
+    folders without images of their own, that is more likely a mistake, and refused.
     """
     folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not is_hidden(p.name))
     splits = {split_of(name) for name in folders}
-    if not folders or (None in splits and not ("train" in splits and {"validation", "test"} & splits)):
-        return {root: "all"}, []
+    if not folders or None in splits:
+        inside = (path for name in folders if split_of(name) for path in (root / name).iterdir())
+        is_mixed = "train" in splits and {"validation", "test"} & splits
+        if not is_mixed or any(path.suffix.lower() in SUFFIXES for path in inside):
+            return {root: "all"}, []
     part_of, notes = parts_of(folders, root)
     return {root / name: part for name, part in part_of.items()}, notes
 
