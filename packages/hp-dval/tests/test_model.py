@@ -167,9 +167,75 @@ def test_prompts_cut_sequences_and_reach_the_learned_vectors(clip):
 
 
 def test_prompts_without_room_are_refused(clip):
-    with pytest.raises(ValueError, match="`--prompt-length` should leave room"):
+    with pytest.raises(ValueError, match=r"the text 'cat\.' should have at most 3 tokens.*`--prompt-length`"):
         Prompts(clip, ["cat"], 74)
     Prompts(clip, ["cat"], 73)
+    with pytest.raises(ValueError, match=r"the text 'cat\.' should have at most 0 tokens"):
+        Prompts(clip, ["cat"], 99)
+
+
+@pytest.mark.parametrize("words", range(68, 76))
+def test_a_text_is_read_to_its_end_or_refused(clip, words):
+    """With start, full stop and end, a text of 74 words fills the context of 77 tokens."""
+    names = ["cat " * (words - 1) + last for last in ("cat", "dog")]
+    texts = [f"{name}." for name in names]
+    if words <= 74:
+        first, second = text_embeddings(clip, texts)
+        assert not torch.equal(first, second)
+        Prompts(clip, names, 74 - words)
+    else:
+        with pytest.raises(ValueError, match=r"the text 'cat cat .* should have at most 77 tokens"):
+            text_embeddings(clip, texts)
+    with pytest.raises(ValueError, match=r"the text 'cat cat .* should have at most \d+ tokens"):
+        Prompts(clip, names, 75 - words if words < 75 else 0)
+
+
+@pytest.mark.parametrize(
+    ("hierarchy", "expected"),
+    [
+        (
+            Hierarchy.from_paths(["person/other", "animal/other"]),
+            ["person", "animal", "person other", "animal other"],
+        ),
+        (
+            Hierarchy.from_paths(["a/x/other", "b/x/other"]),
+            ["a", "b", "a x", "b x", "a x other", "b x other"],
+        ),
+        (Hierarchy.from_paths(["person/person"]), ["person", "person person"]),
+        (Hierarchy.from_edges([], nodes=["TV/monitor", "N/A"]), ["TV/monitor", "N/A"]),
+        (Hierarchy.from_edges([("office", "TV/monitor")]), ["office", "TV/monitor"]),
+        (
+            Hierarchy.from_edges([], nodes=["t-shirt", "t_shirt", "t shirt"]),
+            ["t-shirt", "t_shirt", "t shirt"],
+        ),
+        (Hierarchy.from_edges([], nodes=["polar_bear", " big__cat"]), ["polar bear", "big cat"]),
+        (Hierarchy.from_edges([("a", "a/c"), ("b", "a/c")]), ["a", "b", "c"]),
+    ],
+)
+def test_classes_have_texts_of_their_own(clip, hierarchy, expected):
+    assert class_names(hierarchy) == expected
+    embeddings = text_embeddings(clip, fixed_texts(hierarchy, ["a photo of a {}."]))
+    contexts = torch.randn(1, 2, clip.text_width, generator=torch.Generator().manual_seed(0))
+    for of_class in (embeddings, Prompts(clip, expected, 2)(contexts)[0]):
+        assert torch.cdist(of_class, of_class).fill_diagonal_(1).min() > 1e-4
+
+
+@pytest.mark.parametrize(
+    "names", [["Turkey", "turkey"], ["a &amp; b", "a & b"], ["big  cat ", "big_Cat", "big cat"]]
+)
+def test_classes_that_a_clip_cannot_tell_apart_are_refused(clip, names):
+    hierarchy = Hierarchy.from_edges([], nodes=names)
+    with pytest.raises(ValueError, match=rf"reads two texts alike: .*{names[0]}"):
+        text_embeddings(clip, fixed_texts(hierarchy, ["a photo of a {}."]))
+    with pytest.raises(ValueError, match=rf"reads two texts alike: .*{names[0]}"):
+        Prompts(clip, class_names(hierarchy), 2)
+
+
+@pytest.mark.parametrize("name", ["_", "- -", " ", "a/_"])
+def test_a_name_of_which_nothing_is_left_is_refused(name):
+    hierarchy = Hierarchy.from_edges([("a", name), ("a", "b")])
+    with pytest.raises(ValueError, match=rf"a class should have a name .* Found '{name}'"):
+        fixed_texts(hierarchy, ["a photo of a {}."])
 
 
 def test_text_embeddings_do_not_depend_on_the_batch(clip):
