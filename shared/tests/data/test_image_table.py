@@ -228,6 +228,13 @@ def test_boxes_are_cut_out_before_the_orientation() -> None:
     np.testing.assert_array_equal(decode(content, box), np.rot90(pixels[2:5, 1:6], 3))
 
 
+def test_a_box_outside_is_no_picture_of_gigabytes() -> None:
+    content = saved(Image.fromarray(noise(8, 9, 3)), "png")
+    for box in ([0, 0, 10, 8], [-1, 0, 9, 8], [3, 3, 3, 5], [0, 0, 10**6, 10**6]):
+        with pytest.raises(ValueError, match=r"cannot be decoded: the box \[.*\] lies outside its 9 x 8"):
+            decode(content, np.array(box))
+
+
 def test_selecting_joining_and_cropping(build: Build) -> None:
     table, _ = build()
     boxes = np.array([[1, 0, 3, 2], [5, 1, 9, 4]], dtype=np.int32)

@@ -151,6 +151,10 @@ def decode(content: bytes, box: np.ndarray | None = None) -> np.ndarray:
             factor = _factor(image)
             if box is not None:
                 left, top, right, bottom = box.tolist()
+                if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
+                    raise ValueError(
+                        f"the box {box.tolist()} lies outside its {image.width} x {image.height}"
+                    )
                 image = image.crop((left, top, right, bottom))
             ImageOps.exif_transpose(image, in_place=True)
             pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)

@@ -1,4 +1,25 @@
-"""A data set by its name."""
+"""A data set by its name, in any case.
+
+Names are:
+
+* "digits" and "digit-scenes" need no file.
+* Image sets, whose folder is found in ``data_dir`` or up to two folders below: "cifar100", and
+  "cifar-scenes" composed of it; "coco2014" (also "coco") and "coco2017", with "-tree" below their
+  supercategories; "fgvc-aircraft" and "fgvc-aircraft-boxes", cropped to the bounding boxes;
+  "grocery"; "mirflickr"; "nuswide" and "nuswide21", the 21 most frequent concepts; "voc2007";
+  "voc2012"; "coco-lt" and "voc-lt", long-tailed parts of coco2017 and voc2012.
+* Few-shot settings of voc2007 and coco2014: "voc2007-base", "voc2007-1shot-1" to "-10",
+  "voc2007-5shot-1" to "-10", see :mod:`hmc_shared.data.benchmarks.fewshot`.
+* CLUS sets such as "cellcycle_FUN" and Mulan sets such as "yeast", found there by the pattern of
+  the names of their files.
+* "folder:PATH", nested folders of images; "labels:PATH", images with a labels.json.
+* "table:PATH", a .csv or .parquet file with features and labels, see
+  :mod:`hmc_shared.data.formats.table`.
+* "hf:PATH", a folder that `hmc datasets export` wrote; "hf:OWNER/NAME", a dataset repository of
+  the Hugging Face hub that holds one. With ``levels``, any data set of the `datasets` library,
+  see :mod:`hmc_shared.data.formats.hf_columns`.
+* Whatever other distributions add by the entry points ``hmc.datasets``.
+"""
 
 from __future__ import annotations
 
@@ -29,25 +50,7 @@ def load_dataset(
     """Load a data set by name, in any case. All its images can be decoded: each is tried once.
 
     Args:
-        name: one of these, in any case.
-
-            * "digits" and "digit-scenes" need no file.
-            * Image sets, whose folder is found in ``data_dir`` or up to two folders below: "cifar100", and
-              "cifar-scenes" composed of it; "coco2014" (also "coco") and "coco2017", with "-tree" below their
-              supercategories; "fgvc-aircraft" and "fgvc-aircraft-boxes", cropped to the bounding boxes;
-              "grocery"; "mirflickr"; "nuswide" and "nuswide21", the 21 most frequent concepts; "voc2007";
-              "voc2012"; "coco-lt" and "voc-lt", long-tailed parts of coco2017 and voc2012.
-            * Few-shot settings of voc2007 and coco2014: "voc2007-base", "voc2007-1shot-1" to "-10",
-              "voc2007-5shot-1" to "-10", see :mod:`hmc_shared.data.benchmarks.fewshot`.
-            * CLUS sets such as "cellcycle_FUN" and Mulan sets such as "yeast", found there by the pattern of
-              the names of their files.
-            * "folder:PATH", nested folders of images; "labels:PATH", images with a labels.json.
-            * "table:PATH", a .csv or .parquet file with features and labels, see
-              :mod:`hmc_shared.data.formats.table`.
-            * "hf:PATH", a folder that `hmc datasets export` wrote; "hf:OWNER/NAME", a dataset repository of
-              the Hugging Face hub that holds one. With ``levels``, any data set of the `datasets` library,
-              see :mod:`hmc_shared.data.formats.hf_columns`.
-            * Whatever other distributions add by the entry points ``hmc.datasets``.
+        name: one of those that :mod:`hmc_shared.data.load` lists, in any case.
         data_dir: folder with the files of sets that are not embedded; default the environment variable
             HMC_DATA.
         view: "vector" or "image", where a set has both: the embedded ones give flattened float32 or uint8
