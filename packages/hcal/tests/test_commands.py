@@ -162,7 +162,7 @@ def test_predictions_are_a_table(run, pictures):
 
 
 def test_files_that_are_no_images_are_named(run, tmp_path, pictures):
-    with pytest.raises(ValueError, match=r"notes\.txt cannot be decoded"):
+    with pytest.raises(ValueError, match=r"notes\.txt is not an image"):
         predict(PredictConfig(str(run), [str(pictures / "notes.txt")]))
     with pytest.raises(ValueError, match="should hold images"):
         predict(PredictConfig(str(run), [str(tmp_path)]))

@@ -122,63 +122,6 @@ def test_other_students_are_refused_in_one_line(name, size):
     assert repr(name) in str(caught.value)
 
 
-# Prompts
-
-
-def test_names_and_templates_make_texts():
-    assert class_names(TREE) == ["animal", "plant", "cat", "polar bear"]
-    assert fixed_texts(TREE, ["a photo of a {}."])[3] == "a photo of a polar bear."
-    texts = fixed_texts(TREE, ["something {}", "a {} in the wild"])
-    assert texts == ["something animal", "something plant", "a cat in the wild", "a polar bear in the wild"]
-
-
-@pytest.mark.parametrize(
-    ("templates", "message"), [(["{}"] * 3, "one for each of 2 levels. Found 3"), (["a photo"], "one {}")]
-)
-def test_templates_that_do_not_suit_are_refused(templates, message):
-    with pytest.raises(ValueError, match=message):
-        fixed_texts(TREE, templates)
-
-
-def test_prompts_of_the_embeddings_of_words_are_these_words(clip):
-    """Same tokens in, same embeddings out as open_clip's encode_text on the whole text."""
-    names = class_names(TREE)
-    contexts, expected = [], []
-    for words in ("a photo of a", "one very big old"):
-        tokens = clip.tokenize([words])
-        assert tokens.shape == (1, 6)
-        contexts.append(clip.embed(tokens)[0, 1:5])
-        whole = clip.tokenizer([f"{words} {name}." for name in names])
-        expected.append(F.normalize(clip.model.encode_text(whole), dim=-1))
-    ours = Prompts(clip, names, 4)(torch.stack(contexts))
-    assert (expected[0] - expected[1]).abs().max() > 0.01
-    torch.testing.assert_close(ours, torch.stack(expected), atol=1e-5, rtol=0)
-
-
-def test_prompts_cut_sequences_and_reach_the_learned_vectors(clip):
-    prompts = Prompts(clip, class_names(TREE), 4)
-    longest = clip.tokenize(["polar bear."]).shape[1]
-    assert prompts.start.shape[1] + prompts.names.shape[1] == longest < 10
-    contexts = torch.nn.Parameter(0.02 * torch.randn(2, 4, clip.text_width))
-    prompts(contexts)[0].sum().backward()
-    assert contexts.grad is not None
-    assert contexts.grad[0].abs().min() > 0
-    assert contexts.grad[1].abs().max() == 0  # the other view's
-
-
-def test_prompts_without_room_are_refused(clip):
-    with pytest.raises(ValueError, match="`--prompt-length` should leave room"):
-        Prompts(clip, ["cat"], 74)
-    Prompts(clip, ["cat"], 73)
-
-
-def test_text_embeddings_do_not_depend_on_the_batch(clip):
-    texts = [f"a photo of {i} cats" for i in range(5)]
-    whole = text_embeddings(clip, texts)
-    torch.testing.assert_close(text_embeddings(clip, texts, batch_size=2), whole)
-    torch.testing.assert_close(whole.norm(dim=1), torch.ones(5))
-
-
 # Scores
 
 

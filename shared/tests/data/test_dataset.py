@@ -9,6 +9,7 @@ import torch
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset, Split
+from hmc_shared.data.dataset import some
 
 TREE = Hierarchy.from_paths(["a/b", "a/c", "d"])  # ids: a 0, d 1, a/b 2, a/c 3
 
@@ -122,3 +123,45 @@ def test_data_sets_check_their_shapes(dataset: HierarchicalDataset) -> None:
         ValueError, match=re.escape("`test.targets` should have 4 columns as the hierarchy. Found 3")
     ):
         replace(dataset, test=narrow)
+
+
+class TestGaps:
+    """What is missing in the splits is said, whoever made the data set."""
+
+    NAMES = ("a", "b", "Cat", "cat")
+
+    def make(self, **targets: list[list[int]]) -> HierarchicalDataset:
+        splits = {}
+        for part in ("train", "validation", "test"):
+            rows = torch.tensor(targets.get(part, [[1, 1, 1, 1]]), dtype=torch.bool)
+            ids = tuple(f"{part}-{row}" for row in range(len(rows)))
+            splits[part] = Split(torch.zeros(len(rows), 2), rows, ids)
+        hierarchy = Hierarchy.from_edges([], nodes=self.NAMES)
+        return HierarchicalDataset("toy", hierarchy, torch.ones(4, dtype=torch.bool), "vector", **splits)
+
+    def test_a_training_split_without_labels_is_refused(self) -> None:
+        with pytest.raises(
+            ValueError, match=r"toy: the training split should have labels\. Found none in 2 rows"
+        ):
+            self.make(train=[[0] * 4] * 2)
+
+    def test_notes(self) -> None:
+        alike = "classes that differ only in the case of letters: Cat, cat"
+        assert self.make().notes == (alike,)
+        dataset = self.make(train=[[1, 0, 0, 1]], test=[[0] * 4] * 2, validation=[[0] * 4])
+        assert dataset.notes == (
+            "validation: no sample has a label, so its metrics are undefined",
+            "test: no sample has a label, so its metrics are undefined",
+            "classes without training samples: b, Cat",
+            alike,
+        )
+        assert replace(dataset, name="again").notes == dataset.notes
+
+    def test_only_evaluated_classes_are_named(self) -> None:
+        dataset = self.make(train=[[1, 0, 0, 1]])
+        dataset = replace(dataset, evaluated=torch.tensor([True, True, False, True]), notes=())
+        assert dataset.notes[0] == "classes without training samples: b"
+
+    def test_long_lists_are_cut(self) -> None:
+        assert some("abcdefg") == "a, b, c, d, e and 2 more"
+        assert some("abcde") == "a, b, c, d, e"

@@ -160,8 +160,27 @@ class TestImages:
 
     def test_a_damaged_image_is_named(self, image_model, tmp_path):
         (tmp_path / "a.png").write_text("no image")
-        with pytest.raises(ValueError, match=r"a\.png cannot be decoded"):
+        with pytest.raises(ValueError, match=r"a\.png is not an image that Pillow can read"):
             predict(options(tmp_path, tmp_path / "a.png"))
+
+    def test_a_damaged_image_among_others_is_left_out(self, image_model, pictures, tmp_path, capsys):
+        names = [str(pictures / f"{number:02}.png") for number in range(70)]
+        whole = predict(options(tmp_path, pictures))
+        for number in (0, 66):  # in either batch
+            content = (pictures / f"{number:02}.png").read_bytes()
+            (pictures / f"{number:02}.png").write_bytes(content[: len(content) // 2])
+        result = predict(options(tmp_path, pictures))
+        kept = [number for number in range(70) if number not in (0, 66)]
+        assert result.ids == [names[number] for number in kept]
+        assert torch.equal(result.labels, whole.labels[kept])
+        capsys.readouterr()
+        with pytest.raises(OSError, match=r"^2 of 70 images were left out$"):  # exit code 1
+            command(options(tmp_path, pictures))
+        out, err = capsys.readouterr()
+        assert len(out.splitlines()) == 69
+        assert [line.split(" cannot")[0] for line in err.splitlines()[-2:]] == [
+            f"left out: {names[number]}" for number in (0, 66)
+        ]
 
 
 def test_the_command_writes_what_predict_gives(model, table, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Sizes of images."""
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -24,6 +25,27 @@ def test_a_crop_is_the_middle_of_a_larger_picture() -> None:
     image[:, 2:30, 2:30] = 200
     assert resize_and_crop(image, (3, 28, 28), 0.875).eq(200).all()
     assert resize_and_crop(image, (3, 32, 32), 1.0).equal(image)
+
+
+@pytest.mark.parametrize("shape", [(1, 20_000), (20_000, 1), (3, 5000), (7, 113)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_strip_is_cut_before_it_is_enlarged(shape: tuple[int, int], channels: int) -> None:
+    """Its middle is as if the whole had been enlarged, but the rest is never made."""
+    ramp = (torch.arange(max(shape)) - max(shape) // 2 + 100).remainder(200).to(torch.uint8)
+    strip = ramp.view(1, -1) if shape[1] > shape[0] else ramp.view(-1, 1)
+    image = strip.expand(3, *shape)
+    small = (channels, 8, 8)
+    cut = resize_and_crop(image, small, 0.875)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hmc_shared.vision.pixels.LONGEST", 10**9)
+        whole = resize_and_crop(image, small, 0.875)
+    assert cut.shape == small
+    assert (cut.int() - whole.int()).abs().max() <= 3
+
+
+def test_a_strip_takes_little_memory() -> None:
+    tracked = torch.zeros(3, 1, 5_000_000, dtype=torch.uint8)
+    assert resize_and_crop(tracked, (3, 224, 224), 0.875).shape == (3, 224, 224)  # else 760 GB
 
 
 def test_grey_is_pillows() -> None:

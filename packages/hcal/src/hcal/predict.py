@@ -5,16 +5,25 @@ from __future__ import annotations
 import torch
 
 from hcal.config import PredictConfig
-from hmc_shared.predict.inputs import predict, write
+from hmc_shared.predict.inputs import Predictions, predict, write
 from hmc_shared.predict.write import write_table
 
 
 def command(config: PredictConfig) -> None:
-    """Write the predicted class of each level and its probability; with ``--json`` as all methods do."""
+    """Write the predicted class of each level and its probability; with ``--json`` as all methods do.
+
+    Raises OSError at the end if an image was left out.
+    """
     result = predict(config)
     if config.json:
         write(config, result)
-        return
+    else:
+        write_levels(config, result)
+    result.check_complete()
+
+
+def write_levels(config: PredictConfig, result: Predictions) -> None:
+    """Write predictions as CSV: of each level the class and its probability."""
     names = result.hierarchy.names
     nodes = torch.stack(
         [

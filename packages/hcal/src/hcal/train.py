@@ -49,7 +49,14 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     set_seed(config.seed, device_specific=True)
 
     # Data: small images and vectors whole on the device
-    dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view, levels=config.levels)
+    dataset = dataset or load_dataset(
+        config.dataset,
+        config.data_dir,
+        view=config.view,
+        levels=config.levels,
+        on_error=config.on_error,
+        workers=config.workers,
+    )
     check_labels(dataset)
     hierarchy = dataset.hierarchy
     training = dataset.training_split(config.protocol)
@@ -85,7 +92,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     checkpoints.resume()
 
     # Epochs
-    bar = epoch_bar(accelerator, config.epochs, progress, f"{config.label} on {dataset.name}")
+    bar = epoch_bar(accelerator, config.epochs, progress, f"{config.label} on {dataset.name}", dataset.notes)
     while progress.epoch < config.epochs:
         # Train
         network.train()

@@ -83,7 +83,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     checkpoints.resume()
 
     # Epochs
-    bar = epoch_bar(accelerator, config.epochs, progress, f"{config.label} on {dataset.name}")
+    bar = epoch_bar(accelerator, config.epochs, progress, f"{config.label} on {dataset.name}", dataset.notes)
     while progress.epoch < config.epochs and not progress.is_stale(config.patience):
         # Train
         network.train()

@@ -135,9 +135,12 @@ class Clip(nn.Module):
 
     # Texts
 
-    def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Token ids (n, length) int64, start and end of text included, 0 behind; no longer than needed."""
-        tokens = self.tokenizer(list(texts))
+    def tokenize(self, texts: Sequence[str], limit: int | None = None) -> Tensor:
+        """Token ids (n, length) int64, start and end of text included, 0 behind; no longer than needed.
+
+        A text of more than ``limit`` tokens, by default the context, is cut: with a limit to ``limit + 1``.
+        """
+        tokens = self.tokenizer(list(texts), None if limit is None else limit + 1)
         return tokens[:, : int(self.ends(tokens).max()) + 1]
 
     def ends(self, tokens: Tensor) -> Tensor:

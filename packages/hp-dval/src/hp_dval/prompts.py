@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -13,8 +14,39 @@ from hp_dval.clip import Clip
 
 
 def class_names(hierarchy: Hierarchy) -> list[str]:
-    """What a text calls each class: the last part of a path, with spaces for underscores and hyphens."""
-    return [name.rpartition("/")[2].replace("_", " ").replace("-", " ").strip() for name in hierarchy.names]
+    """What a text calls each class: its name with spaces for underscores and hyphens.
+
+    Of a name that is a path only the part below its parent counts, "cat" of "animal/cat"; a slash in any
+    other name belongs to it, as in "TV/monitor". Where that is the same for several classes, but for the case
+    of letters, they are told apart: the name of the parent comes first, "person other" and "animal other",
+    then that of its parent, and where all parents are used up a name is taken as it is written.
+    """
+    words = [_words(hierarchy, node) for node in range(len(hierarchy))]
+    texts, above = list(words), [_parent(hierarchy, node) for node in range(len(hierarchy))]
+    while same := _alike(texts):
+        longer = [(node, parent) for node in same if (parent := above[node]) is not None]
+        for node, parent in longer:
+            texts[node], above[node] = f"{words[parent]} {texts[node]}", _parent(hierarchy, parent)
+        if not longer:
+            return [hierarchy.names[node] if node in same else text for node, text in enumerate(texts)]
+    return texts
+
+
+def _words(hierarchy: Hierarchy, node: int) -> str:
+    name = hierarchy.names[node]
+    for parent in hierarchy.parents(node):
+        name = name.removeprefix(f"{hierarchy.names[parent]}/")
+    return " ".join(name.replace("_", " ").replace("-", " ").split())
+
+
+def _parent(hierarchy: Hierarchy, node: int) -> int | None:
+    return next(iter(hierarchy.parents(node)), None)
+
+
+def _alike(texts: Sequence[str]) -> set[int]:
+    """The places of texts that come twice, the case of letters aside."""
+    counts = Counter(text.casefold() for text in texts)
+    return {place for place, text in enumerate(texts) if counts[text.casefold()] > 1}
 
 
 def fixed_texts(hierarchy: Hierarchy, templates: Sequence[str]) -> list[str]:
@@ -24,7 +56,8 @@ def fixed_texts(hierarchy: Hierarchy, templates: Sequence[str]) -> list[str]:
         hierarchy: the C classes.
         templates: one for all classes, or one for each level from the roots down, each with a ``{}``.
 
-    Raises ValueError for another number of templates, and for one without its place for the name.
+    Raises ValueError for another number of templates, for one without its place for the name, and for a name
+    of which nothing is left.
     """
     if len(templates) not in (1, hierarchy.num_levels):
         raise ValueError(
@@ -35,13 +68,42 @@ def fixed_texts(hierarchy: Hierarchy, templates: Sequence[str]) -> list[str]:
         if template.count("{}") != 1:
             raise ValueError(f"`--templates` should each have one {{}} for the name. Found {template!r}.")
     of_level = list(templates) * (hierarchy.num_levels if len(templates) == 1 else 1)
+    for node, name in enumerate(hierarchy.names):
+        if not _words(hierarchy, node):
+            raise ValueError(f"a class should have a name of more than blanks, - and _. Found {name!r}.")
     names = zip(class_names(hierarchy), hierarchy.depth.tolist(), strict=True)
     return [of_level[depth].replace("{}", name) for name, depth in names]
 
 
+def tokens_of(clip: Clip, texts: Sequence[str], room: int = 0) -> Tensor:
+    """Token ids (n, length) of texts that a CLIP reads to their end and tells apart.
+
+    Raises ValueError, naming the text, for one that is longer than its context less ``room``, and for two
+    that are the same to it: it ignores the case of letters, and more.
+    """
+    most = clip.context_length - room
+    tokens = clip.tokenize(texts, max(most, 2))
+    too_long = clip.ends(tokens) >= most
+    if too_long.any():
+        text = texts[int(too_long.int().argmax())]
+        raise ValueError(
+            f"the text {text!r} should have at most {max(most, 0)} tokens, start and end included, for this "
+            "CLIP: shorten the name of the class, `--templates` or `--prompt-length`."
+        )
+    first_with: dict[tuple[int, ...], str] = {}
+    for text, row in zip(texts, map(tuple, tokens.tolist()), strict=True):
+        if row in first_with:
+            raise ValueError(
+                f"the CLIP reads two texts alike: {first_with[row]!r} and {text!r}. Rename a class."
+            )
+        first_with[row] = text
+    return tokens
+
+
 @torch.no_grad()
 def text_embeddings(clip: Clip, texts: Sequence[str], batch_size: int = 256) -> Tensor:
-    """Unit embeddings (n, D_e) of texts, Eq. (3)."""
+    """Unit embeddings (n, D_e) of texts, Eq. (3). Raises ValueError as :func:`tokens_of` does."""
+    tokens_of(clip, texts)
     parts = [clip.encode_text(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)]
     return F.normalize(torch.cat(parts).float(), dim=-1)
 
@@ -56,18 +118,13 @@ class Prompts(nn.Module):
         names: C class names.
         length: M, the number of learned vectors.
 
-    Raises ValueError for a name that leaves no room for them.
+    Raises ValueError as :func:`tokens_of` does: for a name that leaves no room for the vectors.
     """
 
     def __init__(self, clip: Clip, names: Sequence[str], length: int) -> None:
         super().__init__()
         self.clip = clip
-        tokens = clip.tokenize([f"{name}." for name in names]).to(clip.device)
-        if tokens.shape[1] + length > clip.context_length:
-            raise ValueError(
-                f"`--prompt-length` should leave room for the longest name, {tokens.shape[1]} tokens with "
-                f"start and end, of {clip.context_length}. Found {length}."
-            )
+        tokens = tokens_of(clip, [f"{name}." for name in names], length).to(clip.device)
         with torch.no_grad():
             embeddings = clip.embed(tokens)
         self.start, self.names = embeddings[:, :1], embeddings[:, 1:]

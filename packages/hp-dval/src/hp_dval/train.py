@@ -60,7 +60,14 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     set_seed(config.seed)
 
     # Data: small images whole on the device
-    dataset = dataset or load_dataset(config.dataset, config.data_dir, view="image", levels=config.levels)
+    dataset = dataset or load_dataset(
+        config.dataset,
+        config.data_dir,
+        view="image",
+        levels=config.levels,
+        on_error=config.on_error,
+        workers=config.workers,
+    )
     training = dataset.training_split(config.protocol)
     inputs, targets = training.inputs, training.targets
     if not isinstance(inputs, ImageTable):
@@ -91,7 +98,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     checkpoints.resume()
 
     # Epochs
-    bar = epoch_bar(accelerator, len(stages), progress, f"{config.label} on {dataset.name}")
+    bar = epoch_bar(accelerator, len(stages), progress, f"{config.label} on {dataset.name}", dataset.notes)
     while progress.epoch < len(stages):
         # Train
         stage = stages[progress.epoch]

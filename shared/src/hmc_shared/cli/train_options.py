@@ -49,6 +49,9 @@ class ImageOptions:
     of one small size keep it."""
     min_scale: Annotated[float, Bounds(0, 1)] = 0.25
     """Smallest share of the area that a random crop of an image keeps."""
+    on_error: Literal["refuse", "skip"] = "refuse"
+    """What to do with images that cannot be decoded, before the training: end with the name of the first, or
+    leave them out with a note."""
     workers: Annotated[int, Bounds(0), FREE] = 2
     """Processes that read images."""
 

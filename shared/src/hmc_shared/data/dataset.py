@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -67,7 +67,11 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class HierarchicalDataset:
-    """Three splits over one hierarchy. Raises ValueError if a split's classes are not the hierarchy's."""
+    """Three splits over one hierarchy.
+
+    What is missing in them, see :func:`gaps`, is added to the notes. Raises ValueError if a split's classes
+    are not the hierarchy's, and if no training sample has a label.
+    """
 
     name: str
     hierarchy: Hierarchy
@@ -103,6 +107,12 @@ class HierarchicalDataset:
         if self.published_counts is not None and tuple(self.published_counts.shape) != (size,):
             shape = tuple(self.published_counts.shape)
             raise ValueError(f"`published_counts` should have shape ({size},). Found {shape}.")
+        if not self.train.targets.any():
+            rows = len(self.train)
+            raise ValueError(
+                f"{self.name}: the training split should have labels. Found none in {rows} rows."
+            )
+        object.__setattr__(self, "notes", tuple(dict.fromkeys([*self.notes, *gaps(self)])))
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -141,6 +151,30 @@ class HierarchicalDataset:
         """SHA-256 over name, sources and hierarchy: two views of the same data have the same."""
         parts = [self.name, *(f"{file} {digest}" for file, digest in sorted(self.sources.items()))]
         return hashlib.sha256("\n".join([*parts, self.hierarchy.checksum]).encode()).hexdigest()
+
+
+def gaps(dataset: HierarchicalDataset) -> list[str]:
+    """Sentences on what makes metrics or classes meaningless: what to know before a training."""
+    names, notes = dataset.hierarchy.names, []
+    for part in ("validation", "test"):
+        if not dataset.splits[part].targets[:, dataset.evaluated].any():
+            notes.append(f"{part}: no sample has a label, so its metrics are undefined")
+    untrained = (dataset.evaluated & ~dataset.train.targets.any(0)).nonzero().flatten().tolist()
+    if untrained:
+        notes.append(f"classes without training samples: {some(names[node] for node in untrained)}")
+    spellings: dict[str, list[str]] = {}
+    for name in names:
+        spellings.setdefault(name.casefold(), []).append(name)
+    if alike := [name for same in spellings.values() if len(same) > 1 for name in same]:
+        notes.append(f"classes that differ only in the case of letters: {some(alike)}")
+    return notes
+
+
+def some(names: Iterable[str], limit: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def targets_with_ancestors(nodes: Sequence[int] | np.ndarray, hierarchy: Hierarchy) -> Tensor:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from hmc_shared.data.image_table import ImageTable
+from hmc_shared.data.image_table import ImageTable, decode
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -45,26 +46,58 @@ def image_batches(
 
     Raises ValueError, one line, for a damaged image, and if the transform leaves different shapes.
     """
+    loaded = _load(
+        _Transformed(inputs, transform, seed, epoch), [rows.tolist() for rows in order], _stack, workers
+    )
+    for batch in loaded:
+        if isinstance(batch, ValueError):
+            raise batch
+        yield batch
+
+
+def find_unreadable(table: ImageTable, workers: int = 0) -> Iterator[tuple[int, str]]:
+    """Row and reason of each image of a table that cannot be decoded, by so many worker processes."""
+    order = [list(range(start, min(start + 16, len(table)))) for start in range(0, len(table), 16)]
+    loaded = _load(_Checked(table), order, list, workers)
+    reasons = (reason for batch in loaded for reason in batch)
+    yield from ((row, reason) for row, reason in enumerate(reasons) if reason)
+
+
+def _load(
+    items: Dataset[Any], order: Sequence[list[int]], collate: Callable[[list[Any]], Any], workers: int
+) -> Iterator[Any]:
+    """The collated items of each batch, in order, made ahead by worker processes."""
     with warnings.catch_warnings():
         # More workers than cores is the caller's choice. Python 3.12 and later warn of threads at every
         # fork: the workers call nothing that waits for a thread of this process.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         warnings.filterwarnings("ignore", message="This process .* is multi-threaded")
         loader = DataLoader(
-            _Transformed(inputs, transform, seed, epoch),
-            batch_sampler=[rows.tolist() for rows in order],
+            items,
+            batch_sampler=order,
             num_workers=workers,
-            collate_fn=_stack,
+            collate_fn=collate,
             generator=torch.Generator(),  # else its base seed would come from the global state
         )
         batches = iter(loader)
     try:
-        for batch in batches:
-            if isinstance(batch, ValueError):
-                raise batch
-            yield batch
+        yield from batches
     finally:
         del batches  # ends the workers now; the traceback of an error would keep them
+
+
+@dataclass(frozen=True)
+class _Checked(Dataset[str]):
+    """Why an image cannot be decoded; "" if it can."""
+
+    table: ImageTable
+
+    def __getitem__(self, row: int) -> str:
+        try:
+            decode(self.table.encoded(row))
+        except ValueError as error:
+            return str(error)
+        return ""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,25 @@
-"""A data set by its name."""
+"""A data set by its name, in any case.
+
+Names are:
+
+* "digits" and "digit-scenes" need no file.
+* Image sets, whose folder is found in ``data_dir`` or up to two folders below: "cifar100", and
+  "cifar-scenes" composed of it; "coco2014" (also "coco") and "coco2017", with "-tree" below their
+  supercategories; "fgvc-aircraft" and "fgvc-aircraft-boxes", cropped to the bounding boxes;
+  "grocery"; "mirflickr"; "nuswide" and "nuswide21", the 21 most frequent concepts; "voc2007";
+  "voc2012"; "coco-lt" and "voc-lt", long-tailed parts of coco2017 and voc2012.
+* Few-shot settings of voc2007 and coco2014: "voc2007-base", "voc2007-1shot-1" to "-10",
+  "voc2007-5shot-1" to "-10", see :mod:`hmc_shared.data.benchmarks.fewshot`.
+* CLUS sets such as "cellcycle_FUN" and Mulan sets such as "yeast", found there by the pattern of
+  the names of their files.
+* "folder:PATH", nested folders of images; "labels:PATH", images with a labels.json.
+* "table:PATH", a .csv or .parquet file with features and labels, see
+  :mod:`hmc_shared.data.formats.table`.
+* "hf:PATH", a folder that `hmc datasets export` wrote; "hf:OWNER/NAME", a dataset repository of
+  the Hugging Face hub that holds one. With ``levels``, any data set of the `datasets` library,
+  see :mod:`hmc_shared.data.formats.hf_columns`.
+* Whatever other distributions add by the entry points ``hmc.datasets``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +31,7 @@ from typing import Literal
 
 from hmc_shared.data.catalog import EMBEDDED, FORMATS, Entry, find_entry
 from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.data.image_check import OnError, check_images
 from hmc_shared.data.storage.find import LABELS, find_files
 
 View = Literal["vector", "image"]
@@ -22,41 +44,28 @@ def load_dataset(
     view: View | None = None,
     protocol: Literal["default", "paper"] = "default",
     levels: str | Sequence[str] | None = None,
+    on_error: OnError = "refuse",
+    workers: int = 0,
 ) -> HierarchicalDataset:
-    """Load a data set by name, in any case.
+    """Load a data set by name, in any case. All its images can be decoded: each is tried once.
 
     Args:
-        name: one of these, in any case.
-
-            * "digits" and "digit-scenes" need no file.
-            * Image sets, whose folder is found in ``data_dir`` or up to two folders below: "cifar100", and
-              "cifar-scenes" composed of it; "coco2014" (also "coco") and "coco2017", with "-tree" below their
-              supercategories; "fgvc-aircraft" and "fgvc-aircraft-boxes", cropped to the bounding boxes;
-              "grocery"; "mirflickr"; "nuswide" and "nuswide21", the 21 most frequent concepts; "voc2007";
-              "voc2012"; "coco-lt" and "voc-lt", long-tailed parts of coco2017 and voc2012.
-            * Few-shot settings of voc2007 and coco2014: "voc2007-base", "voc2007-1shot-1" to "-10",
-              "voc2007-5shot-1" to "-10", see :mod:`hmc_shared.data.benchmarks.fewshot`.
-            * CLUS sets such as "cellcycle_FUN", Mulan sets such as "yeast" and MEKA sets, found there by the
-              pattern of the names of their files.
-            * "folder:PATH", nested folders of images; "labels:PATH", images with a labels.json.
-            * "table:PATH", a .csv or .parquet file with features and labels, see
-              :mod:`hmc_shared.data.formats.table`.
-            * "hf:PATH", a folder that `hmc datasets export` wrote; "hf:OWNER/NAME", a dataset repository of
-              the Hugging Face hub that holds one. With ``levels``, any data set of the `datasets` library,
-              see :mod:`hmc_shared.data.formats.hf_columns`.
-            * Whatever other distributions add by the entry points ``hmc.datasets``.
+        name: one of those that :mod:`hmc_shared.data.load` lists, in any case.
         data_dir: folder with the files of sets that are not embedded; default the environment variable
             HMC_DATA.
         view: "vector" or "image", where a set has both: the embedded ones give flattened float32 or uint8
             pixels. Default: the only one, and "vector" for the embedded sets.
         protocol: how feature vectors are preprocessed, see :mod:`hmc_shared.data.preprocessing`.
         levels: columns of labels, coarse to fine, of a "table:" or "hf:" set: a list, or text with commas.
+        on_error: "refuse" images that cannot be decoded, or "skip" them.
+        workers: processes that try the images.
 
     Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view
     or levels that the set does not have; and, naming file and line, for a damaged or missing file.
     """
     _check_choice("view", view, (None, "vector", "image"))
     _check_choice("protocol", protocol, ("default", "paper"))
+    _check_choice("on_error", on_error, ("refuse", "skip"))
     source, _, path = name.partition(":")
     if levels is not None and source.lower() not in ("hf", "table"):
         raise ValueError(f"`--levels` is for hf:PATH and table:PATH only. Found it for {name!r}.")
@@ -74,7 +83,7 @@ def load_dataset(
     if view not in (None, dataset.kind):
         wanted, content = ("images", "feature vectors") if view == "image" else ("feature vectors", "images")
         raise ValueError(f"`--dataset` should have {wanted}. Found the {content} of {name!r}.")
-    return dataset
+    return check_images(dataset, on_error, workers)
 
 
 def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,24 +31,41 @@ class Predictions:
     """(n, C) float32, calibrated."""
     labels: Tensor
     """(n, C) bool, ancestors included."""
+    left_out: tuple[str, ...] = ()
+    """A message for each image that could not be decoded."""
+
+    def check_complete(self) -> None:
+        """Name the images that were left out on standard error. Raises OSError, for the exit code, if any."""
+        for message in self.left_out:
+            print(f"left out: {message}", file=sys.stderr)
+        if self.left_out:
+            total = len(self.left_out) + len(self.ids)
+            raise OSError(f"{len(self.left_out)} of {total} images were left out")
 
 
 def predict(config: PredictOptions) -> Predictions:
     """The predictions of a saved model for files.
 
-    Raises ValueError, naming the file, for one that cannot be read or does not fit the model.
+    Images that cannot be decoded are left out, unless that are all. Raises ValueError, naming the file, for
+    what cannot be read or does not fit the model.
     """
     model = load_model_of(config.library, open_run(config.run)[0])
     config.apply_to(model)
-    ids, logits = score_files(model, config.inputs, config.run)
+    ids, logits, left_out = score_files(model, config.inputs, config.run)
     return Predictions(
-        ids, model.hierarchy, model.to_probabilities(logits), model.to_labels(logits, config.min_confidence)
+        ids,
+        model.hierarchy,
+        model.to_probabilities(logits),
+        model.to_labels(logits, config.min_confidence),
+        tuple(left_out),
     )
 
 
 def command(config: PredictOptions) -> None:
-    """Write what :func:`predict` gives."""
-    write(config, predict(config))
+    """Write what :func:`predict` gives. Raises OSError at the end if an image was left out."""
+    result = predict(config)
+    write(config, result)
+    result.check_complete()
 
 
 def write(config: PredictOptions, result: Predictions) -> None:
@@ -62,8 +80,13 @@ def write(config: PredictOptions, result: Predictions) -> None:
     )
 
 
-def score_files(model: HierarchicalModel, inputs: Sequence[str], run: str) -> tuple[list[str], Tensor]:
-    """Names of the samples, and their logits (n, C), of one table or array, or of image files and folders."""
+def score_files(
+    model: HierarchicalModel, inputs: Sequence[str], run: str
+) -> tuple[list[str], Tensor, list[str]]:
+    """Of one table or array, or of image files and folders: names of the samples, and their logits (n, C).
+
+    And a message for each image that cannot be decoded.
+    """
     if not inputs:
         raise ValueError("the inputs should be a table, an array, or images. Found none.")
     first = Path(inputs[0])
@@ -72,7 +95,7 @@ def score_files(model: HierarchicalModel, inputs: Sequence[str], run: str) -> tu
             raise ValueError(f"one {first.suffix} file can be read at a time. Found {len(inputs)} inputs.")
         ids, raw = read_table(first, model.decision.features)
         try:
-            return ids, model.logits_of(raw)
+            return ids, model.logits_of(raw), []
         except ValueError as error:
             raise ValueError(f"{first}: {error}") from error
     if not model.takes_images:
@@ -80,5 +103,10 @@ def score_files(model: HierarchicalModel, inputs: Sequence[str], run: str) -> tu
     from hmc_shared.vision.image_files import find_images, read_batches  # torchvision: only for images
 
     files = find_images(inputs)
-    batches = read_batches(files, model.input_shape, model.crop)
-    return list(map(str, files)), torch.cat([model.logits_of(images) for images in batches])
+    ids, logits, left_out = [], [], []
+    for read, images in read_batches(files, model.input_shape, model.crop, left_out):
+        ids += map(str, read)
+        logits.append(model.logits_of(images))
+    if not ids:
+        raise ValueError(left_out[0])
+    return ids, torch.cat(logits), left_out

@@ -73,6 +73,7 @@ def dataset_of_run(
         view="image" if model.takes_images else "vector",
         protocol=protocol,
         levels=options.get("levels") if name.lower().startswith(("hf:", "table:")) else None,
+        on_error=options.get("on_error", "refuse"),
     )
     if model.hierarchy != dataset.hierarchy:
         raise ValueError(f"{run} was trained on another hierarchy than that of {name!r}.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,9 +117,13 @@ STATE = (
 )
 
 
-def epoch_bar(accelerator: Accelerator, total: int, progress: Progress, description: str) -> tqdm[Any]:
-    """A bar of epochs on standard error, of the first process only."""
+def epoch_bar(
+    accelerator: Accelerator, total: int, progress: Progress, description: str, notes: Sequence[str] = ()
+) -> tqdm[Any]:
+    """A bar of epochs on standard error, below the notes of the data set; of the first process only."""
     shown = accelerator.is_main_process
+    for note in notes if shown else ():
+        print(f"note: {note}", file=sys.stderr)
     return tqdm(total=total, initial=progress.epoch, desc=description, unit="epoch", disable=not shown)
 
 

@@ -1,5 +1,6 @@
 """Nested folders of images as a data set."""
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_given_splits_are_kept(plant: Plant, validation: str | None) -> None:
     assert sorted(classes_of(dataset, ["test"]).values()) == ["a", "a", "b"]
     assert all(name.startswith("test/") for name in dataset.test.ids)
     if validation:
-        assert (len(dataset.train), dataset.notes) == (20, ())
+        assert (len(dataset.train), dataset.notes) == (20, ("classes without training samples: d",))
         assert sorted(classes_of(dataset, ["validation"]).values()) == ["b/c", "d", "d", "d"]
     else:
         assert sorted(classes_of(dataset, ["validation"]).values()) == ["a", "a", "b/c", "b/c"]
@@ -102,7 +103,8 @@ def test_the_words_train_and_test_may_be_classes(plant: Plant) -> None:
 def test_hidden_and_other_files_are_left_out(plant: Plant, encode: Encode) -> None:
     folder = plant({"a": 5, "b": 5})
     expected = load(folder)
-    for name in (".DS_Store", "a/._1.png", "a/notes.txt", "Thumbs.db"):
+    (folder / "__MACOSX" / "a").mkdir(parents=True)
+    for name in (".DS_Store", "a/._1.png", "a/notes.txt", "Thumbs.db", "__MACOSX/a/1.png"):
         (folder / name).write_text("no image")
     (folder / ".git").mkdir()
     (folder / ".git" / "1.png").write_bytes(encode((2, 2)))
@@ -110,7 +112,10 @@ def test_hidden_and_other_files_are_left_out(plant: Plant, encode: Encode) -> No
     assert dataset.hierarchy == expected.hierarchy
     assert dataset.train.ids == expected.train.ids
     assert dataset.checksum == expected.checksum
-    assert dataset.notes[1:] == ("2 files without the suffix of an image were left out",)
+    assert dataset.notes[1:] == (
+        "the folder __MACOSX was left out",
+        "2 files without the suffix of an image were left out",
+    )
 
 
 def test_the_checksum_is_of_names_and_contents(plant: Plant, encode: Encode) -> None:
@@ -151,39 +156,67 @@ def test_what_is_no_tree_of_images_is_refused(plant: Plant, tmp_path: Path, enco
     plant({"a": 5})
     with pytest.raises(ValueError, match=r"things should hold two classes or more. Found 'a' only"):
         load(folder)
-    plant({"b": 5, "c/d": 0})
-    with pytest.raises(ValueError, match=r"things: the class 'c' should have an image"):
-        load(folder)
-    plant({"c": 2})
-    with pytest.raises(ValueError, match=r"things: the class 'c/d' should have an image"):
-        load(folder)
+    plant({"b": 5})
     (folder / "x.png").write_bytes(encode((2, 2)))
     with pytest.raises(ValueError, match=r"x\.png should lie in the folder of a class"):
         load(folder)
 
 
-def test_an_unreadable_image_is_named(plant: Plant, own_cache: Path) -> None:
-    folder = plant(TREE)
-    (folder / "animal" / "dog" / "bad.jpg").write_text("<html>")
-    with pytest.raises(
-        ValueError, match=r"things: 'animal/dog/bad.jpg' is not an image that Pillow can read"
-    ):
-        load(folder)
-    assert list(own_cache.iterdir()) == []
+def test_an_empty_folder_is_a_class(plant: Plant) -> None:
+    dataset = load(plant({"a": 5, "b": 5, "c/d": 0}))
+    assert dataset.hierarchy.names == ("a", "b", "c", "c/d")
+    assert dataset.notes[1:] == ("classes without training samples: c, c/d",)
 
 
-@pytest.mark.parametrize(
-    "folders", [["train", "val"], ["train", "test", "extra"], ["train", "test", "val", "validation"]]
-)
-def test_half_a_set_of_splits_is_refused(plant: Plant, folders: list[str]) -> None:
-    for name in folders:
-        folder = plant({"a": 5, "b": 5}, name)
-    with pytest.raises(
-        ValueError, match=r"things should hold train, test and perhaps validation or val. Found"
-    ):
-        load(folder)
+@pytest.mark.parametrize("names", [["train", "test_tube", "eval"], ["train_station", "test", "val"]])
+def test_names_of_splits_may_be_classes_beside_others(plant: Plant, names: list[str]) -> None:
+    assert set(load(plant(dict.fromkeys([*names, "car"], 5))).hierarchy.names) == {*names, "car"}
+
+
+def test_a_class_beside_splits_is_refused(plant: Plant) -> None:
+    with pytest.raises(ValueError, match=r"things: the splits should be called .* Found 'car'"):
+        load(plant({"train/a": 5, "train/b": 5, "val/a": 5, "car": 5}))
 
 
 def test_too_few_images_for_three_splits(plant: Plant) -> None:
     with pytest.raises(ValueError, match=r"things: the \w+ split should have images. Found none in 2 images"):
         load(plant({"a": 1, "b": 1}))
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "first"),
+    [
+        ("animal/cat/again", "animal", "animal"),  # for ever
+        ("animal/cat/up", ".", "things"),
+        ("animal/cat/out", "..", r"test_\S+"),
+        ("pet", "animal/dog", "animal/dog"),  # twice
+        ("aardvark", "animal/dog", "aardvark"),
+    ],
+)
+def test_a_folder_is_read_once(plant: Plant, link: str, target: str, first: str) -> None:
+    folder = plant({"animal/cat": 5, "animal/dog": 5})
+    (folder / link).symlink_to(folder / target)
+    with pytest.raises(ValueError, match=rf"/things/\S+ is \S*{first} once more, by a link: remove the link"):
+        load(folder)
+
+
+def test_names_in_two_cases_of_letters_are_said(plant: Plant) -> None:
+    dataset = load(plant({"Cat": 5, "cat": 5, "dog": 5}))
+    assert len(dataset.hierarchy) == 3
+    assert dataset.notes[1:] == ("classes that differ only in the case of letters: Cat, cat",)
+
+
+def test_names_that_are_no_text_are_refused(plant: Plant) -> None:
+    folder = plant({"a": 5, "b": 5})
+    os.mkdir(os.fsencode(folder) + b"/caf\xe9")
+    with pytest.raises(ValueError, match=r"things: a name should be UTF-8 text. Found 'caf\\udce9'"):
+        load(folder)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_read_is_named(plant: Plant) -> None:
+    folder = plant({"a": 5, "b": 5})
+    (folder / "b").chmod(0)
+    with pytest.raises(ValueError, match=r"things/b cannot be read: Permission denied"):
+        load(folder)
+    (folder / "b").chmod(0o700)

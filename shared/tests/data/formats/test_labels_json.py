@@ -126,27 +126,37 @@ def test_it_can_be_exported(plant: Plant, tmp_path: Path) -> None:
     [
         (lambda labels: labels.clear(), "should map images, or splits and images, to labels"),
         (
-            lambda labels: labels.pop("test"),
-            "should have a train split, and a val or test split. Found train",
+            lambda labels: labels["train"].update({"1.jpg": None}),
+            "labels of 'train/1.jpg' should be a list .*Found None",
         ),
         (
-            lambda labels: labels.update(trainval={}),
-            "should have one split each of names .*Found train, test, tra",
+            lambda labels: labels["train"].update({"1.jpg": [1.0]}),
+            r"labels of 'train/1.jpg' should be a list .*Found \[1.0\]",
         ),
         (
-            lambda labels: labels.update(extra={}),
-            "should have one split each of names .*Found train, test, extra",
+            lambda labels: labels["train"].update({"./2.jpg": [1]}),
+            r"the image 'train/2.jpg' should be given once. Found again: './2.jpg'",
         ),
         (
-            lambda labels: labels["train"].update({"1.jpg": 3}),
-            "labels of 'train/1.jpg' should be a list .*Found 3",
+            lambda labels: labels["train"].update({"../../2.jpg": [1]}),
+            r"an image should lie inside the folder. Found 'train/../../2.jpg'",
         ),
+        (lambda labels: labels["train"].update({"2.jpg": [1, 0, 1]}), "each label once. Found 1 again"),
+        (
+            lambda labels: labels["train"].update({"2.jpg": [10**11]}),
+            "a number from 0 to 9999 .* 100000000000",
+        ),
+        (lambda labels: labels["train"].update({"2\0.jpg": [1]}), "a name should be UTF-8 text"),
+        (lambda labels: labels["train"].update({"2.jpg": ["\ud800"]}), "a name should be UTF-8 text"),
         (
             lambda labels: labels["train"].update({"1.jpg": [True]}),
             "labels of 'train/1.jpg' should be a list",
         ),
         (lambda labels: labels["train"].update({"1.jpg": ["ant"]}), "names or numbers as labels. Found both"),
-        (lambda labels: labels["train"].update({"1.jpg": [-1]}), "should be one of 3 classes. Found -1"),
+        (
+            lambda labels: labels["train"].update({"1.jpg": [-1]}),
+            "should be a number from 0 to 9999 .*Found -1",
+        ),
         (lambda labels: labels["train"].update({"99.jpg": [1]}), r"99\.jpg is missing"),
         (lambda labels: labels.update(test={}), "the test split should have images"),
     ],
@@ -162,9 +172,11 @@ def test_damaged_labels_are_named(plant: Plant, change: Callable[[Any], object],
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        ("[1, 2, 3]", r"classes\.json should be a list of names. Found \[1, 2, 3\]"),
-        ('{"0": "ant"}', r"classes\.json should be a list of names"),
-        ('["ant", "bee"]', r"labels\.json: a label should be one of 2 classes. Found 2"),
+        ("[1, 2, 3]", r"classes\.json should be a list of names, or .* Found \[1, 2, 3\]"),
+        ('{"0": "ant", "2": "bee"}', r"classes\.json should be a list of names"),
+        ('{"ant": 0, "bee": 0}', r"classes\.json should be a list of names"),
+        ('{"ant": 0, "ant": 1}', r"classes\.json: each name should be given once. Found 'ant' again"),
+        ('["ant", "bee"]', r"labels\.json: a label of .* should be a number from 0 to 1. Found 2"),
         ('["ant", "bee", "ant"]', "things: .*ant"),
         ('["ant",\n"bee"', r"classes\.json:2: damaged JSON"),
     ],
@@ -189,6 +201,48 @@ def test_damaged_files_are_named(plant: Plant, tmp_path: Path) -> None:
     (root / "labels.json").write_text("[]")
     with pytest.raises(ValueError, match="should map images"):
         load(root)
+
+
+@pytest.mark.parametrize("classes", [False, True])
+@pytest.mark.parametrize("vector", [lambda i: [1, i % 2, 0], lambda i: [i % 2, 1 - i % 2]])
+def test_vectors_of_0_and_1_are_no_numbers_of_classes(
+    plant: Plant, vector: Callable[[int], list[int]], classes: bool
+) -> None:
+    root = plant({"": 12})
+    (root / "labels.json").write_text(json.dumps({f"{i}.jpg": vector(i) for i in range(1, 13)}))
+    if classes:
+        (root / "classes.json").write_text('["a", "b", "c"]')
+    with pytest.raises(ValueError, match=r"should list the numbers of the classes .* as in a 0/1 vector"):
+        load(root)
+
+
+def test_numbers_0_and_1_are_numbers_of_classes_where_some_images_have_both(plant: Plant) -> None:
+    root = plant({"": 12})
+    (root / "labels.json").write_text(json.dumps({f"{i}.jpg": [0, 1][: 1 + i % 2] for i in range(1, 13)}))
+    assert load(root).hierarchy.names == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    "classes", ['["c", "a", "b"]', '{"0": "c", "2": "b", "1": "a"}', '{"b": 2, "a": 1, "c": 0}']
+)
+def test_classes_may_be_a_list_or_a_mapping(plant: Plant, classes: str) -> None:
+    root = plant({"train": 10, "test": 5})
+    (root / "classes.json").write_text(classes)
+    dataset = load(root)
+    assert dataset.hierarchy.names == ("c", "a", "b")
+    check(dataset)
+
+
+def test_one_label_and_backslashes_may_be_written_plainly(plant: Plant) -> None:
+    root = plant({"train": 10, "test": 5})
+    expected = load(root)
+    labels = json.loads((root / "labels.json").read_text())
+    plain = {}
+    for split, images in labels.items():
+        plain |= {f".\\{split}\\{image}": of[0] if len(of) == 1 else of for image, of in images.items()}
+    (root / "labels.json").write_text(json.dumps(plain))
+    assert set(load(root).sources) == set(expected.sources)
+    check(load(root))
 
 
 @pytest.mark.data

@@ -69,7 +69,7 @@ def test_levels_and_given_splits_in_parquet(tmp_path):
     assert dataset.test.ids == tuple(str(i) for i in range(2, 30, 3))
     assert dataset.validation.ids == tuple(str(i) for i in range(1, 30, 3))
     assert dataset.test.targets.sum(1).tolist() == [1] * 10  # an animal and no species
-    assert dataset.notes == ("levels: kind, species",)
+    assert dataset.notes[0] == "levels: kind, species"
     assert dataset.is_single_path
     export(dataset, tmp_path / "exported")
     assert load_dataset(f"hf:{tmp_path / 'exported'}").feature_names == ("x",)
@@ -101,8 +101,12 @@ def test_a_label_with_two_parents_is_named_by_its_path(tmp_path):
         ("x,labels\n1,a\nred,a\n", None, r"t\.csv, line 3: .*red.*column 'x'"),
         ("x,labels\n1,a\ninf,a\n", None, r"t\.csv, line 3: features should be finite"),
         ("x,id,labels\n1,r,a\n2,r,a\n", None, r"'id'\. Found 'r' again"),
-        ("x,labels,split\n1,a,train\n2,a,later\n", None, r"t\.csv, row 1: the split should be .* 'later'"),
-        ("x,labels,split\n1,a,train\n2,a,train\n", None, r"a val or test split\. Found train"),
+        ("x,labels,split\n1,a,train\n2,a,later\n", None, r"t\.csv, row 2: the split should be .* 'later'"),
+        (
+            "x,labels,split\n1,a,val\n2,a,test\n",
+            None,
+            r"t\.csv should have a train split\. Found 'val', 'test'",
+        ),
         ("x,up,low\n1,a,\n2,,b\n", "up,low", r"t\.csv, row 1: a label should have one in each column"),
         ("x,up,low\n1,a,\n", "up,lower", r"t\.csv should have a column 'lower'"),
         ("x,up,low\n1,,\n", "up,low", r"t\.csv should have labels in the column 'up'"),

@@ -31,8 +31,13 @@ def sample_pictures(table: ComparisonTable, ids: Sequence[str], data_dir: Path |
     run = table.rows[0].runs[0]
     name = str(run.options.get("dataset") or run.dataset)
     check_place(name, data_dir)
-    levels = run.options.get("levels")
-    dataset = load_dataset(name, data_dir, view="image", levels=levels)
+    dataset = load_dataset(
+        name,
+        data_dir,
+        view="image",
+        levels=run.options.get("levels"),
+        on_error=run.options.get("on_error", "refuse"),
+    )
     if dataset.checksum != run.fingerprint["dataset checksum"]:
         raise ValueError(f"{name!r} is not the data set of the runs: their checksums differ.")
     row_of = {sample: row for row, sample in enumerate(dataset.test.ids)}

@@ -138,6 +138,7 @@ def cut(
         wanted = np.array([boxes[image] for image in ids])
         frames[:, :2] = np.maximum(frames[:, :2], wanted[:, :2])
         frames[:, 2:] = np.minimum(frames[:, 2:], wanted[:, 2:])
+    frames[~images.sizes.all(1)] = (0, 0, 1, 1)  # damaged: see hmc_shared.data.image_check
     empty = (frames[:, :2] >= frames[:, 2:]).any(1)
     if empty.any():
         image = ids[int(empty.argmax())]

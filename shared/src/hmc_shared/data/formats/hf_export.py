@@ -145,7 +145,7 @@ def _image_table(split: Split, images: ImageTable, path: Path) -> datasets.Datas
     if images.boxes is not None:
         more["box"], columns["box"] = List(Value("int32")), images.boxes.tolist()
     rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
-    return write_images(path, rows, images.files[0].parent, more)
+    return write_images(path, rows, more)
 
 
 def _labels(split: Split) -> Iterator[np.ndarray]:

@@ -7,24 +7,26 @@ from pathlib import Path, PurePosixPath
 
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.image_dataset import image_dataset
-from hmc_shared.data.image_table import SUFFIXES, needs_pillow
+from hmc_shared.data.image_table import SUFFIXES, is_hidden, needs_pillow
+from hmc_shared.data.split_names import parts_of, split_of
+from hmc_shared.data.storage.sources import check_text
 from hmc_shared.hierarchy import Hierarchy
 
 READER_VERSION = 1
-PARTS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
 def load(path: str) -> HierarchicalDataset:
     """Read a folder in which every folder is a class, below the class it lies in, named by its path.
 
-    Images may lie in any of them: those of an inner class belong to no class below. Where there are folders
-    ``train`` and ``test``, and perhaps ``validation`` or ``val``, each holds such a tree, and the classes are
-    those of all. Missing splits are sampled by iterative stratification: 20 % of the training images for
-    validation, or 60, 20 and 20 % of all. Hidden files and folders, and files without the suffix of an image,
+    Images may lie in any of them: those of an inner class belong to no class below. Where all folders at the
+    top have names of splits, such as ``train``, ``valid`` and ``Test``, each holds such a tree, and the
+    classes are those of all; see :mod:`hmc_shared.data.split_names`. Missing splits are sampled by iterative
+    stratification: 20 % of the training images for validation, or 60, 20 and 20 % of all. An empty folder is
+    a class without images. Hidden files and folders, ``__MACOSX``, and files without the suffix of an image
     are left out.
 
-    Raises ValueError, naming the folder, if there is none, if a class has no image, for fewer than two
-    classes, and for an image in no class or one that Pillow cannot read.
+    Raises ValueError, naming the folder, if there is none, for fewer than two classes, splits beside other
+    folders, a folder that links lead to twice, and for an image in no class or one that is damaged.
     """
     needs_pillow("folder:PATH")
     root = Path(path).expanduser().resolve()
@@ -32,16 +34,24 @@ def load(path: str) -> HierarchicalDataset:
         raise ValueError(f"folder:PATH should name a folder. Found none at {root}.")
     classes: set[str] = set()
     node_of: dict[str, dict[str, str]] = {}  # images of each split, as paths below root, to classes
-    others = 0
-    for part, folder in split_folders(root).items():
-        names, images, rest = walk(folder)
+    others, seen = 0, {}
+    parts, notes = split_folders(root)
+    for folder, part in parts.items():
+        names, images, rest = walk(folder, seen)
         classes.update(names)
         below = [PurePosixPath(folder.relative_to(root), image).as_posix() for image in images]
-        node_of[part] = dict(zip(below, (image.parent.as_posix() for image in images), strict=True))
+        nodes = node_of.setdefault(part, {})
+        nodes |= dict(zip(below, (image.parent.as_posix() for image in images), strict=True))
         others += rest
-    hierarchy = build_hierarchy(
-        classes, [node for nodes in node_of.values() for node in nodes.values()], root
-    )
+    if not any(node_of.values()):
+        raise ValueError(f"{root} should hold a folder of images for each class. Found no image.")
+    if len(classes) < 2:
+        raise ValueError(f"{root} should hold two classes or more. Found {min(classes)!r} only.")
+    hierarchy = Hierarchy.from_paths(sorted(classes))
+    if (root / "__MACOSX").is_dir():
+        notes.append("the folder __MACOSX was left out")
+    if others:
+        notes.append(f"{others} files without the suffix of an image were left out")
     return image_dataset(
         root.name,
         root,
@@ -52,34 +62,45 @@ def load(path: str) -> HierarchicalDataset:
         hierarchy,
         reader=f"folder {READER_VERSION}",
         sources={},
-        notes=[f"{others} files without the suffix of an image were left out"] if others else [],
+        notes=notes,
     )
 
 
-def split_folders(root: Path) -> dict[str, Path]:
-    """The folders of the splits; or "all", the root itself, if there are none."""
-    folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if "train" not in folders or not {"validation", "val", "test"} & set(folders):
-        return {"all": root}
-    parts = {PARTS[name]: root / name for name in folders if name in PARTS}
-    if "test" not in parts or len(parts) < len(folders):
-        raise ValueError(
-            f"{root} should hold train, test and perhaps validation or val. Found {', '.join(folders)}."
-        )
-    return parts
+def split_folders(root: Path) -> tuple[dict[Path, str], list[str]]:
+    """Folder to part of each split, and notes; the root itself is "all" where its folders are classes.
+
+    They are classes if one has a name that no split has. But beside a training split and another one, of
+    folders without images of their own, that is more likely a mistake, and refused.
+    """
+    folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not is_hidden(p.name))
+    splits = {split_of(name) for name in folders}
+    if not folders or None in splits:
+        inside = (path for name in folders if split_of(name) for path in (root / name).iterdir())
+        is_mixed = "train" in splits and {"validation", "test"} & splits
+        if not is_mixed or any(path.suffix.lower() in SUFFIXES for path in inside):
+            return {root: "all"}, []
+    part_of, notes = parts_of(folders, root)
+    return {root / name: part for name, part in part_of.items()}, notes
 
 
-def walk(top: Path) -> tuple[list[str], list[PurePosixPath], int]:
+def walk(top: Path, seen: dict[str, Path]) -> tuple[list[str], list[PurePosixPath], int]:
     """Classes and images below a folder, as sorted paths from there, and the number of other files.
 
-    Raises ValueError for an image beside the classes.
+    ``seen`` are the folders that were read before, by their real paths. Raises ValueError for an image beside
+    the classes, and for a folder that was read before: links may lead in a circle.
     """
     classes, images, others = [], [], 0
-    for place, folders, files in os.walk(top, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for place, folders, files in os.walk(top, onerror=refuse, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen or (Path(place) != top and top.is_relative_to(real)):
+            raise ValueError(f"{place} is {seen.get(real, real)} once more, by a link: remove the link.")
+        seen[real] = Path(place)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for name in (*folders, *files):
+            check_text(name, place)
         below = PurePosixPath(Path(place).relative_to(top).as_posix())
         classes += [below.as_posix()] if below.parts else []
-        for name in sorted(name for name in files if not name.startswith(".")):
+        for name in sorted(name for name in files if not is_hidden(name)):
             if PurePosixPath(name).suffix.lower() not in SUFFIXES:
                 others += 1
             elif not below.parts:
@@ -89,14 +110,5 @@ def walk(top: Path) -> tuple[list[str], list[PurePosixPath], int]:
     return classes, images, others
 
 
-def build_hierarchy(classes: set[str], nodes: list[str], root: Path) -> Hierarchy:
-    """The tree of the classes. Raises ValueError for one class only, and for a class without an image."""
-    occupied = {parent.as_posix() for node in set(nodes) for parent in PurePosixPath(node, "x").parents}
-    empty = sorted(classes - occupied)
-    if not nodes:
-        raise ValueError(f"{root} should hold a folder of images for each class. Found no image.")
-    if empty:
-        raise ValueError(f"{root}: the class {empty[0]!r} should have an image. Found none in its folder.")
-    if len(classes) < 2:
-        raise ValueError(f"{root} should hold two classes or more. Found {min(classes)!r} only.")
-    return Hierarchy.from_paths(sorted(classes))
+def refuse(error: OSError) -> None:
+    raise ValueError(f"{error.filename} cannot be read: {error.strerror}.") from error

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import posixpath
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.image_dataset import image_dataset
 from hmc_shared.data.image_table import needs_pillow
-from hmc_shared.data.storage.sources import read_json
+from hmc_shared.data.split_names import parts_of
+from hmc_shared.data.storage.sources import check_text, read_json
 from hmc_shared.hierarchy import Hierarchy
 
 READER_VERSION = 1
-PARTS = {"train": "train", "val": "validation", "test": "test"}  # by the beginning of the name of a split
+MOST_UNNAMED = 10_000
+"""Classes without a classes.json: a larger number is more likely a mistake."""
+
+ImageLabels = dict[str, list[Any]]
+"""Path of an image below the folder -> names or numbers of its classes."""
 
 
 def load(path: str) -> HierarchicalDataset:
     """Read labels.json: image -> labels, or split -> image -> labels.
 
-    Labels are lists of names, or of numbers, which count from 0 the names in ``classes.json``, a list beside
-    it. Without that file the classes are the labels themselves: the names, sorted, or "0", "1" and so on up
-    to the highest number. They are roots. Splits are recognised by the beginning of their names, train, val
-    and test; the images of a split lie in the folder of its name, or if there is none, beside labels.json.
-    The validation split replaces a missing test split. Other missing splits are sampled by iterative
-    stratification: 20 % of the training images for validation, or 60, 20 and 20 % of all.
+    Labels are a name or a list of names; or numbers, which count from 0 the names in ``classes.json`` beside
+    it: a list, or a mapping between numbers and names. Without that file the classes are the labels
+    themselves: the names, sorted, or "0", "1" and so on up to the highest number. They are roots. Splits are
+    recognised as :mod:`hmc_shared.data.split_names` says; the images of a split lie in the folder of its
+    name, or if there is none, beside labels.json. Missing splits are sampled by iterative stratification:
+    20 % of the training images for validation, or 60, 20 and 20 % of all.
 
-    Raises ValueError, naming the file, for damaged JSON, for splits and labels of any other form, and for a
-    missing or damaged image.
+    Raises ValueError, naming the file, for damaged JSON, for splits and labels of any other form, 0/1 vectors
+    among them, for an image outside the folder or given twice, and for a missing or damaged image.
     """
     needs_pillow("labels:PATH")
     root = Path(path).expanduser().resolve()
@@ -36,18 +43,14 @@ def load(path: str) -> HierarchicalDataset:
     content, sources = read_json(file)
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{file} should map images, or splits and images, to labels.")
-    parts, notes = {"all": content}, []
-    if all(isinstance(part, dict) for part in content.values()):
-        parts, notes = by_split(content, file)
-    for images in parts.values():
-        for image, labels in images.items():
-            check(labels, image, file)
+    parts, notes = by_split(content, file)
     names = None
     if (root / "classes.json").is_file():
         names, more = read_json(root / "classes.json")
+        names = read_names(names, root / "classes.json")
         sources |= more
-    used = {label for images in parts.values() for labels in images.values() for label in labels}
-    classes = class_names(used, names, file)
+    refuse_vectors(parts, file)
+    classes = class_names(parts, names, file)
     try:
         hierarchy = Hierarchy.from_edges([], nodes=classes)
     except ValueError as error:
@@ -70,47 +73,116 @@ def load(path: str) -> HierarchicalDataset:
     )
 
 
-def by_split(content: dict[str, dict[str, Any]], file: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Part to path of image to labels, and a note on the test split. Raises ValueError for other splits."""
-    parts: dict[str, dict[str, Any]] = {}
-    for split, images in content.items():
-        part = next((PARTS[start] for start in PARTS if split.lower().startswith(start)), None)
-        if part is None or part in parts:
-            rule = "should have one split each of names that begin with train, val and test"
-            raise ValueError(f"{file} {rule}. Found {', '.join(content)}.")
-        below = f"{split}/" if (file.parent / split).is_dir() else ""
-        parts[part] = {f"{below}{image}": labels for image, labels in images.items()}
-    notes = []
-    if "test" not in parts and "validation" in parts:
-        parts["test"] = parts.pop("validation")
-        notes = ["test: the validation split, because there is no test split"]
-    if parts.keys() - {"validation"} != {"train", "test"}:
-        raise ValueError(
-            f"{file} should have a train split, and a val or test split. Found {', '.join(content)}."
-        )
+def by_split(content: dict[str, Any], file: Path) -> tuple[dict[str, ImageLabels], list[str]]:
+    """Part to image to labels, and notes. Raises ValueError for other splits, labels or images."""
+    part_of, notes = {"": "all"}, []
+    if all(isinstance(images, dict) for images in content.values()):
+        part_of, notes = parts_of(content, file)
+    else:
+        content = {"": content}
+    parts: dict[str, ImageLabels] = {}
+    for split, part in part_of.items():
+        below = f"{split}/" if split and (file.parent / split).is_dir() else ""
+        images = parts.setdefault(part, {})
+        for name, labels in content[split].items():
+            image = path_below(f"{below}{name}", file)
+            if image in images:
+                raise ValueError(f"{file}: the image {image!r} should be given once. Found again: {name!r}.")
+            images[image] = check(labels, image, file)
     return parts, notes
 
 
-def check(labels: object, image: str, file: Path) -> None:
-    """Raise ValueError unless the labels of an image are names, or numbers."""
-    if not isinstance(labels, list) or not all(type(label) in (str, int) for label in labels):  # no bool
-        rule = "should be a list of names or of numbers"
-        raise ValueError(f"{file}: the labels of {image!r} {rule}. Found {labels!r}.")
+def path_below(name: str, file: Path) -> str:
+    """The path of an image without detours, backslashes read as slashes unless a file has that very name.
 
-
-def class_names(used: set[Any], names: Any, file: Path) -> list[str]:
-    """The names of all classes: the content of classes.json if there is one.
-
-    Raises ValueError if that is not a list of names, for a label not in it, and for names among numbers.
+    Raises ValueError for one that leads out of the folder.
     """
-    numbers = [label for label in used if isinstance(label, int)]
-    if 0 < len(numbers) < len(used):
-        raise ValueError(f"{file} should have names or numbers as labels. Found both.")
-    if names is None:
-        names = [str(number) for number in range(max(numbers) + 1)] if numbers else sorted(used)
-    elif not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{file.parent / 'classes.json'} should be a list of names. Found {names!r}.")
-    unknown = used - set(range(len(names)) if numbers else names)
-    if unknown:
-        raise ValueError(f"{file}: a label should be one of {len(names)} classes. Found {min(unknown)!r}.")
+    check_text(name, file)
+    if "\\" in name and not (file.parent / name).is_file():
+        name = name.replace("\\", "/")
+    path = posixpath.normpath(name)
+    if path.startswith(("/", "../")) or path in ("..", "."):
+        raise ValueError(f"{file}: an image should lie inside the folder. Found {name!r}.")
+    return path
+
+
+def check(labels: object, image: str, file: Path) -> list[Any]:
+    """The labels of an image as a list. Raises ValueError unless they are names or numbers, each once."""
+    listed: list[Any] = labels if isinstance(labels, list) else [labels]
+    if not all(type(label) in (str, int) for label in listed):  # no bool
+        rule = "should be a list of names or of numbers"
+        raise ValueError(f"{file}: the labels of {image!r} {rule}. Found {str(labels)[:200]}.")
+    for label in listed:
+        if isinstance(label, str):
+            check_text(label, file)
+    return listed
+
+
+def refuse_vectors(parts: Mapping[str, ImageLabels], file: Path) -> None:
+    """Raise ValueError for 0/1 vectors where numbers of classes are expected, and for a label given twice."""
+    of_image = {image: labels for images in parts.values() for image, labels in images.items()}
+    lengths, values = set(map(len, of_image.values())), {label for of in of_image.values() for label in of}
+    if len(lengths) == 1 and min(lengths) > 1 and values <= {0, 1}:
+        raise ValueError(
+            f"{file} should list the numbers of the classes that an image has. Found only 0 and 1, "
+            f"{min(lengths)} for each image, as in a 0/1 vector."
+        )
+    for image, labels in of_image.items():
+        if len(set(labels)) < len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise ValueError(f"{file}: {image!r} should have each label once. Found {twice!r} again.")
+
+
+def read_names(content: object, file: Path) -> list[str]:
+    """The names of the classes, by number, from a list or a mapping of one to the other.
+
+    Raises ValueError for anything else.
+    """
+    pairs: list[tuple[Any, Any]] = []
+    if isinstance(content, list):
+        pairs = list(enumerate(content))
+    elif isinstance(content, dict):
+        is_number = all(type(number) is int for number in content.values())
+        pairs = [
+            (number, name) if is_number else (to_number(name), number) for name, number in content.items()
+        ]
+    named: dict[Any, Any] = dict(pairs)
+    if not named or len(named) < len(pairs) or set(named) != set(range(len(named))):
+        named = {}
+    names = [named[number] for number in range(len(named))]
+    if not names or not all(isinstance(name, str) for name in names):
+        rule = "should be a list of names, or map the numbers from 0 on and names"
+        raise ValueError(f"{file} {rule}. Found {str(content)[:200]}.")
+    for name in names:
+        check_text(name, file)
     return names
+
+
+def to_number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else None
+
+
+def class_names(parts: Mapping[str, ImageLabels], names: list[str] | None, file: Path) -> list[str]:
+    """The names of all classes: those of classes.json if there is one.
+
+    Raises ValueError, naming the image, for a label that is not among them, and for names among numbers.
+    """
+    image_of = {
+        label: image for images in parts.values() for image, labels in images.items() for label in labels
+    }
+    numbers = [label for label in image_of if isinstance(label, int)]
+    if 0 < len(numbers) < len(image_of):
+        raise ValueError(f"{file} should have names or numbers as labels. Found both.")
+    known = set(image_of) if names is None else set(names)
+    if numbers:
+        known = set(range(min(max(numbers) + 1, MOST_UNNAMED) if names is None else len(names)))
+    for label, image in image_of.items():
+        if label not in known:
+            rule = f"one of {len(known)} classes"
+            if numbers:
+                without = " without a classes.json" if names is None else ""
+                rule = f"a number from 0 to {(MOST_UNNAMED if names is None else len(names)) - 1}{without}"
+            raise ValueError(f"{file}: a label of {image!r} should be {rule}. Found {label!r}.")
+    if names is not None:
+        return names
+    return [str(number) for number in range(len(known))] if numbers else sorted(image_of)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from hmc_shared.data.split_names import parts_of, split_of
 from hmc_shared.hierarchy import Hierarchy
-
-PARTS = {"train": "train", "val": "validation", "test": "test"}  # by the beginning of the name of a split
 
 
 def split_levels(levels: str | Sequence[str]) -> list[str]:
@@ -57,27 +56,23 @@ def level_labels(
     return hierarchy, [of_path[row] for row in rows], notes
 
 
-def split_rows(names: Sequence[str], origin: str) -> tuple[dict[str, list[int]], list[str]]:
-    """Part to row numbers, from the name of each row's split, and a note.
+def split_rows(
+    names: Sequence[str], origin: str, where: Callable[[int], str] | None = None
+) -> tuple[dict[str, list[int]], list[str]]:
+    """Part to row numbers, from the name of each row's split, and notes: see :func:`parts_of`.
 
-    Splits are recognised by the beginning of their names: train, val, test. The validation split replaces a
-    missing test split. Raises ValueError for other splits, or without train.
+    Parts are "train", "test" and perhaps "validation"; or "all". ``where`` says where a row stands, for
+    messages; default: ``origin`` and its number, counted from 1. Raises ValueError, naming the row, for a
+    name that says no split; and as :func:`parts_of` does.
     """
+    distinct = dict.fromkeys(names)
+    if unknown := [name for name in distinct if split_of(name) is None]:
+        row = names.index(unknown[0])
+        place = where(row) if where else f"{origin}, row {row + 1}"
+        raise ValueError(f"{place}: the split should be train, val, test or unlabeled. Found {unknown[0]!r}.")
+    part_of, notes = parts_of(distinct, origin)
     rows: dict[str, list[int]] = {}
-    of_name = {
-        name: next((part for start, part in PARTS.items() if name.lower().startswith(start)), None)
-        for name in dict.fromkeys(names)
-    }
     for row, name in enumerate(names):
-        part = of_name[name]
-        if part is None:
-            raise ValueError(f"{origin}, row {row}: the split should be train, val or test. Found {name!r}.")
-        rows.setdefault(part, []).append(row)
-    notes = []
-    if "test" not in rows and "validation" in rows:
-        rows["test"] = rows.pop("validation")
-        notes = ["test: the validation split, because there is no test split"]
-    if rows.keys() - {"validation"} != {"train", "test"}:
-        splits = ", ".join(of_name)
-        raise ValueError(f"{origin} should have a train split, and a val or test split. Found {splits}.")
-    return {part: rows[part] for part in PARTS.values() if part in rows}, notes
+        if name in part_of:
+            rows.setdefault(part_of[name], []).append(row)
+    return {part: rows[part] for part in ("all", "train", "validation", "test") if part in rows}, notes

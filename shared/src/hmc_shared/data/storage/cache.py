@@ -151,13 +151,14 @@ def cached_images(
     Returns:
         The table, and the SHA-256 over names and contents.
 
-    Raises ValueError, and stores nothing, for a missing source, for bytes that are not an image, and if the
-    cache cannot be written.
+    Raises ValueError, and stores nothing, for a missing source, and if the cache cannot be written.
     """
     key = hashlib.sha256(json.dumps([reader, list(names), _stamps(sources)]).encode()).hexdigest()
     folder = cache_folder() / f"{reader.split()[0]}-{key[:16]}"
     if entry := read_images(folder):
-        return entry
+        table, digest = entry
+        table.origin = origin
+        return table, digest
     sha = hashlib.sha256()
 
     def rows() -> Iterator[dict[str, str | bytes]]:
@@ -168,12 +169,12 @@ def cached_images(
     try:
         with new_entry(folder, read_images) as temporary:
             with tempfile.TemporaryDirectory(dir=temporary) as rest:
-                save_quietly(write_images(Path(rest, "rows"), rows(), origin), temporary)
+                save_quietly(write_images(Path(rest, "rows"), rows()), temporary)
             index = {"digest": sha.hexdigest(), "seal": _seal(temporary, sha.hexdigest())}
             (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
     except OSError as error:
         raise ValueError(f"{folder} cannot be written, set HMC_CACHE to another place: {error}") from error
-    return ImageTable(_arrow_files(folder)), sha.hexdigest()
+    return ImageTable(_arrow_files(folder), origin=origin), sha.hexdigest()
 
 
 def read_images(folder: Path) -> tuple[ImageTable, str] | None:

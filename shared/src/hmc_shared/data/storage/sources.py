@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -66,14 +67,36 @@ def shortened(message: str) -> str:
 
 
 def read_json(path: Path) -> tuple[Any, dict[str, str]]:
-    """The content, and file name to SHA-256. Raises ValueError, naming file and line, if it is damaged."""
+    """The content, and file name to SHA-256.
+
+    Raises ValueError, naming file and line, if it is damaged, and for a key that an object has twice.
+    """
     content = path.read_bytes()
     try:
-        return json.loads(content), {path.name: hashlib.sha256(content).hexdigest()}
+        whole = json.loads(content, object_pairs_hook=_once_each)
+        return whole, {path.name: hashlib.sha256(content).hexdigest()}
     except json.JSONDecodeError as error:
         raise file_error(path, error.lineno, f"damaged JSON ({error.msg})") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text.") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply.") from error
+    except ValueError as error:  # a key twice, a number of thousands of digits
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"each name should be given once. Found {twice!r} again.")
+    return content
+
+
+def check_text(name: str, origin: object) -> None:
+    """Raise ValueError, naming ``origin``, for a name that cannot be written as UTF-8, or that has a NUL."""
+    if "\0" in name or (not name.isascii() and name.encode(errors="replace").decode() != name):
+        raise ValueError(f"{origin}: a name should be UTF-8 text. Found {name!r}.")
 
 
 def read_all(paths: Iterable[Path]) -> Iterator[bytes]:
