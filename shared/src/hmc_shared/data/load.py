@@ -10,7 +10,7 @@ Names are:
   "voc2012"; "coco-lt" and "voc-lt", long-tailed parts of coco2017 and voc2012.
 * Few-shot settings of voc2007 and coco2014: "voc2007-base", "voc2007-1shot-1" to "-10",
   "voc2007-5shot-1" to "-10", see :mod:`hmc_shared.data.benchmarks.fewshot`.
-* CLUS sets such as "cellcycle_FUN" and Mulan sets such as "yeast", found there by the pattern of
+* CLUS sets such as "cellcycle_FUN", Mulan sets such as "yeast" and MEKA sets, found there by the pattern of
   the names of their files.
 * "folder:PATH", nested folders of images; "labels:PATH", images with a labels.json.
 * "table:PATH", a .csv or .parquet file with features and labels, see

@@ -176,12 +176,10 @@ class RunFolder:
         :func:`hmc_shared.metrics.summarize` with the prefix ``test/``.
         """
         decision = load_decision(self.model)
+        probabilities = scores.sigmoid() if probabilities is None else probabilities
         arrays: dict[str, Any] = {
             "scores": scores.detach().float().cpu().numpy(),
-            "probabilities": (scores.sigmoid() if probabilities is None else probabilities)
-            .float()
-            .cpu()
-            .numpy(),
+            "probabilities": probabilities.float().cpu().numpy(),
             "targets": dataset.test.targets.cpu().numpy(),
             "ids": np.asarray(dataset.test.ids, dtype=np.str_),
             "evaluated": dataset.evaluated.cpu().numpy(),
