@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from hmc_shared.data.catalog import EMBEDDED, FORMATS, Entry, find_entry
+from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.storage.find import LABELS, find_files
 
@@ -22,6 +23,9 @@ def load_dataset(
     view: View | None = None,
     protocol: Literal["default", "paper"] = "default",
     levels: str | Sequence[str] | None = None,
+    features: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    categorical: Sequence[str] = (),
 ) -> HierarchicalDataset:
     """Load a data set by name, in any case.
 
@@ -51,19 +55,28 @@ def load_dataset(
             pixels. Default: the only one, and "vector" for the embedded sets.
         protocol: how feature vectors are preprocessed, see :mod:`hmc_shared.data.preprocessing`.
         levels: columns of labels, coarse to fine, of a "table:" or "hf:" set: a list, or text with commas.
+        features: columns to take of such a set; default: all that can be features.
+        drop: columns to leave out.
+        categorical: columns of words to take, each word as a feature.
 
-    Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view
-    or levels that the set does not have; and, naming file and line, for a damaged or missing file.
+    Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view,
+    levels or columns that the set does not have; and, naming file and line, for a damaged or missing file.
     """
     _check_choice("view", view, (None, "vector", "image"))
     _check_choice("protocol", protocol, ("default", "paper"))
     source, _, path = name.partition(":")
     if levels is not None and source.lower() not in ("hf", "table"):
         raise ValueError(f"`--levels` is for hf:PATH and table:PATH only. Found it for {name!r}.")
+    choice = FeatureChoice(tuple(features), tuple(drop), tuple(categorical))
+    if choice and source.lower() != "table" and not (source.lower() == "hf" and levels is not None):
+        raise ValueError(
+            f"{choice.option} is for table:PATH, and hf:PATH with --levels, only. Found it for {name!r}."
+        )
     options: dict[str, object] = {
         "protocol": protocol,
         "view": view or "vector",
         "levels": levels,
+        "choice": choice,
         "path": path,
     }
     if ":" in name and source.lower() in FORMATS:

@@ -73,6 +73,7 @@ def vector_dataset(
     not_evaluated: Collection[str] = (),
     ids: Mapping[str, Sequence[str]] | None = None,
     feature_names: Sequence[str] = (),
+    words: Collection[str] = (),
     notes: Sequence[str] = (),
 ) -> HierarchicalDataset:
     """A data set of what was read: missing splits are sampled, and statistics taken.
@@ -84,9 +85,10 @@ def vector_dataset(
         origin: what training rows come from, "file" or "split", for the note on sampled ones.
         ids: of the rows of each part; default: part and row number.
         feature_names: of the columns, if they have such.
+        words: features that each stand for a word of a column: those that no training row has are left out.
         notes: on the reading; that on the sampling comes before them.
 
-    Raises ValueError, naming the set, for a split without rows.
+    Raises ValueError, naming the set, for a split without rows, and for numbers beyond float32.
     """
     ids = ids or {part: [f"{part}-{row}" for row in range(len(of.labels))] for part, of in raw.parts.items()}
     columns = {
@@ -97,7 +99,16 @@ def vector_dataset(
     columns, sampled, sampling = _sample_missing(columns, validation_share, origin)
     targets, names = divide(columns["targets"], sampled), divide(columns["ids"], sampled)
     _refuse_empty_splits(name, targets)
-    inputs, mean, scale = prepare(columns["features"], protocol, sampled)
+    features = columns.pop("features")
+    check_range(name, features, feature_names)
+    if words:
+        train = divide(features, sampled)["train"]
+        is_known = [
+            name not in words or bool((train[:, at] == 1).any()) for at, name in enumerate(feature_names)
+        ]
+        features = {part: x[:, is_known] for part, x in features.items()}
+        feature_names = [name for name, known in zip(feature_names, is_known, strict=True) if known]
+    inputs, mean, scale = prepare(features, protocol, sampled)
     check_precision(name, mean, scale, feature_names)
     splits = {
         part: Split(torch.from_numpy(x), torch.from_numpy(targets[part]), tuple(names[part].tolist()))
@@ -144,6 +155,19 @@ def _refuse_empty_splits(name: str, targets: Mapping[str, np.ndarray]) -> None:
         if not len(rows):
             total = sum(map(len, targets.values()))
             raise ValueError(f"{name}: the {part} split should have rows. Found none in {total} rows.")
+
+
+def check_range(name: str, features: Arrays, columns: Sequence[str]) -> None:
+    """Refuse what float32 does not hold: inf, or 1e39. Raises ValueError, naming set, column and row."""
+    for part, x in features.items():
+        low, high = np.fmin.reduce(x, axis=None, initial=0.0), np.fmax.reduce(x, axis=None, initial=0.0)
+        if max(-low, high) > np.finfo(np.float32).max:
+            row, column = np.argwhere(~(np.abs(x) <= np.finfo(np.float32).max) & ~np.isnan(x))[0].tolist()
+            label = columns[column] if columns else column
+            raise ValueError(
+                f"{name}: features should be finite, at most 3.4e+38. Found {x[row, column]} in the column "
+                f"{label}, row {row + 1} of {part}."
+            )
 
 
 def check_precision(name: str, mean: np.ndarray, scale: np.ndarray, columns: Sequence[str]) -> None:

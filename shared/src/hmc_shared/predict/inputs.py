@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hmc_shared.cli.commands import PredictOptions
-from hmc_shared.data.formats.table_file import read_table
+from hmc_shared.data.formats.features import read_table
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.model import HierarchicalModel, load_model_of
 from hmc_shared.predict.write import write_predictions

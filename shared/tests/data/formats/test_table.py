@@ -9,7 +9,7 @@ from pyarrow import parquet
 from hmc_shared import Hierarchy
 from hmc_shared.data import load_dataset
 from hmc_shared.data.formats.hf_export import export
-from hmc_shared.data.formats.table_file import read_table
+from hmc_shared.data.formats.features import read_table
 
 EDGES = "parent,child\nanimal,cat\nanimal,dog\nplant,oak\ncat,robocat\nthing,robocat\n"
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from hmc_shared.data.formats.table_file import read_array, read_table
+from hmc_shared.data.formats.features import read_table
+from hmc_shared.data.formats.table_file import read_array
 from hmc_shared.predict.write import write_table
 
 NUMBERS = st.one_of(st.just(math.nan), st.floats(-1e6, 1e6, width=32))
