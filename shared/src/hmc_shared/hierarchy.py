@@ -153,8 +153,8 @@ class Hierarchy:
         """Build from a directed graph of networkx whose edges point from parent to child; nodes become text.
 
         Several edges between the same nodes, as relations of an ontology in a ``MultiDiGraph``, are one.
-        Edges that point from child to parent, as obonet reads them, need ``graph.reverse()``. Raises ValueError as
-        :meth:`from_edges` does, for an undirected graph, and for two nodes of one text, such as 0 and "0".
+        Edges that point from child to parent, as obonet reads them, need ``graph.reverse()``. Raises
+        ValueError as :meth:`from_edges` does, for an undirected graph, and for nodes such as 0 and "0".
         """
         if not graph.is_directed():
             raise ValueError("`graph` should be directed, from parent to child. Found an undirected graph.")

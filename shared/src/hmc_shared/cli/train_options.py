@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from hmc_shared.cli.bounds import FREE, Bounds, Count, NonNegative, check_options, free_options
 
@@ -21,12 +21,34 @@ class DataOptions:
 
     dataset: str = "digits"
     """Data set: an embedded one (digits, digit-scenes), or the name of a set below --data-dir;
-    table:PATH for a .csv or .parquet file, folder:PATH for nested folders of images, labels:PATH for images
-    with a labels.json, hf:PATH for a data set of the `datasets` library with --levels."""
+    table:PATH for a .csv, .tsv or .parquet file, folder:PATH for nested folders of images, labels:PATH for
+    images with a labels.json, hf:PATH for a data set of the `datasets` library with --levels."""
     data_dir: Annotated[str | None, FREE] = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
     levels: str | None = None
-    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
+    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them; or one
+    column of lists of labels."""
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What ``load_dataset`` is told of the columns of a table."""
+        return {"levels": self.levels}
+
+
+@dataclass(frozen=True)
+class FeatureOptions(DataOptions):
+    """For methods that take vectors."""
+
+    features: tuple[str, ...] = ()
+    """Columns of a data set hf:PATH or table:PATH to take as features; default: all of numbers."""
+    drop: tuple[str, ...] = ()
+    """Columns to leave out."""
+    categorical: tuple[str, ...] = ()
+    """Columns of words to take, each word of the training rows as a feature."""
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        return super().columns | {name: getattr(self, name) for name in ("features", "drop", "categorical")}
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pyarrow import parquet
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import load_dataset
-from hmc_shared.data.formats.hf_export import export
 from hmc_shared.data.formats.features import read_table
+from hmc_shared.data.formats.hf_export import export
 
 EDGES = "parent,child\nanimal,cat\nanimal,dog\nplant,oak\ncat,robocat\nthing,robocat\n"
 

@@ -34,9 +34,9 @@ def load(
 ) -> HierarchicalDataset:
     """Read a table: a row for each sample, a column for each feature, and these columns by their names.
 
-    * ``labels`` (or ``label``): names of classes separated by "|" or ";", with ancestors or without, or a
-      list of them. The file ``edges.csv`` beside the table, with the columns parent and child, joins them; a line
-      without a parent names a root. Without that file the classes are the labels, and have no parents.
+    * ``labels`` (or ``label``): names of classes separated by "|" or ";", or a list of them, with ancestors
+      or without. The file ``edges.csv`` beside the table, with the columns parent and child, joins them; a
+      line without a parent names a root. Without that file the classes are the labels, and have no parents.
     * With ``levels``, instead of these: columns of labels, coarse to fine, which spell out a tree.
     * ``split``, optional: train, val or test. Missing splits are sampled by iterative stratification: 20 % of
       the training rows for validation, or 60, 20 and 20 % of all.
