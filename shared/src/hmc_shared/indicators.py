@@ -29,7 +29,7 @@ def as_indicators(values: Any, names: Sequence[str], what: str = "targets") -> T
         return tensor
     present = tensor == 1
     if not bool((present | (tensor == 0)).all()):  # NaN equals neither
-        row, column = (~(present | (tensor == 0))).nonzero()[0].tolist()
+        row, column = map(int, (~(present | (tensor == 0))).nonzero()[0])
         _refuse(tensor[row, column].item(), row, names[column], what)
     return present
 
@@ -38,7 +38,7 @@ def _as_tensor(values: Any, names: Sequence[str], what: str) -> Tensor:
     array = np.asarray(values)
     if array.dtype.kind not in "biuf" and array.ndim == 2 and array.shape[1] == len(names):
         cells = array.astype(object)
-        for row, column in np.ndindex(*cells.shape):
+        for row, column in np.ndindex(cells.shape[0], cells.shape[1]):
             cell = cells[row, column]
             if not isinstance(cell, int | float | np.number | np.bool) or cell not in (0, 1):
                 _refuse(cell, row, names[column], what)
@@ -46,11 +46,10 @@ def _as_tensor(values: Any, names: Sequence[str], what: str) -> Tensor:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"`{what}` should have shape (n, {len(names)}). Found {array.shape}.")
     if array.dtype.kind != "b":
-        array = array.astype(np.float64) if array.dtype.kind == "f" else array
         present = array == 1
         wrong = ~present & (array != 0)
         if array.ndim == 2 and array.shape[1] == len(names) and wrong.any():
-            row, column = np.argwhere(wrong)[0].tolist()
+            row, column = (int(at[0]) for at in wrong.nonzero())
             _refuse(array[row, column].item(), row, names[column], what)
         array = present
     # A copy: torch cannot share read-only arrays or negative strides.

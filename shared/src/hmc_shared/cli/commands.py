@@ -83,9 +83,9 @@ class PredictOptions:
     """Run folder, or the folder of a saved model."""
     inputs: Annotated[list[str], tyro.conf.Positional]
     """Raw features, a row for each sample: one .csv or .tsv with a header, .parquet, or .npy. A column named
-    "id" names the rows; an empty cell, "?" or NA is a missing value; a model that was trained on a table with
-    named columns looks for these, and leaves out others. For models of images: image files and folders of images,
-    or one .npy file (n, channels, height, width) with values 0 to 255."""
+    "id" names the rows; an empty cell, "?" or NA is a missing value; a model that was trained on a table
+    looks for its columns by name, and leaves out others. For models of images: image files and folders of
+    images, or one .npy file (n, channels, height, width) with values 0 to 255."""
     min_confidence: Annotated[float, Bounds(0, 1)] | None = None
     """Label only what is at least this probable: down to the deepest such class, or all such classes where
     samples may have several paths. A row without any gets no label."""

@@ -49,11 +49,9 @@ def load_vectors(
         path.name.removesuffix(".gz"): hashlib.sha256(contents[part]).hexdigest()
         for part, path in files.items()
     }
-    raw = cached(f"{name} {version}", sources, lambda: read_set(files, contents))
-
     return vector_dataset(
         name,
-        raw,
+        cached(f"{name} {version}", sources, lambda: read_set(files, contents)),
         sources,
         protocol,
         validation_share=validation_share,
@@ -96,6 +94,8 @@ def vector_dataset(
         "targets": {part: raw.targets(part) for part in raw.parts},
         "ids": {part: np.asarray(names, dtype=object) for part, names in ids.items()},
     }
+    hierarchy = raw.hierarchy
+    del raw  # a large part of the memory, where the splits are copies
     columns, sampled, sampling = _sample_missing(columns, validation_share, origin)
     targets, names = divide(columns["targets"], sampled), divide(columns["ids"], sampled)
     _refuse_empty_splits(name, targets)
@@ -116,8 +116,8 @@ def vector_dataset(
     }
     return HierarchicalDataset(
         name,
-        raw.hierarchy,
-        torch.tensor([node not in not_evaluated for node in raw.hierarchy.names]),
+        hierarchy,
+        torch.tensor([node not in not_evaluated for node in hierarchy.names]),
         "vector",
         train=splits["train"],
         validation=splits["validation"],

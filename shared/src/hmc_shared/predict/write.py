@@ -30,8 +30,8 @@ def write_predictions(
 
     CSV has the columns id, labels (";" between them, ancestors first: for one path that is the path; a JSON
     list where a class has ";" or "|" in its name), and the probability of each class; so has a .parquet file,
-    with lists of labels. A class whose name another column has is called "NAME (class)" in the header. JSON,
-    which a name that ends in .json asks for, too, is a list with, for each sample, its ``id``; ``answer``, the
+    with lists of labels. A class called as another column gets " (class)" added in the header. JSON, which a
+    name that ends in .json asks for, too, is a list with, for each sample, its ``id``; ``answer``, the
     most specific labels, each with its ``class``, ``probability`` and ``path`` (ancestors, then itself); and
     ``probabilities`` by class.
     """
@@ -43,28 +43,26 @@ def write_predictions(
         write_json(output, to_records(ids, hierarchy, probabilities, labels))
         return
     found = ([names[i] for i in row.nonzero().flatten().tolist()] for row in labels)
-    header = ["id", "labels", *names]
-    for at, name in enumerate(names, 2):
-        while header.index(header[at]) != at:
-            header[at] += " (class)"
+    header = {"id": None, "labels": None}
+    for name in names:
+        while name in header:
+            name += " (class)"
+        header[name] = None
     if suffix == ".parquet":
         columns = {"id": pa.array(ids), "labels": pa.array(found, pa.list_(pa.string()))}
-        columns |= {name: pa.array(p.numpy()) for name, p in zip(header[2:], probabilities.T, strict=True)}
+        columns |= {name: pa.array(p.numpy()) for name, p in zip([*header][2:], probabilities.T, strict=True)}
         parquet.write_table(pa.table(columns), output)
         return
-    is_split = any(separator in name for name in names for separator in ";|")
+    is_ambiguous = any(separator in name for name in names for separator in ";|")
+
+    def joined(own: list[str]) -> str:
+        return json.dumps(own, ensure_ascii=False) if is_ambiguous else ";".join(own)
+
     rows = zip(ids, found, probabilities.tolist(), strict=True)
     write_table(
         output,
-        header,
-        (
-            [
-                name,
-                json.dumps(own, ensure_ascii=False) if is_split else ";".join(own),
-                *(f"{p:.6g}" for p in row),
-            ]
-            for name, own, row in rows
-        ),
+        [*header],
+        ([name, joined(own), *(f"{p:.6g}" for p in row)] for name, own, row in rows),
     )
 
 

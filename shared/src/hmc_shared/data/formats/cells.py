@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 from pyarrow import types
 
 from hmc_shared.messages import shown
 
-Column = pa.ChunkedArray
+Column: TypeAlias = pa.ChunkedArray
+compute: Any = pyarrow.compute  # its functions are made when it is imported: no type checker knows them
 MISSING = ("", "?", "na", "n/a", "#n/a", "#na", "nan", "-nan", "null", "none", "<na>")
 """Words for a missing value, in any case of letters."""
 TRUTH = {"true": 1.0, "false": 0.0}
@@ -74,8 +76,8 @@ def as_numbers(column: Column) -> Numbers:
     try:
         return Numbers(column.cast(pa.float64()).to_numpy())
     except pa.ArrowInvalid:  # missing values, blanks, or texts
-        trimmed = pc.utf8_trim_whitespace(column)
-        values = pc.if_else(is_missing(trimmed), pa.scalar(None, pa.string()), trimmed)
+        trimmed = compute.utf8_trim_whitespace(column)
+        values = compute.if_else(is_missing(trimmed), pa.scalar(None, pa.string()), trimmed)
     try:
         return Numbers(values.cast(pa.float64()).to_numpy())
     except pa.ArrowInvalid:
@@ -108,8 +110,8 @@ def encoded(column: Column) -> tuple[np.ndarray, list[str]]:
 
 def is_missing(trimmed: Column) -> Column:
     """(n,) bool: whether a text without blanks around it is a word for a missing value, or null."""
-    words = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(MISSING))
-    return pc.or_(words, pc.fill_null(pc.is_null(trimmed), True))
+    words = compute.is_in(compute.utf8_lower(trimmed), value_set=pa.array(MISSING))
+    return compute.or_(words, compute.fill_null(compute.is_null(trimmed), True))
 
 
 def why_no_number(cell: object) -> str:

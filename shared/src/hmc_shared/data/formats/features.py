@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.formats.cells import (
@@ -25,6 +24,7 @@ from hmc_shared.data.formats.cells import (
     MISSING,
     as_numbers,
     as_texts,
+    compute,
     is_number,
     is_text,
     is_vector,
@@ -48,7 +48,7 @@ def choose_features(
     """Names of the features, those of them that stand for a word, and a note on what is left out.
 
     Args:
-        table: whose columns of numbers are kept as such from here on.
+        table: as it was read.
         taken: columns with another use.
         choice: of the user.
 
@@ -91,13 +91,12 @@ def features_of(table: TableFile, column: str, is_chosen: bool) -> list[str] | s
         if numbers.wrong is None:
             if not is_chosen and is_row_number(column, numbers.values):
                 return "row numbers"
-            table.keep_numbers(column, numbers.values)
             return [column]
         if numbers.some or is_chosen:
             wrong = why_no_number(cells[numbers.wrong].as_py())
             ways = f"`--categorical` takes {shown(column)} as words, `--drop` leaves it out"
             raise ValueError(f"{table.where(numbers.wrong)}: {wrong} (column {column!r}). {ways}.")
-        count = pc.count_distinct(cells).as_py()
+        count = compute.count_distinct(cells).as_py()
         return f"text, {count} words: `--categorical` takes it" if count <= FEW else "text"
     if is_vector(cells.type):
         return [f"{column}[{place}]" for place in range(vectors(table, column).shape[1])]
@@ -143,18 +142,18 @@ def vectors(table: TableFile, column: str) -> np.ndarray:
     Raises ValueError, naming the row, where a list has another length than the first.
     """
     cells = table.column(column)
-    lengths = pc.list_value_length(cells)
-    found = pc.drop_null(pc.unique(lengths)).to_pylist()
+    lengths = compute.list_value_length(cells)
+    found = compute.drop_null(compute.unique(lengths)).to_pylist()
     width = next(iter(found), 0)
     if len(found) > 1:
-        other = pc.fill_null(pc.not_equal(lengths, width), False).to_numpy()
+        other = compute.fill_null(compute.not_equal(lengths, width), False).to_numpy()
         row = int(other.argmax())
         raise ValueError(
             f"{table.where(row)}: lists in {column!r} should be of one length. Found {width} and "
             f"{lengths[row].as_py()}."
         )
     values = np.full((len(table), width), np.nan)
-    flat = pa.chunked_array([pc.list_flatten(cells.combine_chunks())])
+    flat = pa.chunked_array([compute.list_flatten(cells.combine_chunks())])
     values[lengths.is_valid().to_numpy()] = as_numbers(flat).values.reshape(-1, width)
     return values
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset
@@ -56,26 +57,31 @@ def load(
     feature_names, words, more = choose_features(table, taken, choice or FeatureChoice())
     notes += more
     features = read_features(table, feature_names)
-    ids = as_texts(table.columns[id_column]) if id_column else list(map(str, range(len(table))))
-    refuse_repeats(table, ids)
-    rows = {"all": np.arange(len(table))}
+    ids = list(map(str, range(len(table))))
+    if id_column:
+        ids = as_texts(table.columns[id_column])
+        refuse_repeats(table, ids)
+    rows: dict[str, np.ndarray] = {"all": np.arange(len(table))}
     if split:
         found, more = split_rows([cell.strip() for cell in table.texts(split)], str(file))
         rows = {part: np.array(at) for part, at in found.items()}
         notes += more
+    table.columns.clear()  # a large part of the memory, which Arrow keeps unless it is told
+    pa.default_memory_pool().release_unused()
     parts = {
         part: RawPart(features[at] if split else features, [labels[row] for row in at])
         for part, at in rows.items()
     }
-    del table, features  # a table may fill a large part of the memory
+    ids_of = {part: [ids[row] for row in at] for part, at in rows.items()}
+    del features, labels, ids, rows
     return vector_dataset(
         file.parent.name if file.stem == "table" else file.stem,
-        RawSet(hierarchy, parts),
+        RawSet(hierarchy, {part: parts.pop(part) for part in list(parts)}),
         sources,
         protocol,
         validation_share=VALIDATION_SHARE,
         origin="rows",
-        ids={part: [ids[row] for row in at] for part, at in rows.items()},
+        ids=ids_of,
         feature_names=feature_names,
         words=words,
         notes=notes,

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-from hmc_shared.data.formats.cells import Column, as_texts, is_number, is_text, plain
+from hmc_shared.data.formats.cells import Column, as_texts, compute, is_number, is_text, plain
 from hmc_shared.messages import listed, shown
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -74,10 +73,6 @@ class TableFile:
                 f"Found {shown(str(column.type))}."
             )
         return as_texts(column)
-
-    def keep_numbers(self, name: str, values: np.ndarray) -> None:
-        """Replace a column by its numbers, which take less room than text."""
-        self.columns[name] = pa.chunked_array([pa.array(values)])
 
     def where(self, row: int) -> str:
         """File and place of a row, for messages."""
@@ -146,11 +141,11 @@ def _open_text(path: Path) -> TableFile:
 def _without_blank_rows(columns: list[Column]) -> list[Column]:
     blank: Any = None
     for column in columns:
-        empty = pc.equal(pc.utf8_trim_whitespace(column), "")
-        blank = empty if blank is None else pc.and_(blank, empty)
-        if not pc.any(blank).as_py():
+        empty = compute.equal(compute.utf8_trim_whitespace(column), "")
+        blank = empty if blank is None else compute.and_(blank, empty)
+        if not compute.any(blank).as_py():
             return columns
-    keep = pc.invert(blank)
+    keep = compute.invert(blank)
     return [column.filter(keep) for column in columns]
 
 
