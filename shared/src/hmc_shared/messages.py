@@ -22,3 +22,8 @@ def listed(names: Iterable[object], limit: int = 10) -> str:
     every = list(names)
     more = [f"and {len(every) - limit} more"] if len(every) > limit else []
     return ", ".join([clipped(str(name)) for name in every[:limit]] + more)
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return clipped(" ".join(str(error).split()) or type(error).__name__, 300)

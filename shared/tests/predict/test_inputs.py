@@ -111,7 +111,7 @@ class TestTables:
         with pytest.raises(ValueError, match=r"wide\.npy: the inputs should have shape \(n, 3\)\. Found"):
             score_files(model, [str(tmp_path / "wide.npy")], "run")
         np.save(tmp_path / "inf.npy", np.array([[1, 2, 3], [1, np.inf, 3]]))
-        with pytest.raises(ValueError, match=r"inf\.npy: the inputs should be finite, .* in row 1"):
+        with pytest.raises(ValueError, match=r"inf\.npy, row 2: features should be finite"):
             score_files(model, [str(tmp_path / "inf.npy")], "run")
         (tmp_path / "t.csv").write_text("x,y\n1,2\n")
         with pytest.raises(ValueError, match=r"t\.csv should have a column 'z'\. Found x, y"):
@@ -122,7 +122,8 @@ class TestTables:
     def test_a_model_of_vectors_takes_no_images(self, model, tmp_path):
         Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
         with pytest.raises(
-            ValueError, match=r"^my-run takes vectors, so a \.csv, \.parquet or \.npy file\. Found .*a\.png"
+            ValueError,
+            match=r"^my-run takes vectors, so a \.csv, \.tsv, \.parquet or \.npy .* Found .*a\.png",
         ):
             score_files(model, [str(tmp_path / "a.png")], "my-run")
 

@@ -16,8 +16,7 @@ def prepare(
     """Divide raw features into splits, and take the statistics by which a model standardises them.
 
     Args:
-        files: "train", "test" and perhaps "validation" to (n, F) float64, NaN where a value is missing; they
-            are taken out, to make room.
+        files: "train", "test" and perhaps "validation" to (n, F) float64, NaN where a value is missing.
         protocol: "default" takes the means and deviations of the training split only, missing values
             counted as the mean; a column that is constant there has the deviation inf, and so becomes 0
             everywhere. "paper" does what the public code of C-HMCNN does (Giunchiglia and Lukasiewicz, 2020):
@@ -29,6 +28,7 @@ def prepare(
         "train", "validation" and "test" to (n, F) float32, NaN where a value is missing (none under "paper");
         and the mean and the scale, (F,) float64: a model takes (x - mean) / scale, and 0 where x is missing.
     """
+    files = dict(files)  # of which each goes as soon as it is done
     if protocol == "paper":
         for name, x in files.items():
             files[name] = impute(x, column_means(x))

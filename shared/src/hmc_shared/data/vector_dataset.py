@@ -99,16 +99,15 @@ def vector_dataset(
     columns, sampled, sampling = _sample_missing(columns, validation_share, origin)
     targets, names = divide(columns["targets"], sampled), divide(columns["ids"], sampled)
     _refuse_empty_splits(name, targets)
-    features = columns.pop("features")
-    check_range(name, features, feature_names)
+    check_range(name, columns["features"], feature_names)
     if words:
-        train = divide(features, sampled)["train"]
+        train = divide(columns["features"], sampled)["train"]
         is_known = [
             name not in words or bool((train[:, at] == 1).any()) for at, name in enumerate(feature_names)
         ]
-        features = {part: x[:, is_known] for part, x in features.items()}
+        columns["features"] = {part: x[:, is_known] for part, x in columns["features"].items()}
         feature_names = [name for name, known in zip(feature_names, is_known, strict=True) if known]
-    inputs, mean, scale = prepare(features, protocol, sampled)
+    inputs, mean, scale = prepare(columns.pop("features"), protocol, sampled)
     check_precision(name, mean, scale, feature_names)
     splits = {
         part: Split(torch.from_numpy(x), torch.from_numpy(targets[part]), tuple(names[part].tolist()))

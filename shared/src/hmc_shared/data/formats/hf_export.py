@@ -26,7 +26,7 @@ from hmc_shared.data.dataset import HierarchicalDataset, Split
 from hmc_shared.data.image_table import ImageTable, needs_pillow, write_images
 from hmc_shared.data.storage.cache import save_quietly
 from hmc_shared.hierarchy import Hierarchy
-from hmc_shared.messages import listed
+from hmc_shared.messages import reason
 
 READ_ERRORS = (
     *(OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError),
@@ -108,8 +108,9 @@ def load(path: str) -> HierarchicalDataset:
             **splits,
         )
     except READ_ERRORS as error:
-        reason = listed(str(error).splitlines(), 1)
-        raise ValueError(f"{folder} is not a folder that `hmc datasets export` wrote: {reason}") from error
+        raise ValueError(
+            f"{folder} is not a folder that `hmc datasets export` wrote: {reason(error)}"
+        ) from error
 
 
 def _as_list(values: Tensor | None) -> list[float | None] | None:
@@ -191,5 +192,4 @@ def _download(repository: str) -> Path:
     try:
         return Path(snapshot_download(repository, repo_type="dataset"))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"'hf:{repository}' is neither a folder nor on the hub: {reason}") from error
+        raise ValueError(f"'hf:{repository}' is neither a folder nor on the hub: {reason(error)}") from error

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +17,20 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from hmc_shared.data.formats.cells import Column, as_texts, compute, is_number, is_text, plain
-from hmc_shared.messages import listed, shown
+from hmc_shared.messages import listed, reason, shown
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 """Of files whose columns have names."""
 ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # by their mark
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 LONGEST_ROW = 2**24  # bytes
+
+
+ARRAY_ERRORS = (
+    *(OSError, ValueError, EOFError, ArithmeticError, SyntaxError, TypeError, LookupError, AttributeError),
+    *(RecursionError, MemoryError, TokenError, BadZipFile),
+)
+"""What numpy ends in, as it reads the header of a .npy file as a text of Python."""
 
 
 def nth_row(row: int) -> str:
@@ -98,9 +107,7 @@ def _open_parquet(path: Path) -> TableFile:
         table.validate(full=True)
         columns = {name.strip(): plain(table[i]) for i, name in enumerate(table.column_names)}
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} is not readable as a table: {listed(str(error).splitlines(), 1)}"
-        ) from error
+        raise ValueError(f"{path} is not readable as a table: {reason(error)}") from error
     _refuse_repeats(path, [name.strip() for name in table.column_names])
     return TableFile(str(path), columns, len(table))
 
@@ -127,7 +134,7 @@ def _open_text(path: Path) -> TableFile:
             ),
         )
     except (OSError, pa.ArrowException, UnicodeError) as error:
-        if next(islice(_rows(path, encoding, separator), 1, None), None) is None:
+        if isinstance(error, pa.ArrowInvalid) and _has_no_rows(path, encoding, separator):
             return TableFile(str(path), {name: _texts([]) for name in names}, 0, separator=separator)
         raise ValueError(_what_is_wrong(path, encoding, separator, len(header), error)) from error
     columns = [table[i] for i in range(table.num_columns)]
@@ -182,6 +189,14 @@ def _rows(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, list
         csv.field_size_limit(limit)
 
 
+def _has_no_rows(path: Path, encoding: str, separator: str) -> bool:
+    """Whether there is a header and nothing else, which Arrow takes for an error."""
+    try:
+        return next(islice(_rows(path, encoding, separator), 1, None), None) is None
+    except (UnicodeError, csv.Error, OSError):
+        return False
+
+
 @dataclass(frozen=True)
 class _Places:
     """Lines of the rows, looked for in the file only where a message needs one."""
@@ -214,7 +229,7 @@ def _what_is_wrong(path: Path, encoding: str, separator: str, width: int, error:
         )
     except (csv.Error, OSError):
         pass
-    return f"{path} is not readable as a table: {listed(str(error).splitlines(), 1)}"
+    return f"{path} is not readable as a table: {reason(error)}"
 
 
 def _not_decodable(path: Path, encoding: str) -> tuple[int, str]:
@@ -243,10 +258,10 @@ def _texts(cells: Sequence[str]) -> Column:
 def read_array(path: str | Path) -> np.ndarray:
     """The numbers of a .npy file. Raises ValueError, naming the file, if it is damaged or holds else."""
     try:  # mapped, so that a header that promises more than the file holds takes no memory
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError, RecursionError) as error:
-        reason = listed(str(error).splitlines(), 1)
-        raise ValueError(f"{path} is not readable as an array: {reason}") from error
+        with np.errstate(over="raise"):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ARRAY_ERRORS as error:
+        raise ValueError(f"{path} is not readable as an array: {reason(error)}") from error
     if not isinstance(array, np.ndarray) or array.ndim == 0 or array.dtype.kind not in "fiub":
         content = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
         raise ValueError(f"{path} should hold an array of numbers, a row for each sample. Found {content}.")
