@@ -49,7 +49,8 @@ def _as_tensor(values: Any, names: Sequence[str], what: str) -> Tensor:
         present = array == 1
         wrong = ~present & (array != 0)
         if array.ndim == 2 and array.shape[1] == len(names) and wrong.any():
-            row, column = (int(at[0]) for at in wrong.nonzero())
+            at = np.argwhere(wrong)[0]
+            row, column = int(at[0]), int(at[1])
             _refuse(array[row, column].item(), row, names[column], what)
         array = present
     # A copy: torch cannot share read-only arrays or negative strides.
