@@ -98,8 +98,9 @@ def write_json(output: str | None, content: Any) -> None:
 def write_table(path: str | Path | None, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     """Write CSV to a file, or parquet to one that is called so, or CSV to standard output for None."""
     if path is not None and Path(path).suffix.lower() == ".parquet":
-        columns = zip(*rows, strict=True)
-        parquet.write_table(pa.table([pa.array(column) for column in columns], list(map(str, header))), path)
+        every = list(rows)
+        columns = {str(name): pa.array([row[at] for row in every]) for at, name in enumerate(header)}
+        parquet.write_table(pa.table(columns), path)
         return
     with ExitStack() as stack:
         file = sys.stdout

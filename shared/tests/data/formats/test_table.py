@@ -164,3 +164,39 @@ def test_a_column_that_float32_blurs_is_refused(tmp_path, start, is_blurred):
     _, raw = read_table(file, dataset.feature_names)
     value_of = {x[1]: x[0] for x in raw.tolist()}
     assert all(value_of[x[1]] == x[0] for x in dataset.test.inputs.tolist())
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        "child;parent\ncat;animal\ndog;animal\ncat;animal\n",  # as relations of an ontology may stand twice
+        "Parent,CHILD,relation\nanimal,cat,is_a\nanimal,cat,part_of\n\nanimal,dog,is_a\n,\n",
+        "parent\tchild\n\tanimal\nanimal\tcat\nanimal\tdog\n",
+    ],
+)
+def test_edge_lists_as_they_are_written(tmp_path, edges):
+    file = write(tmp_path, "t.csv", "x,Label\n" + "1,cat\n2,dog\n" * 10)
+    write(tmp_path, "edges.csv", edges)
+    hierarchy = load_dataset(f"table:{file}").hierarchy
+    assert hierarchy == Hierarchy.from_edges([("animal", "cat"), ("animal", "dog")])
+
+
+@pytest.mark.parametrize(
+    ("edges", "message"),
+    [
+        (
+            "animal,cat\nanimal,dog\n",
+            r"edges\.csv should have the columns parent and child, named in",
+        ),
+        (
+            "parent,child\nanimal,cat\n\ncat,cat\n",
+            r"edges\.csv, line 4: .* cycle: cat -> cat",
+        ),
+        ("parent,child\n", r"edges\.csv: A hierarchy should have at least one node"),
+    ],
+)
+def test_edges_that_are_none_are_named(tmp_path, edges, message):
+    file = write(tmp_path, "t.csv", "x,labels\n1,cat\n")
+    write(tmp_path, "edges.csv", edges)
+    with pytest.raises(ValueError, match=message):
+        load_dataset(f"table:{file}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from hmc_shared.data.formats.features import read_table
-from hmc_shared.data.formats.table_file import read_array
+from hmc_shared.data.formats.table_file import open_table, read_array
 from hmc_shared.predict.write import write_table
 
 NUMBERS = st.one_of(st.just(math.nan), st.floats(-1e6, 1e6, width=32))
@@ -124,4 +124,47 @@ def test_columns_are_found_by_their_names(tmp_path):
 def test_a_column_is_named_once(tmp_path):
     (tmp_path / "t.csv").write_text("a,a\n1,2\n")
     with pytest.raises(ValueError, match=r"one column of each name\. Found 'a' again"):
+        read_table(tmp_path / "t.csv")
+
+
+SAME = {
+    "semicolons": b"a;b\n1;2\n3;4\n",
+    "tabs": b"a\tb\n1\t2\n3\t4\n",
+    "CRLF": b"a,b\r\n1,2\r\n3,4\r\n",
+    "CR": b"a,b\r1,2\r3,4",
+    "mark": "\ufeffa,b\n1,2\n3,4\n".encode(),
+    "UTF-16": "a,b\n1,2\n3,4\n".encode("utf-16"),
+    "UTF-16 BE": b"\xfe\xff" + "a,b\n1,2\n3,4\n".encode("utf-16-be"),
+    "blank lines": b"a,b\n\n1,2\n  \n3,4\n\n,\n , \n",
+    "blanks": b" a, b \n 1, 2\n3 ,4 \n",
+    "quotes": b'"a","b"\n"1","2"\n3,"4"\n',
+}
+
+
+@pytest.mark.parametrize("content", SAME.values(), ids=SAME)
+def test_one_table_in_many_ways(tmp_path, content):
+    for name in ("t.csv", "T.CSV"):
+        (tmp_path / name).write_bytes(content)
+        assert open_table(tmp_path / name).columns.keys() == {"a", "b"}
+        assert read_table(tmp_path / name)[1].tolist() == [[1, 2], [3, 4]]
+
+
+def test_a_tsv_file_has_tabs(tmp_path):
+    (tmp_path / "t.tsv").write_text("a, of x\tb, of y\n1\t2\n")
+    assert read_table(tmp_path / "t.tsv")[1].tolist() == [[1, 2]]
+    (tmp_path / "t.tsv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"'a'\. Found a,b\. Cells are taken to be separated by a tab"):
+        read_table(tmp_path / "t.tsv", ["a"])
+
+
+@pytest.mark.parametrize(
+    ("before", "line"),
+    [("1,2\n", 3), ("\n\n1,2\n", 5), ('"1\n",2\n\n', 5), ("1,2\n,\n", 4), ("1,2\r\n\r\n", 4)],
+)
+def test_lines_are_those_of_the_file(tmp_path, before, line):
+    (tmp_path / "t.csv").write_bytes(f"a,b\n{before}3,much\n".encode())
+    with pytest.raises(ValueError, match=rf"t\.csv, line {line}: 'much' is not a number"):
+        read_table(tmp_path / "t.csv", ["a", "b"])
+    (tmp_path / "t.csv").write_bytes(f"a,b\n{before}3,4,5\n".encode())
+    with pytest.raises(ValueError, match=rf"line {line}: 3 cells, but the header has 2 \(a comma between"):
         read_table(tmp_path / "t.csv")

@@ -126,15 +126,14 @@ def known_labels(
 ) -> tuple[list[list[int]], list[str]]:
     """Ids of each row's labels, and notes. Raises ValueError, naming the row, for an unknown label."""
     labels, notes = label_names(table, column, hierarchy.index)
-    unknown = {
-        name: row
-        for row, names in reversed([*enumerate(labels)])
-        for name in names
-        if name not in hierarchy.index
-    }
+    unknown: dict[str, int] = {}  # to its first row
+    for row, names in enumerate(labels):
+        for name in names:
+            if name not in hierarchy.index:
+                unknown.setdefault(name, row)
     if unknown:
-        name, row = min(unknown.items(), key=lambda item: item[1])
-        others = f" (nor are {len(unknown) - 1} other labels)" if len(unknown) > 1 else ""
+        name, row = next(iter(unknown.items()))
+        others = f", and {len(unknown) - 1} more labels are none" if len(unknown) > 1 else ""
         lower = {known.lower(): known for known in hierarchy.names}
         like = lower.get(name.lower())
         way = f"is it {like!r}?" if like else "add a line for it there, or take the label out."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 from tokenize import TokenError
@@ -118,7 +119,8 @@ def _open_text(path: Path) -> TableFile:
     _refuse_repeats(path, names)
 
     def skip_blank(row: Any) -> str:
-        return "error" if row.text.strip() else "skip"
+        cells = next(csv.reader(StringIO(row.text, newline=""), delimiter=separator), [])
+        return "error" if any(cell.strip() for cell in cells) else "skip"
 
     try:
         table = arrow_csv.read_csv(
