@@ -38,10 +38,10 @@ def _as_tensor(values: Any, names: Sequence[str], what: str) -> Tensor:
     array = np.asarray(values)
     if array.dtype.kind not in "biuf" and array.ndim == 2 and array.shape[1] == len(names):
         cells = array.astype(object)
-        for row, column in np.ndindex(cells.shape[0], cells.shape[1]):
-            cell = cells[row, column]
-            if not isinstance(cell, int | float | np.number | np.bool) or cell not in (0, 1):
-                _refuse(cell, row, names[column], what)
+        for row in range(len(cells)):
+            for cell, name in zip(cells[row], names, strict=True):
+                if not isinstance(cell, int | float | np.number | np.bool) or cell not in (0, 1):
+                    _refuse(cell, row, name, what)
         array = cells.astype(bool)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"`{what}` should have shape (n, {len(names)}). Found {array.shape}.")

@@ -140,7 +140,7 @@ def _open_text(path: Path) -> TableFile:
             return TableFile(str(path), {name: _texts([]) for name in names}, 0, separator=separator)
         raise ValueError(_what_is_wrong(path, encoding, separator, len(header), error)) from error
     columns = [table[i] for i in range(table.num_columns)]
-    if table.num_columns != len(names):  # the two parsers see another header: quotes that do not match
+    if table.column_names != header:  # the two parsers see another header: quotes that do not match
         raise ValueError(f"{path}, line 1: the header should be plain names. Found {listed(names)}.")
     columns = _without_blank_rows(columns)
     place = _Places(path, encoding, separator)
@@ -182,10 +182,11 @@ def _rows(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, list
     limit = csv.field_size_limit(2**31 - 1)
     try:
         with path.open(newline="", encoding=encoding) as file:
-            reader, line = csv.reader(file, delimiter=separator), 1
+            reader, line, is_header = csv.reader(file, delimiter=separator), 1, True
             for cells in reader:
-                if any(cell.strip() for cell in cells):
+                if any(cell.strip() for cell in cells) or (is_header and cells):
                     yield line, cells
+                    is_header = False
                 line = reader.line_num + 1
     finally:
         csv.field_size_limit(limit)
