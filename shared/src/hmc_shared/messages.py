@@ -21,7 +21,7 @@ def listed(names: Iterable[object], limit: int = 10) -> str:
     """Names with commas between them, the first of many, each cut where it is long."""
     every = list(names)
     more = [f"and {len(every) - limit} more"] if len(every) > limit else []
-    return ", ".join([clipped(str(name)) for name in every[:limit]] + more)
+    return ", ".join([clipped(str(name)) or "''" for name in every[:limit]] + more)
 
 
 def reason(error: BaseException) -> str:
