@@ -6,7 +6,7 @@ give an option another default or text by saying it again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -39,11 +39,11 @@ class DataOptions:
 class FeatureOptions(DataOptions):
     """For methods that take vectors."""
 
-    features: tuple[str, ...] = ()
+    features: list[str] = field(default_factory=list[str])
     """Columns of a data set hf:PATH or table:PATH to take as features; default: all of numbers."""
-    drop: tuple[str, ...] = ()
+    drop: list[str] = field(default_factory=list[str])
     """Columns to leave out."""
-    categorical: tuple[str, ...] = ()
+    categorical: list[str] = field(default_factory=list[str])
     """Columns of words to take, each word of the training rows as a feature."""
 
     @property

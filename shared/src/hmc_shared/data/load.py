@@ -55,9 +55,7 @@ def load_dataset(
             pixels. Default: the only one, and "vector" for the embedded sets.
         protocol: how feature vectors are preprocessed, see :mod:`hmc_shared.data.preprocessing`.
         levels: columns of labels, coarse to fine, of a "table:" or "hf:" set: a list, or text with commas.
-        features: columns to take of such a set; default: all that can be features.
-        drop: columns to leave out.
-        categorical: columns of words to take, each word as a feature.
+        features, drop, categorical: columns of such a set, see :class:`hmc_shared.data.choice.FeatureChoice`.
 
     Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view,
     levels or columns that the set does not have; and, naming file and line, for a damaged or missing file.
@@ -65,20 +63,10 @@ def load_dataset(
     _check_choice("view", view, (None, "vector", "image"))
     _check_choice("protocol", protocol, ("default", "paper"))
     source, _, path = name.partition(":")
-    if levels is not None and source.lower() not in ("hf", "table"):
-        raise ValueError(f"`--levels` is for hf:PATH and table:PATH only. Found it for {name!r}.")
     choice = FeatureChoice(tuple(features), tuple(drop), tuple(categorical))
-    if choice and source.lower() != "table" and not (source.lower() == "hf" and levels is not None):
-        raise ValueError(
-            f"{choice.option} is for table:PATH, and hf:PATH with --levels, only. Found it for {name!r}."
-        )
-    options: dict[str, object] = {
-        "protocol": protocol,
-        "view": view or "vector",
-        "levels": levels,
-        "choice": choice,
-        "path": path,
-    }
+    _check_columns(name, levels, choice)
+    options: dict[str, object] = {"protocol": protocol, "view": view or "vector", "path": path}
+    options |= {"levels": levels, "choice": choice}
     if ":" in name and source.lower() in FORMATS:
         form = "hf with --levels" if source.lower() == "hf" and levels is not None else source.lower()
         dataset = _read(FORMATS[form], options)
@@ -88,6 +76,16 @@ def load_dataset(
         wanted, content = ("images", "feature vectors") if view == "image" else ("feature vectors", "images")
         raise ValueError(f"`--dataset` should have {wanted}. Found the {content} of {name!r}.")
     return dataset
+
+
+def _check_columns(name: str, levels: str | Sequence[str] | None, choice: FeatureChoice) -> None:
+    source = name.partition(":")[0].lower()
+    if levels is not None and source not in ("hf", "table"):
+        raise ValueError(f"`--levels` is for hf:PATH and table:PATH only. Found it for {name!r}.")
+    if choice and source != "table" and not (source == "hf" and levels is not None):
+        raise ValueError(
+            f"{choice.option} is for table:PATH, and hf:PATH with --levels, only. Found it for {name!r}."
+        )
 
 
 def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def vector_dataset(
         origin: what training rows come from, "file" or "split", for the note on sampled ones.
         ids: of the rows of each part; default: part and row number.
         feature_names: of the columns, if they have such.
-        words: features that each stand for a word of a column: those that no training row has are left out.
+        words: features that each stand for a word of a column: left out where no training row has it.
         notes: on the reading; that on the sampling comes before them.
 
     Raises ValueError, naming the set, for a split without rows, and for numbers beyond float32.
@@ -92,21 +93,16 @@ def vector_dataset(
     columns = {
         "features": {part: raw.parts[part].features for part in raw.parts},
         "targets": {part: raw.targets(part) for part in raw.parts},
-        "ids": {part: np.asarray(names, dtype=object) for part, names in ids.items()},
+        "ids": {part: np.asarray(of_part, dtype=object) for part, of_part in ids.items()},
     }
     hierarchy = raw.hierarchy
-    del raw  # a large part of the memory, where the splits are copies
+    del raw  # much memory, where the splits are copies
     columns, sampled, sampling = _sample_missing(columns, validation_share, origin)
     targets, names = divide(columns["targets"], sampled), divide(columns["ids"], sampled)
     _refuse_empty_splits(name, targets)
     check_range(name, columns["features"], feature_names)
     if words:
-        train = divide(columns["features"], sampled)["train"]
-        is_known = [
-            name not in words or bool((train[:, at] == 1).any()) for at, name in enumerate(feature_names)
-        ]
-        columns["features"] = {part: x[:, is_known] for part, x in columns["features"].items()}
-        feature_names = [name for name, known in zip(feature_names, is_known, strict=True) if known]
+        columns["features"], feature_names = _known(columns["features"], sampled, feature_names, words)
     inputs, mean, scale = prepare(columns.pop("features"), protocol, sampled)
     check_precision(name, mean, scale, feature_names)
     splits = {
@@ -118,9 +114,7 @@ def vector_dataset(
         hierarchy,
         torch.tensor([node not in not_evaluated for node in hierarchy.names]),
         "vector",
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
+        **splits,
         sources=sources,
         notes=(*sampling, *notes),
         feature_mean=torch.from_numpy(mean),
@@ -147,6 +141,15 @@ def _sample_missing(
     sampled = stratified_sample(columns["targets"]["train"], validation_share, SEED)
     share = f"{validation_share:.0%} of the training {origin}"
     return columns, sampled, (f"validation: {share}, by iterative stratification, seed {SEED}",)
+
+
+def _known(
+    features: Arrays, sampled: np.ndarray | None, names: Sequence[str], words: Collection[str]
+) -> tuple[Arrays, list[str]]:
+    """The features and their names without those of the ``words`` that no training row has."""
+    train = divide(features, sampled)["train"]
+    keep = [name not in words or bool((train[:, at] == 1).any()) for at, name in enumerate(names)]
+    return {part: x[:, keep] for part, x in features.items()}, list(compress(names, keep))
 
 
 def _refuse_empty_splits(name: str, targets: Mapping[str, np.ndarray]) -> None:
