@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,7 +106,7 @@ def vector_dataset(
         columns["features"], feature_names = _known(columns["features"], sampled, feature_names, words)
     inputs, mean, scale = prepare(columns.pop("features"), protocol, sampled)
     check_precision(name, mean, scale, feature_names)
-    splits = {
+    splits: dict[str, Any] = {
         part: Split(torch.from_numpy(x), torch.from_numpy(targets[part]), tuple(names[part].tolist()))
         for part, x in inputs.items()
     }
