@@ -69,9 +69,10 @@ def from_json_of(nodes: object, edges: object) -> Callable[[], Hierarchy]:
         ),
         (lambda: Hierarchy.from_networkx(networkx.Graph([("a", "b")])), "undirected"),
         (
-            lambda: Hierarchy.from_networkx(networkx.MultiDiGraph([("a", "b")] * 2)),
-            "Found again: 'a' -> 'b'.",
+            lambda: Hierarchy.from_networkx(networkx.DiGraph([(0, 1), ("0", 2)])),
+            "The nodes 0 and '0' of `graph` have one text.",
         ),
+        (lambda: Hierarchy.from_paths(["/".join(["a"] * 20_000)]), "1000 parts or fewer. Found 20000."),
         (lambda: Hierarchy.from_networkx(networkx.DiGraph([("a", "b"), ("b", "a")])), "cycle: b -> a -> b."),
         (lambda: Hierarchy.from_folder("no/such/folder"), "no/such/folder should be a folder"),
         (lambda: Hierarchy.from_json("{"), "Not the JSON of a hierarchy"),

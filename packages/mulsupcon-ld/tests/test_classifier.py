@@ -114,7 +114,7 @@ def test_the_checks_of_scikit_learn():
         (np.full((300, 3), 2), r"`y` should hold 0 and 1. Found 2"),
         (np.ones(300), "2D array"),
         (None, "requires y to be passed"),
-        (np.full((300, 3), 0.5), "continuous"),
+        (np.full((300, 3), 0.5), r"`y` should hold 0 and 1\. Found 0\.5 in row 0, column '0'"),
     ],
     ids=["rows", "values", "dimension", "none", "continuous"],
 )

@@ -19,12 +19,14 @@ from hmc_shared.cli.version import distribution_version
 
 if TYPE_CHECKING:
     from hmc_shared.compare.comparison import Comparison
+    from hmc_shared.data import HierarchicalDataset
 
 Positional = tyro.conf.Positional
 Name = tyro.conf.arg(metavar="NAME")
 File = tyro.conf.arg(metavar="FILE")
 Folder = tyro.conf.arg(metavar="DIR")
 Paths = tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="")
+Columns = tyro.conf.arg(metavar="COLUMN [COLUMN ...]", help_behavior_hint="")
 Names = tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="")
 
 
@@ -40,6 +42,12 @@ class Datasets:
     listed."""
     levels: str | None = None
     """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
+    features: Annotated[tuple[str, ...], Columns] = ()
+    """Columns of such a data set to take as features; default: all of numbers."""
+    drop: Annotated[tuple[str, ...], Columns] = ()
+    """Columns to leave out."""
+    categorical: Annotated[tuple[str, ...], Columns] = ()
+    """Columns of words to take, each word of the training rows as a feature."""
     data_dir: Annotated[Path | None, Folder] = None
     """Folder with the files of sets that are not embedded; default: the environment variable HMC_DATA."""
     plot: Annotated[Path | None, File] = None
@@ -56,6 +64,12 @@ class Export:
     """New folder."""
     levels: str | None = None
     """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
+    features: Annotated[tuple[str, ...], Columns] = ()
+    """Columns of such a data set to take as features; default: all of numbers."""
+    drop: Annotated[tuple[str, ...], Columns] = ()
+    """Columns to leave out."""
+    categorical: Annotated[tuple[str, ...], Columns] = ()
+    """Columns of words to take, each word of the training rows as a feature."""
     data_dir: Annotated[Path | None, Folder] = None
     """Folder with the files of sets that are not embedded; default: the environment variable HMC_DATA."""
 
@@ -225,7 +239,7 @@ def datasets(command: Datasets) -> None:
         print(f"\nalso {'; '.join(paths)}")
         return
     _check_plot(command.plot)
-    dataset = data.load_dataset(command.name, command.data_dir, levels=command.levels)
+    dataset = load(command.name, command)
     print(data.describe(dataset))
     if command.plot:
         from hmc_shared.data.plot_description import plot_description
@@ -234,11 +248,17 @@ def datasets(command: Datasets) -> None:
         _wrote([command.plot])
 
 
-def export(command: Export) -> None:
+def load(name: str, command: Datasets | Export) -> HierarchicalDataset:
     from hmc_shared import data
+
+    columns = {option: getattr(command, option) for option in ("levels", "features", "drop", "categorical")}
+    return data.load_dataset(name, command.data_dir, **columns)
+
+
+def export(command: Export) -> None:
     from hmc_shared.data.formats.hf_export import export as write_folder
 
-    dataset = data.load_dataset(command.name, command.data_dir, levels=command.levels)
+    dataset = load(command.name, command)
     write_folder(dataset, command.folder)
     _wrote([command.folder])
 

@@ -16,12 +16,17 @@ import torch
 from torch import Tensor
 
 from hmc_shared.graph_depth import longest_path_depth
+from hmc_shared.indicators import as_indicators
+from hmc_shared.messages import listed, shown
 
 if TYPE_CHECKING:
     import networkx
 
 Edge = tuple[str, str]
+Item = TypeVar("Item")
 Targets = TypeVar("Targets", np.ndarray, Tensor)
+MAX_PARTS = 1000
+"""Of a label path: names of classes are whole paths, so their length grows with the square of the depth."""
 
 
 class Hierarchy:
@@ -66,18 +71,20 @@ class Hierarchy:
         edges, declared = list(edges), list(nodes)
         for edge in edges:
             if isinstance(edge, str) or len(edge) != 2:
-                raise ValueError(f"An edge should be a (parent, child) pair. Found {edge!r}.")
+                raise ValueError(f"An edge should be a (parent, child) pair. Found {shown(edge)}.")
         names: list[object] = [*declared, *(end for edge in edges for end in edge)]
         for name in names:
             if not isinstance(name, str) or not name:
-                raise ValueError(f"A node name should be a non-empty string. Found {name!r}.")
-        _refuse_repeats(declared, "node")
-        _refuse_repeats([f"{parent!r} -> {child!r}" for parent, child in edges], "edge")
+                raise ValueError(f"A node name should be a non-empty string. Found {shown(name)}.")
+        declared = [str(name) for name in declared]  # numpy has a type of its own
+        edges = [(str(parent), str(child)) for parent, child in edges]
+        _refuse_repeats(declared, "node", str)
+        _refuse_repeats(edges, "edge", lambda edge: f"{edge[0]!r} -> {edge[1]!r}")
         known = set(declared)
         for parent, child in edges if declared else ():
             for role, name in (("parent", parent), ("child", child)):
                 if name not in known:
-                    raise ValueError(f"Unknown {role} {name!r} in the edge {parent!r} -> {child!r}.")
+                    raise ValueError(f"Unknown {role} {shown(name)} in the edge {parent!r} -> {child!r}.")
         order = list(dict.fromkeys(declared or (end for edge in edges for end in edge)))
         if not order:
             raise ValueError("A hierarchy should have at least one node. Found none.")
@@ -125,7 +132,7 @@ class Hierarchy:
             parts = ["" if label is None or label != label else str(label) for label in row]  # NaN != NaN
             length = next((i for i, part in enumerate(parts) if not part), len(parts))
             if any(parts[length:]):
-                raise ValueError(f"Row {number} of the level matrix has a gap: {parts}.")
+                raise ValueError(f"Row {number} of the level matrix has a gap: {shown(parts, 200)}.")
             rows.append(parts[:length])
         return cls._from_parts(rows, "/".join if qualify else lambda parts: parts[-1])
 
@@ -143,10 +150,20 @@ class Hierarchy:
 
     @classmethod
     def from_networkx(cls, graph: networkx.Graph[Any]) -> Hierarchy:
-        """Build from a ``networkx.DiGraph`` whose edges point from parent to child; nodes become ``str``."""
+        """Build from a directed graph of networkx whose edges point from parent to child; nodes become text.
+
+        Several edges between the same nodes, as relations of an ontology in a ``MultiDiGraph``, are one.
+        Edges that point from child to parent, as obonet reads them, need ``graph.reverse()``. Raises
+        ValueError as :meth:`from_edges` does, for an undirected graph, and for nodes such as 0 and "0".
+        """
         if not graph.is_directed():
             raise ValueError("`graph` should be directed, from parent to child. Found an undirected graph.")
-        return cls.from_edges(((str(a), str(b)) for a, b in graph.edges()), nodes=map(str, graph.nodes))
+        node_of: dict[str, object] = {}
+        for node in graph.nodes:
+            if (other := node_of.setdefault(str(node), node)) is not node:
+                raise ValueError(f"The nodes {shown(other)} and {shown(node)} of `graph` have one text.")
+        edges = dict.fromkeys((str(a), str(b)) for a, b in graph.edges())
+        return cls.from_edges(edges, nodes=node_of)
 
     @classmethod
     def from_json(cls, text: str) -> Hierarchy:
@@ -155,7 +172,7 @@ class Hierarchy:
             content = json.loads(text)
             names, edges = content["nodes"], content["edges"]
             pairs = [(names[parent], names[child]) for parent, child in edges]
-        except (json.JSONDecodeError, KeyError, TypeError, IndexError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"Not the JSON of a hierarchy, nodes and id pairs: {error}") from error
         hierarchy = cls.from_edges(pairs, nodes=names)
         # Scores stored beside the JSON have one column for each id: no other order may pass.
@@ -170,13 +187,16 @@ class Hierarchy:
         edges: dict[Edge, None] = {}
         for parts in rows:
             if not all(parts):
-                raise ValueError(f"A label path should have no empty part. Found {name_of(parts)!r}.")
+                raise ValueError(f"A label path should have no empty part. Found {shown('/'.join(parts))}.")
+            if len(parts) > MAX_PARTS:
+                raise ValueError(f"A label path should have {MAX_PARTS} parts or fewer. Found {len(parts)}.")
             paths = [parts[: end + 1] for end in range(len(parts))]
             for path in paths:
                 other = path_of.setdefault(name_of(path), path)
                 if other != path:
                     raise ValueError(
-                        f"The name {name_of(path)!r} stands for two classes, {other} and {path}: "
+                        f"The name {shown(name_of(path))} stands for two classes, {shown(other, 200)} and "
+                        f"{shown(path, 200)}: "
                         "pass qualify=True to name classes by their path (no '/' in labels then)."
                     )
             edges.update(dict.fromkeys(pairwise(map(name_of, paths))))
@@ -253,24 +273,41 @@ class Hierarchy:
 
         In this order a child is final before it is passed to its parents.
         """
-        depth = self.depth[self.edges[:, 1]]
-        steps = range(self.num_levels - 1, 0, -1)
+        # Ids ascend with depth and edges are sorted by child: those of a level stand together.
+        sizes = torch.bincount(self.depth[self.edges[:, 1]], minlength=self.num_levels).tolist()
+        of_level = self.edges.split(sizes)[:0:-1]  # none lead to roots
         # Clones, not views: torch.export saves each with its own storage.
-        return tuple(tuple(ids.clone() for ids in self.edges[depth == step].unbind(1)) for step in steps)
+        return tuple(tuple(ids.clone() for ids in edges.unbind(1)) for edges in of_level)
 
     @cached_property
     def ancestors(self) -> Tensor:
-        """(C, C) bool: whether j is i or an ancestor of i (row i, column j)."""
-        return self.add_ancestors(torch.eye(len(self), dtype=torch.bool, device=self.edges.device))
+        """(C, C) bool: whether j is i or an ancestor of i (row i, column j).
 
-    # Label sets
+        For some classes only, :meth:`ancestors_of` and :meth:`path_to` take less memory.
+        """
+        return self.ancestors_of(torch.arange(len(self), device=self.edges.device))
+
+    def ancestors_of(self, nodes: Tensor) -> Tensor:
+        """(n, C) bool: the label sets of n nodes (n,) int64, each with its ancestors."""
+        targets = torch.zeros(len(nodes), len(self), dtype=torch.bool, device=nodes.device)
+        return self.add_ancestors(targets.scatter_(1, nodes[:, None], True))
+
+    def path_to(self, node: int) -> list[int]:
+        """The ids of a node and its ancestors, ascending: ancestors before descendants."""
+        found, waiting = {node}, [node]
+        while waiting:
+            above = set(self.parents(waiting.pop())) - found
+            found |= above
+            waiting += above
+        return sorted(found)
+
+    # Label sets: (n, C) of bool, or of the numbers 0 and 1; ValueError for another shape or value
 
     def add_ancestors(self, targets: Targets) -> Targets:
-        """Add all ancestors to label sets: (n, C) bool or 0/1 in, (n, C) bool of the same kind out."""
+        """Add all ancestors to label sets: (n, C) in, (n, C) bool of the same kind out."""
         if isinstance(targets, np.ndarray):
-            return self.add_ancestors(_from_numpy(targets)).numpy()
-        self._check_width(targets)
-        nodes_first = targets.T.to(torch.bool, copy=True).contiguous()
+            return self.add_ancestors(as_indicators(targets, self.names)).numpy()
+        nodes_first = as_indicators(targets, self.names).T.clone(memory_format=torch.contiguous_format)
         for parents, children in self.to(targets.device).edges_bottom_up:
             edge, sample = nodes_first[children].nonzero(as_tuple=True)
             nodes_first[parents[edge], sample] = True
@@ -278,25 +315,19 @@ class Hierarchy:
 
     def has_ancestors(self, targets: np.ndarray | Tensor) -> bool:
         """Whether every label set (n, C) holds the parents of its classes."""
-        targets = _from_numpy(targets) if isinstance(targets, np.ndarray) else targets.to(torch.bool)
-        self._check_width(targets)
-        parents, children = self.to(targets.device).edges.unbind(1)
-        return not bool((targets[:, children] & ~targets[:, parents]).any())
+        present = as_indicators(targets, self.names)
+        parents, children = self.to(present.device).edges.unbind(1)
+        return not bool((present[:, children] & ~present[:, parents]).any())
 
     def most_specific(self, targets: Targets) -> Targets:
         """Keep the classes that have no child in the set: (n, C) in, (n, C) bool of the same kind out."""
         if isinstance(targets, np.ndarray):
-            return self.most_specific(_from_numpy(targets)).numpy()
-        self._check_width(targets)
+            return self.most_specific(as_indicators(targets, self.names)).numpy()
+        specific = as_indicators(targets, self.names).clone()
         parents, children = self.to(targets.device).edges.unbind(1)
-        specific = targets.to(torch.bool, copy=True)
         sample, edge = specific[:, children].nonzero(as_tuple=True)
         specific[sample, parents[edge]] = False
         return specific
-
-    def _check_width(self, targets: Tensor) -> None:
-        if targets.ndim != 2 or targets.shape[1] != len(self):
-            raise ValueError(f"`targets` should have shape (n, {len(self)}). Found {tuple(targets.shape)}.")
 
     # Exchange
 
@@ -357,15 +388,10 @@ class Hierarchy:
             yield f"... and {len(self) - limit} more nodes"
 
 
-def _from_numpy(targets: np.ndarray) -> Tensor:
-    """A boolean copy: torch cannot share read-only arrays or negative strides."""
-    return torch.from_numpy(np.array(targets, dtype=bool, order="C"))
-
-
-def _refuse_repeats(items: list[str], what: str) -> None:
-    repeated = [item for item, count in Counter(items).items() if count > 1]
+def _refuse_repeats(items: Sequence[Item], what: str, text_of: Callable[[Item], str]) -> None:
+    repeated = [text_of(item) for item, count in Counter(items).items() if count > 1]
     if repeated:
-        raise ValueError(f"Each {what} should be given once. Found again: {', '.join(repeated[:5])}.")
+        raise ValueError(f"Each {what} should be given once. Found again: {listed(repeated, 5)}.")
 
 
 def _pointers(owners: Tensor, size: int) -> Tensor:

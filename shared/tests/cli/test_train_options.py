@@ -12,6 +12,7 @@ from hmc_shared.cli.parse import GROUPS
 from hmc_shared.cli.train_options import (
     DataOptions,
     EncoderOptions,
+    FeatureOptions,
     ImageOptions,
     OptimisationOptions,
     RunOptions,
@@ -20,7 +21,7 @@ from hmc_shared.cli.train_options import (
 
 
 @dataclass(frozen=True)
-class Toy(EncoderOptions, ImageOptions, TrainOptions):
+class Toy(EncoderOptions, ImageOptions, FeatureOptions, TrainOptions):
     package: ClassVar[str] = "toy"
 
     @property
@@ -56,4 +57,7 @@ def test_every_group_has_a_title_and_no_option_is_in_two():
     assert {group.title for group in groups} <= set(GROUPS)
     names = [field.name for group in groups for field in fields(group)]
     assert len(set(names)) == len(names)
-    assert {field.name for field in fields(Toy)} == set(names)
+    of_columns = {"features", "drop", "categorical"}
+    assert {field.name for field in fields(Toy)} == {*names} | of_columns
+    assert Toy(drop=["x"]).reading == {"levels": None, "features": [], "drop": ["x"], "categorical": []}
+    assert DataOptions(levels="a").reading == {"levels": "a"}

@@ -111,7 +111,7 @@ class TestTables:
         with pytest.raises(ValueError, match=r"wide\.npy: the inputs should have shape \(n, 3\)\. Found"):
             score_files(model, [str(tmp_path / "wide.npy")], "run")
         np.save(tmp_path / "inf.npy", np.array([[1, 2, 3], [1, np.inf, 3]]))
-        with pytest.raises(ValueError, match=r"inf\.npy: the inputs should be finite, .* in row 1"):
+        with pytest.raises(ValueError, match=r"inf\.npy, row 2: features should be finite"):
             score_files(model, [str(tmp_path / "inf.npy")], "run")
         (tmp_path / "t.csv").write_text("x,y\n1,2\n")
         with pytest.raises(ValueError, match=r"t\.csv should have a column 'z'\. Found x, y"):
@@ -119,10 +119,22 @@ class TestTables:
         with pytest.raises(ValueError, match=r"gone\.csv should be .* Found no file"):
             score_files(model, [str(tmp_path / "gone.csv")], "run")
 
+    def test_names_of_several_rows_are_said(self, model, tmp_path, capsys):
+        (tmp_path / "t.csv").write_text("id,x,y,z\na,1,2,3\nb,1,2,3\na,4,5,6\n")
+        assert predict(options(tmp_path, tmp_path / "t.csv")).ids == ["a", "b", "a"]
+        assert "names several rows 'a'" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("value", ["inf", "-Infinity", "1e39", "1e400"])
+    def test_what_float32_does_not_hold_is_refused_by_line(self, model, tmp_path, value):
+        (tmp_path / "t.csv").write_text(f"x,y,z\n1,2,3\n\n1,{value},3\n")
+        with pytest.raises(ValueError, match=r"t\.csv, line 4: features should be finite.*column 'y'"):
+            predict(options(tmp_path, tmp_path / "t.csv"))
+
     def test_a_model_of_vectors_takes_no_images(self, model, tmp_path):
         Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
         with pytest.raises(
-            ValueError, match=r"^my-run takes vectors, so a \.csv, \.parquet or \.npy file\. Found .*a\.png"
+            ValueError,
+            match=r"^my-run takes vectors, so a \.csv, \.tsv, \.parquet or \.npy .* Found .*a\.png",
         ):
             score_files(model, [str(tmp_path / "a.png")], "my-run")
 

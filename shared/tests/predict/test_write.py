@@ -3,10 +3,14 @@
 import csv
 import json
 
+import pytest
 import torch
+from pyarrow import parquet
 
 from hmc_shared import Hierarchy
 from hmc_shared.constraints import max_over_descendants
+from hmc_shared.data.formats.label_cells import label_names
+from hmc_shared.data.formats.table_file import open_table
 from hmc_shared.predict.decision import confident_labels
 from hmc_shared.predict.write import to_records, write_json, write_predictions, write_table
 
@@ -46,3 +50,30 @@ def test_files_are_utf_8_with_lines_of_their_own(tmp_path):
     assert (tmp_path / "t.csv").read_bytes() == 'id,é\nx,"a ""b"""\n"y\nz",2\n'.encode()
     write_json(str(tmp_path / "t.json"), ["é"])
     assert json.loads((tmp_path / "t.json").read_text(encoding="utf-8")) == ["é"]
+
+
+def test_the_name_of_the_file_asks_for_a_format(tmp_path):
+    p, labels = torch.tensor([[0.25, 0.5]]), torch.tensor([[True, True]])
+    two = Hierarchy.from_edges([("a", "b")])
+    write_predictions(str(tmp_path / "p.parquet"), ["one"], two, p, labels)
+    table = parquet.read_table(tmp_path / "p.parquet").to_pylist()
+    assert table == [{"id": "one", "labels": ["a", "b"], "a": 0.25, "b": 0.5}]
+    write_predictions(str(tmp_path / "p.json"), ["one"], two, p, labels)
+    assert json.loads((tmp_path / "p.json").read_text()) == to_records(["one"], two, p, labels)
+    with pytest.raises(ValueError, match=r"`--output` should end in \.json with `--json`"):
+        write_predictions(str(tmp_path / "p.parquet"), ["one"], two, p, labels, as_json=True)
+    write_table(str(tmp_path / "t.parquet"), ["id", "x"], [["a", 1], ["b", 2]])
+    assert parquet.read_table(tmp_path / "t.parquet").to_pydict() == {"id": ["a", "b"], "x": [1, 2]}
+    write_table(str(tmp_path / "t.parquet"), ["id", "x"], [])
+    assert parquet.read_table(tmp_path / "t.parquet").column_names == ["id", "x"]
+
+
+def test_names_of_classes_make_no_column_ambiguous(tmp_path):
+    names = ["id", "labels", "id (class)", "a;b", "c|d"]
+    flat = Hierarchy.from_edges([], nodes=names)
+    p, labels = torch.full((1, 5), 0.5), torch.tensor([[True, False, False, True, True]])
+    write_predictions(str(tmp_path / "p.csv"), ["one"], flat, p, labels)
+    header, row = csv.reader((tmp_path / "p.csv").read_text().splitlines())
+    assert header == ["id", "labels", "id (class)", "labels (class)", "id (class) (class)", "a;b", "c|d"]
+    assert json.loads(row[1]) == ["id", "a;b", "c|d"]
+    assert label_names(open_table(tmp_path / "p.csv"), "labels")[0] == [["id", "a;b", "c|d"]]

@@ -114,6 +114,19 @@ class TestDataset:
         with pytest.raises(ValueError, match=r"shape \(1, 9, 9\)\. Found \(1, 8, 8\) in 'digits'"):
             dataset_of_run("run", self.OPTIONS, large)
 
+    def test_columns_are_in_the_order_of_the_model(self, toy, tmp_path):
+        rows = [f"{i},{i % 3},{'red' if i % 2 else 'blue'},{'ab'[i % 2]}" for i in range(40)]
+        (tmp_path / "t.csv").write_text("\n".join(["x,y,colour,labels", *rows]))
+        dataset = load_dataset(f"table:{tmp_path / 't.csv'}", categorical=["colour"])
+        model = toy.LinearModel(4, dataset.hierarchy)
+        model.decision = replace(model.decision, features=("y", "colour=red", "x", "colour=blue"))
+        options = {"dataset": f"table:{tmp_path / 't.csv'}", "categorical": ["colour"]}
+        mine = dataset_of_run("run", options, model)
+        assert torch.equal(mine.test.inputs, dataset.test.inputs[:, [1, 3, 0, 2]])
+        model.decision = replace(model.decision, features=("y", "colour=red", "x", "colour=green"))
+        with pytest.raises(ValueError, match=r"takes the feature 'colour=green'\. 't' has x, y, colour"):
+            dataset_of_run("run", options, model)
+
     def test_images_of_a_table_fit_any_shape(self, toy, tmp_path, encode):
         for name in ("a", "b"):
             (tmp_path / "set" / name).mkdir(parents=True)

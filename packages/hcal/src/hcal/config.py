@@ -9,7 +9,13 @@ import tyro
 
 from hmc_shared.cli.bounds import Bounds, Count, NonNegative, NonNegativeInt, Positive, Share, check_options
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
-from hmc_shared.cli.train_options import EncoderOptions, ImageOptions, OptimisationOptions, TrainOptions
+from hmc_shared.cli.train_options import (
+    EncoderOptions,
+    FeatureOptions,
+    ImageOptions,
+    OptimisationOptions,
+    TrainOptions,
+)
 
 MethodName = Literal["hcal", "flat", "mmoe", "cagrad", "imtl-g", "nash-mtl"]
 Decode = Literal["independent", "path"]
@@ -64,7 +70,7 @@ class SgdOptions(OptimisationOptions):
 
 
 @dataclass(frozen=True)
-class Config(NetworkOptions, AugmentationOptions, LossOptions, SgdOptions, TrainOptions):
+class Config(NetworkOptions, AugmentationOptions, LossOptions, SgdOptions, FeatureOptions, TrainOptions):
     """Train HCAL, or a baseline with the same encoder, on images (or vectors) with a tree of classes."""
 
     package: ClassVar[str] = "hcal"

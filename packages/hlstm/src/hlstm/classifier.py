@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from hlstm.config import Config, MethodName
 from hlstm.train import train
 from hmc_shared import Hierarchy
 from hmc_shared.data.vector_dataset import from_arrays
+from hmc_shared.estimator import configured, indicators, level_labels, level_paths
 
 
 class HLSTMClassifier(ClassifierMixin, BaseEstimator):
@@ -51,23 +51,27 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> HLSTMClassifier:
         """Train on X (n, F) and y: (n, C) 0/1 indicators, closed here, or (n, levels) labels.
 
-        A path that ends early is filled up with None, NaN or "". Raises ValueError for shapes that do not
-        fit, a level matrix that is no tree, and fewer than two rows.
+        A path that ends early is a shorter list, or filled up with None, NaN, pandas' NA or "". Indicators
+        may be sparse. Raises ValueError for shapes that do not fit, other values, naming row and value, a gap
+        in a path, and fewer than two rows.
         """
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", ensure_min_samples=2)
-        if len(X) != len(y):
-            raise ValueError(f"`X` and `y` should have the same number of rows. Found {len(X)} and {len(y)}.")
-        self.is_level_matrix_ = self.hierarchy is None
-        self.hierarchy_ = Hierarchy.from_levels(y) if self.hierarchy is None else self.hierarchy
-        targets = (
-            self._from_levels(y) if self.is_level_matrix_ else self.hierarchy_.add_ancestors(np.asarray(y))
-        )
+        self.levels_ = level_labels(y) if self.hierarchy is None else None
+        if self.levels_ is not None:
+            self.hierarchy_, targets = self.levels_.hierarchy, self.levels_.targets
+        else:
+            assert self.hierarchy is not None
+            self.hierarchy_ = self.hierarchy
+            targets = self.hierarchy_.add_ancestors(indicators(y, self.hierarchy_.names))
+        if len(X) != len(targets):
+            raise ValueError(
+                f"`X` and `y` should have the same number of rows. Found {len(X)} and {len(targets)}."
+            )
         self.classes_ = np.asarray(self.hierarchy_.names)
         dataset = from_arrays(X, targets, self.hierarchy_, seed=self.random_state)
         with tempfile.TemporaryDirectory() as folder:
             options = {"method": self.method, "seed": self.random_state, **(self.options or {})}
-            plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}  # for YAML
-            config = replace(Config(dataset="array", output_dir=folder), **plain)
+            config = configured(Config(dataset="array", output_dir=folder), options)
             train(config, dataset)
             self.model_ = load_model(config.run_folder / "model")
         return self
@@ -81,26 +85,18 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """Classes as ``y`` was given: (n, C) indicators at probability 0.5, or the best path as (n, levels).
 
-        A path goes down from the best root to the best child each time, so it is always one of the tree.
+        Labels that were integers stay integers. A path goes down from the best root to the best child each
+        time, so it is always one of the tree.
         """
         probabilities = self.predict_proba(X)
-        return self._to_levels(probabilities) if self.is_level_matrix_ else (probabilities >= 0.5).astype(int)
+        return (
+            (probabilities >= 0.5).astype(int) if self.levels_ is None else self.levels_.paths(probabilities)
+        )
 
-    def _from_levels(self, y: Any) -> np.ndarray:
-        targets = np.zeros((len(y), len(self.hierarchy_)), dtype=bool)
-        for row, labels in enumerate(np.asarray(y, dtype=object)):
-            named = [str(label) for label in labels if label not in (None, "") and label == label]  # no NaN
-            targets[row, [self.hierarchy_.index[name] for name in named]] = True
-        return self.hierarchy_.add_ancestors(targets)
-
-    def _to_levels(self, probabilities: np.ndarray) -> np.ndarray:
-        paths = np.full((len(probabilities), self.hierarchy_.num_levels), None, dtype=object)
-        for row, scores in enumerate(probabilities):
-            candidates = self.hierarchy_.roots.tolist()
-            for level in range(self.hierarchy_.num_levels):
-                if not candidates:
-                    break
-                best = max(candidates, key=scores.__getitem__)
-                paths[row, level] = self.hierarchy_.names[best]
-                candidates = self.hierarchy_.children(best)
-        return paths
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of rows whose labels, or whose whole path, are right."""
+        if self.levels_ is None:
+            return super().score(X, indicators(y, self.hierarchy_.names), sample_weight)
+        path_of = [tuple(label for label in path if label is not None) for path in self.predict(X).tolist()]
+        right = [mine == theirs for mine, theirs in zip(path_of, level_paths(y), strict=True)]
+        return float(np.average(right, weights=sample_weight))

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from hmc_shared.cli.bounds import Bounds, Count, NonNegative, Share, ShareBelow1
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
-from hmc_shared.cli.train_options import OptimisationOptions, TrainOptions
+from hmc_shared.cli.train_options import FeatureOptions, OptimisationOptions, TrainOptions
 
 MethodName = Literal["hlstm", "chmcnn", "chmc-lstm", "hmcn-r", "hmcn-f", "hmcn-chmc", "hmc-lmlp"]
 
@@ -63,7 +63,7 @@ class AdamOptions(OptimisationOptions):
 
 
 @dataclass(frozen=True)
-class Config(NetworkOptions, LossOptions, AdamOptions, TrainOptions):
+class Config(NetworkOptions, LossOptions, AdamOptions, FeatureOptions, TrainOptions):
     """Train HLSTM or one of its baselines on feature vectors with a tree or DAG of classes."""
 
     package: ClassVar[str] = "hlstm"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hmc_shared import Hierarchy
 from hmc_shared.data.vector_dataset import from_arrays
+from hmc_shared.estimator import configured, indicators
 from mulsupcon_ld.build import load_model
 from mulsupcon_ld.config import Config, Loss
 from mulsupcon_ld.train import train
@@ -60,27 +59,27 @@ class MulSupConClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> MulSupConClassifier:
         """Train on X (n, F) and 0/1 indicators y (n, C).
 
-        Raises ValueError for shapes that do not fit, other values, and fewer than two rows.
+        Indicators may be sparse. Raises ValueError for shapes that do not fit, other values, naming row and
+        value, and fewer than two rows.
         """
         if y is None:
             raise ValueError("This estimator requires y to be passed, but the target y is None.")
         X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", ensure_min_samples=2)
-        y = check_array(y, input_name="y")
-        check_classification_targets(y)
-        if len(X) != len(y):
-            raise ValueError(f"`X` and `y` should have the same number of rows. Found {len(X)} and {len(y)}.")
-        if not np.isin(y, (0, 1)).all():
-            raise ValueError(f"`y` should hold 0 and 1. Found {y[~np.isin(y, (0, 1))][0]}.")
-        flat = Hierarchy.from_edges([], nodes=map(str, range(y.shape[1])))
+        targets = indicators(y, None if self.hierarchy is None else self.hierarchy.names)
+        if len(X) != len(targets):
+            raise ValueError(
+                f"`X` and `y` should have the same number of rows. Found {len(X)} and {len(targets)}."
+            )
+        classes = range(targets.shape[1])
+        flat = Hierarchy.from_edges([], nodes=map(str, classes))
         self.hierarchy_ = flat if self.hierarchy is None else self.hierarchy
         # Numbers for plain labels: before 1.9, scorers of scikit-learn look for the label 1 among them.
-        self.classes_ = np.asarray(range(y.shape[1]) if self.hierarchy is None else self.hierarchy.names)
-        targets = self.hierarchy_.add_ancestors(y.astype(bool))
+        self.classes_ = np.asarray(classes if self.hierarchy is None else self.hierarchy.names)
+        targets = self.hierarchy_.add_ancestors(targets)
         dataset = from_arrays(X, targets, self.hierarchy_, seed=self.random_state)
         with tempfile.TemporaryDirectory() as folder:
             options = {"loss": self.loss, "seed": self.random_state, **(self.options or {})}
-            plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in options.items()}  # for YAML
-            config = replace(Config(dataset="array", output_dir=folder), **plain)
+            config = configured(Config(dataset="array", output_dir=folder), options)
             train(config, dataset)
             self.model_ = load_model(config.run_folder / "model")
         return self

@@ -20,7 +20,13 @@ from hmc_shared.cli.bounds import (
     check_options,
 )
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
-from hmc_shared.cli.train_options import EncoderOptions, ImageOptions, OptimisationOptions, TrainOptions
+from hmc_shared.cli.train_options import (
+    EncoderOptions,
+    FeatureOptions,
+    ImageOptions,
+    OptimisationOptions,
+    TrainOptions,
+)
 
 Loss = Literal["cld", "rld", "mulsupcon", "any", "all", "bce", "asl"]
 
@@ -120,7 +126,9 @@ class StageOptions(OptimisationOptions):
 
 
 @dataclass(frozen=True)
-class Config(MaskOptions, ViewOptions, NetworkOptions, LossOptions, StageOptions, TrainOptions):
+class Config(
+    MaskOptions, ViewOptions, NetworkOptions, LossOptions, StageOptions, FeatureOptions, TrainOptions
+):
     """Train by contrastive learning, then cross-entropy, or by a baseline, on vectors or images."""
 
     package: ClassVar[str] = "mulsupcon-ld"

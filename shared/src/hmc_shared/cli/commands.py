@@ -84,17 +84,18 @@ class PredictOptions:
     run: Annotated[str, tyro.conf.Positional]
     """Run folder, or the folder of a saved model."""
     inputs: Annotated[list[str], tyro.conf.Positional]
-    """Raw features, a row for each sample: one .csv with a header, .parquet, or .npy. A column named "id"
-    names the rows; an empty cell or "?" is a missing value; a model that was trained on a table with named
-    columns looks for these, and leaves out others. For models of images: image files and folders of images,
-    or one .npy file (n, channels, height, width) with values 0 to 255."""
+    """Raw features, a row for each sample: one .csv or .tsv with a header, .parquet, or .npy. A column named
+    "id" names the rows; an empty cell, "?" or NA is a missing value; a model that was trained on a table
+    looks for its columns by name, and leaves out others. For models of images: image files and folders of
+    images, or one .npy file (n, channels, height, width) with values 0 to 255."""
     min_confidence: Annotated[float, Bounds(0, 1)] | None = None
     """Label only what is at least this probable: down to the deepest such class, or all such classes where
     samples may have several paths. A row without any gets no label."""
     calibrate: bool = True
     """Give the probabilities that the validation split calibrated."""
     output: str | None = None
-    """File for the result: id, labels separated by ";", a column for each class; default: standard output."""
+    """File for the result: id, labels separated by ";", a column for each class; default: standard output.
+    A name that ends in .parquet or .json asks for that."""
     json: bool = False
     """Write JSON instead of CSV: of each sample the most specific labels, with their paths, and all
     probabilities."""

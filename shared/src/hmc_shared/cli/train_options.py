@@ -6,9 +6,9 @@ give an option another default or text by saying it again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from hmc_shared.cli.bounds import (
     FREE,
@@ -30,12 +30,31 @@ class DataOptions:
 
     dataset: str = "digits"
     """Data set: an embedded one (digits, digit-scenes), or the name of a set below --data-dir;
-    table:PATH for a .csv or .parquet file, folder:PATH for nested folders of images, labels:PATH for images
-    with a labels.json, hf:PATH for a data set of the `datasets` library with --levels."""
+    table:PATH for a .csv, .tsv or .parquet file, folder:PATH for nested folders of images, labels:PATH for
+    images with a labels.json, hf:PATH for a data set of the `datasets` library with --levels."""
     data_dir: Annotated[str | None, FREE] = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
     levels: str | None = None
-    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
+    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them; or one
+    column of lists of labels."""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What ``load_dataset`` is told beside name, folder, view and protocol."""
+        names = ("levels", "features", "drop", "categorical", "on_error", "workers")
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+
+@dataclass(frozen=True)
+class FeatureOptions(DataOptions):
+    """For methods that take vectors."""
+
+    features: list[str] = field(default_factory=list[str])
+    """Columns of a data set hf:PATH or table:PATH to take as features; default: all of numbers."""
+    drop: list[str] = field(default_factory=list[str])
+    """Columns to leave out."""
+    categorical: list[str] = field(default_factory=list[str])
+    """Columns of words to take, each word of the training rows as a feature."""
 
 
 @dataclass(frozen=True)

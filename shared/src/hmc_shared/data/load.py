@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Literal
 
 from hmc_shared.data.catalog import EMBEDDED, FORMATS, Entry, find_entry
+from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.image_check import OnError, check_images
 from hmc_shared.data.storage.find import LABELS, find_files
@@ -44,6 +45,9 @@ def load_dataset(
     view: View | None = None,
     protocol: Literal["default", "paper"] = "default",
     levels: str | Sequence[str] | None = None,
+    features: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    categorical: Sequence[str] = (),
     on_error: OnError = "refuse",
     workers: int = 0,
 ) -> HierarchicalDataset:
@@ -57,24 +61,21 @@ def load_dataset(
             pixels. Default: the only one, and "vector" for the embedded sets.
         protocol: how feature vectors are preprocessed, see :mod:`hmc_shared.data.preprocessing`.
         levels: columns of labels, coarse to fine, of a "table:" or "hf:" set: a list, or text with commas.
+        features, drop, categorical: columns of such a set, see :class:`hmc_shared.data.choice.FeatureChoice`.
         on_error: "refuse" images that cannot be decoded, or "skip" them.
         workers: processes that try the images.
 
-    Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view
-    or levels that the set does not have; and, naming file and line, for a damaged or missing file.
+    Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view,
+    levels or columns that the set does not have; and, naming file and line, for a damaged or missing file.
     """
     _check_choice("view", view, (None, "vector", "image"))
     _check_choice("protocol", protocol, ("default", "paper"))
     _check_choice("on_error", on_error, ("refuse", "skip"))
     source, _, path = name.partition(":")
-    if levels is not None and source.lower() not in ("hf", "table"):
-        raise ValueError(f"`--levels` is for hf:PATH and table:PATH only. Found it for {name!r}.")
-    options: dict[str, object] = {
-        "protocol": protocol,
-        "view": view or "vector",
-        "levels": levels,
-        "path": path,
-    }
+    choice = FeatureChoice(tuple(features), tuple(drop), tuple(categorical))
+    _check_columns(name, levels, choice)
+    options: dict[str, object] = {"protocol": protocol, "view": view or "vector", "path": path}
+    options |= {"levels": levels, "choice": choice}
     if ":" in name and source.lower() in FORMATS:
         form = "hf with --levels" if source.lower() == "hf" and levels is not None else source.lower()
         dataset = _read(FORMATS[form], options)
@@ -84,6 +85,16 @@ def load_dataset(
         wanted, content = ("images", "feature vectors") if view == "image" else ("feature vectors", "images")
         raise ValueError(f"`--dataset` should have {wanted}. Found the {content} of {name!r}.")
     return check_images(dataset, on_error, workers)
+
+
+def _check_columns(name: str, levels: str | Sequence[str] | None, choice: FeatureChoice) -> None:
+    source = name.partition(":")[0].lower()
+    if levels is not None and source not in ("hf", "table"):
+        raise ValueError(f"`--levels` is for hf:PATH and table:PATH only. Found it for {name!r}.")
+    if choice and source != "table" and not (source == "hf" and levels is not None):
+        raise ValueError(
+            f"{choice.option} is for table:PATH, and hf:PATH with --levels, only. Found it for {name!r}."
+        )
 
 
 def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:

@@ -28,9 +28,12 @@ def prepare(
         "train", "validation" and "test" to (n, F) float32, NaN where a value is missing (none under "paper");
         and the mean and the scale, (F,) float64: a model takes (x - mean) / scale, and 0 where x is missing.
     """
+    files = dict(files)  # of which each goes as soon as it is done
     if protocol == "paper":
-        files = {name: impute(x, column_means(x)) for name, x in files.items()}
-    files = divide(files, sampled)
+        for name, x in files.items():
+            files[name] = impute(x, column_means(x))
+    if sampled is not None:
+        files |= divide(files, sampled)
     if protocol == "default":
         fitted_on = impute(files["train"], column_means(files["train"]))
     else:
@@ -40,7 +43,8 @@ def prepare(
     # A constant column may have a deviation of 1e-17 instead of 0: compare its values, not its deviation.
     constant = fitted_on.max(0) == fitted_on.min(0)
     scale = np.where(constant, np.inf if protocol == "default" else 1.0, deviation)
-    return {name: x.astype(np.float32) for name, x in files.items()}, mean, scale
+    del fitted_on
+    return {name: files.pop(name).astype(np.float32) for name in list(files)}, mean, scale
 
 
 def divide(files: Arrays, sampled: np.ndarray | None) -> Arrays:
@@ -52,13 +56,15 @@ def divide(files: Arrays, sampled: np.ndarray | None) -> Arrays:
 
 def column_means(x: np.ndarray) -> np.ndarray:
     """(F,) means of the values that are there; 0 for a column without any."""
+    if not np.isnan(x).any():
+        return x.sum(0) / max(len(x), 1)
     present = ~np.isnan(x)
     return np.where(present, x, 0.0).sum(0) / np.maximum(present.sum(0), 1)
 
 
 def impute(x: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Replace NaN by the value of ``means`` (F,) in its column."""
-    return np.where(np.isnan(x), means, x)
+    return np.where(np.isnan(x), means, x) if np.isnan(x).any() else x
 
 
 def shuffled(n: int, seed: int) -> np.ndarray:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +52,6 @@ def load_vectors(
         for part, path in files.items()
     }
     raw = cached(f"{name} {version}", sources, lambda: read_set(files, contents))
-
     return vector_dataset(
         name,
         raw,
@@ -74,6 +75,7 @@ def vector_dataset(
     not_evaluated: Collection[str] = (),
     ids: Mapping[str, Sequence[str]] | None = None,
     feature_names: Sequence[str] = (),
+    words: Collection[str] = (),
     notes: Sequence[str] = (),
 ) -> HierarchicalDataset:
     """A data set of what was read: missing splits are sampled, and statistics taken.
@@ -85,33 +87,37 @@ def vector_dataset(
         origin: what training rows come from, "file" or "split", for the note on sampled ones.
         ids: of the rows of each part; default: part and row number.
         feature_names: of the columns, if they have such.
+        words: features that each stand for a word of a column: left out where no training row has it.
         notes: on the reading; that on the sampling comes before them.
 
-    Raises ValueError, naming the set, for a split without rows.
+    Raises ValueError, naming the set, for a split without rows, and for numbers beyond float32.
     """
     ids = ids or {part: [f"{part}-{row}" for row in range(len(of.labels))] for part, of in raw.parts.items()}
     columns = {
         "features": {part: raw.parts[part].features for part in raw.parts},
         "targets": {part: raw.targets(part) for part in raw.parts},
-        "ids": {part: np.asarray(names, dtype=object) for part, names in ids.items()},
+        "ids": {part: np.asarray(of_part, dtype=object) for part, of_part in ids.items()},
     }
+    hierarchy = raw.hierarchy
+    del raw  # much memory, where the splits are copies
     columns, sampled, sampling = _sample_missing(columns, validation_share, origin)
     targets, names = divide(columns["targets"], sampled), divide(columns["ids"], sampled)
     _refuse_empty_splits(name, targets)
-    inputs, mean, scale = prepare(columns["features"], protocol, sampled)
+    check_range(name, columns["features"], feature_names)
+    if words:
+        columns["features"], feature_names = _known(columns["features"], sampled, feature_names, words)
+    inputs, mean, scale = prepare(columns.pop("features"), protocol, sampled)
     check_precision(name, mean, scale, feature_names)
-    splits = {
+    splits: dict[str, Any] = {
         part: Split(torch.from_numpy(x), torch.from_numpy(targets[part]), tuple(names[part].tolist()))
         for part, x in inputs.items()
     }
     return HierarchicalDataset(
         name,
-        raw.hierarchy,
-        torch.tensor([node not in not_evaluated for node in raw.hierarchy.names]),
+        hierarchy,
+        torch.tensor([node not in not_evaluated for node in hierarchy.names]),
         "vector",
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
+        **splits,
         sources=sources,
         notes=(*sampling, *notes),
         feature_mean=torch.from_numpy(mean),
@@ -140,11 +146,33 @@ def _sample_missing(
     return columns, sampled, (f"validation: {share}, by iterative stratification, seed {SEED}",)
 
 
+def _known(
+    features: Arrays, sampled: np.ndarray | None, names: Sequence[str], words: Collection[str]
+) -> tuple[Arrays, list[str]]:
+    """The features and their names without those of the ``words`` that no training row has."""
+    train = divide(features, sampled)["train"]
+    keep = [name not in words or bool((train[:, at] == 1).any()) for at, name in enumerate(names)]
+    return {part: x[:, keep] for part, x in features.items()}, list(compress(names, keep))
+
+
 def _refuse_empty_splits(name: str, targets: Mapping[str, np.ndarray]) -> None:
     for part, rows in targets.items():
         if not len(rows):
             total = sum(map(len, targets.values()))
             raise ValueError(f"{name}: the {part} split should have rows. Found none in {total} rows.")
+
+
+def check_range(name: str, features: Arrays, columns: Sequence[str]) -> None:
+    """Refuse what float32 does not hold: inf, or 1e39. Raises ValueError, naming set, column and row."""
+    for part, x in features.items():
+        low, high = np.fmin.reduce(x, axis=None, initial=0.0), np.fmax.reduce(x, axis=None, initial=0.0)
+        if max(-low, high) > np.finfo(np.float32).max:
+            row, column = np.argwhere(~(np.abs(x) <= np.finfo(np.float32).max) & ~np.isnan(x))[0].tolist()
+            label = columns[column] if columns else column
+            raise ValueError(
+                f"{name}: features should be finite, at most 3.4e+38. Found {x[row, column]} in the column "
+                f"{label}, row {row + 1} of {part}."
+            )
 
 
 def check_precision(name: str, mean: np.ndarray, scale: np.ndarray, columns: Sequence[str]) -> None:

@@ -41,7 +41,7 @@ class Decision:
             return hierarchy.add_ancestors(scores.double() >= self.threshold)
         if self.single_path:
             leaves = hierarchy.leaves
-            return hierarchy.ancestors[leaves[probabilities[:, leaves].argmax(1)]]
+            return hierarchy.ancestors_of(leaves[probabilities[:, leaves].argmax(1)])
         return hierarchy.add_ancestors(probabilities >= 0.5)
 
     def save(self, folder: str | Path) -> None:
@@ -88,4 +88,4 @@ def confident_labels(
     depth = torch.where(confident, hierarchy.depth, -1)
     deepest = confident & (depth == depth.amax(1, keepdim=True))
     best = probabilities.masked_fill(~deepest, -1.0).argmax(1)
-    return hierarchy.ancestors[best] & confident.any(1, keepdim=True)
+    return hierarchy.ancestors_of(best) & confident.any(1, keepdim=True)

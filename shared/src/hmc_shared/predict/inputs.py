@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,14 @@ import torch
 from torch import Tensor
 
 from hmc_shared.cli.commands import PredictOptions
-from hmc_shared.data.formats.table_file import read_table
+from hmc_shared.data.formats.features import read_table
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import shown
 from hmc_shared.model import HierarchicalModel, load_model_of
 from hmc_shared.predict.write import write_predictions
 from hmc_shared.runs.read import open_run
 
-TABLES = (".csv", ".npy", ".parquet")
+TABLES = (".csv", ".tsv", ".npy", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def command(config: PredictOptions) -> None:
 
 
 def write(config: PredictOptions, result: Predictions) -> None:
-    """Write predictions as CSV or JSON, to a file or to standard output."""
+    """Write predictions to a file or to standard output, as :func:`write_predictions` does."""
     write_predictions(
         config.output,
         result.ids,
@@ -90,16 +92,19 @@ def score_files(
     if not inputs:
         raise ValueError("the inputs should be a table, an array, or images. Found none.")
     first = Path(inputs[0])
-    if first.suffix in TABLES:
+    if first.suffix.lower() in TABLES:
         if len(inputs) > 1:
             raise ValueError(f"one {first.suffix} file can be read at a time. Found {len(inputs)} inputs.")
         ids, raw = read_table(first, model.decision.features)
+        if repeated := [name for name, count in Counter(ids).items() if count > 1]:
+            note = f"{first} names several rows {shown(repeated[0])}"
+            print(f"warning: {note}; results are in the order of the rows.", file=sys.stderr)
         try:
             return ids, model.logits_of(raw), []
         except ValueError as error:
             raise ValueError(f"{first}: {error}") from error
     if not model.takes_images:
-        raise ValueError(f"{run} takes vectors, so a .csv, .parquet or .npy file. Found {first}.")
+        raise ValueError(f"{run} takes vectors, so a .csv, .tsv, .parquet or .npy file. Found {first}.")
     from hmc_shared.vision.image_files import find_images, read_batches  # torchvision: only for images
 
     files = find_images(inputs)

@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+from pyarrow import parquet
 from torch import Tensor
 
 from hmc_shared.hierarchy import Hierarchy
@@ -26,23 +28,41 @@ def write_predictions(
 ) -> None:
     """Write predictions (n, C) to a file, or to standard output for None.
 
-    CSV has the columns id, labels (";" between them, ancestors first: for one path that is the path), and the
-    probability of each class. JSON is a list with, for each sample, its ``id``; ``answer``, the most specific
-    labels, each with its ``class``, ``probability`` and ``path`` (ancestors, then itself); and
+    CSV has the columns id, labels (";" between them, ancestors first: for one path that is the path; a JSON
+    list where a class has ";" or "|" in its name), and the probability of each class; so has a .parquet file,
+    with lists of labels. A class called as another column gets " (class)" added in the header. JSON, which a
+    name that ends in .json asks for, too, is a list with, for each sample, its ``id``; ``answer``, the
+    most specific labels, each with its ``class``, ``probability`` and ``path`` (ancestors, then itself); and
     ``probabilities`` by class.
     """
+    suffix = "" if output is None else Path(output).suffix.lower()
+    if as_json and suffix == ".parquet":
+        raise ValueError(f"`--output` should end in .json with `--json`. Found {output!r}.")
     names = hierarchy.names
-    if as_json:
+    if as_json or suffix == ".json":
         write_json(output, to_records(ids, hierarchy, probabilities, labels))
         return
-    rows = zip(ids, labels, probabilities.tolist(), strict=True)
+    found = ([names[i] for i in row.nonzero().flatten().tolist()] for row in labels)
+    header = {"id": None, "labels": None}
+    for name in names:
+        while name in header:
+            name += " (class)"
+        header[name] = None
+    if suffix == ".parquet":
+        columns = {"id": pa.array(ids), "labels": pa.array(found, pa.list_(pa.string()))}
+        columns |= {name: pa.array(p.numpy()) for name, p in zip([*header][2:], probabilities.T, strict=True)}
+        parquet.write_table(pa.table(columns), output)
+        return
+    is_ambiguous = any(separator in name for name in names for separator in ";|")
+
+    def joined(own: list[str]) -> str:
+        return json.dumps(own, ensure_ascii=False) if is_ambiguous else ";".join(own)
+
+    rows = zip(ids, found, probabilities.tolist(), strict=True)
     write_table(
         output,
-        ["id", "labels", *names],
-        (
-            [name, ";".join(names[i] for i in classes.nonzero().flatten()), *(f"{p:.6g}" for p in row)]
-            for name, classes, row in rows
-        ),
+        [*header],
+        ([name, joined(own), *(f"{p:.6g}" for p in row)] for name, own, row in rows),
     )
 
 
@@ -50,7 +70,7 @@ def to_records(
     ids: Sequence[str], hierarchy: Hierarchy, probabilities: Tensor, labels: Tensor
 ) -> list[dict[str, Any]]:
     """The list that :func:`write_predictions` writes as JSON."""
-    names, ancestors = hierarchy.names, hierarchy.ancestors
+    names = hierarchy.names
     records = []
     answers = hierarchy.most_specific(labels)
     for name, answer, row in zip(ids, answers, probabilities.tolist(), strict=True):
@@ -58,7 +78,7 @@ def to_records(
             {
                 "class": names[node],
                 "probability": round(row[node], 6),
-                "path": [names[i] for i in ancestors[node].nonzero().flatten().tolist()],
+                "path": [names[i] for i in hierarchy.path_to(node)],
             }
             for node in answer.nonzero().flatten().tolist()
         ]
@@ -76,7 +96,12 @@ def write_json(output: str | None, content: Any) -> None:
 
 
 def write_table(path: str | Path | None, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
-    """Write CSV to a file, or to standard output for None."""
+    """Write CSV to a file, or parquet to one that is called so, or CSV to standard output for None."""
+    if path is not None and Path(path).suffix.lower() == ".parquet":
+        every = list(rows)
+        columns = {str(name): pa.array([row[at] for row in every]) for at, name in enumerate(header)}
+        parquet.write_table(pa.table(columns), path)
+        return
     with ExitStack() as stack:
         file = sys.stdout
         if path is not None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hmc_shared.cli.commands import EvaluateOptions, format_metrics
 from hmc_shared.data import HierarchicalDataset, ImageTable, load_dataset
+from hmc_shared.messages import listed
 from hmc_shared.model import HierarchicalModel, load_model_of
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.folder import split_metrics
@@ -72,9 +76,10 @@ def dataset_of_run(
         data_dir or options.get("data_dir"),
         view="image" if model.takes_images else "vector",
         protocol=protocol,
-        levels=options.get("levels") if name.lower().startswith(("hf:", "table:")) else None,
+        **(columns_of(options) if name.lower().startswith(("hf:", "table:")) else {}),
         on_error=options.get("on_error", "refuse"),
     )
+    dataset = with_features(dataset, model.decision.features, run)
     if model.hierarchy != dataset.hierarchy:
         raise ValueError(f"{run} was trained on another hierarchy than that of {name!r}.")
     inputs = dataset.test.inputs
@@ -82,3 +87,29 @@ def dataset_of_run(
         shape = tuple(inputs.shape[1:])
         raise ValueError(f"{run} takes inputs of shape {model.input_shape}. Found {shape} in {name!r}.")
     return dataset
+
+
+def columns_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options of a run say of the columns of a table, for ``load_dataset``."""
+    more = {name: options.get(name) or () for name in ("features", "drop", "categorical")}
+    return {"levels": options.get("levels"), **more}
+
+
+def with_features(dataset: HierarchicalDataset, names: Sequence[str], run: str | Path) -> HierarchicalDataset:
+    """The data set with its columns in the order that a model takes them, where both have names of columns.
+
+    Raises ValueError, naming the column, for one that the data set lacks.
+    """
+    if not names or not dataset.feature_names or tuple(names) == dataset.feature_names:
+        return dataset
+    place = {name: at for at, name in enumerate(dataset.feature_names)}
+    if missing := [name for name in names if name not in place]:
+        raise ValueError(
+            f"{run} takes the feature {missing[0]!r}. {dataset.name!r} has {listed(dataset.feature_names)}."
+        )
+    order = torch.tensor([place[name] for name in names])
+    splits = {
+        part: replace(split, inputs=split.inputs[:, order])  # type: ignore[index]
+        for part, split in dataset.splits.items()
+    }
+    return replace(dataset, feature_names=tuple(names), feature_mean=None, feature_scale=None, **splits)

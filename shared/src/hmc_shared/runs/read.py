@@ -144,7 +144,11 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
     if has_probabilities and not is_probability.all():
         value = arrays["probabilities"][~is_probability][0]
         raise ValueError(f"{path}: `probabilities` should lie in [0, 1]. Found {value}.")
-    if not hierarchy.has_ancestors(arrays["targets"]):
+    try:
+        is_closed = hierarchy.has_ancestors(arrays["targets"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not is_closed:
         raise ValueError(
             f"{path}: `targets` should hold the parents of each class; they do not fit the hierarchy."
         )

@@ -8,8 +8,8 @@ from pyarrow import parquet
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import load_dataset
+from hmc_shared.data.formats.features import read_table
 from hmc_shared.data.formats.hf_export import export
-from hmc_shared.data.formats.table_file import read_table
 
 EDGES = "parent,child\nanimal,cat\nanimal,dog\nplant,oak\ncat,robocat\nthing,robocat\n"
 
@@ -98,16 +98,20 @@ def test_a_label_with_two_parents_is_named_by_its_path(tmp_path):
         ("x,y\n1,2\n", None, r"t\.csv should have a column 'labels'\. Found x, y"),
         ("labels\na\n", None, r"t\.csv should have columns of features\. Found labels"),
         ("x,labels\n1,a\n2,zebra\n", None, r"t\.csv, line 3: 'zebra' is not a class of edges\.csv"),
-        ("x,labels\n1,a\nred,a\n", None, r"t\.csv, line 3: .*red.*column 'x'"),
+        (
+            "x,labels\n1,a\nred,a\n",
+            None,
+            r"t\.csv, line 3: 'red' is no.*'x'.*`--categorical`.*`--drop`",
+        ),
         ("x,labels\n1,a\ninf,a\n", None, r"t\.csv, line 3: features should be finite"),
-        ("x,id,labels\n1,r,a\n2,r,a\n", None, r"'id'\. Found 'r' again"),
+        ("x,id,labels\n1,r,a\n2,r,a\n", None, r"t\.csv, line 3: each row .*'id'\. Found 'r' again"),
         ("x,labels,split\n1,a,train\n2,a,later\n", None, r"t\.csv, row 2: the split should be .* 'later'"),
         (
             "x,labels,split\n1,a,val\n2,a,test\n",
             None,
             r"t\.csv should have a train split\. Found 'val', 'test'",
         ),
-        ("x,up,low\n1,a,\n2,,b\n", "up,low", r"t\.csv, row 1: a label should have one in each column"),
+        ("x,up,low\n1,a,\n2,,b\n", "up,low", r"t\.csv, line 3: a label should have one in each column"),
         ("x,up,low\n1,a,\n", "up,lower", r"t\.csv should have a column 'lower'"),
         ("x,up,low\n1,,\n", "up,low", r"t\.csv should have labels in the column 'up'"),
         ("x,up,low\n1,a,b\n", "up,up", r"`--levels` should name columns.* Found 'up,up'"),
@@ -121,13 +125,13 @@ def test_what_is_wrong_is_named(tmp_path, text, levels, message):
 
 
 def test_wrong_places_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"table:PATH should name a \.csv or \.parquet file"):
+    with pytest.raises(ValueError, match=r"table:PATH should name a \.csv, \.tsv or \.parquet file"):
         load_dataset(f"table:{tmp_path / 'gone.csv'}")
     with pytest.raises(ValueError, match=r"should hold one table .* Found none"):
         load_dataset(f"table:{tmp_path}")
     file = write(tmp_path, "a.csv", "x,labels\n1,a\n")
     write(tmp_path, "edges.csv", "parent,child\na,b\nb,a\n")
-    with pytest.raises(ValueError, match=r"edges\.csv: The hierarchy has a cycle"):
+    with pytest.raises(ValueError, match=r"edges\.csv, line \d: The hierarchy has a cycle: "):
         load_dataset(f"table:{file}")
     with pytest.raises(ValueError, match=r"`--levels` is for hf:PATH and table:PATH only"):
         load_dataset("digits", levels="a,b")
@@ -164,3 +168,39 @@ def test_a_column_that_float32_blurs_is_refused(tmp_path, start, is_blurred):
     _, raw = read_table(file, dataset.feature_names)
     value_of = {x[1]: x[0] for x in raw.tolist()}
     assert all(value_of[x[1]] == x[0] for x in dataset.test.inputs.tolist())
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        "child;parent\ncat;animal\ndog;animal\ncat;animal\n",  # as relations of an ontology may stand twice
+        "Parent,CHILD,relation\nanimal,cat,is_a\nanimal,cat,part_of\n\nanimal,dog,is_a\n,\n",
+        "parent\tchild\n\tanimal\nanimal\tcat\nanimal\tdog\n",
+    ],
+)
+def test_edge_lists_as_they_are_written(tmp_path, edges):
+    file = write(tmp_path, "t.csv", "x,Label\n" + "1,cat\n2,dog\n" * 10)
+    write(tmp_path, "edges.csv", edges)
+    hierarchy = load_dataset(f"table:{file}").hierarchy
+    assert hierarchy == Hierarchy.from_edges([("animal", "cat"), ("animal", "dog")])
+
+
+@pytest.mark.parametrize(
+    ("edges", "message"),
+    [
+        (
+            "animal,cat\nanimal,dog\n",
+            r"edges\.csv should have the columns parent and child, named in",
+        ),
+        (
+            "parent,child\nanimal,cat\n\ncat,cat\n",
+            r"edges\.csv, line 4: .* cycle: cat -> cat",
+        ),
+        ("parent,child\n", r"edges\.csv: A hierarchy should have at least one node"),
+    ],
+)
+def test_edges_that_are_none_are_named(tmp_path, edges, message):
+    file = write(tmp_path, "t.csv", "x,labels\n1,cat\n")
+    write(tmp_path, "edges.csv", edges)
+    with pytest.raises(ValueError, match=message):
+        load_dataset(f"table:{file}")

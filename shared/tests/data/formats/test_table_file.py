@@ -1,8 +1,6 @@
 """Tables of raw features."""
 
-import csv
 import math
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from hmc_shared.data.formats.table_file import read_array, read_table
+from hmc_shared.data.formats.features import read_table
+from hmc_shared.data.formats.table_file import open_table, read_array
 from hmc_shared.predict.write import write_table
 
 NUMBERS = st.one_of(st.just(math.nan), st.floats(-1e6, 1e6, width=32))
@@ -48,12 +47,13 @@ def test_the_column_of_ids_stands_anywhere_or_nowhere(tmp_path):
     table.write_text("a,b\n1,2\n")
     assert read_table(table)[0] == ["0"]
     table.write_text("a,id\n")
-    assert read_table(table)[1].shape == (0, 1)
+    with pytest.raises(ValueError, match=r"t\.csv should have rows"):
+        read_table(table)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a,b\n1,2\n3\n", r"t\.csv, line 3: 1 cells"), ("a,b\n1,two\n", r"t\.csv, line 2: .*two")],
+    [("a,b\n1,2\n3\n", r"t\.csv, line 3: 1 cells"), ("a,b\n1,2\n3,two\n", r"t\.csv, line 3: 'two' is no")],
 )
 def test_wrong_lines_are_named(tmp_path, text, message):
     (tmp_path / "t.csv").write_text(text)
@@ -61,12 +61,18 @@ def test_wrong_lines_are_named(tmp_path, text, message):
         read_table(tmp_path / "t.csv")
 
 
-@pytest.mark.parametrize("content", [b"a,b\n1,\xff\n", b"a,b\n1," + b"2" * 200_000 + b"\n"])
-def test_what_is_no_text_table_is_named(tmp_path, content, request):
-    # Python's limit, which other libraries raise for the whole process.
-    request.addfinalizer(partial(csv.field_size_limit, csv.field_size_limit(131_072)))
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a,b\n1,2\n3,\xe9\n", r"line 3 is not UTF-8 \(byte 0xe9\).*Save the file as UTF-8.* latin-1"),
+        ("a,b\n1,2\n".encode("utf-16")[:-1], "line 2 is not UTF-16"),
+        (b"", "should begin with a line of names"),
+        (b"a,b\n1," + b"2" * 2**25 + b"\n", "is not readable as a table"),
+    ],
+)
+def test_what_is_no_text_table_is_named(tmp_path, content, message):
     (tmp_path / "t.csv").write_bytes(content)
-    with pytest.raises(ValueError, match=r"t\.csv is not readable as a table"):
+    with pytest.raises(ValueError, match=rf"t\.csv .*{message}"):
         read_table(tmp_path / "t.csv")
 
 
@@ -95,8 +101,8 @@ def test_a_parquet_file_reads_as_the_csv_file_does(tmp_path):
     np.testing.assert_array_equal(features, np.array([[1.5, 3, 1], [np.nan, 4, 0]], dtype=np.float32))
     np.testing.assert_array_equal(features, read_table(tmp_path / "t.csv")[1])
     parquet.write_table(pa.table({"a": ["one"]}), tmp_path / "t.parquet")
-    with pytest.raises(ValueError, match=r"t\.parquet, row 0: .*one.*column 'a'"):
-        read_table(tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"t\.parquet, row 1: 'one' is not a number"):
+        read_table(tmp_path / "t.parquet", ["a"])
     (tmp_path / "t.parquet").write_text("no table")
     with pytest.raises(ValueError, match=r"t\.parquet is not readable"):
         read_table(tmp_path / "t.parquet")
@@ -118,4 +124,47 @@ def test_columns_are_found_by_their_names(tmp_path):
 def test_a_column_is_named_once(tmp_path):
     (tmp_path / "t.csv").write_text("a,a\n1,2\n")
     with pytest.raises(ValueError, match=r"one column of each name\. Found 'a' again"):
+        read_table(tmp_path / "t.csv")
+
+
+SAME = {
+    "semicolons": b"a;b\n1;2\n3;4\n",
+    "tabs": b"a\tb\n1\t2\n3\t4\n",
+    "CRLF": b"a,b\r\n1,2\r\n3,4\r\n",
+    "CR": b"a,b\r1,2\r3,4",
+    "mark": "\ufeffa,b\n1,2\n3,4\n".encode(),
+    "UTF-16": "a,b\n1,2\n3,4\n".encode("utf-16"),
+    "UTF-16 BE": b"\xfe\xff" + "a,b\n1,2\n3,4\n".encode("utf-16-be"),
+    "blank lines": b"a,b\n\n1,2\n  \n3,4\n\n,\n , \n",
+    "blanks": b" a, b \n 1, 2\n3 ,4 \n",
+    "quotes": b'"a","b"\n"1","2"\n3,"4"\n',
+}
+
+
+@pytest.mark.parametrize("content", SAME.values(), ids=SAME)
+def test_one_table_in_many_ways(tmp_path, content):
+    for name in ("t.csv", "T.CSV"):
+        (tmp_path / name).write_bytes(content)
+        assert open_table(tmp_path / name).columns.keys() == {"a", "b"}
+        assert read_table(tmp_path / name)[1].tolist() == [[1, 2], [3, 4]]
+
+
+def test_a_tsv_file_has_tabs(tmp_path):
+    (tmp_path / "t.tsv").write_text("a, of x\tb, of y\n1\t2\n")
+    assert read_table(tmp_path / "t.tsv")[1].tolist() == [[1, 2]]
+    (tmp_path / "t.tsv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"'a'\. Found a,b\. Cells are taken to be separated by a tab"):
+        read_table(tmp_path / "t.tsv", ["a"])
+
+
+@pytest.mark.parametrize(
+    ("before", "line"),
+    [("1,2\n", 3), ("\n\n1,2\n", 5), ('"1\n",2\n\n', 5), ("1,2\n,\n", 4), ("1,2\r\n\r\n", 4)],
+)
+def test_lines_are_those_of_the_file(tmp_path, before, line):
+    (tmp_path / "t.csv").write_bytes(f"a,b\n{before}3,much\n".encode())
+    with pytest.raises(ValueError, match=rf"t\.csv, line {line}: 'much' is not a number"):
+        read_table(tmp_path / "t.csv", ["a", "b"])
+    (tmp_path / "t.csv").write_bytes(f"a,b\n{before}3,4,5\n".encode())
+    with pytest.raises(ValueError, match=rf"line {line}: 3 cells, but the header has 2 \(a comma between"):
         read_table(tmp_path / "t.csv")

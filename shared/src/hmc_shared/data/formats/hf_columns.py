@@ -13,9 +13,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from hmc_shared.data.dataset import HierarchicalDataset, Split, targets_with_ancestors
-from hmc_shared.data.formats.level_columns import level_labels, split_levels, split_rows
-from hmc_shared.data.formats.table_file import cell_text
+from hmc_shared.data.choice import FeatureChoice
+from hmc_shared.data.dataset import HierarchicalDataset, Split
+from hmc_shared.data.formats.cells import Column, is_list, plain
+from hmc_shared.data.formats.features import choose_features, read_features
+from hmc_shared.data.formats.label_cells import labels_of_levels, refuse_vectors
+from hmc_shared.data.formats.level_columns import split_levels, split_rows
+from hmc_shared.data.formats.table_file import TableFile
 from hmc_shared.data.image_dataset import complete_splits
 from hmc_shared.data.image_table import needs_pillow
 from hmc_shared.data.preprocessing import Protocol
@@ -23,17 +27,20 @@ from hmc_shared.data.storage.cache import cached_images
 from hmc_shared.data.storage.raw import RawPart, RawSet
 from hmc_shared.data.vector_dataset import vector_dataset
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import listed
 
 READER_VERSION = 1
-NO_FEATURES = {"id", "idx", "index", "split", "__index_level_0__"}
+NO_FEATURES = {"id", "split"}
 
 
-def load(path: str, levels: str | Sequence[str], protocol: Protocol) -> HierarchicalDataset:
+def load(
+    path: str, levels: str | Sequence[str], protocol: Protocol, choice: FeatureChoice | None = None
+) -> HierarchicalDataset:
     """Read a data set that `datasets` knows: a ``save_to_disk`` folder, a folder of its files, or a hub id.
 
-    Its ``levels`` are columns of labels, class labels, texts or numbers, coarse to fine. A column of images
-    is the input; without one, columns of lists of numbers are, or else all columns of numbers that are
-    neither levels nor class labels. Splits are recognised by the beginning of their names, train, val, test;
+    Its ``levels`` are columns of labels, class labels, texts or numbers, coarse to fine; or one column of
+    lists of these. A column of images is the input; without one, the other columns are features as
+    :mod:`hmc_shared.data.formats.features` says, but for class labels. Splits are recognised by their names;
     a single one is all rows. Missing ones are sampled as for other sets.
 
     Raises ValueError, naming the data set, for one that cannot be read, an unknown column, a label without
@@ -44,20 +51,28 @@ def load(path: str, levels: str | Sequence[str], protocol: Protocol) -> Hierarch
     rows = datasets.concatenate_datasets(list(parts.values()))
     for name in columns:
         if name not in rows.column_names:
-            raise ValueError(f"{path} should have a column {name!r}. Found {', '.join(rows.column_names)}.")
-    hierarchy, labels, notes = level_labels({name: label_texts(rows, name) for name in columns}, path)
+            raise ValueError(f"{path} should have a column {name!r}. Found {listed(rows.column_names)}.")
+    images = [column for column, kind in rows.features.items() if isinstance(kind, datasets.Image)]
+    if len(images) > 1:
+        raise ValueError(f"{path} should have one column of images. Found {', '.join(images)}.")
+    if images and choice:
+        raise ValueError(
+            f"`--features`, `--drop` and `--categorical` are for numbers. Found images in {path}."
+        )
+    table = as_table(rows, path, columns, [*columns] if images else rows.column_names)
+    hierarchy, labels, notes = labels_of_levels(table, columns)
     rows_of_part: dict[str, list[int]] = {"all": list(range(len(rows)))}
     ids = [f"{part}-{row}" for part, of_part in parts.items() for row in range(len(of_part))]
     if len(parts) > 1:
         splits = [part for part, of_part in parts.items() for _ in range(len(of_part))]
         rows_of_part, more = split_rows(splits, path)
         notes += more
-    images = [column for column, kind in rows.features.items() if isinstance(kind, datasets.Image)]
-    if len(images) > 1:
-        raise ValueError(f"{path} should have one column of images. Found {', '.join(images)}.")
     if images:
         return _images(path, rows, images[0], ids, hierarchy, labels, rows_of_part, notes)
-    features, feature_names = read_features(rows, columns, path)
+    taken = {*columns} | (NO_FEATURES & {*table.columns})
+    feature_names, words, more = choose_features(table, taken, choice or FeatureChoice())
+    notes += more
+    features = read_features(table, feature_names)
     raw = RawSet(
         hierarchy,
         {part: RawPart(features[at], [labels[row] for row in at]) for part, at in rows_of_part.items()},
@@ -71,6 +86,7 @@ def load(path: str, levels: str | Sequence[str], protocol: Protocol) -> Hierarch
         origin="split",
         ids={part: [ids[row] for row in at] for part, at in rows_of_part.items()},
         feature_names=feature_names,
+        words=words,
         notes=notes,
     )
 
@@ -86,9 +102,8 @@ def _images(
     notes: list[str],
 ) -> HierarchicalDataset:
     needs_pillow(path)
-    nodes = np.array([of_row[0] if of_row else -1 for of_row in labels])
-    targets = targets_with_ancestors(nodes, hierarchy)
-    targets[torch.from_numpy(nodes < 0)] = False
+    every = RawSet(hierarchy, {"all": RawPart(np.zeros((len(labels), 0)), labels)})
+    targets = torch.from_numpy(every.targets("all"))
     rows_of_split, sampling = complete_splits(
         {part: np.array(at) for part, at in rows_of_part.items()}, targets.numpy(), path
     )
@@ -139,49 +154,50 @@ def open_dataset(path: str) -> dict[str, datasets.Dataset]:
     return dict(dataset) if isinstance(dataset, dict) else {"all": dataset}
 
 
-def label_texts(rows: datasets.Dataset, name: str) -> list[str]:
-    """A column of labels as text, "" for a missing one (None, NaN, or -1 of a class label)."""
-    kind = rows.features[name]
-    table: Any = rows.select_columns([name]).with_format("arrow")[:]
-    cells = table[name].to_pylist()
-    if isinstance(kind, datasets.ClassLabel):
-        return ["" if cell is None or cell < 0 else kind.names[cell] for cell in cells]
-    if not isinstance(kind, datasets.Value):
-        raise ValueError(f"The column {name!r} should hold one label in each row. Found {kind}.")
-    return [cell_text(cell).strip() for cell in cells]
+def as_table(rows: datasets.Dataset, path: str, levels: Sequence[str], names: Sequence[str]) -> TableFile:
+    """The columns of these names, class labels of the levels as texts; other class labels have no use.
+
+    Raises ValueError, naming row and column, for a class label without a name.
+    """
+    known = [name for name in names if name in rows.column_names]
+    table: Any = rows.select_columns(known).with_format("arrow")[:] if known else {}
+    columns: dict[str, Column] = {}
+    for name in known:
+        kind, cells = rows.features[name], plain(table[name])
+        if name in levels:
+            inner = getattr(kind, "feature", None)  # of a list
+            if isinstance(kind, datasets.ClassLabel):
+                cells = class_names(cells, kind, f"{path}: the column {name!r}")
+            elif isinstance(inner, datasets.ClassLabel) and is_list(cells.type):
+                cells = lists_of_names(cells, inner, f"{path}: the column {name!r}")
+        elif isinstance(kind, datasets.ClassLabel):
+            cells = pa.chunked_array([pa.nulls(len(cells), pa.struct([("class label", pa.int64())]))])
+        columns[name] = cells
+    return TableFile(path, columns, len(rows))
 
 
-def read_features(rows: datasets.Dataset, levels: Sequence[str], path: str) -> tuple[np.ndarray, list[str]]:
-    """(n, F) float64, NaN where missing, and the names of the columns; no names for lists."""
-    others = [
-        name
-        for name, kind in rows.features.items()
-        if name not in NO_FEATURES and name not in levels and not isinstance(kind, datasets.ClassLabel)
+def class_names(ids: Column, kind: datasets.ClassLabel, where: str) -> Column:
+    """Texts of class labels, null for -1, which stands for none."""
+    cells = [_class_name(cell, kind, where, row) for row, cell in enumerate(ids.to_pylist())]
+    return pa.chunked_array([pa.array(cells, pa.string())])
+
+
+def lists_of_names(ids: Column, kind: datasets.ClassLabel, where: str) -> Column:
+    """The same of lists of class labels."""
+    refuse_vectors(ids.to_pylist(), where)
+    cells = [
+        None if cell is None else [_class_name(item, kind, where, row) for item in cell]
+        for row, cell in enumerate(ids.to_pylist())
     ]
-    table: Any = rows.select_columns(others).with_format("arrow")[:]
-    parts = []
-    for name in others:
-        column = table[name].combine_chunks()
-        if (
-            pa.types.is_list(column.type)
-            or pa.types.is_large_list(column.type)
-            or pa.types.is_fixed_size_list(column.type)
-        ) and is_number(column.type.value_type):
-            widths = set(column.value_lengths().to_pylist()) if len(column) else {0}
-            if len(widths) != 1 or None in widths:
-                raise ValueError(f"{path}: lists in {name!r} should be of one length. Found {widths}.")
-            parts.append(column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1))
-    if parts:
-        return np.concatenate(parts, axis=1).astype(np.float64), []
-    names = [name for name in others if is_number(table[name].type)]
-    if not names:
-        raise ValueError(f"{path} should have a column of images or features. Found {rows.column_names}.")
-    numbers = [table[name].cast(pa.float64()).to_numpy() for name in names]
-    return np.stack(numbers, axis=1), names
+    return pa.chunked_array([pa.array(cells, pa.list_(pa.string()))])
 
 
-def is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+def _class_name(cell: int | None, kind: datasets.ClassLabel, where: str, row: int) -> str | None:
+    if cell is None or cell == -1:
+        return None
+    if not 0 <= cell < len(kind.names):
+        raise ValueError(f"{where}, row {row + 1}: {cell} is none of its {len(kind.names)} class labels.")
+    return kind.names[cell]
 
 
 def read_images(rows: datasets.Dataset, column: str) -> Iterator[bytes]:

@@ -26,6 +26,13 @@ from hmc_shared.data.dataset import HierarchicalDataset, Split
 from hmc_shared.data.image_table import ImageTable, needs_pillow, write_images
 from hmc_shared.data.storage.cache import save_quietly
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import reason
+
+READ_ERRORS = (
+    *(OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError),
+    *(RuntimeError, pa.ArrowException),
+)
+"""What a damaged folder may end in: its JSON and Arrow files may hold anything."""
 
 
 def export(dataset: HierarchicalDataset, folder: str | Path) -> None:
@@ -83,7 +90,7 @@ def load(path: str) -> HierarchicalDataset:
         hierarchy = Hierarchy.from_json((folder / "hierarchy.json").read_text(encoding="utf-8"))
         rest = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
         splits = {
-            name: _split(tables[name].data.table, folder / name, rest["input_shape"], len(hierarchy))
+            name: _split(tables[name].data.table, folder / name, rest["input_shape"], hierarchy)
             for name in ("train", "validation", "test")
         }
         left_out, published = set(rest["not_evaluated"]), rest.get("published_counts")
@@ -100,8 +107,10 @@ def load(path: str) -> HierarchicalDataset:
             feature_names=tuple(rest.get("feature_names", ())),
             **splits,
         )
-    except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
-        raise ValueError(f"{folder} is not a folder that `hmc datasets export` wrote: {error}") from error
+    except READ_ERRORS as error:
+        raise ValueError(
+            f"{folder} is not a folder that `hmc datasets export` wrote: {reason(error)}"
+        ) from error
 
 
 def _as_list(values: Tensor | None) -> list[float | None] | None:
@@ -152,7 +161,7 @@ def _labels(split: Split) -> Iterator[np.ndarray]:
     return (row.nonzero()[0] for row in split.targets.numpy())
 
 
-def _split(table: pa.Table, folder: Path, shape: list[int] | None, classes: int) -> Split:
+def _split(table: pa.Table, folder: Path, shape: list[int] | None, hierarchy: Hierarchy) -> Split:
     """One split; ``folder`` holds the Arrow files of ``table``."""
 
     if shape is None:
@@ -164,9 +173,14 @@ def _split(table: pa.Table, folder: Path, shape: list[int] | None, classes: int)
         flat = table["inputs"].combine_chunks().flatten().to_numpy()
         inputs = torch.from_numpy(flat.reshape(len(table), *shape).copy())
     labels = table["labels"].combine_chunks()
-    targets = torch.zeros(len(table), classes, dtype=torch.bool)
+    targets = torch.zeros(len(table), len(hierarchy), dtype=torch.bool)
     rows = np.repeat(np.arange(len(table)), labels.value_lengths().to_numpy())
-    targets[rows, labels.flatten().to_numpy().astype(np.int64)] = True
+    ids = labels.flatten().to_numpy()
+    if ids.dtype.kind not in "iu" or (len(ids) and not 0 <= ids.min() <= ids.max() < len(hierarchy)):
+        raise ValueError(f"`labels` should hold ids of {len(hierarchy)} classes, from 0.")
+    targets[rows, ids.astype(np.int64)] = True
+    if int(targets.sum()) != len(ids) or not hierarchy.has_ancestors(targets):  # such as a vector of 0 and 1
+        raise ValueError("`labels` should hold each class of a row once, and its ancestors.")
     captions = tuple(table["caption"].to_pylist()) if "caption" in table.column_names else ()
     return Split(inputs, targets, tuple(table["id"].to_pylist()), captions)
 
@@ -178,5 +192,4 @@ def _download(repository: str) -> Path:
     try:
         return Path(snapshot_download(repository, repo_type="dataset"))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"'hf:{repository}' is neither a folder nor on the hub: {reason}") from error
+        raise ValueError(f"'hf:{repository}' is neither a folder nor on the hub: {reason(error)}") from error

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hmc_shared.data.split_names import parts_of, split_of
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import shown
 
 
 def split_levels(levels: str | Sequence[str]) -> list[str]:
@@ -20,7 +21,7 @@ def split_levels(levels: str | Sequence[str]) -> list[str]:
 
 
 def level_labels(
-    columns: Mapping[str, Sequence[str]], origin: str
+    columns: Mapping[str, Sequence[str]], origin: str, where: Callable[[int], str]
 ) -> tuple[Hierarchy, list[list[int]], list[str]]:
     """The tree that columns of labels spell out, coarse to fine, and the deepest class of each row.
 
@@ -29,14 +30,15 @@ def level_labels(
 
     Returns the tree, for each of the n rows a list of one id or none, and notes.
 
-    Raises ValueError, naming ``origin`` and row, for a gap in a path, and for no label at all.
+    Raises ValueError for a gap in a path, at the place that ``where`` gives of the row, and, naming
+    ``origin``, for no label at all.
     """
     rows = list(zip(*columns.values(), strict=True))
     for number, row in enumerate(rows):
         length = sum(map(bool, row))
         if any(row[length:]):
             raise ValueError(
-                f"{origin}, row {number}: a label should have one in each column before it, {row}."
+                f"{where(number)}: a label should have one in each column before it. Found {shown(row, 200)}."
             )
     paths = [path for path in dict.fromkeys(rows) if path[0]]
     if not paths:

@@ -3,81 +3,87 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
+from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset
-from hmc_shared.data.formats.level_columns import level_labels, split_levels, split_rows
+from hmc_shared.data.formats.cells import as_texts
+from hmc_shared.data.formats.features import choose_features, read_features
+from hmc_shared.data.formats.label_cells import known_labels, labels_of_levels, plain_labels
+from hmc_shared.data.formats.level_columns import split_levels, split_rows
 from hmc_shared.data.formats.table_file import SUFFIXES, TableFile, open_table
 from hmc_shared.data.preprocessing import Protocol
 from hmc_shared.data.storage.raw import RawPart, RawSet
 from hmc_shared.data.vector_dataset import vector_dataset
+from hmc_shared.graph_depth import CycleError
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import listed, shown
 
 EDGES = "edges.csv"
 VALIDATION_SHARE = 0.2
 
 
-def load(path: str, protocol: Protocol, levels: str | Sequence[str] | None = None) -> HierarchicalDataset:
+def load(
+    path: str,
+    protocol: Protocol,
+    levels: str | Sequence[str] | None = None,
+    choice: FeatureChoice | None = None,
+) -> HierarchicalDataset:
     """Read a table: a row for each sample, a column for each feature, and these columns by their names.
 
-    * ``labels``: names of classes separated by "|" or ";", with ancestors or without. The file ``edges.csv``
-      beside the table, with the columns parent and child, joins them; a line without a parent names a root.
-      Without that file the classes are the labels, and have no parents.
+    * ``labels`` (or ``label``): names of classes separated by "|" or ";", or a list of them, with ancestors
+      or without. The file ``edges.csv`` beside the table, with the columns parent and child, joins them; a
+      line without a parent names a root. Without that file the classes are the labels, and have no parents.
     * With ``levels``, instead of these: columns of labels, coarse to fine, which spell out a tree.
     * ``split``, optional: train, val or test. Missing splits are sampled by iterative stratification: 20 % of
       the training rows for validation, or 60, 20 and 20 % of all.
     * ``id``, optional: names of the rows.
 
-    All other columns are features: numbers, where an empty cell or "?" is a missing value.
+    These names count in any case of letters. Which of the other columns are features, and how, says
+    :mod:`hmc_shared.data.formats.features`; ``choice`` chooses among them.
 
     ``path`` is the file, or a folder that holds one such file. Raises ValueError, naming file and line.
     """
     file = find_table(Path(path).expanduser())
     table = open_table(file)
-    sources = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
-    if levels is None:
-        label_columns, notes = ["labels"], []
-        hierarchy = read_edges(file.with_name(EDGES)) if file.with_name(EDGES).is_file() else None
-        if hierarchy:
-            sources[EDGES] = hashlib.sha256(file.with_name(EDGES).read_bytes()).hexdigest()
-        hierarchy, labels = read_labels(table, hierarchy)
-    else:
-        label_columns = split_levels(levels)
-        hierarchy, labels, notes = level_labels(
-            {name: [cell.strip() for cell in table.texts(name)] for name in label_columns}, str(file)
-        )
-    features = [name for name in table.columns if name not in {"id", "split", *label_columns}]
-    if not features:
-        raise ValueError(f"{file} should have columns of features. Found {', '.join(table.columns)}.")
-    numbers = np.stack([table.numbers(name) for name in features], axis=1)
-    if np.isinf(numbers).any():
-        row = int(np.isinf(numbers).any(1).argmax())
-        raise ValueError(f"{table.where(row)}: features should be finite. Found inf.")
-    ids = table.texts("id") if "id" in table.columns else list(map(str, range(len(table))))
-    if len(set(ids)) < len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
-        raise ValueError(f"{file} should name each row once in the column 'id'. Found {twice!r} again.")
-    rows = {"all": list(range(len(table)))}
-    if "split" in table.columns:
-        rows, more = split_rows([cell.strip() for cell in table.texts("split")], str(file))
+    sources = {file.name: digest(file)}
+    hierarchy, labels, label_columns, notes = read_labels(table, file, levels, sources)
+    split, id_column = table.find("split"), table.find("id")
+    taken = {name for name in (*label_columns, split, id_column) if name is not None}
+    feature_names, words, more = choose_features(table, taken, choice or FeatureChoice())
+    notes += more
+    features = read_features(table, feature_names)
+    ids = list(map(str, range(len(table))))
+    if id_column:
+        ids = as_texts(table.columns[id_column])
+        refuse_repeats(table, ids)
+    rows: dict[str, np.ndarray] = {"all": np.arange(len(table))}
+    if split:
+        found, more = split_rows([cell.strip() for cell in table.texts(split)], str(file))
+        rows = {part: np.array(at) for part, at in found.items()}
         notes += more
-    raw = RawSet(
-        hierarchy,
-        {part: RawPart(numbers[at], [labels[row] for row in at]) for part, at in rows.items()},
-    )
+    table.columns.clear()  # a large part of the memory, which Arrow keeps unless it is told
+    pa.default_memory_pool().release_unused()
+    parts = {
+        part: RawPart(features[at] if split else features, [labels[row] for row in at])
+        for part, at in rows.items()
+    }
+    ids_of = {part: [ids[row] for row in at] for part, at in rows.items()}
+    del features, labels, ids, rows
     return vector_dataset(
         file.parent.name if file.stem == "table" else file.stem,
-        raw,
+        RawSet(hierarchy, {part: parts.pop(part) for part in list(parts)}),
         sources,
         protocol,
         validation_share=VALIDATION_SHARE,
         origin="rows",
-        ids={part: [ids[row] for row in at] for part, at in rows.items()},
-        feature_names=features,
+        ids=ids_of,
+        feature_names=feature_names,
+        words=words,
         notes=notes,
     )
 
@@ -85,41 +91,77 @@ def load(path: str, protocol: Protocol, levels: str | Sequence[str] | None = Non
 def find_table(path: Path) -> Path:
     """The file itself, or the one table in a folder. Raises ValueError if there is none, or several."""
     if path.is_dir():
-        inside = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.name != EDGES)
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.name != EDGES)
         if len(inside) != 1:
-            names = ", ".join(file.name for file in inside) or "none"
+            names = listed(file.name for file in inside) or "none"
             raise ValueError(f"{path} should hold one table beside {EDGES}, .csv or .parquet. Found {names}.")
         return inside[0].resolve()
-    if path.suffix not in SUFFIXES or not path.is_file():
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
         raise ValueError(
-            f"table:PATH should name a .csv or .parquet file, or its folder. Found none at {path}."
+            f"table:PATH should name a .csv, .tsv or .parquet file, or its folder. Found none at {path}."
         )
     return path.resolve()
 
 
+def digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def read_labels(
+    table: TableFile, file: Path, levels: str | Sequence[str] | None, sources: dict[str, str]
+) -> tuple[Hierarchy, list[list[int]], list[str], list[str]]:
+    """Classes, ids of each row's labels, the columns that hold them, notes; sources get the edges."""
+    if levels is not None:
+        columns = split_levels(levels)
+        hierarchy, labels, notes = labels_of_levels(table, columns)
+        return hierarchy, labels, columns, notes
+    column = table.find("labels", "label") or "labels"
+    edges = file.with_name(EDGES)
+    if not edges.is_file():
+        hierarchy, labels, notes = plain_labels(table, column)
+        return hierarchy, labels, [column], notes
+    table.column(column)  # before the edges: the table is what the user named
+    hierarchy = read_edges(edges)
+    sources[EDGES] = digest(edges)
+    labels, notes = known_labels(table, column, hierarchy, EDGES)
+    return hierarchy, labels, [column], notes
+
+
 def read_edges(file: Path) -> Hierarchy:
-    """The classes of an edge list with the columns parent and child. Raises ValueError, naming the file."""
+    """The classes of an edge list with the columns parent and child; an edge given twice is one.
+
+    Raises ValueError, naming file and line.
+    """
     table = open_table(file)
-    pairs = list(zip(table.texts("parent"), table.texts("child"), strict=True))
-    pairs = [(parent.strip(), child.strip()) for parent, child in pairs]
-    nodes = dict.fromkeys(name for pair in pairs for name in pair if name)
+    columns = {name: table.find(name) for name in ("parent", "child")}
+    if None in columns.values():
+        raise ValueError(
+            f"{file} should have the columns parent and child, named in its first line. Found "
+            f"{listed(table.columns)}."
+        )
+    parents, children = ([cell.strip() for cell in table.texts(name or "")] for name in columns.values())
+    line_of: dict[tuple[str, str], int] = {}
+    for row, edge in enumerate(zip(parents, children, strict=True)):
+        line_of.setdefault(edge, row)
+    nodes = dict.fromkeys(name for edge in line_of for name in edge if name)
+    edges = [edge for edge in line_of if all(edge)]
     try:
-        return Hierarchy.from_edges([pair for pair in pairs if pair[0]], nodes=nodes)
+        return Hierarchy.from_edges(edges, nodes=nodes)
+    except CycleError as error:
+        row = line_of[error.cycle[-2], error.cycle[-1]]
+        raise ValueError(f"{table.where(row)}: {error}") from error
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
 
-def read_labels(table: TableFile, hierarchy: Hierarchy | None) -> tuple[Hierarchy, list[list[int]]]:
-    """Classes, and the ids of each row's labels. Raises ValueError for a label that is not a class."""
-    cells = [[name.strip() for name in re.split(r"[|;]", cell)] for cell in table.texts("labels")]
-    cells = [[name for name in names if name] for names in cells]
-    if hierarchy is None:
-        used = sorted({name for names in cells for name in names})
-        if not used:
-            raise ValueError(f"{table.path} should have labels in the column 'labels'. Found none.")
-        hierarchy = Hierarchy.from_edges([], nodes=used)
-    for row, names in enumerate(cells):
-        for name in names:
-            if name not in hierarchy.index:
-                raise ValueError(f"{table.where(row)}: {name!r} is not a class of {EDGES}.")
-    return hierarchy, [[hierarchy.index[name] for name in names] for names in cells]
+def refuse_repeats(table: TableFile, ids: Sequence[str]) -> None:
+    """Raises ValueError, naming the row, for a name of two rows."""
+    seen: set[str] = set()
+    for row, name in enumerate(ids):
+        if name in seen:
+            raise ValueError(
+                f"{table.where(row)}: each row should have a name of its own in the column 'id'. Found "
+                f"{shown(name)} again."
+            )
+        seen.add(name)

@@ -1,150 +1,271 @@
-"""Tables that commands read and write: raw features as .csv, .parquet or .npy, and results as CSV."""
+"""Files of named columns: .csv, .tsv and .parquet, and .npy without names."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from itertools import islice
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
-SUFFIXES = (".csv", ".parquet")
+from hmc_shared.data.formats.cells import Column, as_texts, compute, is_number, is_text, plain
+from hmc_shared.messages import listed, reason, shown
+
+SUFFIXES = (".csv", ".tsv", ".parquet")
 """Of files whose columns have names."""
+ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # by their mark
+SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
+LONGEST_ROW = 2**24  # bytes
+
+
+ARRAY_ERRORS = (
+    *(OSError, ValueError, EOFError, ArithmeticError, SyntaxError, TypeError, LookupError, AttributeError),
+    *(RecursionError, MemoryError, TokenError, BadZipFile),
+)
+"""What numpy ends in, as it reads the header of a .npy file as a text of Python."""
+
+
+def nth_row(row: int) -> str:
+    return f"row {row + 1}"
 
 
 @dataclass(frozen=True, eq=False)
 class TableFile:
-    """Named columns of cells, text in a .csv, any values in a .parquet."""
+    """Named columns of cells: text in a .csv, any values in a .parquet."""
 
-    path: Path
-    columns: dict[str, Sequence[Any]]
-    lines: Sequence[int]
-    """Where each row stands in the file: its line, or its row number."""
+    origin: str
+    """The file, for messages."""
+    columns: dict[str, Column]
+    size: int
+    place: Callable[[int], str] = field(default=nth_row)
+    """Where a row, counted from 0, stands in the file: "line 2" of the header's file, or "row 1"."""
+    separator: str | None = None
+    """Of the cells of a text file."""
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return self.size
+
+    def find(self, *names: str) -> str | None:
+        """The column of one of these names, as it is written or else in other letters' case; None without."""
+        lower = {column.lower(): column for column in reversed(self.columns)}
+        exact = next((name for name in names if name in self.columns), None)
+        return exact or next((lower[name.lower()] for name in names if name.lower() in lower), None)
+
+    def column(self, name: str) -> Column:
+        """Raises ValueError, naming the columns that there are, for an unknown one."""
+        if name not in self.columns:
+            hint = ""
+            if len(self.columns) == 1 and self.separator:
+                hint = f". Cells are taken to be separated by {SEPARATORS[self.separator]}"
+            raise ValueError(
+                f"{self.origin} should have a column {name!r}. Found {listed(self.columns)}{hint}."
+            )
+        return self.columns[name]
 
     def texts(self, name: str) -> list[str]:
-        """The cells of a column as text, "" for empty ones. Raises ValueError for an unknown column."""
-        return [cell_text(cell) for cell in self._cells(name)]
+        """The cells of a column as text, see :func:`hmc_shared.data.formats.cells.as_texts`.
 
-    def numbers(self, name: str) -> np.ndarray:
-        """(n,) float64, NaN where a cell is empty, None or "?".
-
-        Raises ValueError, naming file and line, for any other text, and for an unknown column.
+        Raises ValueError for an unknown column, and for one of lists and the like.
         """
-        cells = self._cells(name)
-        try:
-            return np.asarray(cells, dtype=np.float64)
-        except (TypeError, ValueError):  # missing values, or text
-            numbers = np.full(len(cells), np.nan)
-        for row, cell in enumerate(cells):
-            if cell is None or (isinstance(cell, str) and cell.strip() in ("", "?")):
-                continue
-            try:
-                numbers[row] = float(cell)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{self.where(row)}: {error} (column {name!r})") from error
-        return numbers
+        column = self.column(name)
+        if not (is_text(column.type) or is_number(column.type)):
+            raise ValueError(
+                f"{self.origin}: the column {name!r} should hold one text or number in each row. "
+                f"Found {shown(str(column.type))}."
+            )
+        return as_texts(column)
 
     def where(self, row: int) -> str:
         """File and place of a row, for messages."""
-        return f"{self.path}, {'line' if self.path.suffix == '.csv' else 'row'} {self.lines[row]}"
-
-    def _cells(self, name: str) -> Sequence[Any]:
-        if name not in self.columns:
-            raise ValueError(f"{self.path} should have a column {name!r}. Found {', '.join(self.columns)}.")
-        return self.columns[name]
-
-
-def cell_text(cell: object) -> str:
-    """A cell as text, "" for an empty one: None, or NaN in a column of numbers."""
-    return "" if cell is None or cell != cell else str(cell)
+        return f"{self.origin}, {self.place(row)}"
 
 
 def open_table(path: str | Path) -> TableFile:
-    """Read a .csv file with a header, or a .parquet file.
+    """Read a .csv or .tsv file with a header, or a .parquet file.
 
-    Raises ValueError, naming file and line, for anything else.
+    Text is UTF-8, or UTF-16 with its mark; cells are separated by commas, semicolons or tabs, whichever the
+    header has most of. Blank rows are none. Raises ValueError, naming file and line, for anything else.
     """
     path = Path(path)
-    if path.suffix not in SUFFIXES or not path.is_file():
-        raise ValueError(f"{path} should be a .csv or .parquet file. Found no such file.")
-    if path.suffix == ".parquet":
-        try:
-            table = parquet.read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            raise ValueError(f"{path} is not readable as a table: {error}") from error
-        # Numbers without gaps become arrays, everything else lists of cells.
-        columns = {
-            name: column.to_numpy()
-            if pa.types.is_floating(column.type)
-            or (pa.types.is_integer(column.type) and not column.null_count)
-            else column.to_pylist()
-            for name, column in zip(table.column_names, table.columns, strict=True)
-        }
-        return TableFile(path, columns, range(len(table)))
-    rows, lines = [], []
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES or not path.is_file():
+        raise ValueError(f"{path} should be a .csv, .tsv or .parquet file. Found no such file.")
+    return _open_parquet(path) if suffix == ".parquet" else _open_text(path)
+
+
+def _open_parquet(path: Path) -> TableFile:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a byte order mark
-            reader = csv.reader(file)
-            header = next(reader, [])
+        table = parquet.ParquetFile(path).read()
+        table.validate(full=True)
+        columns = {name.strip(): plain(table[i]) for i, name in enumerate(table.column_names)}
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable as a table: {reason(error)}") from error
+    _refuse_repeats(path, [name.strip() for name in table.column_names])
+    return TableFile(str(path), columns, len(table))
+
+
+def _open_text(path: Path) -> TableFile:
+    encoding, separator, header = read_header(path)
+    names = [name.strip() for name in header]
+    _refuse_repeats(path, names)
+
+    def skip_blank(row: Any) -> str:
+        cells = next(csv.reader(StringIO(row.text, newline=""), delimiter=separator), [])
+        return "error" if any(cell.strip() for cell in cells) else "skip"
+
+    try:
+        table = arrow_csv.read_csv(
+            path,
+            read_options=arrow_csv.ReadOptions(
+                use_threads=False, block_size=LONGEST_ROW, encoding=encoding.removesuffix("-sig")
+            ),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=separator, newlines_in_values=True, invalid_row_handler=skip_blank
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except (OSError, pa.ArrowException, UnicodeError) as error:
+        if isinstance(error, pa.ArrowInvalid) and _has_no_rows(path, encoding, separator):
+            return TableFile(str(path), {name: _texts([]) for name in names}, 0, separator=separator)
+        raise ValueError(_what_is_wrong(path, encoding, separator, len(header), error)) from error
+    columns = [table[i] for i in range(table.num_columns)]
+    if table.column_names != header:  # the two parsers see another header: quotes that do not match
+        raise ValueError(f"{path}, line 1: the header should be plain names. Found {listed(names)}.")
+    columns = _without_blank_rows(columns)
+    place = _Places(path, encoding, separator)
+    return TableFile(str(path), dict(zip(names, columns, strict=True)), len(columns[0]), place, separator)
+
+
+def _without_blank_rows(columns: list[Column]) -> list[Column]:
+    blank: Any = None
+    for column in columns:
+        empty = compute.equal(compute.utf8_trim_whitespace(column), "")
+        blank = empty if blank is None else compute.and_(blank, empty)
+        if not compute.any(blank).as_py():
+            return columns
+    keep = compute.invert(blank)
+    return [column.filter(keep) for column in columns]
+
+
+def read_header(path: Path) -> tuple[str, str, list[str]]:
+    """Encoding, separator and names of the columns. Raises ValueError for an empty file, or no text."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    encoding = next((name for mark, name in ENCODINGS.items() if start.startswith(mark)), "utf-8")
+    counts = dict.fromkeys(SEPARATORS, 0)
+    try:
+        for separator in counts:
+            header = next(_rows(path, encoding, separator), (0, []))[1]
+            counts[separator] = len(header)
+    except (UnicodeError, csv.Error, OSError) as error:
+        raise ValueError(_what_is_wrong(path, encoding, ",", 0, error)) from error
+    separator = "\t" if path.suffix.lower() == ".tsv" else max(counts, key=counts.__getitem__)
+    header = next(_rows(path, encoding, separator), (0, []))[1]
+    if not header:
+        raise ValueError(f"{path} should begin with a line of names, its header. Found an empty file.")
+    return encoding, separator, header
+
+
+def _rows(path: Path, encoding: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The line, from 1, that each row begins in, and its cells; blank rows left out."""
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        with path.open(newline="", encoding=encoding) as file:
+            reader, line, is_header = csv.reader(file, delimiter=separator), 1, True
             for cells in reader:
-                rows.append(cells)
-                lines.append(reader.line_num)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is not readable as a table: {error}") from error
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise ValueError(f"{path} should have one column of each name. Found {twice!r} again.")
-    for line, cells in zip(lines, rows, strict=True):
-        if len(cells) != len(header):
-            raise ValueError(f"{path}, line {line}: {len(cells)} cells, but the header has {len(header)}.")
-    return TableFile(path, {name: [row[i] for row in rows] for i, name in enumerate(header)}, lines)
+                if any(cell.strip() for cell in cells) or (is_header and cells):
+                    yield line, cells
+                    is_header = False
+                line = reader.line_num + 1
+    finally:
+        csv.field_size_limit(limit)
 
 
-def read_table(path: str | Path, columns: Sequence[str] = ()) -> tuple[list[str], np.ndarray]:
-    """Row ids, and features (n, F) float32 with NaN for missing values.
-
-    A .npy file holds the features, whose ids are the row numbers. A .csv file has a header; there and in a
-    .parquet file a column named "id" names the rows, and an empty cell or "?" is a missing value.
-
-    Args:
-        path: the file.
-        columns: names of the features, in the order that a model takes; other columns are left out. Default:
-            all in their order, which is what a .npy file always gives.
-
-    Raises ValueError, naming file and line or column, for anything else.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path} should be a .csv, .parquet or .npy file. Found no file there.")
-    if path.suffix == ".npy":
-        names, features = read_array(path)
-        return names, features.astype(np.float32)
-    table = open_table(path)
-    ids = table.texts("id") if "id" in table.columns else [str(row) for row in range(len(table))]
-    names = columns or [name for name in table.columns if name != "id"]
-    features = np.zeros((len(table), len(names)), dtype=np.float32)
-    for column, name in enumerate(names):
-        features[:, column] = table.numbers(name)
-    return ids, features
-
-
-def read_array(path: str | Path) -> tuple[list[str], np.ndarray]:
-    """Row numbers as names, and the numbers of a .npy file.
-
-    Raises ValueError, naming the file, if it is damaged or holds something else.
-    """
+def _has_no_rows(path: Path, encoding: str, separator: str) -> bool:
+    """Whether there is a header and nothing else, which Arrow takes for an error."""
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not readable as an array: {error}") from error
+        return next(islice(_rows(path, encoding, separator), 1, None), None) is None
+    except (UnicodeError, csv.Error, OSError):
+        return False
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Lines of the rows, looked for in the file only where a message needs one."""
+
+    path: Path
+    encoding: str
+    separator: str
+
+    def __call__(self, row: int) -> str:
+        try:
+            rows = _rows(self.path, self.encoding, self.separator)
+            return f"line {next(islice(rows, row + 1, None))[0]}"
+        except (StopIteration, UnicodeError, csv.Error, OSError):  # quotes that two parsers read differently
+            return nth_row(row)
+
+
+def _what_is_wrong(path: Path, encoding: str, separator: str, width: int, error: Exception) -> str:
+    """A line that names the place: found by reading the file again."""
+    try:
+        for line, cells in _rows(path, encoding, separator):
+            if width and len(cells) != width:
+                of = f"{SEPARATORS[separator]} between cells"
+                return f"{path}, line {line}: {len(cells)} cells, but the header has {width} ({of})."
+    except UnicodeError:
+        line, byte = _not_decodable(path, encoding)
+        kind = "UTF-8" if encoding.startswith("utf-8") else "UTF-16"
+        return (
+            f"{path} is not readable as a table: line {line} is not {kind}{byte}. Save the file as UTF-8; it "
+            "may be in latin-1 or windows-1252 now."
+        )
+    except (csv.Error, OSError):
+        pass
+    return f"{path} is not readable as a table: {reason(error)}"
+
+
+def _not_decodable(path: Path, encoding: str) -> tuple[int, str]:
+    content = path.read_bytes()
+    try:
+        content.decode(encoding)
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line = 1 + max(before.count(b"\n"), before.count(b"\r"))
+        return line, f" (byte 0x{content[error.start]:02x})"
+    return 1, ""
+
+
+def _refuse_repeats(path: Path, names: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{path} should have one column of each name. Found {shown(name)} again.")
+        seen.add(name)
+
+
+def _texts(cells: Sequence[str]) -> Column:
+    return pa.chunked_array([pa.array(cells, pa.string())])
+
+
+def read_array(path: str | Path) -> np.ndarray:
+    """The numbers of a .npy file. Raises ValueError, naming the file, if it is damaged or holds else."""
+    try:  # mapped, so that a header that promises more than the file holds takes no memory
+        with np.errstate(over="raise"):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ARRAY_ERRORS as error:
+        raise ValueError(f"{path} is not readable as an array: {reason(error)}") from error
     if not isinstance(array, np.ndarray) or array.ndim == 0 or array.dtype.kind not in "fiub":
         content = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
         raise ValueError(f"{path} should hold an array of numbers, a row for each sample. Found {content}.")
-    return [str(row) for row in range(len(array))], array
+    return np.array(array)

@@ -1,0 +1,177 @@
+"""Labels in the cells of a table: several in one cell, words for none, ids, lists."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from pyarrow import types
+
+from hmc_shared.data.formats.cells import MISSING, is_list, whole
+from hmc_shared.data.formats.level_columns import level_labels
+from hmc_shared.data.formats.table_file import TableFile
+from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import clipped, listed, shown
+
+Names = list[list[str]]
+
+
+def label_names(table: TableFile, column: str, known: Collection[str] = ()) -> tuple[Names, list[str]]:
+    """The names of each row's labels, and notes.
+
+    A cell is a list of names or ids; or text: names with ";" or "|" between them, or such a list written out
+    as ["cat", "dog"]. A cell that is a name of ``known`` classes is that one class, whatever stands in it.
+    A word for a missing value, such as NA, is no label unless it is known.
+
+    Raises ValueError, naming file, row and value: for values that are neither names nor ids, such as a vector
+    of 0 and 1.
+    """
+    cells = table.column(column)
+    if is_list(cells.type):
+        return _of_lists(table, column), []
+    missing: dict[str, int] = {}
+    names_of: dict[str, list[str]] = {}
+    labels: Names = []
+    for row, cell in enumerate(table.texts(column)):
+        if cell not in names_of:
+            text = cell.strip()
+            if text in known:
+                names_of[cell] = [text]
+            elif text.startswith("[") and text.endswith("]"):
+                names_of[cell] = _written_out(text, lambda row=row: table.where(row))
+            else:
+                parts = (whole(part.strip()) for part in re.split(r"[|;]", text))
+                names_of[cell] = list(dict.fromkeys(part for part in parts if part))
+            words = [name for name in names_of[cell] if name.lower() in MISSING and name not in known]
+            missing |= dict.fromkeys(words, row)
+            names_of[cell] = [name for name in names_of[cell] if name not in words]
+        labels.append(names_of[cell])
+    return labels, no_label_note(missing)
+
+
+def no_label_note(words: Collection[str]) -> list[str]:
+    return [f"no label where the cell says {listed(map(repr, sorted(words)))}"] if words else []
+
+
+def _of_lists(table: TableFile, column: str) -> Names:
+    kind = table.column(column).type.value_type
+    if not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind)):
+        raise ValueError(
+            f"{table.origin}: lists in {column!r} should hold names or ids of classes. "
+            f"Found {shown(str(kind))[1:-1]}."
+        )
+    lists: list[Any] = table.column(column).to_pylist()
+    if types.is_integer(kind):
+        refuse_vectors(lists, f"{table.origin}: lists in {column!r}")
+    return [_listed(cell or [], lambda row=row: table.where(row)) for row, cell in enumerate(lists)]
+
+
+def _written_out(text: str, where: Callable[[], str]) -> list[str]:
+    """The names in ``["cat", "dog"]``, also with quotes as Python writes them."""
+    try:
+        cell = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            cell = json.loads(text.replace("'", '"'))
+        except (ValueError, RecursionError):
+            raise ValueError(
+                f"{where()}: {shown(text)} is not a list of labels: names with ';' between them will do."
+            ) from None
+    if all(isinstance(item, int) for item in cell):
+        refuse_vectors([cell], f"{where()}: a list of labels")
+    return _listed(cell, where)
+
+
+def _listed(cell: Sequence[object], where: Callable[[], str]) -> list[str]:
+    for item in cell:
+        if (
+            not isinstance(item, str | int | None)
+            or isinstance(item, bool)
+            or (isinstance(item, str) and not item.strip())
+        ):
+            raise ValueError(f"{where()}: {shown(item)} in a list is no name or id of a class.")
+    return list(dict.fromkeys(str(item).strip() for item in cell if item is not None))
+
+
+def refuse_vectors(lists: Sequence[Sequence[object] | None], where: str) -> None:
+    """Refuse a 0/1 vector over all classes where ids of classes are expected: ids stand once in a list.
+
+    Raises ValueError.
+    """
+    given = [cell for cell in lists if cell]
+    is_binary = all(item in (0, 1) for cell in given for item in cell)
+    same_length = len({len(cell) for cell in given}) == 1 and len(given[0]) > 1
+    repeats = any(len({*cell}) < len(cell) for cell in given)
+    if is_binary and (repeats or (same_length and len(given) > 1)):
+        cell = next((cell for cell in given if len({*cell}) < len(cell)), given[0])
+        raise ValueError(
+            f"{where} should hold ids or names of classes. Found a vector of 0 and 1, {shown(cell)}."
+        )
+
+
+def plain_labels(table: TableFile, column: str) -> tuple[Hierarchy, list[list[int]], list[str]]:
+    """Classes without a hierarchy, ids of each row's labels, and notes. Raises ValueError without a label."""
+    labels, notes = label_names(table, column)
+    used = sorted({name for names in labels for name in names})
+    if not used:
+        raise ValueError(f"{table.origin} should have labels in the column {column!r}. Found none.")
+    hierarchy = Hierarchy.from_edges([], nodes=used)
+    return hierarchy, ids_of(labels, hierarchy), notes
+
+
+def known_labels(
+    table: TableFile, column: str, hierarchy: Hierarchy, source: str
+) -> tuple[list[list[int]], list[str]]:
+    """Ids of each row's labels, and notes. Raises ValueError, naming the row, for an unknown label."""
+    labels, notes = label_names(table, column, hierarchy.index)
+    unknown: dict[str, int] = {}  # to its first row
+    for row, names in enumerate(labels):
+        for name in names:
+            if name not in hierarchy.index:
+                unknown.setdefault(name, row)
+    if unknown:
+        name, row = next(iter(unknown.items()))
+        others = f", and {len(unknown) - 1} more labels are none" if len(unknown) > 1 else ""
+        lower = {known.lower(): known for known in hierarchy.names}
+        like = lower.get(name.lower())
+        way = f"is it {like!r}?" if like else "add a line for it there, or take the label out."
+        way = way if like or "," not in name else "labels are separated by ';' or '|'."
+        raise ValueError(
+            f"{table.where(row)}: {clipped(repr(name))} is not a class of {source}{others}: {way}"
+        )
+    return ids_of(labels, hierarchy), notes
+
+
+def ids_of(labels: Names, hierarchy: Hierarchy) -> list[list[int]]:
+    """One list for all rows that share the names: a million rows have few different ones."""
+    ids: dict[int, list[int]] = {}
+    return [ids.setdefault(id(names), [hierarchy.index[name] for name in names]) for names in labels]
+
+
+def labels_of_levels(
+    table: TableFile, columns: Sequence[str]
+) -> tuple[Hierarchy, list[list[int]], list[str]]:
+    """Classes, ids of each row's labels, and notes, from columns of labels, coarse to fine.
+
+    One column of lists holds several labels a row, which have no parents. Raises ValueError, naming file and
+    row, as :func:`hmc_shared.data.formats.level_columns.level_labels` and :func:`label_names` do.
+    """
+    if is_list(table.column(columns[0]).type) and len(columns) == 1:
+        hierarchy, labels, notes = plain_labels(table, columns[0])
+        return hierarchy, labels, [f"levels: {columns[0]}", *notes]
+    missing: set[str] = set()
+    texts: dict[str, list[str]] = {}
+    for name in columns:
+        if is_list(table.column(name).type):
+            raise ValueError(
+                f"{table.origin}: the column {name!r} holds lists of labels, which have no levels: "
+                "`--levels` should name it alone."
+            )
+        cells = [cell.strip() for cell in table.texts(name)]
+        words = {cell for cell in {*cells} if cell and cell.lower() in MISSING}
+        missing |= words
+        texts[name] = ["" if cell in words else cell for cell in cells] if words else cells
+    hierarchy, labels, notes = level_labels(texts, table.origin, table.where)
+    return hierarchy, labels, [*notes, *no_label_note(missing)]

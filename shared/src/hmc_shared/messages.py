@@ -1,0 +1,29 @@
+"""Words of messages that stay short, whatever stands in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """``repr`` of a value, cut in the middle where it is longer than ``limit``."""
+    text = repr(value[: 4 * limit]) if isinstance(value, str) else repr(value)
+    return text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 4 :]}"
+
+
+def clipped(text: str, limit: int = 60) -> str:
+    """A name, its beginning where it is longer than ``limit``, on one line."""
+    line = " ".join(text.split()) if len(text.splitlines()) > 1 else text
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def listed(names: Iterable[object], limit: int = 10) -> str:
+    """Names with commas between them, the first of many, each cut where it is long."""
+    every = list(names)
+    more = [f"and {len(every) - limit} more"] if len(every) > limit else []
+    return ", ".join([clipped(str(name)) or "''" for name in every[:limit]] + more)
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return clipped(" ".join(str(error).split()) or type(error).__name__, 300)
