@@ -49,13 +49,6 @@ def test_anything_else_is_refused_by_the_name_of_the_file(tmp_path, form, conten
     assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
-def test_json_has_no_such_numbers(tmp_path, constant):
-    (tmp_path / "a.json").write_text(f'{{"a": {constant}}}')
-    with pytest.raises(ValueError, match=f"{constant} is no number of JSON"):
-        read_json(tmp_path / "a.json")
-
-
 @pytest.mark.parametrize("form", READERS)
 def test_what_is_not_there_and_what_is_too_large_are_refused(tmp_path, form):
     with pytest.raises(ValueError, match=rf"a\.{form} cannot be read: No such file"):

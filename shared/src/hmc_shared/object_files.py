@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
@@ -15,7 +15,7 @@ LARGEST_JSON, LARGEST_YAML = 256 << 20, 1 << 20
 def read_json(path: str | Path) -> dict[str, Any]:
     """The object in a JSON file. Raises ValueError, naming the file, for anything else."""
     try:
-        return check_object(json.loads(read_text(path, LARGEST_JSON), parse_constant=_no_constant), path)
+        return check_object(json.loads(read_text(path, LARGEST_JSON)), path)
     except (ValueError, RecursionError) as error:
         raise _named(path, "JSON", error) from error
 
@@ -56,10 +56,6 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise ValueError("aliases (*name) are not allowed")
         return super().compose_node(parent, index)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _named(path: str | Path, form: str, error: Exception) -> ValueError:

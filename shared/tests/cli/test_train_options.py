@@ -59,5 +59,6 @@ def test_every_group_has_a_title_and_no_option_is_in_two():
     assert len(set(names)) == len(names)
     of_columns = {"features", "drop", "categorical"}
     assert {field.name for field in fields(Toy)} == {*names} | of_columns
-    assert Toy(drop=["x"]).reading == {"levels": None, "features": [], "drop": ["x"], "categorical": []}
+    columns = {"levels": None, "features": [], "drop": ["x"], "categorical": []}
+    assert Toy(drop=["x"]).reading == columns | {"on_error": "refuse", "workers": 2}
     assert DataOptions(levels="a").reading == {"levels": "a"}

@@ -20,7 +20,7 @@ from hmc_shared.compare import plots
 from hmc_shared.compare import text as report
 from hmc_shared.compare.comparison import Comparison, compare
 from hmc_shared.compare.html import report as html_report
-from hmc_shared.compare.html.pictures import png, shade, thumbnail
+from hmc_shared.compare.html.pictures import check_place, png, shade, thumbnail
 from hmc_shared.compare.html.report import to_html
 from hmc_shared.compare.html.tree import choose_nodes, draw_tree
 from hmc_shared.compare.inspection import inspect
@@ -254,11 +254,48 @@ def test_worst_samples_are_the_pictures_of_the_data_set(make_run):
     assert "No pictures: 'digits' is not the data set of the runs" in page.text
 
 
-def test_a_data_set_that_is_not_there_leaves_the_samples_without_pictures(comparison, monkeypatch):
-    monkeypatch.delenv("HMC_DATA", raising=False)
-    page = Page(to_html(comparison))
-    assert "No pictures: 'toy' is not an embedded data set" in page.text
+def test_a_data_set_that_is_not_there_leaves_the_samples_without_pictures(comparison, tmp_path):
+    page = Page(to_html(comparison, tmp_path))
+    assert "No pictures: unknown data set 'toy'" in page.text
     assert page.text.count("sample-") == len(inspect(comparison.tables[0]).samples)
+
+
+def test_no_file_is_read_that_was_not_asked_for(comparison, monkeypatch):
+    monkeypatch.setattr("hmc_shared.compare.html.pictures.load_dataset", pytest.fail)
+    page = Page(to_html(comparison))
+    assert "No pictures: pass `--pictures` with the folder of 'toy' to show its images" in page.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "folder:/etc",
+        "labels:../secret",
+        "table:~/t.csv",
+        "hf:/",
+        "hf:../../x",
+        "../toy",
+        "/etc",
+        "folder:in/../..",
+    ],
+)
+def test_a_run_cannot_name_a_place_outside_the_folder_of_pictures(tmp_path, name):
+    (tmp_path / "data" / "in").mkdir(parents=True)
+    with pytest.raises(ValueError, match="does not lie in"):
+        check_place(name, tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["hf:owner/name", "folder:in/none"])  # relative to where the command runs
+def test_nothing_is_downloaded_for_pictures(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="is not a folder on this machine"):
+        check_place(name, tmp_path)
+
+
+def test_what_lies_in_the_folder_of_pictures_may_be_read(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("digits", "grocery", f"folder:{tmp_path / 'in'}"):
+        check_place(name, tmp_path)
 
 
 def test_png_is_what_went_in():

@@ -92,29 +92,36 @@ def check_aggregation(config: Config) -> None:
         raise ValueError(f"`--compile` should be off with `--method {config.method}`.")
 
 
+SOLVED = 1e-6
+"""Of the largest gradient of a level: a level whose gradient is not above it is no task of a step."""
+
+
 def aggregator(method: str) -> Callable[[Tensor], Tensor]:
     """The rule of CAGrad, IMTL-G or Nash-MTL: a Jacobian (L, P), one row a level, to one gradient (P,).
 
-    A level without a gradient (no sample of the batch reaches it, or it has one class) is no task of this
-    step: CAGrad would stop at once, since that level cannot improve. One task alone is taken as it is.
+    A level without a gradient (no sample of the batch reaches it, it has one class, or it is solved, to
+    ``SOLVED`` of the largest gradient) is no task of this step: CAGrad would stop at once, since that level
+    cannot improve. One task alone is taken as it is. In float64: of a gradient of 1e-4, the products that
+    CAGrad takes lose all digits in float32, and torchjd returns 0 for what it takes for rounding.
     """
     from torchjd.aggregation import IMTLG, CAGrad, NashMTL  # pyright: ignore[reportMissingImports]
 
     rules: dict[str, Callable[[int], Callable[[Tensor], Tensor]]] = {
-        "cagrad": lambda tasks: CAGrad(c=0.4),  # as the authors' code on NYUv2
+        "cagrad": lambda tasks: CAGrad(c=0.4, norm_eps=1e-12),  # c as the authors' code on NYUv2
         "imtl-g": lambda tasks: IMTLG(),
         "nash-mtl": lambda tasks: NashMTL(n_tasks=tasks),  # with the settings of the authors' code
     }
     rule = cache(rules[method])
 
     def aggregate(jacobian: Tensor) -> Tensor:
-        tasks = jacobian[jacobian.any(1)]
+        norms = jacobian.norm(dim=1)
+        tasks = jacobian[~(norms <= SOLVED * norms.max())]
         if len(tasks) < 2 or not tasks.isfinite().all():  # NaN: the training loop reports it
             return tasks.sum(0)
         with warnings.catch_warnings():
             # cvxpy says that it cannot speed up Nash-MTL's problem, which is known.
             warnings.simplefilter("ignore", UserWarning)
-            return rule(len(tasks))(tasks)
+            return rule(len(tasks))(tasks.double()).to(tasks.dtype)
 
     return aggregate
 

@@ -200,7 +200,7 @@ def test_sparse_rows_and_left_out_columns(write_set: Writer, tmp_path: Path, own
         nothing = [0, 0, 1, 0, 0]  # the first value of the colours
         assert dataset.train.inputs.tolist() == [[7, 0, 0, 1, 0], nothing, [0, 0, 0, 0, 0]]
         assert positives(dataset, "train") == [{"02"}, {"01", "02"}, {"01"}]
-        assert dataset.notes == ("left out, neither numbers nor categories: gene",)
+        assert dataset.notes[0] == "left out, neither numbers nor categories: gene"
     assert own_cache.exists()
 
 

@@ -56,8 +56,8 @@ def check_place(name: str, data_dir: Path | None) -> None:
         return
     if data_dir is None:
         raise ValueError(f"pass `--pictures` with the folder of {name!r} to show its images.")
-    path = Path(name.partition(":")[2] if ":" in name else name).expanduser()
-    if not (data_dir / path).resolve().is_relative_to(data_dir.resolve()):
+    path = Path(name.partition(":")[2]).expanduser() if ":" in name else data_dir / name
+    if not path.resolve().is_relative_to(data_dir.resolve()):
         raise ValueError(f"{name!r} does not lie in {data_dir}, the folder of `--pictures`.")
     if ":" in name and not path.exists():  # nor is anything downloaded
         raise ValueError(f"{name!r} is not a folder on this machine.")
