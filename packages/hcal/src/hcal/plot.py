@@ -43,12 +43,7 @@ def plot(config: PlotConfig, dataset: HierarchicalDataset | None = None) -> list
         found = f"--method {trained.method} --task {trained.task}"
         raise ValueError(f"{config.run} should be a run of one network with prototypes. Found {found}.")
     dataset = dataset or load_dataset(
-        trained.dataset,
-        config.data_dir or trained.data_dir,
-        view=trained.view,
-        levels=trained.levels,
-        on_error=trained.on_error,
-        workers=trained.workers,
+        trained.dataset, config.data_dir or trained.data_dir, view=trained.view, **trained.reading
     )
     hierarchy = dataset.hierarchy
     last = load_model(folder)

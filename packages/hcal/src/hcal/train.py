@@ -48,14 +48,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     set_seed(config.seed, device_specific=True)
 
     # Data: small images and vectors whole on the device
-    dataset = dataset or load_dataset(
-        config.dataset,
-        config.data_dir,
-        view=config.view,
-        levels=config.levels,
-        on_error=config.on_error,
-        workers=config.workers,
-    )
+    dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view, **config.reading)
     check_labels(dataset)
     hierarchy = dataset.hierarchy
     training = dataset.training_split(config.protocol)

@@ -47,7 +47,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
 
     # Data: small vectors, whole on the device
     dataset = dataset or load_dataset(
-        config.dataset, config.data_dir, view="vector", protocol=config.protocol, levels=config.levels
+        config.dataset, config.data_dir, view="vector", protocol=config.protocol, **config.reading
     )
     training = dataset.training_split(config.protocol)
     inputs, targets = training.inputs.to(device), training.targets.to(device)  # type: ignore[union-attr]

@@ -58,14 +58,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     set_seed(config.seed)
 
     # Data: small images whole on the device
-    dataset = dataset or load_dataset(
-        config.dataset,
-        config.data_dir,
-        view="image",
-        levels=config.levels,
-        on_error=config.on_error,
-        workers=config.workers,
-    )
+    dataset = dataset or load_dataset(config.dataset, config.data_dir, view="image", **config.reading)
     training = dataset.training_split(config.protocol)
     inputs, targets = training.inputs, training.targets
     if not isinstance(inputs, ImageTable):

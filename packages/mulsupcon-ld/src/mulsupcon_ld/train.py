@@ -52,14 +52,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     set_seed(config.seed, device_specific=True)  # each process drops other units; weights come from the first
 
     # Data: vectors and small images whole on the device
-    dataset = dataset or load_dataset(
-        config.dataset,
-        config.data_dir,
-        view=config.view,
-        levels=config.levels,
-        on_error=config.on_error,
-        workers=config.workers,
-    )
+    dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view, **config.reading)
     training = dataset.training_split(config.protocol)
     inputs = training.inputs if isinstance(training.inputs, ImageTable) else training.inputs.to(device)
     evaluated, counted = dataset.evaluated, dataset.evaluated.nonzero().squeeze(1).to(device)

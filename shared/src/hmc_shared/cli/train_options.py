@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from hmc_shared.cli.bounds import FREE, Bounds, Count, NonNegative, check_options, free_options
 
@@ -27,6 +27,12 @@ class DataOptions:
     """Folder of the data sets; default: the environment variable HMC_DATA."""
     levels: str | None = None
     """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the data set is read: arguments of :func:`hmc_shared.data.load.load_dataset`."""
+        names = ("levels", "on_error", "workers")  # the last two where a method takes images
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
 
 @dataclass(frozen=True)
