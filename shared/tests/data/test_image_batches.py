@@ -13,8 +13,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from hmc_shared.data import ImageTable, load_dataset
-from hmc_shared.data.formats.image_folder import load as read_folder
 from hmc_shared.data.image_batches import image_batches
+from hmc_shared.data.storage.cache import cached_images
 
 RANDOM = v2.Compose(
     [
@@ -118,11 +118,9 @@ def test_workers_end_with_the_loop(table: ImageTable) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_image_is_one_line(tmp_path: Path, encode: Callable[..., bytes], workers: int) -> None:
-    for name in ("a", "b"):
-        (tmp_path / "toy" / name).mkdir(parents=True)
-        for number in range(5):
-            (tmp_path / "toy" / name / f"{number}.png").write_bytes(encode((5, 6))[:-25])
-    images = read_folder(f"{tmp_path / 'toy'}").train.inputs  # load_dataset would refuse them
+    names = [f"a/{number}.png" for number in range(5)]
+    contents = [encode((5, 6))[:-25]] * 5  # as if damaged after the data set was loaded
+    images, _ = cached_images("toy 1", tmp_path, names, [], lambda: contents)
     loop = image_batches(images, [torch.arange(3)], PLAIN, seed=0, epoch=0, workers=workers)
     with pytest.raises(ValueError, match=r"^\S+: 'a/\d.png' cannot be decoded: [^\n]+$"):
         next(loop)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,27 +47,26 @@ def image_batches(
 
     Raises ValueError, one line, for a damaged image, and if the transform leaves different shapes.
     """
-    loaded = _load(
-        _Transformed(inputs, transform, seed, epoch), [rows.tolist() for rows in order], _stack, workers
-    )
-    for batch in loaded:
-        if isinstance(batch, ValueError):
-            raise batch
-        yield batch
+    items = _Transformed(inputs, transform, seed, epoch)
+    with closing(_load(items, [rows.tolist() for rows in order], _stack, workers)) as loaded:
+        for batch in loaded:
+            if isinstance(batch, ValueError):
+                raise batch
+            yield batch
 
 
 def find_unreadable(table: ImageTable, workers: int = 0) -> Iterator[tuple[int, str]]:
     """Row and reason of each image of a table that cannot be decoded, by so many worker processes."""
     order = [list(range(start, min(start + 16, len(table)))) for start in range(0, len(table), 16)]
-    loaded = _load(_Checked(table), order, list, workers)
-    reasons = (reason for batch in loaded for reason in batch)
-    yield from ((row, reason) for row, reason in enumerate(reasons) if reason)
+    with closing(_load(_Checked(table), order, list, workers)) as loaded:
+        reasons = (reason for batch in loaded for reason in batch)
+        yield from ((row, reason) for row, reason in enumerate(reasons) if reason)
 
 
 def _load(
     items: Dataset[Any], order: Sequence[list[int]], collate: Callable[[list[Any]], Any], workers: int
-) -> Iterator[Any]:
-    """The collated items of each batch, in order, made ahead by worker processes."""
+) -> Generator[Any, None, None]:
+    """The collated items of each batch, in order, made ahead by worker processes, which end with it."""
     with warnings.catch_warnings():
         # More workers than cores is the caller's choice. Python 3.12 and later warn of threads at every
         # fork: the workers call nothing that waits for a thread of this process.
