@@ -27,6 +27,15 @@ METHODS = {file.parent.name: file.parent for file in sorted(ROOT.glob("packages/
 PACKAGES = {"shared": ROOT / "shared", **METHODS}
 CONFIG = ("-c", ROOT / "pyproject.toml")
 # One file of tests, with what its fixtures trained, stays on one process.
+# What the newest Python leaves out: the acceptance tests of every method train, resume and predict as well.
+LONG = (
+    "test_train.py",
+    "test_commands.py",
+    "test_sweep.py",
+    "test_plot.py",
+    "test_own_data.py",
+    "test_explain.py",
+)
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadscope")
 
 
@@ -79,14 +88,25 @@ for name in siblings:
 @nox.session(python=[OLDEST, NEWEST])
 @nox.parametrize("package", [nox.param(name, id=name) for name in PACKAGES])
 def tests(session: nox.Session, package: str) -> None:
-    """Test the wheel of one package, alone with the shared package."""
+    """Test the wheel of one package, alone with the shared package; on the newest Python less its long tests."""
     own = {"shared", package}
     with tempfile.TemporaryDirectory() as folder:
         install(session, [package], folder)
         names = [" ".join(import_name(name) for name in group) for group in (own, PACKAGES.keys() - own)]
         session.run("python", "-c", ISOLATED, *names, log=False)
         options = [*PARALLEL, "-m", "not distributed", *session.posargs]
+        if session.python == NEWEST:
+            options += [f"--ignore-glob=*/{name}" for name in LONG]
         session.run("pytest", *CONFIG, *options, PACKAGES[package] / "tests")
+
+
+@nox.session(python=OLDEST)
+def faults(session: nox.Session) -> None:
+    """Let files go wrong under training and readers: a sample; with HMC_FAULTS=all at every event (hours)."""
+    with tempfile.TemporaryDirectory() as folder:
+        install(session, list(PACKAGES), folder)
+        folders = [ROOT / "tests" / "faults", ROOT / "tests" / "fuzz"]
+        session.run("pytest", *CONFIG, *session.posargs, *folders)
 
 
 @nox.session(python=OLDEST)
@@ -134,7 +154,9 @@ def lint(session: nox.Session) -> None:
 def consistency(session: nox.Session) -> None:
     """Check what holds between the packages: one shape of the training loops, versions and changelogs."""
     session.install(*dependency_group(ROOT, "consistency"))
-    others = [option for name in ("toy_method", "fuzz") for option in ("--ignore", ROOT / "tests" / name)]
+    others = [
+        option for name in ("toy_method", "faults", "fuzz") for option in ("--ignore", ROOT / "tests" / name)
+    ]
     session.run("pytest", *others, *session.posargs, ROOT / "tests")
 
 
