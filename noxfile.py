@@ -27,16 +27,9 @@ METHODS = {file.parent.name: file.parent for file in sorted(ROOT.glob("packages/
 PACKAGES = {"shared": ROOT / "shared", **METHODS}
 CONFIG = ("-c", ROOT / "pyproject.toml")
 # One file of tests, with what its fixtures trained, stays on one process.
-# What the newest Python leaves out: the acceptance tests of every method train, resume and predict as well.
-LONG = (
-    "test_train.py",
-    "test_commands.py",
-    "test_sweep.py",
-    "test_plot.py",
-    "test_own_data.py",
-    "test_explain.py",
-)
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadscope")
+# What the newest Python leaves out: the acceptance tests of every method train, resume and predict as well.
+LONG = tuple(f"test_{name}.py" for name in ("train", "commands", "sweep", "plot", "own_data", "explain"))
 
 
 def import_name(package: str) -> str:
@@ -88,7 +81,7 @@ for name in siblings:
 @nox.session(python=[OLDEST, NEWEST])
 @nox.parametrize("package", [nox.param(name, id=name) for name in PACKAGES])
 def tests(session: nox.Session, package: str) -> None:
-    """Test the wheel of one package, alone with the shared package; on the newest Python less its long tests."""
+    """Test the wheel of one package, alone with the shared package; on the newest Python not all of it."""
     own = {"shared", package}
     with tempfile.TemporaryDirectory() as folder:
         install(session, [package], folder)

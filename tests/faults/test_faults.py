@@ -17,7 +17,7 @@ import torch
 from faults import FAULTS, digest, leftovers, run
 from PIL import Image
 
-SAMPLE = 6
+SAMPLE = 3
 """Events of each method and fault that are tried without ``HMC_FAULTS=all``."""
 SMALL = "--checkpoint-every 1 --epochs 2"
 IMAGES = "--encoder resnet8 --width 8 --dim 4 --image-size 8 --workers 0"

@@ -1,8 +1,12 @@
-"""A pickle runs code when it is read. None does, whatever file of a user it is put into."""
+"""A pickle runs code when it is read. None does, whatever file of a user it is put into.
+
+``HMC_FAULTS=all`` tries every form of it in every file; without it, they take turns.
+"""
 
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -115,8 +119,10 @@ def test_no_file_runs_code(made, tmp_path, monkeypatch, folder, read, subtests):
     assert files
     canary, fine = tmp_path / "canary", run(read(tmp_path / "at"), tmp_path)
     assert fine.code == 0, fine.text
-    for file in files[:8] if folder == "images" else files:
-        for form, content in forms(canary).items():
+    everything = os.environ.get("HMC_FAULTS") == "all"
+    for number, file in enumerate(files[:8] if folder == "images" else files):
+        planted = list(forms(canary).items())
+        for form, content in planted if everything else [planted[number % len(planted)]]:
             with subtests.test(file=str(file.relative_to(tmp_path / "at")), form=form):
                 shutil.rmtree(tmp_path / "at")
                 shutil.copytree(made, tmp_path / "at")
