@@ -30,7 +30,7 @@ from hmc_shared.runs.read import load_hierarchy, load_predictions, open_run, rea
 from hmc_shared.vision.weights import load_weights
 
 JSON_TOKENS = (
-    *b'{ } [ ] : , null true false NaN -Infinity 1e999 -1 0 1.5 {} [] "" \xef\xbb\xbf \xff \0 \\ \\ud800'.split(),
+    *b'{ } [ ] : , null true NaN -Infinity 1e999 -1 0 1.5 {} [] "" \xef\xbb\xbf \xff \0 \\ \\ud800'.split(),
     *(
         b'"a": 1,',
         b'{"a":',
@@ -76,12 +76,22 @@ def pt(value: object) -> bytes:
 
 
 RESULTS = {
-    "schema": 2, "method": "hlstm", "protocol": "default", "seed": 0,
+    "schema": 2,
+    "method": "hlstm",
+    "protocol": "default",
+    "seed": 0,
     "dataset": {"name": "toy", "checksum": "c0ffee", "sizes": {"test": 4}},
-    "metrics": {"test/map": 0.5, "test/hvr": None}, "decision": "model/decision.json",
-    "config": {"seed": 0}, "versions": {"python": "3.13"}, "git_commit": None, "parameters": 1234,
-    "seconds": {"train": 1.5}, "peak_memory_mib": 512.5, "device": "cpu", "best_epoch": 1,
-}  # fmt: skip
+    "metrics": {"test/map": 0.5, "test/hvr": None},
+    "decision": "model/decision.json",
+    "config": {"seed": 0},
+    "versions": {"python": "3.13"},
+    "git_commit": None,
+    "parameters": 1234,
+    "seconds": {"train": 1.5},
+    "peak_memory_mib": 512.5,
+    "device": "cpu",
+    "best_epoch": 1,
+}
 DECISION = as_json({"threshold": 0.25, "single_path": False, "features": ["x", "y"]})
 SCORES = np.where(TARGETS, 1.5, -1.5).astype(np.float32)
 PREDICTIONS = npz(scores=SCORES, targets=TARGETS, ids=np.array(list("wxyz")), train_counts=np.arange(3))
@@ -190,9 +200,16 @@ def toy_split() -> Split:
 
 
 TOY = HierarchicalDataset(
-    name="toy", hierarchy=TREE, train=toy_split(), validation=toy_split(), test=toy_split(),
-    evaluated=torch.ones(3, dtype=torch.bool), kind="vector", sources={"x": "y"}, notes=("n",),
-)  # fmt: skip
+    name="toy",
+    hierarchy=TREE,
+    train=toy_split(),
+    validation=toy_split(),
+    test=toy_split(),
+    evaluated=torch.ones(3, dtype=torch.bool),
+    kind="vector",
+    sources={"x": "y"},
+    notes=("n",),
+)
 EXPORT = folder_of(lambda folder: hf_export.export(TOY, folder))
 RAW = RawSet(TREE, {"train": RawPart(np.ones((4, 2)), [[0], [0, 2], [1], []])}, ("n",))
 ENTRY = folder_of(lambda folder: cache.write_folder(RAW, folder))
@@ -208,7 +225,13 @@ READERS = (
             ("resume", forget, "metrics.jsonl", JSON_TOKENS),
         )
     ),
-    Reader("hierarchy.json", of_file("h.json", load_hierarchy), (TREE.to_json().encode(),), JSON_TOKENS, says="h.json"),
+    Reader(
+        "hierarchy.json",
+        of_file("h.json", load_hierarchy),
+        (TREE.to_json().encode(),),
+        JSON_TOKENS,
+        says="h.json",
+    ),
     Reader(
         "predictions.npz",
         of_file("p.npz", lambda path: load_predictions(path, TREE)),
@@ -217,7 +240,10 @@ READERS = (
         says="p.npz",
     ),
     Reader(
-        "decision.json", of_file("decision.json", lambda path: load_decision(path.parent)), (DECISION,), JSON_TOKENS,
+        "decision.json",
+        of_file("decision.json", lambda path: load_decision(path.parent)),
+        (DECISION,),
+        JSON_TOKENS,
         says="decision.json",
     ),
     Reader(
@@ -230,21 +256,49 @@ READERS = (
     ),
     Reader("checkpoint.json", manifest, (MANIFEST,), JSON_TOKENS, says="checkpoint"),
     Reader("checkpoint.pt", of_file("x.pt", part), (pt(RANDOM), pt(NETWORK)), BINARY_TOKENS, says="x.pt"),
-    Reader("weights.pt", of_file("w.pt", weights), (pt(NETWORK), pt({"state_dict": NETWORK})), BINARY_TOKENS, says="w.pt"),
     Reader(
-        "weights.npz", of_file("w.npz", weights), (npz(**{k: v.numpy() for k, v in NETWORK.items()}),), BINARY_TOKENS,
+        "weights.pt",
+        of_file("w.pt", weights),
+        (pt(NETWORK), pt({"state_dict": NETWORK})),
+        BINARY_TOKENS,
+        says="w.pt",
+    ),
+    Reader(
+        "weights.npz",
+        of_file("w.npz", weights),
+        (npz(**{k: v.numpy() for k, v in NETWORK.items()}),),
+        BINARY_TOKENS,
         says="w.npz",
     ),
-    Reader("weights.safetensors", of_file("w.safetensors", weights), (save(NETWORK),), JSON_TOKENS, says="w.saf"),
+    Reader(
+        "weights.safetensors", of_file("w.safetensors", weights), (save(NETWORK),), JSON_TOKENS, says="w.saf"
+    ),
     *(
-        Reader(f"export: {name}", in_folder(EXPORT, name, lambda folder: hf_export.load(str(folder))), (EXPORT[name],),
-            JSON_TOKENS if name.endswith("json") else BINARY_TOKENS, slow=5)
-        for name in ("dataset.json", "hierarchy.json", "dataset_dict.json", "train/state.json",
-                     "train/dataset_info.json", "train/data-00000-of-00001.arrow")
+        Reader(
+            f"export: {name}",
+            in_folder(EXPORT, name, lambda folder: hf_export.load(str(folder))),
+            (EXPORT[name],),
+            JSON_TOKENS if name.endswith("json") else BINARY_TOKENS,
+            slow=5,
+        )
+        for name in (
+            "dataset.json",
+            "hierarchy.json",
+            "dataset_dict.json",
+            "train/state.json",
+            "train/dataset_info.json",
+            "train/data-00000-of-00001.arrow",
+        )
     ),
     *(
         Reader(f"cache: {name}", in_folder(ENTRY, name, cache.read_folder), (ENTRY[name],), JSON_TOKENS, ())
         for name in ("index.json", "train/data-00000-of-00001.arrow")
     ),
-    Reader("cache: labels.json", in_folder(TEXT, "labels.json", cache.read_text), (TEXT["labels.json"],), JSON_TOKENS, ()),
-)  # fmt: skip
+    Reader(
+        "cache: labels.json",
+        in_folder(TEXT, "labels.json", cache.read_text),
+        (TEXT["labels.json"],),
+        JSON_TOKENS,
+        (),
+    ),
+)

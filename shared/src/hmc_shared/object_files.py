@@ -12,8 +12,8 @@ import yaml
 
 from hmc_shared.messages import reason, shown
 
-LARGEST_JSON, LARGEST_YAML = 256 << 20, 1 << 20
-"""Bytes: of the hierarchy of a million classes, and of a file of options."""
+LARGEST_JSON, LARGEST_YAML = 256 << 20, 1 << 17
+"""Bytes: of the hierarchy of a million classes, and of a file of options, which takes a second."""
 
 
 def read_json(path: str | Path) -> dict[str, Any]:

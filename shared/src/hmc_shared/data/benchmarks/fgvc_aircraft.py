@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from hmc_shared.data.dataset import HierarchicalDataset, Split, targets_with_anc
 from hmc_shared.data.image_table import ImageTable, needs_pillow
 from hmc_shared.data.storage.cache import cached_images
 from hmc_shared.data.storage.find import checksums, find_folder
-from hmc_shared.data.storage.sources import file_error, file_lines, read_all, whole_number
+from hmc_shared.data.storage.sources import file_error, file_lines, read_all
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import shown
 
 READER_VERSION = 1
-MOST_PIXELS = 100_000
+EDGE = re.compile("-?[0-9]{1,6}", re.ASCII)
 PARTS = {"train": "train", "validation": "val", "test": "test"}
 LEVELS = ("manufacturer", "family", "variant")
 BANNER = 20  # rows at the bottom of each image that name its photographer
@@ -99,11 +100,9 @@ def read_boxes(path: Path) -> dict[str, list[int]]:
     boxes = {}
     for number, line in file_lines(path):
         image, *edges = line.split()
-        if len(edges) != 4:
+        if len(edges) != 4 or not all(EDGE.fullmatch(edge) for edge in edges):
             raise file_error(path, number, f"the box of {image} should be four integers. Found {shown(line)}")
-        left, top, right, bottom = (
-            whole_number(edge, MOST_PIXELS, f"an edge of the box of {image}", path, number) for edge in edges
-        )
+        left, top, right, bottom = map(int, edges)
         boxes[image] = [left - 1, top - 1, right, bottom]
     return boxes
 

@@ -116,7 +116,9 @@ def read_part(image_list: Path, files: list[Path]) -> dict[str, Any]:
         wrong = ~np.isin(labels, [b"0", b"1"])
         if wrong.any():
             line = int(wrong.argmax())
-            raise file_error(path, line + 1, f"a line should be 0 or 1, found {shown(labels[line])}")
+            raise file_error(
+                path, line + 1, f"a line should be 0 or 1, found {shown(labels[line].decode('latin-1'))}"
+            )
         table[:, column] = labels == b"1"
     return {
         "images": {image: row.nonzero()[0].tolist() for image, row in zip(names, table, strict=True)},

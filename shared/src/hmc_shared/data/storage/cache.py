@@ -80,9 +80,9 @@ def read_folder(folder: Path) -> RawSet | None:
             flat = table["features"].combine_chunks().flatten().to_numpy()
             parts[part] = RawPart(flat.reshape(len(table), -1), table["labels"].to_pylist())
         raw = RawSet(Hierarchy.from_json(index["hierarchy"]), parts, tuple(index["notes"]))
+        return raw if raw.digest() == index["digest"] else None
     except DAMAGED:
         return None
-    return raw if raw.digest() == index["digest"] else None
 
 
 def write_folder(raw: RawSet, folder: Path) -> None:
