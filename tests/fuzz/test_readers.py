@@ -17,7 +17,7 @@ from sets import READERS as SETS
 
 READERS = (*FORMATS, *RUN_FILES, *SETS)
 
-COUNT = int(os.environ.get("HMC_FUZZ", "200"))
+COUNT = int(os.environ.get("HMC_FUZZ", "150"))
 SEED = int(os.environ.get("HMC_FUZZ_SEED", "0"))
 
 

@@ -244,9 +244,7 @@ def load_pretrained(folder: str | Path, models: Mapping[str, type[Model]]) -> Mo
     try:
         model_type = models[content["method"]]
     except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not the configuration of a model of this package: {reason(error)}"
-        ) from error
+        raise _unfit(path, error) from error
     weights = Path(folder) / "model.safetensors"
     try:
         with redirect_stdout(sys.stderr):  # huggingface_hub prints a line; stdout is for results
@@ -254,9 +252,7 @@ def load_pretrained(folder: str | Path, models: Mapping[str, type[Model]]) -> Mo
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ValueError(f"{weights} does not hold the weights of this model: {reason(error)}") from error
     except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} is not the configuration of a model of this package: {reason(error)}"
-        ) from error
+        raise _unfit(path, error) from error
 
 
 def _unfit(path: Path, error: Exception) -> ValueError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,8 @@ _REQUIRED: dict[str, tuple[Any, str]] = {
 }
 """What every ``results.json`` holds."""
 
-_OPTIONAL, _NAMES = (str | None, "text"), (Sequence | None, "text or a list")
+_OPTIONAL: Any = (str | None, "text")
+_NAMES: Any = ((list, str, type(None)), "text or a list")
 _OPTIONS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("dataset", "protocol", "on_error"), _TEXT),
     **dict.fromkeys(("data_dir",), _OPTIONAL),
