@@ -54,5 +54,5 @@ def test_what_is_not_there_and_what_is_too_large_are_refused(tmp_path, form):
     with pytest.raises(ValueError, match=rf"a\.{form} cannot be read: No such file"):
         READERS[form](tmp_path / f"a.{form}")
     (tmp_path / "b.yaml").write_bytes(b" " * (LARGEST_YAML + 1))
-    with pytest.raises(ValueError, match=r"b\.yaml should be of 1048576 bytes or fewer"):
+    with pytest.raises(ValueError, match=r"b\.yaml should be of 131072 bytes or fewer"):
         read_yaml(tmp_path / "b.yaml")

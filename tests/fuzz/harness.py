@@ -16,6 +16,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,10 @@ class Reader:
     tokens: tuple[bytes, ...] = ()
     """What the format is made of, to be put in anywhere."""
     allowed: tuple[type[BaseException], ...] = (ValueError,)
+    says: str = ""
+    """What every message names."""
+    slow: int = 1
+    """It gets so many times fewer inputs."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +129,15 @@ MUTATIONS = (_flip, _cut, _repeat, _insert, _insert, _number, _move_lines, _nest
 def complaint(reader: Reader, content: bytes, folder: Path) -> str | None:
     """What is wrong with the answer of the reader; None if it reads or refuses the content as it should."""
     try:
-        reader.read(content, folder)
+        with redirect_stdout(None), redirect_stderr(None), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reader.read(content, folder)
     except reader.allowed as error:
         message = str(error)
+        if isinstance(error, SystemExit):
+            return None if error.code == 2 else f"an exit with code {error.code}"
+        if reader.says not in message:
+            return f"a message without {reader.says}: {message[:200]!r}"
         if "\n" in message or not 0 < len(message) <= LONGEST_MESSAGE:
             return f"a message of {len(message)} characters: {message[:200]!r}"
     except (Exception, _OutOfTime) as error:

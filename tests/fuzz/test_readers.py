@@ -11,15 +11,19 @@ import pytest
 from harness import SECONDS, Reader, complaint, damaged, failures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from readers import READERS
+from readers import READERS as FORMATS
+from run_files import READERS as RUN_FILES
+from sets import READERS as SETS
 
-COUNT = int(os.environ.get("HMC_FUZZ", "300"))
+READERS = (*FORMATS, *RUN_FILES, *SETS)
+
+COUNT = int(os.environ.get("HMC_FUZZ", "150"))
 SEED = int(os.environ.get("HMC_FUZZ_SEED", "0"))
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
 def test_mutated_files_are_read_or_refused(reader: Reader) -> None:
-    found = failures(reader, COUNT, SEED)
+    found = failures(reader, max(20, COUNT // reader.slow), SEED)
     assert not found, "\n".join(map(str, found))
 
 
@@ -29,7 +33,7 @@ def test_valid_files_are_read(reader: Reader, tmp_path: Path) -> None:
         reader.read(content, tmp_path)
 
 
-@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
+@pytest.mark.parametrize("reader", FORMATS, ids=lambda reader: reader.name)
 @settings(
     max_examples=min(COUNT, 1000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

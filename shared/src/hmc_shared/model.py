@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from hmc_shared.constraints import max_over_descendants
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import reason, shown
 from hmc_shared.methods import GROUP
 from hmc_shared.object_files import read_json
 from hmc_shared.predict.calibration import Calibration
@@ -243,17 +244,19 @@ def load_pretrained(folder: str | Path, models: Mapping[str, type[Model]]) -> Mo
     try:
         model_type = models[content["method"]]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not the configuration of a model of this package: {error}") from error
+        raise _unfit(path, error) from error
     weights = Path(folder) / "model.safetensors"
     try:
         with redirect_stdout(sys.stderr):  # huggingface_hub prints a line; stdout is for results
             return model_type.from_pretrained(folder)
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{weights} does not hold the weights of this model: {reason}") from error
+        raise ValueError(f"{weights} does not hold the weights of this model: {reason(error)}") from error
     except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} is not the configuration of a model of this package: {reason}") from error
+        raise _unfit(path, error) from error
+
+
+def _unfit(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} is not the configuration of a model of this package: {reason(error)}")
 
 
 def load_model(folder: str | Path) -> HierarchicalModel:
@@ -273,7 +276,7 @@ def load_model(folder: str | Path) -> HierarchicalModel:
     installed = {point.name for point in entry_points(group=GROUP)}
     if library not in installed:
         names = ", ".join(sorted(installed)) or "none"
-        raise ValueError(f"{path} is a model of the package {library!r}. Installed packages: {names}.")
+        raise ValueError(f"{path} is a model of the package {shown(library)}. Installed packages: {names}.")
     return import_module(library).load_model(path)
 
 

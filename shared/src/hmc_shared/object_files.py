@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-LARGEST_JSON, LARGEST_YAML = 256 << 20, 1 << 20
-"""Bytes: of the hierarchy of a million classes, and of a file of options."""
+from hmc_shared.messages import reason, shown
+
+LARGEST_JSON, LARGEST_YAML = 256 << 20, 1 << 17
+"""Bytes: of the hierarchy of a million classes, and of a file of options, which takes a second."""
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
     """The object in a JSON file. Raises ValueError, naming the file, for anything else."""
+    return parse_object(read_text(path, LARGEST_JSON), path)
+
+
+def parse_object(text: str, path: str | Path) -> dict[str, Any]:
+    """The object in a JSON text. Raises ValueError, naming ``path``, for anything else."""
+    return check_object(parse_json(text, path), path)
+
+
+def parse_json(
+    text: str, path: str | Path, hook: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> Any:
+    """The value of a JSON text; ``hook`` makes objects, by default ones whose names stand once.
+
+    Raises ValueError, naming the file, and the line where it is damaged; and for deep nesting.
+    """
     try:
-        return check_object(json.loads(read_text(path, LARGEST_JSON)), path)
-    except (ValueError, RecursionError) as error:
-        raise _named(path, "JSON", error) from error
+        return json.loads(text, object_pairs_hook=hook or _once_each)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: damaged JSON ({error.msg}).") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply.") from error
+    except ValueError as error:  # a name twice, a number of thousands of digits
+        raise ValueError(f"{path}: {error}") from error
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -25,7 +48,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         return check_object(yaml.load(read_text(path, LARGEST_YAML), _Loader), path)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise _named(path, "YAML", error) from error
+        said = reason(error).replace('in "<unicode string>", ', "")
+        raise ValueError(
+            said if said.startswith(str(path)) else f"{path} is not readable as YAML: {said}"
+        ) from error
 
 
 def read_text(path: str | Path, largest: int) -> str:
@@ -58,8 +84,9 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def _named(path: str | Path, form: str, error: Exception) -> ValueError:
-    reason = " ".join(str(error).replace('in "<unicode string>", ', "").split())
-    if reason.startswith(str(path)):
-        return ValueError(reason)
-    return ValueError(f"{path} is not readable as {form}: {reason[:200]}")
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"each name should be given once. Found {shown(twice)} again.")
+    return content

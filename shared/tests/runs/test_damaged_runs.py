@@ -47,11 +47,12 @@ def test_predictions(make_run, arrays, message):
     [
         ({"schema": 1}, "`schema` should be 2. Found 1"),
         ({"schema": None}, "`schema` should be 2. Found None"),
-        ({"seed": "0"}, "`seed` should be a int. Found '0'"),
-        ({"method": None}, "`method` should be a str"),
-        ({"dataset": "toy"}, "`dataset` should be a dict"),
-        ({"dataset": {"name": "toy"}}, "`dataset.checksum` should be a str. Found None"),
-        ({"metrics": [1]}, "`metrics` should be a dict"),
+        ({"seed": "0"}, "`seed` should be an integer. Found '0'"),
+        ({"method": None}, "`method` should be text"),
+        ({"dataset": "toy"}, "`dataset` should be a mapping"),
+        ({"dataset": {"name": "toy"}}, "`dataset.checksum` should be text. Found None"),
+        ({"metrics": [1]}, "`metrics` should be a mapping"),
+        ({"metrics": {"test/map": "x"}}, "`metrics.test/map` should be a number or null. Found 'x'"),
     ],
 )
 def test_results(make_run, changes, message):
@@ -83,7 +84,7 @@ def test_a_damaged_decision(make_run, text):
     (folder / "model" / "decision.json").write_text(text)
     with pytest.raises(
         ValueError,
-        match=r"decision\.json (does not say how to decide|is not readable|should hold a mapping)",
+        match=r"decision\.json(:1: damaged| does not say how|: \w+ is no number| should hold a mapping)",
     ) as caught:
         compare([folder])
     assert "\n" not in str(caught.value)

@@ -13,6 +13,7 @@ from hcal.build import build_model, load_model
 from hcal.config import Config, PlotConfig
 from hcal.drawing import draw_features
 from hcal.model import LevelClassifier
+from hmc_shared.cli.parse import parse
 from hmc_shared.compare.plots import save
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
 from hmc_shared.metrics import level_targets
@@ -38,7 +39,7 @@ def plot(config: PlotConfig, dataset: HierarchicalDataset | None = None) -> list
     folder, saved = open_run(config.run)
     if not saved or not (folder.parent / "results.json").is_file():
         raise ValueError(f"`run` should be the folder of a finished run. Found {config.run!r}.")
-    trained = Config(**saved)
+    trained = parse(Config, ["--config", f"{config.run}/config.yaml"], prog="hcal plot")
     if trained.method != "hcal" or trained.task != "multi":
         found = f"--method {trained.method} --task {trained.task}"
         raise ValueError(f"{config.run} should be a run of one network with prototypes. Found {found}.")

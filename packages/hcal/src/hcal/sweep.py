@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -19,6 +18,7 @@ from hmc_shared.compare.text import align
 from hmc_shared.data import HierarchicalDataset
 from hmc_shared.predict.write import write_table
 from hmc_shared.runs.folder import RunFolder
+from hmc_shared.runs.read import read_log, read_results
 
 Row = dict[str, Statistic]
 
@@ -63,11 +63,12 @@ def sweep(config: SweepConfig, dataset: HierarchicalDataset | None = None) -> di
 
 def run_metrics(folder: Path) -> dict[str, float]:
     """Accuracies and HVR of a finished run: of the kept epoch on validation, if any, and on test."""
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = read_results(folder)
     kept: dict[str, Any] = {}
-    if results["best_epoch"]:  # counted from 1
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        kept = next(e for e in map(json.loads, lines) if e["epoch"] == results["best_epoch"] - 1)
+    if best := results.get("best_epoch"):  # counted from 1
+        kept = next((record for record in read_log(folder) if record["epoch"] == best - 1), {})
+        if not kept:
+            raise ValueError(f"{folder / 'metrics.jsonl'} has no line of epoch {best - 1}, the best one.")
     return {
         name: math.nan if value is None else value
         for name, value in {**kept, **results["metrics"]}.items()

@@ -23,6 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hmc_shared.messages import reason
+from hmc_shared.object_files import check_object, read_json
+
 TINY = "tiny"
 """Name of the CLIP that comes with this package."""
 
@@ -82,8 +85,7 @@ class Clip(nn.Module):
                 self.tokenizer: Any = open_clip.get_tokenizer(name)
             except Exception as error:  # zipfile, pickle, safetensors, torch: a dozen types
                 what = "the CLIP configuration" if checkpoint is None else str(checkpoint)
-                reason = " ".join(str(error).split())[:300]
-                raise ValueError(f"{what} does not make a CLIP: {reason}") from error
+                raise ValueError(f"{what} does not make a CLIP: {reason(error)}") from error
         is_causal = getattr(self.text, "attn_mask", None) is not None
         pooling = getattr(self.text, "text_pool_type", getattr(self.text, "pool_type", None))
         if not is_causal or pooling not in ("argmax", "eos") or not hasattr(self.tokenizer, "eot_token_id"):
@@ -238,14 +240,13 @@ def load_clip(name: str = TINY, pretrained: str | None = None) -> Clip:
     try:
         checkpoint = open_clip.download_pretrained(tag)
     except Exception as error:  # of urllib, requests, huggingface_hub
-        reason = " ".join(str(error).split())[:120]
         where = (
             f"https://huggingface.co/{str(tag['hf_hub']).strip('/')}" if tag.get("hf_hub") else tag.get("url")
         )
         plain = name.removesuffix("-quickgelu")
         advised = f"{plain}-quickgelu" if config["quick_gelu"] else name
         raise ValueError(
-            f"the weights {pretrained!r} of {name} could not be downloaded ({reason}): fetch "
+            f"the weights {pretrained!r} of {name} could not be downloaded ({reason(error)}): fetch "
             f"open_clip_model.safetensors from {where}, put it into any folder, and pass "
             f"--clip {advised} --pretrained FOLDER/open_clip_model.safetensors."
         ) from error
@@ -253,12 +254,9 @@ def load_clip(name: str = TINY, pretrained: str | None = None) -> Clip:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        config = config.get("model_cfg", config)  # as open_clip pushes it to a hub
-        missing = {"embed_dim", "vision_cfg", "text_cfg"} - config.keys()
-    except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is not readable as a model configuration of open_clip: {error}") from error
+    content = read_json(path)
+    config = check_object(content.get("model_cfg", content), path)  # as open_clip pushes it to a hub
+    missing = {"embed_dim", "vision_cfg", "text_cfg"} - config.keys()
     if missing:
         raise ValueError(
             f"{path} should have {', '.join(sorted(missing))}, as open_clip's configurations do."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -15,7 +14,9 @@ from matplotlib.figure import Figure
 from hmc_shared.compare.comparison import Statistic
 from hmc_shared.compare.plots import save
 from hmc_shared.data import HierarchicalDataset
+from hmc_shared.messages import reason
 from hmc_shared.runs.folder import RunFolder
+from hmc_shared.runs.read import read_results
 from mulsupcon_ld.config import SweepConfig
 from mulsupcon_ld.drawing import draw_ablation, draw_grid
 from mulsupcon_ld.train import train
@@ -72,11 +73,14 @@ def sweep(config: SweepConfig, dataset: HierarchicalDataset | None = None) -> di
 
 def run_metrics(folder: Path) -> dict[str, float]:
     """The six metrics of a finished run, NaN if undefined, and its best mAP on validation, if any."""
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = read_results(folder)
     of_test = {name.removeprefix("test/"): value for name, value in results["metrics"].items()}
-    of_test |= results["published_metrics"]
-    metrics = {short: of_test[name] for short, name in METRICS.items()}
-    if results["validation"] is not None:
+    try:
+        of_test |= results["published_metrics"]
+        metrics = {short: of_test[name] for short, name in METRICS.items()}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder / 'results.json'} lacks a metric of a sweep: {reason(error)}.") from error
+    if results.get("validation") is not None:
         metrics["validation"] = results["validation"]
     return {name: math.nan if value is None else value for name, value in metrics.items()}
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import reason, shown
 from hmc_shared.object_files import read_json
 
 FILE = "decision.json"
@@ -60,12 +61,17 @@ def load_decision(folder: str | Path) -> Decision:
     content = read_json(path)
     try:
         threshold, features = content["threshold"], content["features"]
-        threshold = None if threshold is None else float(threshold)
-        if threshold is not None and not math.isfinite(threshold):
-            raise ValueError(f"`threshold` should be a finite number. Found {threshold}.")
-        return Decision(threshold, bool(content["single_path"]), tuple(features))
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{path} does not say how to decide: {error}") from error
+        if type(threshold) not in (int, float, type(None)) or not abs(threshold or 0) < math.inf:
+            raise ValueError(f"`threshold` should be a finite number or null. Found {shown(threshold)}.")
+        if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
+            raise ValueError(f"`features` should be a list of names. Found {shown(features)}.")
+        if not isinstance(content["single_path"], bool):
+            raise ValueError(f"`single_path` should be true or false. Found {shown(content['single_path'])}.")
+        return Decision(
+            None if threshold is None else float(threshold), content["single_path"], tuple(features)
+        )
+    except (KeyError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path} does not say how to decide: {reason(error)}") from error
 
 
 def confident_labels(

@@ -18,6 +18,7 @@ import torch
 from hmc_shared.cli.commands import resume_command
 from hmc_shared.cli.parse import to_yaml
 from hmc_shared.cli.stopping import STOP, Stopped
+from hmc_shared.messages import reason, shown
 from hmc_shared.object_files import read_json
 from hmc_shared.runs.files import replacing
 from hmc_shared.runs.progress import Progress, check_weights, last_checkpoint
@@ -162,14 +163,14 @@ class Checkpoints:
             try:
                 self._bare(part).load_state_dict(_read_part(path))
             except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
-                raise ValueError(f"{path} does not fit this run: {_one_line(error)}") from error
+                raise ValueError(f"{path} does not fit this run: {reason(error)}") from error
         path = folder / self._own_file
         own = _read_part(path)
         try:
             restore_random_states(own["random"], self.accelerator.device)
             self.progress.step_losses = [loss.to(self.accelerator.device) for loss in own["step_losses"]]
         except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
-            raise ValueError(f"{path} does not fit this run: {_one_line(error)}") from error
+            raise ValueError(f"{path} does not fit this run: {reason(error)}") from error
 
     @property
     def _own_file(self) -> str:
@@ -206,18 +207,21 @@ def check_manifest(folder: Path, names: list[str], processes: int) -> None:
     try:
         content = read_json(path)
         written, files = content["processes"], dict(content["files"])
-    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is missing or damaged ({_one_line(error)}). {remedy}") from error
+        if other := [name for name in files if Path(name).name != name]:  # such as /dev/zero, without end
+            raise ValueError(f"{shown(other[0])} is no file of a checkpoint")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is missing or damaged ({reason(error)}). {remedy}") from error
     if written != processes:
         raise ValueError(
-            f"`--resume` needs as many processes as before: {folder} is of {written}. Found {processes}."
+            f"`--resume` needs as many processes as before: {folder} is of {shown(written)}. "
+            f"Found {processes}."
         )
     for name in [*names, *files]:
         file = folder / name
         try:
             found = _sha256(file)
         except (OSError, ValueError) as error:
-            raise ValueError(f"{file} is missing from a checkpoint ({_one_line(error)}). {remedy}") from error
+            raise ValueError(f"{file} is missing from a checkpoint ({reason(error)}). {remedy}") from error
         if files.get(name) != found:
             raise ValueError(f"{file} is not as it was written: its checksum differs. {remedy}")
 
@@ -258,13 +262,9 @@ def _read_part(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a dozen types for damaged content
-        raise ValueError(f"{path} is not readable as a part of a checkpoint: {_one_line(error)}") from error
+        raise ValueError(f"{path} is not readable as a part of a checkpoint: {reason(error)}") from error
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

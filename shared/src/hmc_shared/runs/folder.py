@@ -21,12 +21,13 @@ from torch import Tensor
 from hmc_shared.cli.commands import command_line, launcher
 from hmc_shared.cli.train_options import TrainOptions
 from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.messages import shown
 from hmc_shared.metrics import summarize
 from hmc_shared.metrics.calibration import expected_calibration_error
 from hmc_shared.predict.decision import FILE as DECISION_FILE
 from hmc_shared.predict.decision import load_decision
 from hmc_shared.runs.files import naming, replacing
-from hmc_shared.runs.read import SCHEMA, read_config
+from hmc_shared.runs.read import SCHEMA, read_config, read_log
 
 try:
     import resource
@@ -133,8 +134,8 @@ class RunFolder:
         for name, value in options.items():
             if name in before and name not in free and before[name] != value:
                 raise ValueError(
-                    f"`--resume` should keep the options of {path}: `{name}` is {before[name]!r} there. "
-                    f"Found {value!r}."
+                    f"`--resume` should keep the options of {path}: `{name}` is {shown(before[name])} there. "
+                    f"Found {shown(value)}."
                 )
 
     def log_epoch(self, record: Mapping[str, Any]) -> None:
@@ -147,11 +148,10 @@ class RunFolder:
     def forget_epochs_from(self, epoch: int) -> None:
         """Drop the log lines of epochs that a resumed run will repeat."""
         log = self.path / "metrics.jsonl"
-        lines = log.read_bytes().splitlines(keepends=True) if log.is_file() else []
-        # A killed process may leave half a line: it has no line end.
-        kept = [line for line in lines if line.endswith(b"\n") and _epoch_of(line, log) < epoch]
+        records = read_log(self.path) if log.is_file() else []
+        kept = [json.dumps(record) + "\n" for record in records if record["epoch"] < epoch]
         with replacing(log) as file:
-            file.write(b"".join(kept))
+            file.write("".join(kept).encode())
 
     def finish(
         self,
@@ -238,15 +238,6 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path)
         elif path.name != LOCK:
             path.unlink()
-
-
-def _epoch_of(line: bytes, log: Path) -> int:
-    try:
-        return int(json.loads(line)["epoch"])
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{log} should hold a JSON object with `epoch` in each line. Found {line[:80]!r}."
-        ) from error
 
 
 def _origin(package: str, device: torch.device, processes: int) -> Any:

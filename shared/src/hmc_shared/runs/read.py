@@ -9,24 +9,36 @@ from typing import Any
 import numpy as np
 import torch
 
+from hmc_shared.array_files import read_arrays
 from hmc_shared.hierarchy import Hierarchy
-from hmc_shared.object_files import LARGEST_JSON, read_json, read_text, read_yaml
+from hmc_shared.messages import shown
+from hmc_shared.object_files import LARGEST_JSON, parse_object, read_json, read_text, read_yaml
 from hmc_shared.predict.decision import FILE as DECISION_FILE
 from hmc_shared.predict.decision import load_decision
 
 SCHEMA = 2
 """Of the run folder: raised when what it holds changes its meaning."""
 
-_REQUIRED = {
-    "method": str,
-    "protocol": str,
-    "seed": int,
-    "metrics": dict,
-    "dataset": dict,
-    "dataset.name": str,
-    "dataset.checksum": str,
+_TEXT, _MAPPING, _NUMBER = (str, "text"), (dict, "a mapping"), (int | float | None, "a number or null")
+_REQUIRED: dict[str, tuple[Any, str]] = {
+    "method": _TEXT,
+    "protocol": _TEXT,
+    "seed": (int, "an integer"),
+    "metrics": _MAPPING,
+    "dataset": _MAPPING,
+    "dataset.name": _TEXT,
+    "dataset.checksum": _TEXT,
 }
 """What every ``results.json`` holds."""
+
+_OPTIONAL: Any = (str | None, "text")
+_NAMES: Any = ((list, str, type(None)), "text or a list")
+_OPTIONS: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(("dataset", "protocol", "on_error"), _TEXT),
+    **dict.fromkeys(("data_dir",), _OPTIONAL),
+    **dict.fromkeys(("levels", "features", "drop", "categorical"), _NAMES),
+}
+"""Those of ``config.yaml`` by which the data set of a run is found again."""
 
 
 @dataclass(frozen=True)
@@ -62,25 +74,59 @@ def open_run(path: str) -> tuple[Path, dict[str, Any]]:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The options in ``config.yaml``. Raises ValueError, naming the file, if it is damaged."""
-    return read_yaml(folder / "config.yaml")
+    path = folder / "config.yaml"
+    options = read_yaml(path)
+    for name, (kind, what) in _OPTIONS.items():
+        if name in options and not isinstance(options[name], kind):
+            raise ValueError(f"{path}: `{name}` should be {what}. Found {shown(options[name])}.")
+    return options
 
 
 def load_run(path: str | Path) -> Run:
     """Read a run folder. Raises ValueError that names the file and what is wrong with it."""
     path = Path(path)
-    file = path / "results.json"
-    results = read_json(file)
-    if results.get("schema") != SCHEMA:
-        raise ValueError(f"{file}: `schema` should be {SCHEMA}. Found {results.get('schema')!r}.")
-    values, dataset = dict(results), results.get("dataset")
-    if isinstance(dataset, dict):
-        values |= {f"dataset.{key}": value for key, value in dataset.items()}
-    for name, kind in _REQUIRED.items():
-        if not isinstance(values.get(name), kind):
-            raise ValueError(f"{file}: `{name}` should be a {kind.__name__}. Found {values.get(name)!r}.")
+    results = read_results(path)
     hierarchy = load_hierarchy(path / "hierarchy.json")
     arrays = load_predictions(path / "predictions.npz", hierarchy)
     return Run(path=path, results=results, hierarchy=hierarchy, threshold=_threshold(path, results), **arrays)
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """The content of ``results.json``. Raises ValueError, naming the file, for what no run has written."""
+    file = folder / "results.json"
+    results = read_json(file)
+    if results.get("schema") != SCHEMA:
+        raise ValueError(f"{file}: `schema` should be {SCHEMA}. Found {shown(results.get('schema'))}.")
+    values = dict(results)
+    for part in ("dataset", "metrics"):
+        if isinstance(results.get(part), dict):
+            values |= {f"{part}.{key}": value for key, value in results[part].items()}
+    kinds = _REQUIRED | {name: _NUMBER for name in values if name.startswith("metrics.")}
+    for name, (kind, what) in kinds.items():
+        value = values.get(name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ValueError(f"{file}: `{name}` should be {what}. Found {shown(value)}.")
+    for name in ("seconds", "config"):
+        if not isinstance(results.get(name) or {}, dict):
+            raise ValueError(f"{file}: `{name}` should be a mapping. Found {shown(results[name])}.")
+    return results
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of ``metrics.jsonl``, one each epoch, less one that a killed process left half written.
+
+    Raises ValueError, naming file and line, for a line that is not an object with a number ``epoch``.
+    """
+    path = folder / "metrics.jsonl"
+    records = []
+    for number, line in enumerate(read_text(path, LARGEST_JSON).split("\n")[:-1], start=1):
+        record = parse_object(line, f"{path}:{number}")
+        if type(record.get("epoch")) is not int:
+            raise ValueError(
+                f"{path}:{number}: `epoch` should be a number. Found {shown(record.get('epoch'))}."
+            )
+        records.append(record)
+    return records
 
 
 def _threshold(path: Path, results: dict[str, Any]) -> float:
@@ -109,13 +155,7 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
     Raises ValueError, naming the file, if it is damaged, holds pickled objects, or its types or shapes do not
     fit together or the hierarchy.
     """
-    try:
-        # Opened here: np.load leaves a damaged file open.
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:  # zipfile, zlib and numpy raise a dozen types for damaged content
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is not readable as predictions: {reason}") from error
+    arrays = read_arrays(path)
     for name in ("scores", "targets"):
         if name not in arrays:
             raise ValueError(f"{path} has no array {name!r}.")

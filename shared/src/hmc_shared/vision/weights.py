@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
+from hmc_shared.array_files import read_arrays
+from hmc_shared.messages import reason
 from hmc_shared.vision.encoders import Colour
 
 
@@ -38,7 +39,10 @@ def load_weights(encoder: nn.Module, source: str, name: str, images: Tensor) -> 
     fitting = {key: state[key] for key in shapes if key in state and state[key].shape == shapes[key]}
     if not any(value.ndim > 1 for value in fitting.values()):
         raise ValueError(f"`--weights` should hold tensors of {name}. Found none that fits in {source!r}.")
-    network.load_state_dict(fitting, strict=False)
+    try:
+        network.load_state_dict(fitting, strict=False)
+    except RuntimeError as error:  # such as sparse or complex numbers
+        raise ValueError(f"`--weights` should hold plain numbers. {source!r}: {reason(error)}") from error
     biases = {
         key.removesuffix(".bias"): value
         for key, value in state.items()
@@ -70,17 +74,17 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
         raise ValueError(f"`--weights` should be none, imagenet or a file. Found {str(path)!r}.")
     try:
         if path.suffix == ".npz":
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                state: Any = {name: torch.from_numpy(archive[name]) for name in archive.files}
+            state: Any = {name: torch.from_numpy(array) for name, array in read_arrays(path).items()}
         elif path.suffix == ".safetensors":
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
         state = state.get("state_dict", state)  # as many training scripts save it
-        return {name.removeprefix("module."): value for name, value in state.items()}
+        return {
+            name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)
+        }
     except Exception as error:  # zipfile, pickle, safetensors: a dozen types for damaged or unsafe content
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} is not readable as a state dict: {reason}") from error
+        raise ValueError(f"{path} is not readable as a state dict: {reason(error)}") from error
 
 
 @torch.no_grad()

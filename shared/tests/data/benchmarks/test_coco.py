@@ -201,7 +201,7 @@ def test_other_damage_is_named(folder: Path) -> None:
     with pytest.raises(ValueError, match=rf"{path}:2: damaged JSON"):
         load(folder)
     path.write_bytes(b"{\xff}")
-    with pytest.raises(ValueError, match=rf"{path} is not UTF-8"):
+    with pytest.raises(ValueError, match=rf"{path}:1: not UTF-8"):
         load(folder)
     path.write_text(content)
     image = folder / "val2017" / name_of(22, "val2017")

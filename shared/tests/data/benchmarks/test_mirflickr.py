@@ -60,9 +60,9 @@ def test_concepts_are_the_24_potential_labels(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("3\nx\n", r"sea\.txt:2: a line should be the number of another image, found 'x'"),
-        ("3\n\n3\n", r"sea\.txt:3: a line should be the number of another image, found '3'"),
-        ("-3\n", r"sea\.txt:1: a line should be the number of another image, found '-3'"),
+        ("3\nx\n", r"sea\.txt:2: an image should be a number from 0 to 1000000. Found 'x'"),
+        ("3\n\n3\n", r"sea\.txt:3: each image should be listed once. Found 3 again"),
+        ("-3\n", r"sea\.txt:1: an image should be a number from 0 to 1000000. Found '-3'"),
         ("999\n", r"im999\.jpg is missing"),
     ],
 )

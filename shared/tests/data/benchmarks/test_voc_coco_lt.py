@@ -86,9 +86,9 @@ def test_damage_is_named(folder: Path) -> None:
     for line, message in [
         (
             f"x.jpg 1 {classes}",
-            rf"train\.txt:131: a label should be .* from 0 to {classes - 1}, found '{classes}'",
+            rf"train\.txt:131: a label should be .* from 0 to {classes - 1}. Found '{classes}'",
         ),
-        ("x.jpg -1", r"train\.txt:131: a label should be .*, found '-1'"),
+        ("x.jpg -1", r"train\.txt:131: a label should be .*\. Found '-1'"),
         (content.splitlines()[0], r"train\.txt:131: the image .*000001\.jpg' is listed twice"),
     ]:
         path.write_text(content + line)

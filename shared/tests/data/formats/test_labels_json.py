@@ -196,7 +196,7 @@ def test_damaged_files_are_named(plant: Plant, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"labels\.json:2: damaged JSON"):
         load(root)
     (root / "labels.json").write_bytes(b'{"\xff": []}')
-    with pytest.raises(ValueError, match=r"labels\.json is not UTF-8 text"):
+    with pytest.raises(ValueError, match=r"labels\.json:1: not UTF-8 text"):
         load(root)
     (root / "labels.json").write_text("[]")
     with pytest.raises(ValueError, match="should map images"):

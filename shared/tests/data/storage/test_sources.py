@@ -31,5 +31,5 @@ def test_what_cannot_be_read_is_a_value_error(tmp_path: Path) -> None:
 def test_an_error_is_one_short_line() -> None:
     message = str(file_error(Path("a.arff"), 3, "two\nlines " + "x" * 200000 + " end."))
     assert message.startswith("a.arff:3: two lines xxx")
-    assert message.endswith("xxx end.")
+    assert message.endswith("xxx....")
     assert len(message) < 500

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from hmc_shared.data.image_dataset import NO_TEST, image_dataset
 from hmc_shared.data.image_table import needs_pillow
 from hmc_shared.data.storage.cache import cached_labels
 from hmc_shared.data.storage.find import find_folder
-from hmc_shared.data.storage.sources import file_error
+from hmc_shared.data.storage.sources import path_below, read_bytes, text_lines
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import reason
+from hmc_shared.object_files import parse_json
 
 READER_VERSION = 1
 TREE = "-tree"
@@ -76,12 +77,11 @@ def read_instances(path: Path, stem: str) -> dict[str, Any]:
     Images lie in the folder ``stem``; categories are counted from 0. Raises ValueError, naming the file, if
     it is damaged, and for an instance of an unknown image or category.
     """
-    content = path.read_bytes()
+    content = read_bytes(path)
+    # Outlines of objects are most of the file: dropping them while reading takes a tenth of the memory.
+    text = "\n".join(text_lines(content, path))
+    whole = parse_json(text, path, lambda pairs: {k: v for k, v in pairs if k != "segmentation"})
     try:
-        # Outlines of objects are most of the file: dropping them while reading takes a tenth of the memory.
-        whole = json.loads(
-            content, object_pairs_hook=lambda pairs: {k: v for k, v in pairs if k != "segmentation"}
-        )
         categories = sorted(whole["categories"], key=lambda category: category["id"])
         position = {category["id"]: i for i, category in enumerate(categories)}
         labels: dict[int, set[int]] = {image["id"]: set() for image in whole["images"]}
@@ -90,14 +90,13 @@ def read_instances(path: Path, stem: str) -> dict[str, Any]:
         return {
             "file": path.name,
             "digest": hashlib.sha256(content).hexdigest(),
-            "categories": [[category["name"], category["supercategory"]] for category in categories],
+            "categories": [
+                [category["name"] + "", category["supercategory"] + ""] for category in categories
+            ],
             "images": {
-                f"{stem}/{image['file_name']}": sorted(labels[image["id"]]) for image in whole["images"]
+                f"{stem}/{path_below(image['file_name'], path)}": sorted(labels[image["id"]])
+                for image in whole["images"]
             },
         }
-    except json.JSONDecodeError as error:
-        raise file_error(path, error.lineno, f"damaged JSON ({error.msg})") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text.") from error
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} has no COCO instances: {type(error).__name__} {error}.") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} has no COCO instances: {type(error).__name__} {reason(error)}.") from error

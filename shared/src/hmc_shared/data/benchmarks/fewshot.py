@@ -10,7 +10,6 @@ whole set, so a model trained on the base images fits the episodes.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +23,8 @@ from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.preprocessing import shuffled
 from hmc_shared.data.storage.cache import cached_labels
 from hmc_shared.data.storage.find import find_folder
+from hmc_shared.data.storage.sources import read_json
+from hmc_shared.messages import reason, shown
 
 NAME = re.compile(r"(?P<set>voc2007|coco2014)-(base|(?P<shots>[15])shot-(?P<run>10|[1-9]))")
 EPISODES = 10
@@ -133,11 +134,7 @@ def laso_support(dataset: HierarchicalDataset, run: str, data_dir: str | Path) -
     paths = [path for below in ("", "*/", "*/*/") for path in sorted(Path(data_dir).glob(below + LASO))]
     if not paths:
         raise ValueError(f"The episodes of coco2014 need {LASO} in {data_dir} or up to two folders below.")
-    content = paths[0].read_bytes()
-    try:
-        rows_of = {int(k): v for k, v in json.loads(content)["runs"][run]["class_to_positions"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{paths[0]} has no {run} of LaSO: {type(error).__name__} {error}.") from error
+    rows_of, digest = read_episode(paths[0], run, len(dataset.hierarchy))
 
     instances = find_folder("coco2014", data_dir) / "instances_train2014.json"
     reader = f"coco-train2014-labels {coco.READER_VERSION}"  # as coco.load, so they are in the cache
@@ -145,11 +142,28 @@ def laso_support(dataset: HierarchicalDataset, run: str, data_dir: str | Path) -
     images = list(labels)  # in the order of the file
     for label, rows in rows_of.items():
         for row in rows:
-            if row >= len(images) or label not in labels[images[row]]:
+            if not row < len(images) or label not in labels[images[row]]:
                 name = dataset.hierarchy.names[label]
                 raise ValueError(f"{paths[0]}: the image at {row} in {instances.name} has no {name!r}.")
     support = sorted({row for rows in rows_of.values() for row in rows})
-    return [images[row] for row in support], hashlib.sha256(content).hexdigest()
+    return [images[row] for row in support], digest
+
+
+def read_episode(path: Path, run: str, classes: int) -> tuple[dict[int, list[int]], str]:
+    """Class to positions of its images, and the SHA-256 of the file. Raises ValueError, naming the file."""
+    content, digests = read_json(path)
+    rows_of: dict[int, list[int]] = {}
+    try:
+        for label, rows in content["runs"][run]["class_to_positions"].items():
+            if not (label.isascii() and label.isdecimal() and len(label) < 5 and int(label) < classes):
+                raise ValueError(f"a class should be a number from 0 to {classes - 1}. Found {shown(label)}")
+            if not all(type(row) is int and row >= 0 for row in rows):
+                raise ValueError(f"positions should be numbers from 0. Found {shown(rows)}")
+            rows_of[int(label)] = rows
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        said = f"{type(error).__name__} {reason(error)}"
+        raise ValueError(f"{path} has no {run} of LaSO: {said}.") from error
+    return rows_of, digests[path.name]
 
 
 def _mask(classes: Sequence[int], size: int) -> torch.Tensor:

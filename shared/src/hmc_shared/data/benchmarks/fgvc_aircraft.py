@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from hmc_shared.data.dataset import HierarchicalDataset, Split, targets_with_anc
 from hmc_shared.data.image_table import ImageTable, needs_pillow
 from hmc_shared.data.storage.cache import cached_images
 from hmc_shared.data.storage.find import checksums, find_folder
-from hmc_shared.data.storage.sources import file_error, read_all
+from hmc_shared.data.storage.sources import file_error, file_lines, read_all
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import shown
 
 READER_VERSION = 1
+EDGE = re.compile("-?[0-9]{1,6}", re.ASCII)
 PARTS = {"train": "train", "validation": "val", "test": "test"}
 LEVELS = ("manufacturer", "family", "variant")
 BANNER = 20  # rows at the bottom of each image that name its photographer
@@ -79,10 +82,10 @@ def read_split(folder: Path, stem: str) -> dict[str, tuple[str, ...]]:
 def read_labels(path: Path) -> dict[str, str]:
     """Image name to label, from lines such as ``1025794 707-320``. Raises ValueError with file and line."""
     labels: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        image, _, label = line.strip().partition(" ")
+    for number, line in file_lines(path):
+        image, _, label = line.partition(" ")
         if not label:
-            raise file_error(path, number, f"a line should be image and label. Found {line!r}")
+            raise file_error(path, number, f"a line should be image and label. Found {shown(line)}")
         if image in labels:
             raise file_error(path, number, f"the image {image} is listed twice")
         labels[image] = label.strip()
@@ -95,13 +98,11 @@ def read_boxes(path: Path) -> dict[str, list[int]]:
     The file counts pixels from 1 and includes the last; here they count from 0, and the last is excluded.
     """
     boxes = {}
-    for image, label in read_labels(path).items():
-        try:
-            left, top, right, bottom = map(int, label.split())
-        except ValueError:
-            raise ValueError(
-                f"{path}: the box of {image} should be four integers. Found {label!r}."
-            ) from None
+    for number, line in file_lines(path):
+        image, *edges = line.split()
+        if len(edges) != 4 or not all(EDGE.fullmatch(edge) for edge in edges):
+            raise file_error(path, number, f"the box of {image} should be four integers. Found {shown(line)}")
+        left, top, right, bottom = map(int, edges)
         boxes[image] = [left - 1, top - 1, right, bottom]
     return boxes
 
@@ -117,8 +118,8 @@ def build_hierarchy(paths: Iterable[tuple[str, ...]], folder: Path) -> Hierarchy
         for path in different:
             if parent_of.setdefault(path[child], path[parent]) != path[parent]:
                 raise ValueError(
-                    f"{folder}: the {LEVELS[child]} {path[child]!r} should have one {LEVELS[parent]}. "
-                    f"Found {parent_of[path[child]]!r} and {path[parent]!r}."
+                    f"{folder}: the {LEVELS[child]} {shown(path[child])} should have one {LEVELS[parent]}. "
+                    f"Found {shown(parent_of[path[child]])} and {shown(path[parent])}."
                 )
     return Hierarchy.from_levels(different, qualify=True)
 

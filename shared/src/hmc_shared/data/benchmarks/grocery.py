@@ -13,10 +13,19 @@ from hmc_shared.data.dataset import HierarchicalDataset, Split, targets_with_anc
 from hmc_shared.data.image_table import ImageTable, needs_pillow
 from hmc_shared.data.storage.cache import cached_images
 from hmc_shared.data.storage.find import checksums, find_folder
-from hmc_shared.data.storage.sources import file_error, read_all
+from hmc_shared.data.storage.sources import (
+    file_error,
+    file_lines,
+    read_all,
+    read_bytes,
+    text_lines,
+    whole_number,
+)
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import reason, shown
 
 READER_VERSION = 1
+MOST_CLASSES = 10_000
 PARTS = {"train": "train", "validation": "val", "test": "test"}
 
 
@@ -67,37 +76,41 @@ def read_classes(path: Path) -> tuple[Hierarchy, dict[tuple[int, int], str]]:
     """
     fine: dict[int, tuple[str, int]] = {}
     coarse: dict[int, str] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.reader(file)
+    rows = csv.reader(text_lines(read_bytes(path), path))
+    try:
         next(rows, None)  # the header
-        for row in rows:
-            try:
-                name, label, coarse_name, coarse_label = row[0], int(row[1]), row[2], int(row[3])
-            except (IndexError, ValueError):
-                raise file_error(
-                    path, rows.line_num, "a row should be name, label, coarse name, coarse label"
-                ) from None
+        for row in filter(None, rows):
+            line = rows.line_num
+            if len(row) < 4 or not (row[0].strip() and row[2].strip()):
+                raise file_error(path, line, "a row should be name, label, coarse name, coarse label")
+            name, coarse_name = row[0], row[2]
+            label = whole_number(row[1].strip(), MOST_CLASSES, "a label", path, line)
+            coarse_label = whole_number(row[3].strip(), MOST_CLASSES, "a coarse label", path, line)
             if label in fine or coarse.setdefault(coarse_label, coarse_name) != coarse_name:
-                raise file_error(path, rows.line_num, "a label should have one name")
+                raise file_error(path, line, "a label should have one name")
             fine[label] = (f"{coarse_name}/{name}", coarse_label)
+    except csv.Error as error:
+        raise file_error(path, rows.line_num, str(error)) from error
     if not fine:
         raise file_error(path, 1, "no class below the header")
     parents: dict[str, str | None] = {coarse[label]: None for label in sorted(coarse)}
     parents |= {name: coarse[parent] for _, (name, parent) in sorted(fine.items())}
-    hierarchy = Hierarchy.from_parents(parents)
+    try:
+        hierarchy = Hierarchy.from_parents(parents)
+    except ValueError as error:
+        raise ValueError(f"{path}: {reason(error)}") from error
     return hierarchy, {(label, parent): name for label, (name, parent) in fine.items()}
 
 
 def read_list(path: Path, classes: dict[tuple[int, int], str]) -> tuple[list[str], list[str]]:
     """Image paths and the names of their fine classes. Raises ValueError, naming file and line."""
     names: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in file_lines(path):
         fields = [field.strip() for field in line.rsplit(",", 2)]
-        if len(fields) != 3 or not fields[0] or not (fields[1] + fields[2]).isdecimal():
+        if len(fields) != 3 or not fields[0]:
             raise file_error(path, number, "a line should be image, label, coarse label")
-        labels = (int(fields[1]), int(fields[2]))
+        fine, coarse = (whole_number(field, MOST_CLASSES, "a label", path, number) for field in fields[1:])
+        labels = (fine, coarse)
         if labels not in classes:
             raise file_error(path, number, f"classes.csv has no class {labels[0]} below {labels[1]}")
         if fields[0] in names:
@@ -118,7 +131,9 @@ def read_tar(path: Path, names: Sequence[str]) -> Iterator[bytes]:
             members = {member.name.removeprefix("./"): member for member in archive if member.isreg()}
             for name in names:
                 if name not in members:
-                    raise ValueError(f"{path} has no file {name!r}.")
+                    raise ValueError(f"{path} has no file {shown(name)}.")
+                if members[name].issparse():  # a few bytes may stand for gigabytes
+                    raise ValueError(f"{path} has holes in {name!r}: pack it anew.")
                 yield archive.extractfile(members[name]).read()  # pyright: ignore[reportOptionalMemberAccess]
     except (tarfile.TarError, OSError) as error:
-        raise ValueError(f"{path} cannot be read: {error}.") from error
+        raise ValueError(f"{path} cannot be read: {reason(error)}.") from error

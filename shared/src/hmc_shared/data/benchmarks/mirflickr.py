@@ -9,10 +9,11 @@ from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.image_dataset import image_dataset
 from hmc_shared.data.image_table import needs_pillow
 from hmc_shared.data.storage.find import checksums, find_folder
-from hmc_shared.data.storage.sources import file_error
+from hmc_shared.data.storage.sources import file_error, file_lines, whole_number
 from hmc_shared.hierarchy import Hierarchy
 
 READER_VERSION = 1
+MOST_IMAGES = 1_000_000
 CONCEPTS = tuple(Path(file).stem for file in CATALOG["mirflickr"].files)
 """The 24 potential labels."""
 
@@ -49,13 +50,9 @@ def load(data_dir: str | Path) -> HierarchicalDataset:
 def read_numbers(path: Path) -> list[int]:
     """The numbers of a list, in its order. Raises ValueError, naming file and line, for anything else."""
     numbers: dict[int, None] = {}
-    for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        number = line.strip()
-        if not number:
-            continue
-        if not number.isdecimal() or int(number) in numbers:
-            raise file_error(
-                path, line_number, f"a line should be the number of another image, found {line!r}"
-            )
-        numbers[int(number)] = None
+    for line_number, line in file_lines(path):
+        number = whole_number(line, MOST_IMAGES, "an image", path, line_number)
+        if number in numbers:
+            raise file_error(path, line_number, f"each image should be listed once. Found {number} again")
+        numbers[number] = None
     return list(numbers)

@@ -19,9 +19,10 @@ from hmc_shared.data.formats.arff_cells import unescaped
 from hmc_shared.data.preprocessing import Protocol
 from hmc_shared.data.storage.find import LABELS, MEKA_LABELS, is_arff
 from hmc_shared.data.storage.raw import RawPart, RawSet
-from hmc_shared.data.storage.sources import file_error, shortened
+from hmc_shared.data.storage.sources import file_error
 from hmc_shared.data.vector_dataset import load_vectors
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import reason
 
 READER_VERSION = 2
 VALIDATION_SHARE = 0.2
@@ -93,7 +94,7 @@ def parse_labels(content: bytes, path: Path) -> Hierarchy:
         edges = [(parent, name) for name, parent in parents if parent is not None]
         return Hierarchy.from_edges(edges, nodes=[name for name, _ in parents])
     except ValueError as error:
-        raise ValueError(f"{path}: {shortened(str(error))}") from error
+        raise ValueError(f"{path}: {reason(error)}") from error
 
 
 def meka_labels(table: Arff, path: Path) -> Hierarchy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from hmc_shared.data.image_dataset import image_dataset
 from hmc_shared.data.image_table import needs_pillow
 from hmc_shared.data.storage.cache import cached_labels
 from hmc_shared.data.storage.find import find_folder
-from hmc_shared.data.storage.sources import file_error
+from hmc_shared.data.storage.sources import file_error, file_lines, read_bytes
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import shown
 
 READER_VERSION = 1
 PARTS = {"train": "Train", "test": "Test"}
@@ -60,7 +62,7 @@ def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
             classes = [label_of[concept] for concept in concepts_of_image if concept in label_of]
             if not classes:
                 without += 1
-            elif not (images / image).is_file():
+            elif not os.path.isfile(images / image):  # False, too, for a name that is too long
                 absent += 1
             else:
                 parts[part][f"{images.name}/{image}"] = classes
@@ -88,7 +90,7 @@ def first_there(root: Path, names: tuple[str, ...]) -> Path:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a file that are not empty, stripped."""
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line for _, line in file_lines(path)]
 
 
 def read_part(image_list: Path, files: list[Path]) -> dict[str, Any]:
@@ -105,7 +107,7 @@ def read_part(image_list: Path, files: list[Path]) -> dict[str, Any]:
     sha = hashlib.sha256(image_list.read_bytes())
     table = np.zeros((len(names), len(files)), dtype=bool)
     for column, path in enumerate(files):
-        content = path.read_bytes()
+        content = read_bytes(path)
         sha.update(content)
         labels = np.array(content.split())
         if len(labels) != len(names):
@@ -114,7 +116,9 @@ def read_part(image_list: Path, files: list[Path]) -> dict[str, Any]:
         wrong = ~np.isin(labels, [b"0", b"1"])
         if wrong.any():
             line = int(wrong.argmax())
-            raise file_error(path, line + 1, f"a line should be 0 or 1, found {labels[line].decode()!r}")
+            raise file_error(
+                path, line + 1, f"a line should be 0 or 1, found {shown(labels[line].decode('latin-1'))}"
+            )
         table[:, column] = labels == b"1"
     return {
         "images": {image: row.nonzero()[0].tolist() for image, row in zip(names, table, strict=True)},

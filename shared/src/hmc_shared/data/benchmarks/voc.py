@@ -12,8 +12,9 @@ from hmc_shared.data.image_dataset import NO_TEST, image_dataset
 from hmc_shared.data.image_table import needs_pillow
 from hmc_shared.data.storage.cache import cached_labels
 from hmc_shared.data.storage.find import checksums, find_folder
-from hmc_shared.data.storage.sources import file_error, read_all
+from hmc_shared.data.storage.sources import file_error, file_lines, read_all
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import shown
 
 READER_VERSION = 1
 CLASSES = (
@@ -60,12 +61,10 @@ def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
 def read_ids(path: Path) -> list[str]:
     """The images of a list. Raises ValueError, naming file and line, for an image that is listed twice."""
     ids: dict[str, None] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        image = line.strip()
+    for number, image in file_lines(path):
         if image in ids:
             raise file_error(path, number, f"the image {image!r} is listed twice")
-        if image:
-            ids[image] = None
+        ids[image] = None
     return list(ids)
 
 
@@ -88,13 +87,14 @@ def object_classes(content: bytes, path: Path) -> list[int]:
     """
     try:
         annotation = ElementTree.fromstring(content)
-    except ElementTree.ParseError as error:
-        raise file_error(path, error.position[0], f"damaged XML ({error})") from error
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two for unknown encodings
+        line = getattr(error, "position", (1,))[0]
+        raise file_error(path, line, f"damaged XML ({error})") from error
     names = {
         item.findtext("name", "").strip()
         for item in annotation.iterfind("object")
         if item.findtext("difficult", "0").strip() != "1"
     }
     if unknown := names - set(CLASSES):
-        raise ValueError(f"{path}: the class of an object should be one of VOC. Found {min(unknown)!r}.")
+        raise ValueError(f"{path}: the class of an object should be one of VOC. Found {shown(min(unknown))}.")
     return sorted(map(CLASSES.index, names))

@@ -12,7 +12,7 @@ from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.image_dataset import image_dataset
 from hmc_shared.data.image_table import needs_pillow
 from hmc_shared.data.storage.find import checksums, find_folder
-from hmc_shared.data.storage.sources import file_error
+from hmc_shared.data.storage.sources import file_error, file_lines, whole_number
 from hmc_shared.hierarchy import Hierarchy
 
 READER_VERSION = 1
@@ -70,18 +70,11 @@ def read_list(path: Path, classes: int) -> dict[str, list[int]]:
     Raises ValueError, naming file and line, for anything but class numbers, and for an image listed twice.
     """
     labels: dict[str, list[int]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        image, *words = line.split() or [""]
-        if not image:
-            continue
+    for number, line in file_lines(path):
+        image, *words = line.split()
         if image in labels:
             raise file_error(path, number, f"the image {image!r} is listed twice")
-        for word in words:
-            if not word.isdecimal() or int(word) >= classes:
-                raise file_error(
-                    path, number, f"a label should be a number from 0 to {classes - 1}, found {word!r}"
-                )
-        labels[image] = sorted({int(word) for word in words})
+        labels[image] = sorted({whole_number(word, classes - 1, "a label", path, number) for word in words})
     if not labels:
         raise ValueError(f"{path} should list images. Found none.")
     return labels

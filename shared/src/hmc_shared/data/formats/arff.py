@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from hmc_shared.data.formats.arff_cells import WORD, split_cells, split_entries, unquoted
-from hmc_shared.data.storage.sources import file_error, shortened, text_lines
+from hmc_shared.data.storage.sources import LONGEST_MESSAGE, file_error, text_lines
+from hmc_shared.messages import clipped
 
 ATTRIBUTE = re.compile(rf"@attribute\s+({WORD})\s*([a-z]*)\s*(.*)", re.IGNORECASE | re.DOTALL)
 RELATION = re.compile(rf"@relation\s+({WORD})", re.IGNORECASE)
@@ -63,7 +64,9 @@ class Arff:
         """What a user should know about the reading."""
         more = f" and {len(self.left_out) - 10} more" if len(self.left_out) > 10 else ""
         names = ", ".join(self.left_out[:10]) + more
-        return (shortened(f"left out, neither numbers nor categories: {names}"),) if names else ()
+        return (
+            (clipped(f"left out, neither numbers nor categories: {names}", LONGEST_MESSAGE),) if names else ()
+        )
 
     @property
     def features(self) -> np.ndarray:

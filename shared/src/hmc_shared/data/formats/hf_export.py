@@ -24,15 +24,10 @@ from torch import Tensor
 
 from hmc_shared.data.dataset import HierarchicalDataset, Split
 from hmc_shared.data.image_table import ImageTable, needs_pillow, write_images
-from hmc_shared.data.storage.cache import save_quietly
+from hmc_shared.data.storage.cache import DAMAGED, save_quietly
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import reason
-
-READ_ERRORS = (
-    *(OSError, LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError),
-    *(RuntimeError, pa.ArrowException),
-)
-"""What a damaged folder may end in: its JSON and Arrow files may hold anything."""
+from hmc_shared.object_files import LARGEST_JSON, read_json, read_text
 
 
 def export(dataset: HierarchicalDataset, folder: str | Path) -> None:
@@ -87,8 +82,8 @@ def load(path: str) -> HierarchicalDataset:
         )
     try:
         tables = datasets.DatasetDict.load_from_disk(str(folder))
-        hierarchy = Hierarchy.from_json((folder / "hierarchy.json").read_text(encoding="utf-8"))
-        rest = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+        hierarchy = Hierarchy.from_json(read_text(folder / "hierarchy.json", LARGEST_JSON))
+        rest = read_json(folder / "dataset.json")
         splits = {
             name: _split(tables[name].data.table, folder / name, rest["input_shape"], hierarchy)
             for name in ("train", "validation", "test")
@@ -107,7 +102,7 @@ def load(path: str) -> HierarchicalDataset:
             feature_names=tuple(rest.get("feature_names", ())),
             **splits,
         )
-    except READ_ERRORS as error:
+    except DAMAGED as error:
         raise ValueError(
             f"{folder} is not a folder that `hmc datasets export` wrote: {reason(error)}"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.image_dataset import image_dataset
 from hmc_shared.data.image_table import needs_pillow
 from hmc_shared.data.split_names import parts_of
-from hmc_shared.data.storage.sources import check_text, read_json
+from hmc_shared.data.storage.sources import check_text, path_below, read_json
 from hmc_shared.hierarchy import Hierarchy
 
 READER_VERSION = 1
@@ -90,20 +89,6 @@ def by_split(content: dict[str, Any], file: Path) -> tuple[dict[str, ImageLabels
                 raise ValueError(f"{file}: the image {image!r} should be given once. Found again: {name!r}.")
             images[image] = check(labels, image, file)
     return parts, notes
-
-
-def path_below(name: str, file: Path) -> str:
-    """The path of an image without detours, backslashes read as slashes unless a file has that very name.
-
-    Raises ValueError for one that leads out of the folder.
-    """
-    check_text(name, file)
-    if "\\" in name and not (file.parent / name).is_file():
-        name = name.replace("\\", "/")
-    path = posixpath.normpath(name)
-    if path.startswith(("/", "../")) or path in ("..", "."):
-        raise ValueError(f"{file}: an image should lie inside the folder. Found {name!r}.")
-    return path
 
 
 def check(labels: object, image: str, file: Path) -> list[Any]:

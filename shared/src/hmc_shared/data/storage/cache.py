@@ -24,9 +24,16 @@ from filelock import FileLock, Timeout
 from hmc_shared.data.image_table import ImageTable, write_images
 from hmc_shared.data.storage.raw import RawPart, RawSet
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import clipped
 
 if TYPE_CHECKING:
     import datasets
+
+DAMAGED = (
+    *(OSError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError),
+    *(MemoryError, RuntimeError, pa.ArrowException),
+)
+"""What reading damaged JSON and Arrow files may end in: they may hold anything."""
 
 
 def cache_folder() -> Path:
@@ -73,9 +80,9 @@ def read_folder(folder: Path) -> RawSet | None:
             flat = table["features"].combine_chunks().flatten().to_numpy()
             parts[part] = RawPart(flat.reshape(len(table), -1), table["labels"].to_pylist())
         raw = RawSet(Hierarchy.from_json(index["hierarchy"]), parts, tuple(index["notes"]))
-    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
+        return raw if raw.digest() == index["digest"] else None
+    except DAMAGED:
         return None
-    return raw if raw.digest() == index["digest"] else None
 
 
 def write_folder(raw: RawSet, folder: Path) -> None:
@@ -118,7 +125,7 @@ def read_text(folder: Path) -> str | None:
     """Read an entry of :func:`cached_labels`; None if it is not there or is damaged."""
     try:
         digest, _, text = (folder / "labels.json").read_text(encoding="utf-8").partition("\n")
-    except (OSError, ValueError):
+    except DAMAGED:
         return None
     return text if digest == hashlib.sha256(text.encode()).hexdigest() else None
 
@@ -184,7 +191,7 @@ def read_images(folder: Path) -> tuple[ImageTable, str] | None:
         if index["seal"] != _seal(folder, index["digest"]):
             return None
         return ImageTable(_arrow_files(folder)), index["digest"]
-    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
+    except DAMAGED:
         return None
 
 
@@ -198,8 +205,8 @@ def _stamps(files: Iterable[Path]) -> list[str]:
     for file in files:
         try:
             status = file.stat()
-        except OSError as error:
-            raise ValueError(f"{file} is missing.") from error
+        except (OSError, ValueError) as error:  # the latter for a name that no system takes
+            raise ValueError(f"{clipped(str(file), 300)} is missing.") from error
         stamps.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
     return stamps
 

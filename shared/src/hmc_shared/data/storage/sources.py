@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
+import os
+import posixpath
+import re
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from hmc_shared.messages import clipped, shown
+from hmc_shared.object_files import parse_json
 
 FREE_BYTES, GROWTH = 2 << 20, 100
 """A gzip file may unpack to 2 MiB, or to 100 times its size; published sets unpack to at most 32 times."""
@@ -57,46 +61,54 @@ def text_lines(content: bytes, path: Path) -> list[str]:
 
 def file_error(path: Path, line: int, message: str) -> ValueError:
     """The one-line error of a reader: which file, which line, what is wrong."""
-    return ValueError(f"{path}:{line}: {shortened(message.rstrip('.'))}.")
+    return ValueError(f"{path}:{line}: {clipped(message.rstrip('.'), LONGEST_MESSAGE)}.")
 
 
-def shortened(message: str) -> str:
-    """One line of a bounded length, for what quotes a file."""
-    line = " ".join(message.splitlines())
-    return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 100]} ... {line[-90:]}"
+def file_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number, from 1, and text, stripped, of each line of a list of images that is not blank.
+
+    Raises ValueError, naming file and line, for other text than UTF-8 and for a path out of the folder.
+    """
+    for number, line in enumerate(text_lines(read_bytes(path), path), start=1):
+        line = line.strip()
+        if line.startswith(("/", "\\")) or ".." in re.split(r"[\s,/\\]+", line) or "\0" in line:
+            raise file_error(path, number, f"an image should lie inside the folder. Found {shown(line)}")
+        if line:
+            yield number, line
+
+
+def whole_number(word: str, most: int, what: str, path: Path, line: int) -> int:
+    """The number that a word is. Raises ValueError, naming file and line, if it is none up to ``most``."""
+    if not (word.isascii() and word.isdecimal() and len(word) <= 10 and int(word) <= most):
+        raise file_error(path, line, f"{what} should be a number from 0 to {most}. Found {shown(word)}")
+    return int(word)
+
+
+def path_below(name: str, file: Path) -> str:
+    """The path of an image without detours, backslashes read as slashes unless a file has that very name.
+
+    Raises ValueError, naming ``file``, for one that leads out of its folder.
+    """
+    check_text(name, file)
+    if "\\" in name and not os.path.isfile(file.parent / name):
+        name = name.replace("\\", "/")
+    path = posixpath.normpath(name)
+    if path.startswith(("/", "../")) or path in ("..", "."):
+        raise ValueError(f"{file}: an image should lie inside the folder. Found {shown(name)}.")
+    return path
 
 
 def read_json(path: Path) -> tuple[Any, dict[str, str]]:
-    """The content, and file name to SHA-256.
-
-    Raises ValueError, naming file and line, if it is damaged, and for a key that an object has twice.
-    """
-    content = path.read_bytes()
-    try:
-        whole = json.loads(content, object_pairs_hook=_once_each)
-        return whole, {path.name: hashlib.sha256(content).hexdigest()}
-    except json.JSONDecodeError as error:
-        raise file_error(path, error.lineno, f"damaged JSON ({error.msg})") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text.") from error
-    except RecursionError as error:
-        raise ValueError(f"{path} is nested too deeply.") from error
-    except ValueError as error:  # a key twice, a number of thousands of digits
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"each name should be given once. Found {twice!r} again.")
-    return content
+    """The content, of any type, and file name to SHA-256. Raises ValueError, as :func:`parse_json` does."""
+    content = read_bytes(path)
+    text = "\n".join(text_lines(content, path))
+    return parse_json(text, path), {path.name: hashlib.sha256(content).hexdigest()}
 
 
 def check_text(name: str, origin: object) -> None:
     """Raise ValueError, naming ``origin``, for a name that cannot be written as UTF-8, or that has a NUL."""
     if "\0" in name or (not name.isascii() and name.encode(errors="replace").decode() != name):
-        raise ValueError(f"{origin}: a name should be UTF-8 text. Found {name!r}.")
+        raise ValueError(f"{origin}: a name should be UTF-8 text. Found {shown(name)}.")
 
 
 def read_all(paths: Iterable[Path]) -> Iterator[bytes]:
