@@ -105,7 +105,7 @@ def test_a_label_with_two_parents_is_named_by_its_path(tmp_path):
         ),
         ("x,labels\n1,a\ninf,a\n", None, r"t\.csv, line 3: features should be finite"),
         ("x,id,labels\n1,r,a\n2,r,a\n", None, r"t\.csv, line 3: each row .*'id'\. Found 'r' again"),
-        ("x,labels,split\n1,a,train\n2,a,later\n", None, r"t\.csv, row 2: the split should be .* 'later'"),
+        ("x,labels,split\n1,a,train\n2,a,later\n", None, r"t\.csv, line 3: the split should be .* 'later'"),
         (
             "x,labels,split\n1,a,val\n2,a,test\n",
             None,

@@ -63,7 +63,7 @@ def load(
         refuse_repeats(table, ids)
     rows: dict[str, np.ndarray] = {"all": np.arange(len(table))}
     if split:
-        found, more = split_rows([cell.strip() for cell in table.texts(split)], str(file))
+        found, more = split_rows([cell.strip() for cell in table.texts(split)], str(file), table.where)
         rows = {part: np.array(at) for part, at in found.items()}
         notes += more
     table.columns.clear()  # a large part of the memory, which Arrow keeps unless it is told
