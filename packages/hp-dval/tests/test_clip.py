@@ -154,7 +154,7 @@ def test_a_tag_brings_the_activation_it_was_trained_with(monkeypatch, tmp_path, 
         ("ViT-Z-16", None, r"`--clip` should be tiny, .* Found 'ViT-Z-16'"),
         ("ViT-B-16", "opnai", r"`--pretrained` should be a file, or a tag of ViT-B-16 .*openai.* 'opnai'"),
         ("tiny", "openai", r"`--pretrained` should be a file, or a tag of tiny .* none\)\. Found 'openai'"),
-        ("nowhere.json", None, r"nowhere\.json is not readable"),
+        ("nowhere.json", None, r"nowhere\.json cannot be read"),
     ],
 )
 def test_unknown_names_are_refused(name, pretrained, message):
@@ -165,8 +165,8 @@ def test_unknown_names_are_refused(name, pretrained, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not readable"),
-        ("[]", "not readable"),
+        ("{", "damaged JSON"),
+        ("[]", "should hold a mapping"),
         ('{"embed_dim": 2}', "text_cfg, vision_cfg"),
         ('{"embed_dim": 2, "vision_cfg": {"depth": 2}, "text_cfg": {}}', "does not make a CLIP"),
     ],

@@ -252,7 +252,7 @@ def test_inputs_that_do_not_fit_are_named(run, image_run, pictures, tmp_path):
         predict(PredictConfig(str(image_run), [str(table)]))
     with pytest.raises(ValueError, match=r"one \.csv file can be read at a time"):
         predict(PredictConfig(str(run), [str(table), str(table)]))
-    with pytest.raises(ValueError, match=r"takes vectors, so a \.csv, \.parquet or \.npy file"):
+    with pytest.raises(ValueError, match=r"takes vectors, so a \.csv, \.tsv, \.parquet or \.npy file"):
         predict(PredictConfig(str(run), [str(pictures)]))
     with pytest.raises(ValueError, match="Found nothing there"):
         predict(PredictConfig(str(image_run), [str(tmp_path / "gone.jpg")]))

@@ -25,5 +25,5 @@ def listed(names: Iterable[object], limit: int = 10) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what an error says."""
-    return clipped(next(iter(str(error).strip().splitlines()), type(error).__name__), 300)
+    """What an error says, in one line of a bounded length."""
+    return clipped(" ".join(str(error).split()) or type(error).__name__, 300)

@@ -104,7 +104,7 @@ def test_damaged_predictions_are_one_line_and_exit_code_2(monkeypatch, capsys, m
     assert hmc(monkeypatch, action, folder) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"hmc: error: {folder / 'predictions.npz'} is not readable as predictions")
+    assert err.startswith(f"hmc: error: {folder / 'predictions.npz'} is not readable as")
     assert err.count("\n") == 1
 
 

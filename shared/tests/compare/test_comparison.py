@@ -68,10 +68,16 @@ class TestRecomputed:
         (note,) = comparison.notes
         assert "results.json: test/au_prc is stored as 0.999," in note
 
-    @pytest.mark.parametrize("stored", ["0.9", None, float("nan")])
+    @pytest.mark.parametrize("stored", [None, float("nan")])
     def test_a_stored_metric_that_is_no_number_is_told(self, make_run, stored):
         folder = make_run(results={"metrics": {"test/au_prc": stored}})
         assert len(compare([folder]).notes) == 1
+
+    def test_a_stored_metric_that_is_text_is_refused(self, make_run):
+        with pytest.raises(
+            ValueError, match=r"results\.json: `metrics.test/au_prc` should be a number or null"
+        ):
+            compare([make_run(results={"metrics": {"test/au_prc": "0.9"}})])
 
     def test_undefined_is_stored_as_nan(self, make_run):
         undefined = {"metrics": {"test/hierarchical_precision": float("nan")}}

@@ -116,7 +116,7 @@ def test_a_damaged_decision_is_named(text, tmp_path):
     (tmp_path / "decision.json").write_text(text)
     with pytest.raises(
         ValueError,
-        match=r"decision\.json (does not say how to decide|is not readable as JSON|should hold a mapping)",
+        match=r"decision\.json( does not say how to decide|:1: damaged JSON| should hold a mapping)",
     ):
         load_decision(tmp_path)
 

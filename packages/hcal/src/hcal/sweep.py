@@ -16,9 +16,10 @@ from hmc_shared.compare.comparison import Statistic
 from hmc_shared.compare.plots import save
 from hmc_shared.compare.text import align
 from hmc_shared.data import HierarchicalDataset
+from hmc_shared.object_files import read_json
 from hmc_shared.predict.write import write_table
 from hmc_shared.runs.folder import RunFolder
-from hmc_shared.runs.read import read_log, read_results
+from hmc_shared.runs.read import read_log
 
 Row = dict[str, Statistic]
 
@@ -63,7 +64,7 @@ def sweep(config: SweepConfig, dataset: HierarchicalDataset | None = None) -> di
 
 def run_metrics(folder: Path) -> dict[str, float]:
     """Accuracies and HVR of a finished run: of the kept epoch on validation, if any, and on test."""
-    results = read_results(folder)
+    results = read_json(folder / "results.json")
     kept: dict[str, Any] = {}
     if best := results.get("best_epoch"):  # counted from 1
         kept = next((record for record in read_log(folder) if record["epoch"] == best - 1), {})

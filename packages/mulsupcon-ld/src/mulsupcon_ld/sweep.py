@@ -15,8 +15,8 @@ from hmc_shared.compare.comparison import Statistic
 from hmc_shared.compare.plots import save
 from hmc_shared.data import HierarchicalDataset
 from hmc_shared.messages import reason
+from hmc_shared.object_files import read_json
 from hmc_shared.runs.folder import RunFolder
-from hmc_shared.runs.read import read_results
 from mulsupcon_ld.config import SweepConfig
 from mulsupcon_ld.drawing import draw_ablation, draw_grid
 from mulsupcon_ld.train import train
@@ -73,7 +73,7 @@ def sweep(config: SweepConfig, dataset: HierarchicalDataset | None = None) -> di
 
 def run_metrics(folder: Path) -> dict[str, float]:
     """The six metrics of a finished run, NaN if undefined, and its best mAP on validation, if any."""
-    results = read_results(folder)
+    results = read_json(folder / "results.json")
     of_test = {name.removeprefix("test/"): value for name, value in results["metrics"].items()}
     try:
         of_test |= results["published_metrics"]

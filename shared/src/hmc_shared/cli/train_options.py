@@ -56,12 +56,6 @@ class FeatureOptions(DataOptions):
     categorical: list[str] = field(default_factory=list[str])
     """Columns of words to take, each word of the training rows as a feature."""
 
-    @property
-    def reading(self) -> dict[str, Any]:
-        """How the data set is read: arguments of :func:`hmc_shared.data.load.load_dataset`."""
-        names = ("levels", "on_error", "workers")  # the last two where a method takes images
-        return {name: getattr(self, name) for name in names if hasattr(self, name)}
-
 
 @dataclass(frozen=True)
 class ImageOptions:
