@@ -144,23 +144,21 @@ def vectors(table: TableFile, column: str, width: int | None = None) -> np.ndarr
     cells = table.column(column)
     lengths = compute.list_value_length(cells)
     found = compute.drop_null(compute.unique(lengths)).to_pylist()
-    width = next(iter(found), 0) if width is None else width
-    if {*found} - {width}:
-        other = compute.fill_null(compute.not_equal(lengths, width), False).to_numpy()
+    k = width if width is not None else next(iter(found), 0)
+    if {*found} - {k}:
+        other = compute.fill_null(compute.not_equal(lengths, k), False).to_numpy()
         row = int(other.argmax())
         raise ValueError(
-            f"{table.where(row)}: lists in {column!r} should be of one length. Found {width} and "
+            f"{table.where(row)}: lists in {column!r} should be of one length. Found {k} and "
             f"{lengths[row].as_py()}."
         )
-    values = np.full((len(table), width), np.nan)
+    values = np.full((len(table), k), np.nan)
     flat = pa.chunked_array([compute.list_flatten(cells.combine_chunks())])
-    values[lengths.is_valid().to_numpy()] = as_numbers(flat).values.reshape(-1, width)
+    values[lengths.is_valid().to_numpy()] = as_numbers(flat).values.reshape(-1, k) if k else np.nan
     return values
 
 
-def read_features(
-    table: TableFile, names: Sequence[str], widths: dict[str, int] | None = None
-) -> np.ndarray:
+def read_features(table: TableFile, names: Sequence[str], widths: dict[str, int] | None = None) -> np.ndarray:
     """(n, F) float64 of features by their names, NaN where missing.
 
     ``widths``, of columns of lists, are those of the blocks of a file before this one; it adds its own.
@@ -181,7 +179,7 @@ def read_features(
             at_place, column = int(place[2]), place[1]
             if column not in lists:
                 lists[column] = vectors(table, column, widths.get(column))
-                if not table.columns[column].null_count == len(table):
+                if table.columns[column].null_count < len(table):
                     widths[column] = lists[column].shape[1]
             width = lists[column].shape[1]
             if at_place < width:

@@ -170,9 +170,7 @@ def _text_blocks(path: Path, rows: int | None) -> Iterator[TableFile]:
             ),
         ) as reader:
             if reader.schema.names != header:  # the two parsers see another header: quotes that do not match
-                raise ValueError(
-                    f"{path}, line 1: the header should be plain names. Found {listed(names)}."
-                )
+                raise ValueError(f"{path}, line 1: the header should be plain names. Found {listed(names)}.")
             batches = map(_without_blank_rows, reader)
             for block in _in_blocks(reader.schema, batches, rows or sys.maxsize):
                 columns = dict(zip(names, block.columns, strict=True))
@@ -296,7 +294,7 @@ def _texts(cells: Sequence[str]) -> Column:
 
 
 def read_array(path: str | Path) -> np.ndarray:
-    """The numbers of a .npy file, mapped. Raises ValueError, naming the file, if it is damaged or holds else."""
+    """The numbers of a .npy file, mapped. Raises ValueError, naming it, if it is damaged or holds else."""
     try:  # mapped, so that a header that promises more than the file holds takes no memory
         with np.errstate(over="raise"):
             array = np.load(path, mmap_mode="r", allow_pickle=False)
