@@ -15,7 +15,6 @@ shapes that do not match.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal, get_args
 
 import numpy as np
@@ -165,7 +164,7 @@ def precision_recall_curve(
     if len(thresholds) > points:
         thresholds = thresholds[np.linspace(0, len(thresholds) - 1, points).round().astype(int)]
     tp = _count_from(positives, thresholds)
-    fp = _count_negatives(scores, targets, thresholds, _count_from)
+    fp = _count_negatives(scores, targets, thresholds[::-1])[::-1]
     return tp / (tp + fp), tp / max(len(positives), 1), thresholds.astype(np.float64)
 
 
@@ -180,7 +179,7 @@ def _area(scores: np.ndarray, targets: np.ndarray, interpolation: Interpolation)
     positives = np.sort(scores[targets])
     if not len(positives):
         return float("nan")
-    fp = _count_negatives(scores, targets, positives, _count_from)  # (P,) at each positive
+    fp = _count_negatives(scores, targets, positives)  # (P,) at each positive
     if interpolation == "step":
         total = 0.0
         for part in row_blocks(positives):
@@ -191,7 +190,7 @@ def _area(scores: np.ndarray, targets: np.ndarray, interpolation: Interpolation)
     # Each of the P positives is one unit of TP, from t to t + 1, in the segment that ends with (tp, fp) at
     # its own score and begins with (tp_above, fp_above) at the next higher score of the ranking.
     tp_above = _count_above(positives, positives)
-    fp_above = _count_negatives(scores, targets, positives, _count_above)
+    fp_above = _count_negatives(scores, targets, positives, above=True)
     slope = (fp - fp_above) / (tp - tp_above)
     t = np.arange(len(positives))[::-1].astype(np.float64)  # the positives are in ascending order
     fp_left, fp_right = fp_above + slope * (t - tp_above), fp_above + slope * (t + 1 - tp_above)
@@ -202,23 +201,26 @@ def _area(scores: np.ndarray, targets: np.ndarray, interpolation: Interpolation)
 
 
 def _count_negatives(
-    scores: np.ndarray,
-    targets: np.ndarray,
-    thresholds: np.ndarray,
-    count: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    scores: np.ndarray, targets: np.ndarray, thresholds: np.ndarray, *, above: bool = False
 ) -> np.ndarray:
-    """What ``count`` says of the negatives at each threshold, (T,) int64.
+    """Number of negatives at or above each of the ascending thresholds, or ``above`` only, (T,) int64.
 
     Block by block, so that no more than a block of scores is copied. Plain values sort several times faster
-    than an argsort that carries the labels along (numpy sorts them with vector instructions); searching a
-    few positives in them is cheap.
+    than an argsort that carries the labels along (numpy sorts them with vector instructions). The fewer are
+    searched among the more: a few thresholds among the negatives, or else the negatives among the thresholds.
     """
-    counts = np.zeros(len(thresholds), dtype=np.int64)
+    counts = np.zeros(len(thresholds) + 1, dtype=np.int64)
+    are_few = len(thresholds) <= BLOCK
     for rows in row_blocks(scores):
         negatives = scores[rows][~targets[rows]]
         negatives.sort()
-        counts += count(negatives, thresholds)
-    return counts
+        if are_few:
+            counts[:-1] += (_count_above if above else _count_from)(negatives, thresholds)
+        else:  # a negative counts for the thresholds before its place
+            places = np.searchsorted(thresholds, negatives, side="left" if above else "right")
+            place, number = np.unique(places, return_counts=True)
+            counts[place] += number
+    return counts[:-1] if are_few else counts[::-1].cumsum()[::-1][1:]
 
 
 def _count_from(ascending: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ SUFFIXES = (".csv", ".tsv", ".parquet")
 """Of files whose columns have names."""
 ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # by their mark
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
-LONGEST_ROW = 2**24  # bytes
+LONGEST_ROW = 2**22  # bytes; Arrow reads up to 32 times as much ahead
 BUFFER = 2**20  # bytes of a column of a parquet file that are read at a time
 
 ARRAY_ERRORS = (
