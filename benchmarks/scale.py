@@ -113,8 +113,9 @@ def predict(folder: Path, rows: int, kind: str = "csv") -> Step:
 
 
 def build(folder: Path, classes: int) -> Step:
-    edges = [tuple(dag(classes).names[node] for node in edge) for edge in dag(classes).edges.tolist()]
-    return lambda: Hierarchy.from_edges(edges).edges_bottom_up  # type: ignore[arg-type]
+    made = dag(classes)
+    edges = [(made.names[parent], made.names[child]) for parent, child in made.edges.tolist()]
+    return lambda: Hierarchy.from_edges(edges).edges_bottom_up
 
 
 def constraint(folder: Path, classes: int) -> Step:
@@ -175,7 +176,8 @@ def report(folder: Path, classes: int) -> Step:
         }
         more = {"decision": None, "config": {"seed": 0}, "versions": {}, "seconds": {"train": 1, "total": 1}}
         (run / "results.json").write_text(json.dumps({**content, **more, "parameters": 1, "device": "cpu"}))
-    return lambda: hmc(["compare", str(folder / "runs"), "--output", str(folder / "report")])
+    sys.argv = ["hmc", "compare", str(folder / "runs"), "--output", str(folder / "report")]
+    return hmc
 
 
 ROWS = (1_000, 10_000, 100_000, 1_000_000)
