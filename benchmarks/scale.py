@@ -165,8 +165,14 @@ def report(folder: Path, classes: int) -> Step:
         run.mkdir(parents=True)
         scores = (rng.normal(size=targets.shape) + targets).astype(np.float32)
         ids, counted = np.array([f"row-{at}" for at in range(100)]), np.ones(classes, dtype=bool)
-        arrays = {"scores": scores, "targets": targets, "ids": ids, "evaluated": counted}
-        np.savez(run / "predictions.npz", **arrays, train_counts=np.full(classes, 50))
+        arrays = {
+            "scores": scores,
+            "targets": targets,
+            "ids": ids,
+            "evaluated": counted,
+            "train_counts": np.full(classes, 50),
+        }
+        np.savez(run / "predictions.npz", **arrays)  # type: ignore[arg-type]
         (run / "hierarchy.json").write_text(hierarchy.to_json())
         content = {"schema": SCHEMA, "method": method, "protocol": "default", "seed": 0, "metrics": {}}
         content["dataset"] = {
