@@ -181,6 +181,7 @@ def test_accuracies_leave_out_what_has_no_target():
     assert accuracy_leaf(predicted, true) == 1.0
 
 
+@pytest.mark.usefixtures("blocks")
 @given(DAGS, SEEDS)
 def test_incoherent_equals_the_loop_over_samples_and_edges(h, seed):
     scores = np.random.default_rng(seed).integers(3, size=(4, len(h))).astype(np.float32)
@@ -201,6 +202,7 @@ def ancestors_of(h: Hierarchy, nodes: list[int]) -> set[int]:
     return ancestors
 
 
+@pytest.mark.usefixtures("blocks")
 @given(DAGS, SEEDS, st.booleans())
 def test_hierarchical_measures_equal_sets(h, seed, without_roots):
     rng = np.random.default_rng(seed)

@@ -75,6 +75,7 @@ def clus_area(scores: np.ndarray, targets: np.ndarray) -> Fraction:
     )
 
 
+@pytest.mark.usefixtures("blocks")
 @given(cases(positives=True))
 def test_au_prc_equals_sklearn(case):
     assert au_prc(*case) == pytest.approx(sklearn_micro(*case), abs=1e-12)
@@ -89,6 +90,7 @@ def test_au_prc_equals_sklearn_micro_on_a_large_sparse_matrix_with_ties(dtype):
     assert au_prc(scores, targets) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.usefixtures("blocks")
 @given(cases(positives=True))
 def test_clus_interpolation_equals_the_curve_point_by_point(case):
     assert au_prc(*case, interpolation="clus") == pytest.approx(float(clus_area(*case)), abs=1e-12)
@@ -115,6 +117,7 @@ def test_clus_interpolation_by_hand(ranking, area):
     assert au_prc(scores, targets, interpolation="clus") == pytest.approx(area, abs=1e-15)
 
 
+@pytest.mark.usefixtures("blocks")
 @given(cases())
 def test_average_precision_equals_sklearn_and_is_nan_without_positives(case):
     scores, targets = case
@@ -133,6 +136,7 @@ def test_map_and_variance_equal_sklearn(case):
     assert ap_variance(scores, targets) == pytest.approx(np.mean((present - present.mean()) ** 2), abs=1e-12)
 
 
+@pytest.mark.usefixtures("blocks")
 @given(cases())
 def test_precision_at_1_equals_the_loop(case):
     scores, targets = case
@@ -216,6 +220,7 @@ def test_infinite_scores_are_ranked():
     assert au_prc(scores, targets) == pytest.approx((1 + 2 / 4) / 2)
 
 
+@pytest.mark.usefixtures("blocks")
 @given(cases(positives=True))
 def test_curve_is_sklearns_at_the_scores_of_positives(case):
     precision, recall, thresholds = precision_recall_curve(*case)

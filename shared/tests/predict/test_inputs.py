@@ -5,17 +5,23 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
+from pyarrow import parquet
 
 from hmc_shared import Hierarchy
 from hmc_shared.cli.commands import PredictOptions
 from hmc_shared.predict.decision import Decision
-from hmc_shared.predict.inputs import command, predict, score_files
+from hmc_shared.predict.inputs import Names, command, logit_blocks, predict, predict_blocks, rows_of_block
+from hmc_shared.predict.write import write_table
 from hmc_shared.vision.image_files import read_image
 
 TREE = Hierarchy.from_paths(["a/b", "a/c", "d/e"])
@@ -50,6 +56,10 @@ def table(tmp_path):
 
 
 ROWS = torch.tensor([[2, 3, 1], [torch.nan, 0.5, -1]])
+
+
+def read_parquet(path):
+    return parquet.read_table(path).to_pydict()
 
 
 def options(tmp_path, *inputs, **more):
@@ -100,7 +110,7 @@ class TestTables:
         with pytest.raises(
             ValueError, match=rf"one \.{suffix} file can be read at a time\. Found 2 inputs\."
         ):
-            score_files(model, [f"a.{suffix}", "b"], "run")
+            list(logit_blocks(model, [f"a.{suffix}", "b"], "run", []))
 
     def test_at_least_one_input(self, model, tmp_path):
         with pytest.raises(ValueError, match=r"should be a table, an array, or images\. Found none\."):
@@ -109,15 +119,15 @@ class TestTables:
     def test_what_does_not_fit_is_named_by_its_file(self, model, tmp_path):
         np.save(tmp_path / "wide.npy", np.ones((2, 4)))
         with pytest.raises(ValueError, match=r"wide\.npy: the inputs should have shape \(n, 3\)\. Found"):
-            score_files(model, [str(tmp_path / "wide.npy")], "run")
+            list(logit_blocks(model, [str(tmp_path / "wide.npy")], "run", []))
         np.save(tmp_path / "inf.npy", np.array([[1, 2, 3], [1, np.inf, 3]]))
         with pytest.raises(ValueError, match=r"inf\.npy, row 2: features should be finite"):
-            score_files(model, [str(tmp_path / "inf.npy")], "run")
+            list(logit_blocks(model, [str(tmp_path / "inf.npy")], "run", []))
         (tmp_path / "t.csv").write_text("x,y\n1,2\n")
         with pytest.raises(ValueError, match=r"t\.csv should have a column 'z'\. Found x, y"):
-            score_files(model, [str(tmp_path / "t.csv")], "run")
+            list(logit_blocks(model, [str(tmp_path / "t.csv")], "run", []))
         with pytest.raises(ValueError, match=r"gone\.csv should be .* Found no file"):
-            score_files(model, [str(tmp_path / "gone.csv")], "run")
+            list(logit_blocks(model, [str(tmp_path / "gone.csv")], "run", []))
 
     def test_names_of_several_rows_are_said(self, model, tmp_path, capsys):
         (tmp_path / "t.csv").write_text("id,x,y,z\na,1,2,3\nb,1,2,3\na,4,5,6\n")
@@ -130,13 +140,68 @@ class TestTables:
         with pytest.raises(ValueError, match=r"t\.csv, line 4: features should be finite.*column 'y'"):
             predict(options(tmp_path, tmp_path / "t.csv"))
 
+    @pytest.mark.parametrize("kind", ["csv", "parquet", "npy"])
+    @pytest.mark.parametrize("written", ["p.csv", "p.parquet", "p.json"])
+    def test_blocks_write_what_all_rows_at_once_do(self, model, tmp_path, monkeypatch, kind, written):
+        rows = np.random.default_rng(0).normal(size=(72, 3)).astype(np.float32)
+        rows[3, 1] = np.nan
+        cells = {"id": [f"r{i}" for i in range(72)], **dict(zip("zyx", rows.T, strict=True))}
+        if kind == "csv":
+            write_table(tmp_path / "t.csv", [*cells], list(zip(*cells.values(), strict=True)))
+        elif kind == "parquet":
+            parquet.write_table(pa.table(cells), tmp_path / "t.parquet", row_group_size=3)
+        else:
+            np.save(tmp_path / "t.npy", rows)
+        monkeypatch.setattr(type(model), "batch_size", 32)  # whole vector registers: all bits are the same
+        found = []
+        for limit in (2**16, 32):
+            monkeypatch.setattr("hmc_shared.predict.inputs.BLOCK_ROWS", limit)
+            config = options(tmp_path, tmp_path / f"t.{kind}", output=str(tmp_path / f"{limit}-{written}"))
+            sizes = [len(block.ids) for block in predict_blocks(config, [])]
+            assert sizes == ([72] if limit > 72 else [32, 32, 8])
+            command(config)
+            read = read_parquet if written == "p.parquet" else Path.read_bytes
+            found.append(read(tmp_path / f"{limit}-{written}"))
+        assert found[0] == found[1]
+
+    def test_a_row_that_is_wrong_in_a_later_block(self, model, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(type(model), "batch_size", 2)
+        monkeypatch.setattr("hmc_shared.predict.inputs.BLOCK_ROWS", 2)
+        lines = ["x,y,z,id", "1,2,3,a", "", '1,2,3,"b', '"', "1,2,3,a", "4,5,much,c"]
+        (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+        (tmp_path / "p.csv").write_text("of before")
+        with pytest.raises(ValueError, match=r"t\.csv, line 7: 'much' is not a number \(column 'z'\)"):
+            command(options(tmp_path, tmp_path / "t.csv", output=str(tmp_path / "p.csv")))
+        assert (tmp_path / "p.csv").read_text() == "of before"
+        assert not list(tmp_path.glob("*.partial"))
+        (tmp_path / "t.csv").write_text("\n".join(lines[:-1]) + "\n")
+        command(options(tmp_path, tmp_path / "t.csv", output=str(tmp_path / "p.csv")))
+        assert "names several rows 'a'" in capsys.readouterr().err  # of two blocks
+
+    def test_blocks_are_bounded_by_classes_and_by_inputs(self, model, image_model):
+        assert rows_of_block(model) == 2**16
+        model.hierarchy = Hierarchy.from_edges([], nodes=map(str, range(2**15)))
+        assert rows_of_block(model) == 512
+        image_model.input_shape = (3, 512, 512)
+        assert rows_of_block(image_model) == 20  # 21 images have 2^24 values; a batch has 4
+
     def test_a_model_of_vectors_takes_no_images(self, model, tmp_path):
         Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
         with pytest.raises(
             ValueError,
             match=r"^my-run takes vectors, so a \.csv, \.tsv, \.parquet or \.npy .* Found .*a\.png",
         ):
-            score_files(model, [str(tmp_path / "a.png")], "my-run")
+            list(logit_blocks(model, [str(tmp_path / "a.png")], "my-run", []))
+
+
+@given(blocks=st.lists(st.lists(st.integers(0, 60).map(str), min_size=1, max_size=8), max_size=12))
+def test_names_that_were_seen(blocks):
+    names, seen = Names(), set()
+    for block in blocks:
+        again = {name for name in block if name in seen or block.count(name) > 1}
+        found = names.add(block)
+        assert found in again if again else found is None
+        seen |= {*block}
 
 
 class TestImages:

@@ -82,7 +82,7 @@ def path_probabilities(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
 
 def path_labels(logits: Tensor, hierarchy: Hierarchy) -> Tensor:
     """``decode=path``: the classes on the best path, (n, C) bool."""
-    return hierarchy.ancestors[hierarchy.leaves[path_scores(logits, hierarchy).argmax(1)]]
+    return hierarchy.ancestors_of(hierarchy.leaves[path_scores(logits, hierarchy).argmax(1)])
 
 
 def level_labels(scores: Tensor, hierarchy: Hierarchy) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import numpy as np
@@ -10,6 +11,14 @@ import torch
 Array = np.ndarray | torch.Tensor
 Absent = Literal["skip", "zero"]
 Number = int | float | np.integer | np.floating
+BLOCK = 2**24
+"""Scores that are copied at a time at most."""
+
+
+def row_blocks(values: np.ndarray) -> Iterator[slice]:
+    """Rows of values (n, ...), so few that they hold ``BLOCK`` values, one at least; one block if empty."""
+    size = max(1, BLOCK * len(values) // max(values.size, 1))
+    return (slice(start, start + size) for start in range(0, max(len(values), 1), size))
 
 
 def as_scores(scores: Array) -> np.ndarray:
@@ -29,8 +38,8 @@ def as_scores(scores: Array) -> np.ndarray:
     if dtype not in ("float32", "float64"):
         raise ValueError(f"`scores` should be float32 or float64. Found {dtype}.")
     array = _matrix(scores, "scores")
-    missing = np.isnan(array)
-    if missing.any():
+    if any(np.isnan(array[rows]).any() for rows in row_blocks(array)):
+        missing = np.isnan(array)
         row, column = np.argwhere(missing)[0].tolist()
         raise ValueError(
             f"`scores` should not hold NaN. Found {missing.sum()}, the first at [{row}, {column}]."

@@ -6,7 +6,7 @@ import numpy as np
 
 from hmc_shared.hierarchy import Hierarchy
 
-from ._inputs import Array, as_binary_pair, as_mask, check_width, ratio
+from ._inputs import Array, as_binary_pair, as_mask, check_width, ratio, row_blocks
 
 
 def hierarchical_precision_recall_f1(
@@ -31,9 +31,13 @@ def hierarchical_precision_recall_f1(
     """
     predicted, true = as_binary_pair(predictions, targets)
     check_width(predicted, len(hierarchy), "predictions")
-    predicted, true = hierarchy.add_ancestors(predicted), hierarchy.add_ancestors(true)
+    counted = np.ones(len(hierarchy), dtype=bool)
     if evaluated is not None:
-        mask = as_mask(evaluated, len(hierarchy), "evaluated")
-        predicted, true = predicted[:, mask], true[:, mask]
-    shared, of_predicted, of_true = np.count_nonzero(predicted & true), predicted.sum(), true.sum()
+        counted = as_mask(evaluated, len(hierarchy), "evaluated")
+    shared = of_predicted = of_true = 0
+    for rows in row_blocks(predicted):
+        p, t = (hierarchy.add_ancestors(sets[rows]) & counted for sets in (predicted, true))
+        shared += np.count_nonzero(p & t)
+        of_predicted += np.count_nonzero(p)
+        of_true += np.count_nonzero(t)
     return ratio(shared, of_predicted), ratio(shared, of_true), ratio(2 * shared, of_predicted + of_true)

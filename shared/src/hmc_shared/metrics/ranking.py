@@ -19,7 +19,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from ._inputs import Absent, Array, as_counts, as_pair, check_absent, mean_of_classes
+from ._inputs import BLOCK, Absent, Array, as_counts, as_pair, check_absent, mean_of_classes, row_blocks
 
 Interpolation = Literal["step", "clus"]
 
@@ -71,10 +71,14 @@ def average_precision(scores: Array, targets: Array) -> np.ndarray:
     array([0.83333333,        nan])
     """
     scores, targets = as_pair(scores, targets)
-    columns, labels = np.ascontiguousarray(scores.T), np.ascontiguousarray(targets.T)  # (C, n)
-    result = np.full(len(columns), np.nan)
-    for c in np.flatnonzero(labels.any(axis=1)):
-        result[c] = _area(columns[c], labels[c], "step")
+    result = np.full(scores.shape[1], np.nan)
+    width = max(1, BLOCK // max(len(scores), 1))  # classes that are copied at a time, a class in a row
+    for start in range(0, len(result), width):
+        block = slice(start, start + width)
+        rows = zip(
+            np.ascontiguousarray(scores[:, block].T), np.ascontiguousarray(targets[:, block].T), strict=True
+        )
+        result[block] = [_area(column, labels, "step") for column, labels in rows]
     return result
 
 
@@ -131,8 +135,11 @@ def precision_at_1(scores: Array, targets: Array) -> float:
     scores, targets = as_pair(scores, targets)
     if not scores.size:
         return float("nan")
-    top = scores == scores.max(axis=1, keepdims=True)  # (n, C)
-    return float(np.mean((top & targets).sum(axis=1) / top.sum(axis=1)))
+    shares = np.empty(len(scores))
+    for rows in row_blocks(scores):
+        top = scores[rows] == scores[rows].max(axis=1, keepdims=True)  # (b, C)
+        shares[rows] = (top & targets[rows]).sum(axis=1) / top.sum(axis=1)
+    return float(np.mean(shares))
 
 
 def precision_recall_curve(
@@ -151,11 +158,13 @@ def precision_recall_curve(
     """
     if points < 2:
         raise ValueError(f"`points` should be at least 2. Found {points}.")
-    positives, negatives = _sorted_by_class(*as_pair(scores, targets))
+    scores, targets = as_pair(scores, targets)
+    positives = np.sort(scores[targets])
     thresholds = np.unique(positives)[::-1]
     if len(thresholds) > points:
         thresholds = thresholds[np.linspace(0, len(thresholds) - 1, points).round().astype(int)]
-    tp, fp = _count_from(positives, thresholds), _count_from(negatives, thresholds)
+    tp = _count_from(positives, thresholds)
+    fp = _count_negatives(scores, targets, thresholds[::-1])[::-1]
     return tp / (tp + fp), tp / max(len(positives), 1), thresholds.astype(np.float64)
 
 
@@ -167,15 +176,21 @@ def variance_of_classes(values: np.ndarray) -> float:
 
 def _area(scores: np.ndarray, targets: np.ndarray, interpolation: Interpolation) -> float:
     """Area under the precision-recall curve of one ranking; scores and targets of any one shape."""
-    positives, negatives = _sorted_by_class(scores, targets)
+    positives = np.sort(scores[targets])
     if not len(positives):
         return float("nan")
-    tp, fp = _count_from(positives, positives), _count_from(negatives, positives)  # (P,) at each positive
+    fp = _count_negatives(scores, targets, positives)  # (P,) at each positive
     if interpolation == "step":
-        return float(np.mean(tp / (tp + fp)))
+        total = 0.0
+        for part in row_blocks(positives):
+            tp = _count_from(positives, positives[part])
+            total += np.sum(tp / (tp + fp[part]))
+        return float(total / len(positives))
+    tp = _count_from(positives, positives)
     # Each of the P positives is one unit of TP, from t to t + 1, in the segment that ends with (tp, fp) at
     # its own score and begins with (tp_above, fp_above) at the next higher score of the ranking.
-    tp_above, fp_above = _count_above(positives, positives), _count_above(negatives, positives)
+    tp_above = _count_above(positives, positives)
+    fp_above = _count_negatives(scores, targets, positives, above=True)
     slope = (fp - fp_above) / (tp - tp_above)
     t = np.arange(len(positives))[::-1].astype(np.float64)  # the positives are in ascending order
     fp_left, fp_right = fp_above + slope * (t - tp_above), fp_above + slope * (t + 1 - tp_above)
@@ -185,13 +200,27 @@ def _area(scores: np.ndarray, targets: np.ndarray, interpolation: Interpolation)
     return float(np.mean((left + right) / 2))
 
 
-def _sorted_by_class(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of the positives and of the negatives, each ascending.
+def _count_negatives(
+    scores: np.ndarray, targets: np.ndarray, thresholds: np.ndarray, *, above: bool = False
+) -> np.ndarray:
+    """Number of negatives at or above each of the ascending thresholds, or ``above`` only, (T,) int64.
 
-    Plain values sort several times faster than an argsort that carries the labels along (numpy sorts
-    them with vector instructions); searching a few positives in them is cheap.
+    Block by block, so that no more than a block of scores is copied. Plain values sort several times faster
+    than an argsort that carries the labels along (numpy sorts them with vector instructions). The fewer are
+    searched among the more: a few thresholds among the negatives, or else the negatives among the thresholds.
     """
-    return np.sort(scores[targets]), np.sort(scores[~targets])
+    counts = np.zeros(len(thresholds) + 1, dtype=np.int64)
+    are_few = len(thresholds) <= BLOCK
+    for rows in row_blocks(scores):
+        negatives = scores[rows][~targets[rows]]
+        negatives.sort()
+        if are_few:
+            counts[:-1] += (_count_above if above else _count_from)(negatives, thresholds)
+        else:  # a negative counts for the thresholds before its place
+            places = np.searchsorted(thresholds, negatives, side="left" if above else "right")
+            place, number = np.unique(places, return_counts=True)
+            counts[place] += number
+    return counts[:-1] if are_few else counts[::-1].cumsum()[::-1][1:]
 
 
 def _count_from(ascending: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

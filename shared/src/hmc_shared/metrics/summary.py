@@ -56,9 +56,8 @@ def summarize(
     mask = np.ones(len(hierarchy), dtype=bool)
     if evaluated is not None:
         mask = as_mask(evaluated, len(hierarchy), "evaluated")
-    predictions = scores >= float(threshold)  # a float takes the precision of the scores, a numpy scalar not
     columns = slice(None) if mask.all() else mask  # a slice copies nothing
-    seen_scores, seen_targets, seen_predictions = (x[:, columns] for x in (scores, targets, predictions))
+    seen_scores, seen_targets = scores[:, columns], targets[:, columns]
 
     result = {"au_prc": au_prc(seen_scores, seen_targets)}
     if not mask.all():
@@ -66,7 +65,10 @@ def summarize(
 
     result |= _class_metrics(average_precision(seen_scores, seen_targets), train_counts, mask)
     result["precision_at_1"] = precision_at_1(seen_scores, seen_targets)
+    del seen_scores  # perhaps a copy
 
+    predictions = scores >= float(threshold)  # a float takes the precision of the scores, a numpy scalar not
+    seen_predictions = predictions[:, columns]
     result["f1_micro"] = f1_micro(seen_predictions, seen_targets)
     result["f1_macro"] = f1_macro(seen_predictions, seen_targets)
     result["f1_example"] = f1_example(seen_predictions, seen_targets)

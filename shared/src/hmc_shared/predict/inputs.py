@@ -2,92 +2,99 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hmc_shared.cli.commands import PredictOptions
-from hmc_shared.data.formats.features import read_table
-from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.data.formats.features import feature_blocks
 from hmc_shared.messages import shown
 from hmc_shared.model import HierarchicalModel, load_model_of
-from hmc_shared.predict.write import write_predictions
+from hmc_shared.predict.write import Predictions, write_predictions
 from hmc_shared.runs.read import open_run
 
 TABLES = (".csv", ".tsv", ".npy", ".parquet")
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """What a model says of n inputs."""
-
-    ids: list[str]
-    """Their names."""
-    hierarchy: Hierarchy
-    probabilities: Tensor
-    """(n, C) float32, calibrated."""
-    labels: Tensor
-    """(n, C) bool, ancestors included."""
-    left_out: tuple[str, ...] = ()
-    """A message for each image that could not be decoded."""
-
-    def check_complete(self) -> None:
-        """Name the images that were left out on standard error. Raises OSError, for the exit code, if any."""
-        for message in self.left_out:
-            print(f"left out: {message}", file=sys.stderr)
-        if self.left_out:
-            total = len(self.left_out) + len(self.ids)
-            raise OSError(f"{len(self.left_out)} of {total} images were left out")
+BLOCK_ROWS = 2**16
+"""Rows that are read, scored and written at a time at most."""
+BLOCK_VALUES = 2**24
+"""Inputs and scores of a block at most, where there are many features, pixels or classes."""
 
 
 def predict(config: PredictOptions) -> Predictions:
-    """The predictions of a saved model for files.
+    """The predictions of a saved model for files, all at once.
 
     Images that cannot be decoded are left out, unless that are all. Raises ValueError, naming the file, for
     what cannot be read or does not fit the model.
     """
+    blocks = list(predict_blocks(config, []))
+    return Predictions(
+        [name for block in blocks for name in block.ids],
+        blocks[0].hierarchy,
+        torch.cat([block.probabilities for block in blocks]),
+        torch.cat([block.labels for block in blocks]),
+    )
+
+
+def predict_blocks(config: PredictOptions, left_out: list[str]) -> Iterator[Predictions]:
+    """What :func:`predict` gives, block by block in the order of the inputs, at least one.
+
+    Of each image that is left out, a message is added to ``left_out``.
+    """
     model = load_model_of(config.library, open_run(config.run)[0])
     config.apply_to(model)
-    ids, logits, left_out = score_files(model, config.inputs, config.run)
-    return Predictions(
-        ids,
-        model.hierarchy,
-        model.to_probabilities(logits),
-        model.to_labels(logits, config.min_confidence),
-        tuple(left_out),
-    )
+    for ids, logits in logit_blocks(model, config.inputs, config.run, left_out):
+        labels = model.to_labels(logits, config.min_confidence)
+        yield Predictions(ids, model.hierarchy, model.to_probabilities(logits), labels)
 
 
-def command(config: PredictOptions) -> None:
-    """Write what :func:`predict` gives. Raises OSError at the end if an image was left out."""
-    result = predict(config)
-    write(config, result)
-    result.check_complete()
-
-
-def write(config: PredictOptions, result: Predictions) -> None:
+def write(config: PredictOptions, blocks: Iterable[Predictions]) -> None:
     """Write predictions to a file or to standard output, as :func:`write_predictions` does."""
-    write_predictions(
-        config.output,
-        result.ids,
-        result.hierarchy,
-        result.probabilities,
-        result.labels,
-        as_json=config.json,
-    )
+    write_predictions(config.output, blocks, as_json=config.json)
 
 
-def score_files(
-    model: HierarchicalModel, inputs: Sequence[str], run: str
-) -> tuple[list[str], Tensor, list[str]]:
-    """Of one table or array, or of image files and folders: names of the samples, and their logits (n, C).
+def command(
+    config: PredictOptions, write: Callable[[PredictOptions, Iterable[Predictions]], None] = write
+) -> None:
+    """Write what :func:`predict` gives, in the memory that one block takes.
 
-    And a message for each image that cannot be decoded.
+    Raises OSError at the end, for the exit code, if an image was left out.
+    """
+    left_out: list[str] = []
+    written = 0
+
+    def counted() -> Iterator[Predictions]:
+        nonlocal written
+        for block in predict_blocks(config, left_out):
+            written += len(block.ids)
+            yield block
+
+    write(config, counted())
+    for message in left_out:
+        print(f"left out: {message}", file=sys.stderr)
+    if left_out:
+        raise OSError(f"{len(left_out)} of {len(left_out) + written} images were left out")
+
+
+def rows_of_block(model: HierarchicalModel) -> int:
+    """A multiple of the model's batch, so that blocks are scored in the batches of all rows at once."""
+    values = max(len(model.hierarchy), math.prod(model.input_shape))
+    rows = min(BLOCK_ROWS, BLOCK_VALUES // values)
+    return model.batch_size * max(1, rows // model.batch_size)
+
+
+def logit_blocks(
+    model: HierarchicalModel, inputs: Sequence[str], run: str, left_out: list[str]
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Of one table or array, or of image files and folders: names of the samples, and their logits (b, C).
+
+    And in ``left_out`` a message for each image that cannot be decoded.
     """
     if not inputs:
         raise ValueError("the inputs should be a table, an array, or images. Found none.")
@@ -95,23 +102,64 @@ def score_files(
     if first.suffix.lower() in TABLES:
         if len(inputs) > 1:
             raise ValueError(f"one {first.suffix} file can be read at a time. Found {len(inputs)} inputs.")
-        ids, raw = read_table(first, model.decision.features)
-        if repeated := [name for name, count in Counter(ids).items() if count > 1]:
-            note = f"{first} names several rows {shown(repeated[0])}"
-            print(f"warning: {note}; results are in the order of the rows.", file=sys.stderr)
-        try:
-            return ids, model.logits_of(raw), []
-        except ValueError as error:
-            raise ValueError(f"{first}: {error}") from error
+        yield from _of_table(model, first)
+        return
     if not model.takes_images:
         raise ValueError(f"{run} takes vectors, so a .csv, .tsv, .parquet or .npy file. Found {first}.")
+    yield from _of_images(model, inputs, left_out)
+
+
+def _of_table(model: HierarchicalModel, path: Path) -> Iterator[tuple[list[str], Tensor]]:
+    seen = Names()
+    warned = False
+    for ids, raw in feature_blocks(path, model.decision.features, rows_of_block(model)):
+        if not warned and (repeated := seen.add(ids)) is not None:
+            note = f"{path} names several rows {shown(repeated)}"
+            print(f"warning: {note}; results are in the order of the rows.", file=sys.stderr)
+            warned = True
+        try:
+            logits = model.logits_of(raw)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        yield ids, logits
+
+
+def _of_images(
+    model: HierarchicalModel, inputs: Sequence[str], left_out: list[str]
+) -> Iterator[tuple[list[str], Tensor]]:
     from hmc_shared.vision.image_files import find_images, read_batches  # torchvision: only for images
 
-    files = find_images(inputs)
-    ids, logits, left_out = [], [], []
-    for read, images in read_batches(files, model.input_shape, model.crop, left_out):
+    ids: list[str] = []
+    logits: list[Tensor] = []
+    is_empty = True
+    for read, images in read_batches(find_images(inputs), model.input_shape, model.crop, left_out):
         ids += map(str, read)
         logits.append(model.logits_of(images))
-    if not ids:
+        if len(ids) >= rows_of_block(model):
+            yield ids, torch.cat(logits)
+            ids, logits, is_empty = [], [], False
+    if ids:
+        yield ids, torch.cat(logits)
+    elif is_empty:
         raise ValueError(left_out[0])
-    return ids, torch.cat(logits), left_out
+
+
+class Names:
+    """Names that were seen, by their hashes: 8 bytes each, in sorted arrays of falling size."""
+
+    def __init__(self) -> None:
+        self.seen: list[np.ndarray] = []
+
+    def add(self, names: Sequence[str]) -> str | None:
+        """Take the names in; one of them that was there before, or stands there twice."""
+        hashes = np.fromiter(map(hash, names), np.int64, len(names))
+        ordered, first = np.unique(hashes, return_index=True)
+        is_again = np.ones(len(names), dtype=bool)
+        is_again[first] = False
+        for earlier in self.seen:
+            is_again |= np.isin(hashes, earlier, kind="sort")
+        self.seen.append(ordered)
+        while len(self.seen) > 1 and len(self.seen[-1]) >= len(self.seen[-2]):
+            last = self.seen.pop()
+            self.seen[-1] = np.union1d(self.seen[-1], last)
+        return names[int(is_again.argmax())] if is_again.any() else None

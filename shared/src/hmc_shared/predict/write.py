@@ -5,28 +5,37 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 from pyarrow import parquet
 from torch import Tensor
 
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.runs.files import replacing
 
 
-def write_predictions(
-    output: str | None,
-    ids: Sequence[str],
-    hierarchy: Hierarchy,
-    probabilities: Tensor,
-    labels: Tensor,
-    *,
-    as_json: bool = False,
-) -> None:
-    """Write predictions (n, C) to a file, or to standard output for None.
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of n inputs."""
+
+    ids: list[str]
+    """Their names."""
+    hierarchy: Hierarchy
+    probabilities: Tensor
+    """(n, C) float32, calibrated."""
+    labels: Tensor
+    """(n, C) bool, ancestors included."""
+
+
+def write_predictions(output: str | None, blocks: Iterable[Predictions], *, as_json: bool = False) -> None:
+    """Write predictions of one model, block by block, to a file, or to standard output for None.
 
     CSV has the columns id, labels (";" between them, ancestors first: for one path that is the path; a JSON
     list where a class has ";" or "|" in its name), and the probability of each class; so has a .parquet file,
@@ -34,46 +43,72 @@ def write_predictions(
     name that ends in .json asks for, too, is a list with, for each sample, its ``id``; ``answer``, the
     most specific labels, each with its ``class``, ``probability`` and ``path`` (ancestors, then itself); and
     ``probabilities`` by class.
+
+    A file appears once it is complete. Raises ValueError without a block.
     """
     suffix = "" if output is None else Path(output).suffix.lower()
     if as_json and suffix == ".parquet":
         raise ValueError(f"`--output` should end in .json with `--json`. Found {output!r}.")
-    names = hierarchy.names
+    waiting = iter(blocks)
+    first = next(waiting, None)  # before the file is opened: most of what can be wrong is found now
+    if first is None:
+        raise ValueError("there should be predictions to write. Found none.")
+    blocks = chain([first], waiting)
     if as_json or suffix == ".json":
-        write_json(output, to_records(ids, hierarchy, probabilities, labels))
-        return
-    found = ([names[i] for i in row.nonzero().flatten().tolist()] for row in labels)
+        write_json(output, (record for block in blocks for record in to_records(block)))
+    elif suffix == ".parquet":
+        _write_parquet(Path(output or ""), header_of(first.hierarchy), blocks)
+    else:
+        write_table(output, header_of(first.hierarchy), _csv_rows(blocks))
+
+
+def header_of(hierarchy: Hierarchy) -> list[str]:
+    """Names of the columns of predictions, all different."""
     header = {"id": None, "labels": None}
-    for name in names:
+    for name in hierarchy.names:
         while name in header:
             name += " (class)"
         header[name] = None
-    if suffix == ".parquet":
-        columns = {"id": pa.array(ids), "labels": pa.array(found, pa.list_(pa.string()))}
-        columns |= {name: pa.array(p.numpy()) for name, p in zip([*header][2:], probabilities.T, strict=True)}
-        parquet.write_table(pa.table(columns), output)
-        return
-    is_ambiguous = any(separator in name for name in names for separator in ";|")
-
-    def joined(own: list[str]) -> str:
-        return json.dumps(own, ensure_ascii=False) if is_ambiguous else ";".join(own)
-
-    rows = zip(ids, found, probabilities.tolist(), strict=True)
-    write_table(
-        output,
-        [*header],
-        ([name, joined(own), *(f"{p:.6g}" for p in row)] for name, own, row in rows),
-    )
+    return [*header]
 
 
-def to_records(
-    ids: Sequence[str], hierarchy: Hierarchy, probabilities: Tensor, labels: Tensor
-) -> list[dict[str, Any]]:
-    """The list that :func:`write_predictions` writes as JSON."""
-    names = hierarchy.names
-    records = []
-    answers = hierarchy.most_specific(labels)
-    for name, answer, row in zip(ids, answers, probabilities.tolist(), strict=True):
+def label_names_of(block: Predictions) -> Iterator[list[str]]:
+    """The names of each sample's labels, ancestors first."""
+    names = block.hierarchy.names
+    return ([names[i] for i in row.nonzero()[0]] for row in block.labels.numpy())
+
+
+def _write_parquet(path: Path, header: list[str], blocks: Iterable[Predictions]) -> None:
+    kinds = [pa.string(), pa.list_(pa.string()), *[pa.float32()] * (len(header) - 2)]
+    schema = pa.schema(list(zip(header, kinds, strict=True)))
+    with _binary(path) as file, parquet.ParquetWriter(file, schema) as writer:
+        for block in blocks:
+            labels = pa.array(list(label_names_of(block)), schema.types[1])
+            columns = [
+                pa.array(block.ids, pa.string()),
+                labels,
+                *map(pa.array, block.probabilities.T.numpy()),
+            ]
+            writer.write_table(pa.table(columns, schema=schema))
+
+
+def _csv_rows(blocks: Iterable[Predictions]) -> Iterator[list[str]]:
+    for block in blocks:
+        is_ambiguous = any(separator in name for name in block.hierarchy.names for separator in ";|")
+        rows = (
+            block.probabilities.numpy()
+        )  # a row at a time: a block of Python numbers takes 8 times the memory
+        for name, own, row in zip(block.ids, label_names_of(block), rows, strict=True):
+            joined = json.dumps(own, ensure_ascii=False) if is_ambiguous else ";".join(own)
+            yield [name, joined, *(f"{p:.6g}" for p in row.tolist())]
+
+
+def to_records(block: Predictions) -> Iterator[dict[str, Any]]:
+    """What :func:`write_predictions` writes of each sample as JSON."""
+    names, hierarchy = block.hierarchy.names, block.hierarchy
+    answers = hierarchy.most_specific(block.labels)
+    for name, answer, probabilities in zip(block.ids, answers, block.probabilities, strict=True):
+        row = probabilities.tolist()
         answers_of = [
             {
                 "class": names[node],
@@ -83,16 +118,39 @@ def to_records(
             for node in answer.nonzero().flatten().tolist()
         ]
         by_class = {label: round(p, 6) for label, p in zip(names, row, strict=True)}
-        records.append({"id": name, "answer": answers_of, "probabilities": by_class})
-    return records
+        yield {"id": name, "answer": answers_of, "probabilities": by_class}
 
 
-def write_json(output: str | None, content: Any) -> None:
-    """Write JSON to a file, or to standard output for None."""
-    with ExitStack() as stack:
-        file = sys.stdout if output is None else stack.enter_context(open(output, "w", encoding="utf-8"))
-        json.dump(content, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+def write_json(output: str | None, records: Iterable[Any]) -> None:
+    """Write a JSON list to a file, or to standard output for None, one record after the other."""
+    with _text(output) as file:
+        before = "[\n  "
+        for record in records:
+            # No line break stands inside a JSON string: those that there are separate lines.
+            text = json.dumps(record, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+            file.write(before + text)
+            before = ",\n  "
+        file.write("[]\n" if before.startswith("[") else "\n]\n")
+
+
+@contextmanager
+def _binary(path: Path) -> Generator[IO[bytes], None, None]:
+    """A file that takes the place of another once it is complete; a device or a pipe is just written to."""
+    is_plain = path.is_file() or not path.exists()
+    with replacing(path.resolve()) if is_plain else path.open("wb") as file:
+        yield file
+
+
+@contextmanager
+def _text(path: str | Path | None) -> Generator[IO[str], None, None]:
+    """The same for text in UTF-8; standard output for None."""
+    if path is None:
+        yield sys.stdout
+        return
+    with _binary(Path(path)) as file:
+        text = TextIOWrapper(file, encoding="utf-8", newline="")
+        yield text
+        text.detach()
 
 
 def write_table(path: str | Path | None, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
@@ -100,12 +158,10 @@ def write_table(path: str | Path | None, header: Sequence[Any], rows: Iterable[S
     if path is not None and Path(path).suffix.lower() == ".parquet":
         every = list(rows)
         columns = {str(name): pa.array([row[at] for row in every]) for at, name in enumerate(header)}
-        parquet.write_table(pa.table(columns), path)
+        with _binary(Path(path)) as file:
+            parquet.write_table(pa.table(columns), file)
         return
-    with ExitStack() as stack:
-        file = sys.stdout
-        if path is not None:
-            file = stack.enter_context(open(path, "w", newline="", encoding="utf-8"))
+    with _text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

@@ -20,7 +20,7 @@ def replacing(path: Path) -> Generator[IO[bytes], None, None]:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from hmc_shared.data.formats.features import read_table
-from hmc_shared.data.formats.table_file import open_table, read_array
+from hmc_shared.data.formats.features import feature_blocks, read_table
+from hmc_shared.data.formats.table_file import open_table, read_array, table_blocks
 from hmc_shared.predict.write import write_table
 
 NUMBERS = st.one_of(st.just(math.nan), st.floats(-1e6, 1e6, width=32))
@@ -168,3 +168,39 @@ def test_lines_are_those_of_the_file(tmp_path, before, line):
     (tmp_path / "t.csv").write_bytes(f"a,b\n{before}3,4,5\n".encode())
     with pytest.raises(ValueError, match=rf"line {line}: 3 cells, but the header has 2 \(a comma between"):
         read_table(tmp_path / "t.csv")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(
+    cells=st.lists(st.sampled_from(["1", " 2.5", "", "NA", "true", '"4\n"', "\n"]), max_size=12),
+    rows=st.integers(1, 7),
+    group=st.integers(1, 5),
+)
+def test_blocks_are_the_table(tmp_path, cells, rows, group):
+    text = "".join("\n" if cell == "\n" else f"r{i},{cell}\n" for i, cell in enumerate(cells))
+    (tmp_path / "t.csv").write_text("id,x\n" + text)
+    whole = open_table(tmp_path / "t.csv")
+    parquet.write_table(pa.table(whole.columns), tmp_path / "t.parquet", row_group_size=group)
+    for file in ("t.csv", "t.parquet"):
+        blocks = list(table_blocks(tmp_path / file, rows))
+        assert [len(block) for block in blocks[:-1]] == [rows] * (len(blocks) - 1)
+        assert sum(map(len, blocks)) == len(whole)
+        assert [name for block in blocks for name in block.texts("id")] == whole.texts("id")
+        places = [block.where(row) for block in blocks for row in range(len(block))]
+        assert places == [open_table(tmp_path / file).where(row) for row in range(len(whole))]
+        if len(whole):
+            ids, features = read_table(tmp_path / file, ["x"])
+            parts = list(feature_blocks(tmp_path / file, ["x"], rows))
+            assert [name for part in parts for name in part[0]] == ids
+            np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), features)
+
+
+def test_lists_are_of_one_length_in_all_blocks(tmp_path):
+    names = ["v[0]", "v[1]"]
+    parquet.write_table(pa.table({"v": [None, None, [1.0, 2.0], None, [3.0, 4.0]]}), tmp_path / "t.parquet")
+    whole = read_table(tmp_path / "t.parquet", names)[1]
+    parts = [part for _, part in feature_blocks(tmp_path / "t.parquet", names, 1)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    parquet.write_table(pa.table({"v": [[1.0, 2.0], None, [1.0, 2.0, 3.0]]}), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"row 3: lists in 'v' should be of one length\. Found 2 and 3"):
+        list(feature_blocks(tmp_path / "t.parquet", names, 1))

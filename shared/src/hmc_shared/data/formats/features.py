@@ -12,7 +12,7 @@ These names say all, so that a model reads the columns of a table by the names o
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from hmc_shared.data.formats.cells import (
     is_vector,
     why_no_number,
 )
-from hmc_shared.data.formats.table_file import TableFile, open_table, read_array
+from hmc_shared.data.formats.table_file import TableFile, read_array, table_blocks
 from hmc_shared.messages import listed, shown
 
 FEW = 20
@@ -136,34 +136,37 @@ def words_of(table: TableFile, column: str) -> list[str | None]:
     return [word_of[text] for text in texts]
 
 
-def vectors(table: TableFile, column: str) -> np.ndarray:
+def vectors(table: TableFile, column: str, width: int | None = None) -> np.ndarray:
     """(n, k) float64 of a column of lists; NaN where a list or one of its numbers is missing.
 
-    Raises ValueError, naming the row, where a list has another length than the first.
+    Raises ValueError, naming the row, where a list has another length than ``width``; default: the first's.
     """
     cells = table.column(column)
     lengths = compute.list_value_length(cells)
     found = compute.drop_null(compute.unique(lengths)).to_pylist()
-    width = next(iter(found), 0)
-    if len(found) > 1:
-        other = compute.fill_null(compute.not_equal(lengths, width), False).to_numpy()
+    k = width if width is not None else next(iter(found), 0)
+    if {*found} - {k}:
+        other = compute.fill_null(compute.not_equal(lengths, k), False).to_numpy()
         row = int(other.argmax())
         raise ValueError(
-            f"{table.where(row)}: lists in {column!r} should be of one length. Found {width} and "
+            f"{table.where(row)}: lists in {column!r} should be of one length. Found {k} and "
             f"{lengths[row].as_py()}."
         )
-    values = np.full((len(table), width), np.nan)
+    values = np.full((len(table), k), np.nan)
     flat = pa.chunked_array([compute.list_flatten(cells.combine_chunks())])
-    values[lengths.is_valid().to_numpy()] = as_numbers(flat).values.reshape(-1, width)
+    values[lengths.is_valid().to_numpy()] = as_numbers(flat).values.reshape(-1, k) if k else np.nan
     return values
 
 
-def read_features(table: TableFile, names: Sequence[str]) -> np.ndarray:
+def read_features(table: TableFile, names: Sequence[str], widths: dict[str, int] | None = None) -> np.ndarray:
     """(n, F) float64 of features by their names, NaN where missing.
+
+    ``widths``, of columns of lists, are those of the blocks of a file before this one; it adds its own.
 
     Raises ValueError, naming file, row and column: for a name without a column, a cell that is no number, and
     a number that float32 does not hold, such as inf.
     """
+    widths = {} if widths is None else widths
     features = np.empty((len(table), len(names)))
     words: dict[str, np.ndarray] = {}
     lists: dict[str, np.ndarray] = {}
@@ -173,12 +176,18 @@ def read_features(table: TableFile, names: Sequence[str]) -> np.ndarray:
         if name in table.columns:
             values = numbers_of(table, name)
         elif place and place[1] in table.columns and is_vector(table.columns[place[1]].type):
-            if place[1] not in lists:
-                lists[place[1]] = vectors(table, place[1])
-            if int(place[2]) >= lists[place[1]].shape[1]:
-                width = lists[place[1]].shape[1]
-                raise ValueError(f"{table.origin}: lists in {place[1]!r} should hold {name}. Found {width}.")
-            values = lists[place[1]][:, int(place[2])]
+            at_place, column = int(place[2]), place[1]
+            if column not in lists:
+                lists[column] = vectors(table, column, widths.get(column))
+                if table.columns[column].null_count < len(table):
+                    widths[column] = lists[column].shape[1]
+            width = lists[column].shape[1]
+            if at_place < width:
+                values = lists[column][:, at_place]
+            elif table.columns[column].null_count == len(table):
+                values = np.full(len(table), np.nan)
+            else:
+                raise ValueError(f"{table.origin}: lists in {column!r} should hold {name}. Found {width}.")
         elif column is not None:
             if column not in words:
                 words[column] = np.array(words_of(table, column), dtype=object)
@@ -219,7 +228,14 @@ def numbers_of(table: TableFile, column: str) -> np.ndarray:
 
 
 def read_table(path: str | Path, columns: Sequence[str] = ()) -> tuple[list[str], np.ndarray]:
-    """Row ids, and features (n, F) float32 with NaN for missing values, of what ``predict`` is given.
+    """All rows of :func:`feature_blocks` at once."""
+    return next(feature_blocks(path, columns))
+
+
+def feature_blocks(
+    path: str | Path, columns: Sequence[str] = (), rows: int | None = None
+) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Row ids, and features (b, F) float32 with NaN for missing values, of what ``predict`` is given.
 
     A .npy file holds the features, whose ids are the row numbers. In a .csv, .tsv or .parquet file a column
     named "id" names the rows.
@@ -228,26 +244,44 @@ def read_table(path: str | Path, columns: Sequence[str] = ()) -> tuple[list[str]
         path: the file.
         columns: names of the features, in the order that a model takes; other columns are left out. Default:
             all that can be features, in their order, which is what a .npy file always gives.
+        rows: b, fewer in the last block; all at once for None. Without ``columns`` a table is read whole, as
+            what a column holds is known at its end.
 
     Raises ValueError, naming file and line or column, for anything else, and for no rows.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path} should be a .csv, .tsv, .parquet or .npy file. Found no file there.")
-    if path.suffix.lower() == ".npy":
-        features = read_array(path)
-        ids = list(map(str, range(len(features))))
-    else:
-        table = open_table(path)
+    is_array = path.suffix.lower() == ".npy"
+    start = 0
+    for ids, features in _array_blocks(path, rows) if is_array else _named_blocks(path, columns, rows):
+        if not len(features):
+            raise ValueError(f"{path} should have rows. Found none.")
+        with np.errstate(over="ignore"):  # what becomes inf is refused
+            narrow = features.astype(np.float32)
+        infinite = np.isinf(narrow).reshape(len(narrow), -1).any(1)
+        if infinite.any():
+            row = start + int(infinite.argmax()) + 1
+            raise ValueError(f"{path}, row {row}: features should be finite, at most {FLOAT32_MAX:.2g}.")
+        ids = ids or list(map(str, range(start, start + len(narrow))))
+        start += len(narrow)
+        size = rows or len(narrow)
+        yield from ((ids[at : at + size], narrow[at : at + size]) for at in range(0, len(narrow), size))
+
+
+def _array_blocks(path: Path, rows: int | None) -> Iterator[tuple[list[str], np.ndarray]]:
+    array = read_array(path)
+    size = rows or max(len(array), 1)
+    for start in range(0, max(len(array), 1), size):
+        yield [], array[start : start + size]
+
+
+def _named_blocks(
+    path: Path, columns: Sequence[str], rows: int | None
+) -> Iterator[tuple[list[str], np.ndarray]]:
+    widths: dict[str, int] = {}
+    for table in table_blocks(path, rows if columns else None):
         name = table.find("id")
-        ids = as_texts(table.columns[name]) if name else list(map(str, range(len(table))))
-        features = read_features(table, columns or choose_features(table, {name or "id"}, FeatureChoice())[0])
-    if not len(features):
-        raise ValueError(f"{path} should have rows. Found none.")
-    with np.errstate(over="ignore"):  # what becomes inf is refused
-        narrow = features.astype(np.float32)
-    infinite = np.isinf(narrow).reshape(len(narrow), -1).any(1)
-    if infinite.any():
-        row = int(infinite.argmax())
-        raise ValueError(f"{path}, row {row + 1}: features should be finite, at most {FLOAT32_MAX:.2g}.")
-    return ids, narrow
+        names = columns or choose_features(table, {name or "id"}, FeatureChoice())[0]
+        ids = as_texts(table.columns[name]) if name else []
+        yield ids, read_features(table, names, widths)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -24,8 +26,8 @@ SUFFIXES = (".csv", ".tsv", ".parquet")
 """Of files whose columns have names."""
 ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # by their mark
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
-LONGEST_ROW = 2**24  # bytes
-
+LONGEST_ROW = 2**22  # bytes; Arrow reads up to 32 times as much ahead
+BUFFER = 2**20  # bytes of a column of a parquet file that are read at a time
 
 ARRAY_ERRORS = (
     *(OSError, ValueError, EOFError, ArithmeticError, SyntaxError, TypeError, LookupError, AttributeError),
@@ -34,8 +36,8 @@ ARRAY_ERRORS = (
 """What numpy ends in, as it reads the header of a .npy file as a text of Python."""
 
 
-def nth_row(row: int) -> str:
-    return f"row {row + 1}"
+def nth_row(row: int, start: int = 0) -> str:
+    return f"row {start + row + 1}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,25 +97,55 @@ def open_table(path: str | Path) -> TableFile:
     Text is UTF-8, or UTF-16 with its mark; cells are separated by commas, semicolons or tabs, whichever the
     header has most of. Blank rows are none. Raises ValueError, naming file and line, for anything else.
     """
+    return next(table_blocks(path))
+
+
+def table_blocks(path: str | Path, rows: int | None = None) -> Iterator[TableFile]:
+    """What :func:`open_table` reads, ``rows`` at a time, in the memory that these take; None: all at once.
+
+    The last block may have fewer rows; a file without rows is one block without rows. Raises ValueError as
+    :func:`open_table` does, once the block is reached.
+    """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES or not path.is_file():
         raise ValueError(f"{path} should be a .csv, .tsv or .parquet file. Found no such file.")
-    return _open_parquet(path) if suffix == ".parquet" else _open_text(path)
+    yield from _parquet_blocks(path, rows) if suffix == ".parquet" else _text_blocks(path, rows)
 
 
-def _open_parquet(path: Path) -> TableFile:
+def _parquet_blocks(path: Path, rows: int | None) -> Iterator[TableFile]:
+    start = 0
     try:
-        table = parquet.ParquetFile(path).read()
-        table.validate(full=True)
-        columns = {name.strip(): plain(table[i]) for i, name in enumerate(table.column_names)}
+        # A buffer, or Arrow holds a row group as it is in the file.
+        with parquet.ParquetFile(path, buffer_size=0 if rows is None else BUFFER) as file:
+            names = [name.strip() for name in file.schema_arrow.names]
+            _refuse_repeats(path, names)
+            if rows is None:
+                blocks = iter([file.read()])
+            else:
+                blocks = _in_blocks(file.schema_arrow, file.iter_batches(rows), rows)
+            for block in blocks:
+                block.validate(full=True)
+                columns = {name: plain(block[i]) for i, name in enumerate(names)}
+                yield TableFile(str(path), columns, len(block), partial(nth_row, start=start))
+                start += len(block)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not readable as a table: {reason(error)}") from error
-    _refuse_repeats(path, [name.strip() for name in table.column_names])
-    return TableFile(str(path), columns, len(table))
 
 
-def _open_text(path: Path) -> TableFile:
+def _in_blocks(schema: pa.Schema, batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """Batches of any size as tables of ``rows`` rows, the last of fewer; at least one."""
+    waiting, is_first = schema.empty_table(), True
+    for batch in batches:
+        waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
+        while len(waiting) >= rows:
+            yield waiting.slice(0, rows)
+            waiting, is_first = waiting.slice(rows), False
+    if len(waiting) or is_first:
+        yield waiting
+
+
+def _text_blocks(path: Path, rows: int | None) -> Iterator[TableFile]:
     encoding, separator, header = read_header(path)
     names = [name.strip() for name in header]
     _refuse_repeats(path, names)
@@ -122,8 +154,10 @@ def _open_text(path: Path) -> TableFile:
         cells = next(csv.reader(StringIO(row.text, newline=""), delimiter=separator), [])
         return "error" if any(cell.strip() for cell in cells) else "skip"
 
+    start = 0
+    place = _Places(path, encoding, separator)
     try:
-        table = arrow_csv.read_csv(
+        with arrow_csv.open_csv(
             path,
             read_options=arrow_csv.ReadOptions(
                 use_threads=False, block_size=LONGEST_ROW, encoding=encoding.removesuffix("-sig")
@@ -134,28 +168,29 @@ def _open_text(path: Path) -> TableFile:
             convert_options=arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
             ),
-        )
+        ) as reader:
+            if reader.schema.names != header:  # the two parsers see another header: quotes that do not match
+                raise ValueError(f"{path}, line 1: the header should be plain names. Found {listed(names)}.")
+            batches = map(_without_blank_rows, reader)
+            for block in _in_blocks(reader.schema, batches, rows or sys.maxsize):
+                columns = dict(zip(names, block.columns, strict=True))
+                yield TableFile(str(path), columns, len(block), partial(place, start=start), separator)
+                start += len(block)
     except (OSError, pa.ArrowException, UnicodeError) as error:
         if isinstance(error, pa.ArrowInvalid) and _has_no_rows(path, encoding, separator):
-            return TableFile(str(path), {name: _texts([]) for name in names}, 0, separator=separator)
+            yield TableFile(str(path), {name: _texts([]) for name in names}, 0, separator=separator)
+            return
         raise ValueError(_what_is_wrong(path, encoding, separator, len(header), error)) from error
-    columns = [table[i] for i in range(table.num_columns)]
-    if table.column_names != header:  # the two parsers see another header: quotes that do not match
-        raise ValueError(f"{path}, line 1: the header should be plain names. Found {listed(names)}.")
-    columns = _without_blank_rows(columns)
-    place = _Places(path, encoding, separator)
-    return TableFile(str(path), dict(zip(names, columns, strict=True)), len(columns[0]), place, separator)
 
 
-def _without_blank_rows(columns: list[Column]) -> list[Column]:
+def _without_blank_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
     blank: Any = None
-    for column in columns:
+    for column in batch.columns:
         empty = compute.equal(compute.utf8_trim_whitespace(column), "")
         blank = empty if blank is None else compute.and_(blank, empty)
         if not compute.any(blank).as_py():
-            return columns
-    keep = compute.invert(blank)
-    return [column.filter(keep) for column in columns]
+            return batch
+    return batch.filter(compute.invert(blank))
 
 
 def read_header(path: Path) -> tuple[str, str, list[str]]:
@@ -208,12 +243,12 @@ class _Places:
     encoding: str
     separator: str
 
-    def __call__(self, row: int) -> str:
+    def __call__(self, row: int, start: int = 0) -> str:
         try:
             rows = _rows(self.path, self.encoding, self.separator)
-            return f"line {next(islice(rows, row + 1, None))[0]}"
+            return f"line {next(islice(rows, start + row + 1, None))[0]}"
         except (StopIteration, UnicodeError, csv.Error, OSError):  # quotes that two parsers read differently
-            return nth_row(row)
+            return nth_row(row, start)
 
 
 def _what_is_wrong(path: Path, encoding: str, separator: str, width: int, error: Exception) -> str:
@@ -259,7 +294,7 @@ def _texts(cells: Sequence[str]) -> Column:
 
 
 def read_array(path: str | Path) -> np.ndarray:
-    """The numbers of a .npy file. Raises ValueError, naming the file, if it is damaged or holds else."""
+    """The numbers of a .npy file, mapped. Raises ValueError, naming it, if it is damaged or holds else."""
     try:  # mapped, so that a header that promises more than the file holds takes no memory
         with np.errstate(over="raise"):
             array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -268,4 +303,4 @@ def read_array(path: str | Path) -> np.ndarray:
     if not isinstance(array, np.ndarray) or array.ndim == 0 or array.dtype.kind not in "fiub":
         content = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
         raise ValueError(f"{path} should hold an array of numbers, a row for each sample. Found {content}.")
-    return np.array(array)
+    return array
