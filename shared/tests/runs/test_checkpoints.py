@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from hmc_shared.cli.stopping import STOP, Stopped
-from hmc_shared.runs.checkpoints import Checkpoints
+from hmc_shared.runs.checkpoints import AGREE_EVERY, Checkpoints
 from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.progress import Progress, last_checkpoint
 
@@ -195,6 +195,19 @@ class TestStopping:
         with pytest.raises(Stopped):
             run.after_training()
         assert names(run) == ["epoch-00003"]
+
+
+def test_processes_stop_at_the_same_step_whichever_got_the_signal(begin, one_process, monkeypatch):
+    process = one_process(num_processes=2)
+    monkeypatch.setattr(process, "gather", lambda own: torch.cat([own, torch.tensor([[signal.SIGTERM, 0]])]))
+    run = begin(process, checkpoint_every=100)
+    (run.folder.checkpoints / "partial").mkdir(parents=True)
+    for _ in range(AGREE_EVERY - 1):
+        run.progress.step_losses.append(torch.zeros(()))
+        run.after_step()
+    run.progress.step_losses.append(torch.zeros(()))
+    with pytest.raises(Stopped, match=f"SIGTERM after step {AGREE_EVERY} of epoch 1"):
+        run.after_step()
 
 
 def test_a_real_accelerator_does_all_of_it(begin, tmp_path: Path):

@@ -20,7 +20,7 @@ import tyro
 
 from hmc_shared.cli.bounds import Bounds, check_options
 from hmc_shared.cli.parse import parse
-from hmc_shared.cli.stopping import STOP, Stopped, stop_with_parent
+from hmc_shared.cli.stopping import STOP, Stopped, is_first_process, stop_with_parent
 from hmc_shared.cli.version import distribution_version
 
 LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun", "torch.distributed.run")
@@ -160,7 +160,8 @@ def exit_codes(command: Callable[[], None], prog: str) -> None:
         sys.exit(1 if isinstance(error, OSError) else 2)
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Stopped) else signal.SIGINT
-        print(f"{prog}: {str(error) or 'interrupted'}", file=sys.stderr)
+        if is_first_process():
+            print(f"{prog}: {str(error) or 'interrupted'}", file=sys.stderr)
         sys.exit(128 + number)
 
 

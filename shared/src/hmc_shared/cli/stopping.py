@@ -50,11 +50,19 @@ class StopRequest:
             raise Stopped(number)
         if self.number is None:
             self.number, self._since = number, now
+            if not is_first_process():
+                return
             message = "\nstopping after this step, with a checkpoint; once more to stop at once\n"
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, message.encode())
 
 
 STOP = StopRequest()
+
+
+def is_first_process() -> bool:
+    """Whether a launcher has started no process before this one: one speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
+
 
 PARENT = "HMC_PARENT"
 """Environment variable with the number of the process without which this one should not go on."""
