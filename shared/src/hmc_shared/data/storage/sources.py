@@ -99,7 +99,7 @@ def path_below(name: str, file: Path) -> str:
 
 
 def read_json(path: Path) -> tuple[Any, dict[str, str]]:
-    """The content, of any type, and file name to SHA-256. Raises ValueError, as :func:`parse_json` does."""
+    """The content, of any type, and file name to SHA-256. Raises ValueError, naming the file, if damaged."""
     content = read_bytes(path)
     text = "\n".join(text_lines(content, path))
     return parse_json(text, path), {path.name: hashlib.sha256(content).hexdigest()}
