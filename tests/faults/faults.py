@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ def run(main: Callable[[], None], folder: Path, fault: str | None = None, at: in
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(write, 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+            warnings.simplefilter("default")  # for users they are no errors, as they are in tests
             count = _watch(folder, fault, at)
             code = _exit_code(main)
             print(f"\n{count[0]}", file=sys.stderr, flush=True)
