@@ -193,7 +193,10 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
         """Write what :func:`load_model` reads: config.json, model.safetensors, decision.json, README.md."""
         arguments: Any = self._hub_mixin_config or {}  # which `config`, as push_to_hub passes it, repeats
         content = {**arguments, "library": self.library, "method": self.method}
-        return super().save_pretrained(save_directory, config=content, **options)
+        try:
+            return super().save_pretrained(save_directory, config=content, **options)
+        except SafetensorError as error:  # such as a full disk
+            raise OSError(f"{save_directory}: the model could not be written: {error}") from error
 
     def _save_pretrained(self, save_directory: Path) -> None:
         super()._save_pretrained(save_directory)
