@@ -30,8 +30,24 @@ Columns = tyro.conf.arg(metavar="COLUMN [COLUMN ...]", help_behavior_hint="")
 Names = tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="")
 
 
+@dataclass(frozen=True, kw_only=True)
+class SetOptions:
+    """What says how a data set is read, beside its name."""
+
+    levels: str | None = None
+    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
+    features: Annotated[tuple[str, ...], Columns] = ()
+    """Columns of such a data set to take as features; default: all of numbers."""
+    drop: Annotated[tuple[str, ...], Columns] = ()
+    """Columns to leave out."""
+    categorical: Annotated[tuple[str, ...], Columns] = ()
+    """Columns of words to take, each word of the training rows as a feature."""
+    data_dir: Annotated[Path | None, Folder] = None
+    """Folder with the files of sets that are not embedded; default: the environment variable HMC_DATA."""
+
+
 @dataclass(frozen=True)
-class Datasets:
+class Datasets(SetOptions):
     """List the data sets, or describe one.
 
     With `export NAME DIR` write one as a folder that `--dataset hf:DIR` reads.
@@ -40,38 +56,18 @@ class Datasets:
     name: Annotated[str | None, Positional, tyro.conf.arg(metavar="[NAME]")] = None
     """Data set to describe, also hf:PATH, folder:PATH, labels:PATH or table:PATH; without it, all are
     listed."""
-    levels: str | None = None
-    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
-    features: Annotated[tuple[str, ...], Columns] = ()
-    """Columns of such a data set to take as features; default: all of numbers."""
-    drop: Annotated[tuple[str, ...], Columns] = ()
-    """Columns to leave out."""
-    categorical: Annotated[tuple[str, ...], Columns] = ()
-    """Columns of words to take, each word of the training rows as a feature."""
-    data_dir: Annotated[Path | None, Folder] = None
-    """Folder with the files of sets that are not embedded; default: the environment variable HMC_DATA."""
     plot: Annotated[Path | None, File] = None
     """Picture of the described set, .svg, .png or .pdf."""
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(SetOptions):
     """Write a data set as a folder of Arrow tables with its hierarchy.json; `--dataset hf:DIR` reads it."""
 
     name: Annotated[str, Positional, Name]
     """Data set to write."""
     folder: Annotated[Path, Positional, Folder]
     """New folder."""
-    levels: str | None = None
-    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
-    features: Annotated[tuple[str, ...], Columns] = ()
-    """Columns of such a data set to take as features; default: all of numbers."""
-    drop: Annotated[tuple[str, ...], Columns] = ()
-    """Columns to leave out."""
-    categorical: Annotated[tuple[str, ...], Columns] = ()
-    """Columns of words to take, each word of the training rows as a feature."""
-    data_dir: Annotated[Path | None, Folder] = None
-    """Folder with the files of sets that are not embedded; default: the environment variable HMC_DATA."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +244,7 @@ def datasets(command: Datasets) -> None:
         _wrote([command.plot])
 
 
-def load(name: str, command: Datasets | Export) -> HierarchicalDataset:
+def load(name: str, command: SetOptions) -> HierarchicalDataset:
     from hmc_shared import data
 
     columns = {option: getattr(command, option) for option in ("levels", "features", "drop", "categorical")}

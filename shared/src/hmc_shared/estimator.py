@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from hmc_shared.data.formats.level_columns import tree_of
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.indicators import as_indicators
 from hmc_shared.messages import listed, shown
@@ -78,10 +79,7 @@ def level_labels(y: Any) -> LevelLabels:
     texts = [[str(label) for label in path] for path in paths]
     depth = max(map(len, texts))
     matrix = [[*path, *[""] * (depth - len(path))] for path in texts]
-    try:
-        hierarchy, qualified = Hierarchy.from_levels(matrix), False
-    except ValueError:
-        hierarchy, qualified = Hierarchy.from_levels(matrix, qualify=True), True
+    hierarchy, qualified = tree_of(matrix)
     labels: list[Any] = [None] * len(hierarchy)
     targets = np.zeros((len(paths), len(hierarchy)), dtype=bool)
     for row, (path, names) in enumerate(zip(paths, texts, strict=True)):

@@ -24,6 +24,13 @@ def listed(names: Iterable[object], limit: int = 10) -> str:
     return ", ".join([clipped(str(name)) or "''" for name in every[:limit]] + more)
 
 
+def some(names: Iterable[str], limit: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
 def reason(error: BaseException) -> str:
     """What an error says, in one line of a bounded length."""
     return clipped(" ".join(str(error).split()) or type(error).__name__, 300)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hmc_shared.data.image_table import ImageTable
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import some
 from hmc_shared.metrics.levels import is_single_path
 
 
@@ -168,13 +169,6 @@ def gaps(dataset: HierarchicalDataset) -> list[str]:
     if alike := [name for same in spellings.values() if len(same) > 1 for name in same]:
         notes.append(f"classes that differ only in the case of letters: {some(alike)}")
     return notes
-
-
-def some(names: Iterable[str], limit: int = 5) -> str:
-    """The first few names, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
 
 
 def targets_with_ancestors(nodes: Sequence[int] | np.ndarray, hierarchy: Hierarchy) -> Tensor:

@@ -8,10 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from hmc_shared.data.dataset import HierarchicalDataset, some
+from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.image_batches import find_unreadable
 from hmc_shared.data.image_table import ImageTable
 from hmc_shared.data.storage.cache import cached_labels
+from hmc_shared.messages import some
 
 OnError = Literal["refuse", "skip"]
 VERSION = 1  # of what `decode` reads

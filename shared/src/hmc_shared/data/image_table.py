@@ -15,6 +15,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from hmc_shared.messages import reason
+
 if TYPE_CHECKING:
     import datasets
 
@@ -223,7 +225,7 @@ def _open(content: bytes) -> Any:
 
 def _reason(error: Exception) -> str:
     # Pillow names the BytesIO object, which says nothing.
-    text = " ".join(str(error).split())[:200] or type(error).__name__
+    text = reason(error)
     return f"none of {', '.join(FORMATS)}" if "cannot identify image file" in text else text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import random
@@ -18,6 +17,7 @@ import torch
 from hmc_shared.cli.commands import resume_command
 from hmc_shared.cli.parse import to_yaml
 from hmc_shared.cli.stopping import STOP, Stopped
+from hmc_shared.data.storage.sources import sha256
 from hmc_shared.messages import reason, shown
 from hmc_shared.object_files import read_json
 from hmc_shared.runs.files import replacing
@@ -145,7 +145,7 @@ class Checkpoints:
                 _write_part(folder / f"{name}.pt", self._bare(part).state_dict())
         self.accelerator.wait_for_everyone()
         if main:
-            files = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+            files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
             content = {
                 "epoch": self.progress.epoch,
                 "step": self.progress.step,
@@ -219,7 +219,7 @@ def check_manifest(folder: Path, names: list[str], processes: int) -> None:
     for name in [*names, *files]:
         file = folder / name
         try:
-            found = _sha256(file)
+            found = sha256(file)
         except (OSError, ValueError) as error:
             raise ValueError(f"{file} is missing from a checkpoint ({reason(error)}). {remedy}") from error
         if files.get(name) != found:
@@ -263,8 +263,3 @@ def _read_part(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a dozen types for damaged content
         raise ValueError(f"{path} is not readable as a part of a checkpoint: {reason(error)}") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -146,7 +146,6 @@ def take_step(
         is_bad = config.skip_bad_steps and accelerator.scaler is None and not torch.as_tensor(norm).isfinite()
         if is_bad:
             progress.skipped += 1
-            optimizer.zero_grad()
             if progress.skipped > config.skip_bad_steps:
                 raise FloatingPointError(
                     f"The gradients are not finite in epoch {progress.epoch + 1}, step {progress.step + 1}; "

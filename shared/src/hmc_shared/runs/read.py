@@ -35,7 +35,7 @@ _OPTIONAL: Any = (str | None, "text")
 _NAMES: Any = ((list, str, type(None)), "text or a list")
 _OPTIONS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("dataset", "protocol", "on_error"), _TEXT),
-    **dict.fromkeys(("data_dir",), _OPTIONAL),
+    "data_dir": _OPTIONAL,
     **dict.fromkeys(("levels", "features", "drop", "categorical"), _NAMES),
 }
 """Those of ``config.yaml`` by which the data set of a run is found again."""

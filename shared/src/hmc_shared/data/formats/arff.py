@@ -16,7 +16,7 @@ import numpy as np
 
 from hmc_shared.data.formats.arff_cells import WORD, split_cells, split_entries, unquoted
 from hmc_shared.data.storage.sources import LONGEST_MESSAGE, file_error, text_lines
-from hmc_shared.messages import clipped
+from hmc_shared.messages import clipped, some
 
 ATTRIBUTE = re.compile(rf"@attribute\s+({WORD})\s*([a-z]*)\s*(.*)", re.IGNORECASE | re.DOTALL)
 RELATION = re.compile(rf"@relation\s+({WORD})", re.IGNORECASE)
@@ -62,11 +62,10 @@ class Arff:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about the reading."""
-        more = f" and {len(self.left_out) - 10} more" if len(self.left_out) > 10 else ""
-        names = ", ".join(self.left_out[:10]) + more
-        return (
-            (clipped(f"left out, neither numbers nor categories: {names}", LONGEST_MESSAGE),) if names else ()
-        )
+        if not self.left_out:
+            return ()
+        note = f"left out, neither numbers nor categories: {some(self.left_out, 10)}"
+        return (clipped(note, LONGEST_MESSAGE),)
 
     @property
     def features(self) -> np.ndarray:

@@ -20,6 +20,14 @@ def split_levels(levels: str | Sequence[str]) -> list[str]:
     return names
 
 
+def tree_of(paths: Sequence[Sequence[str]]) -> tuple[Hierarchy, bool]:
+    """The tree that label paths spell out, and whether names are paths: where a label stands for several."""
+    try:
+        return Hierarchy.from_levels(paths), False
+    except ValueError:
+        return Hierarchy.from_levels(paths, qualify=True), True
+
+
 def level_labels(
     columns: Mapping[str, Sequence[str]], origin: str, where: Callable[[int], str]
 ) -> tuple[Hierarchy, list[list[int]], list[str]]:
@@ -44,10 +52,8 @@ def level_labels(
     if not paths:
         raise ValueError(f"{origin} should have labels in the column {next(iter(columns))!r}. Found none.")
     notes = [f"levels: {', '.join(columns)}"]
-    try:
-        hierarchy, qualified = Hierarchy.from_levels(paths), False
-    except ValueError:
-        hierarchy, qualified = Hierarchy.from_levels(paths, qualify=True), True
+    hierarchy, qualified = tree_of(paths)
+    if qualified:
         notes.append("classes are named by their paths: a label stands for several")
 
     def deepest(row: tuple[str, ...]) -> list[int]:

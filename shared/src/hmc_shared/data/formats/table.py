@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from hmc_shared.data.formats.level_columns import split_levels, split_rows
 from hmc_shared.data.formats.table_file import SUFFIXES, TableFile, open_table
 from hmc_shared.data.preprocessing import Protocol
 from hmc_shared.data.storage.raw import RawPart, RawSet
+from hmc_shared.data.storage.sources import sha256
 from hmc_shared.data.vector_dataset import vector_dataset
 from hmc_shared.graph_depth import CycleError
 from hmc_shared.hierarchy import Hierarchy
@@ -50,7 +50,7 @@ def load(
     """
     file = find_table(Path(path).expanduser())
     table = open_table(file)
-    sources = {file.name: digest(file)}
+    sources = {file.name: sha256(file)}
     hierarchy, labels, label_columns, notes = read_labels(table, file, levels, sources)
     split, id_column = table.find("split"), table.find("id")
     taken = {name for name in (*label_columns, split, id_column) if name is not None}
@@ -103,11 +103,6 @@ def find_table(path: Path) -> Path:
     return path.resolve()
 
 
-def digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def read_labels(
     table: TableFile, file: Path, levels: str | Sequence[str] | None, sources: dict[str, str]
 ) -> tuple[Hierarchy, list[list[int]], list[str], list[str]]:
@@ -123,7 +118,7 @@ def read_labels(
         return hierarchy, labels, [column], notes
     table.column(column)  # before the edges: the table is what the user named
     hierarchy = read_edges(edges)
-    sources[EDGES] = digest(edges)
+    sources[EDGES] = sha256(edges)
     labels, notes = known_labels(table, column, hierarchy, EDGES)
     return hierarchy, labels, [column], notes
 

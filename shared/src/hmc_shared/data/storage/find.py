@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from hmc_shared.data.catalog import CATALOG, EMBEDDED
+from hmc_shared.data.storage.sources import sha256
 
 # <set>.train.arff, <Set>_Train.arff, <Set>_corr_trainvalid.arff.gz, ...
 FILE_NAME = re.compile(
@@ -161,4 +161,4 @@ def find_folder(name: str, data_dir: str | Path) -> Path:
 def checksums(name: str, folder: Path) -> dict[str, str]:
     """The SHA-256 of each list of an image set."""
     lists = [folder / Path(file).name for file in CATALOG[name].files]
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in lists}
+    return {path.name: sha256(path) for path in lists}

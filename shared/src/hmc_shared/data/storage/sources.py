@@ -105,6 +105,12 @@ def read_json(path: Path) -> tuple[Any, dict[str, str]]:
     return parse_json(text, path), {path.name: hashlib.sha256(content).hexdigest()}
 
 
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, as it is."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_text(name: str, origin: object) -> None:
     """Raise ValueError, naming ``origin``, for a name that cannot be written as UTF-8, or that has a NUL."""
     if "\0" in name or (not name.isascii() and name.encode(errors="replace").decode() != name):
