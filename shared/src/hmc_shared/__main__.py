@@ -1,14 +1,11 @@
-"""The command `hmc`: data sets, and trained methods compared and evaluated from their run folders."""
+"""The command `hmc`: data sets, studies, and trained methods compared and evaluated from their run folders."""
 
 # Torch, datasets and matplotlib take seconds to import: only the functions below the options do so.
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,9 +13,10 @@ import tyro
 
 from hmc_shared.cli.commands import exit_codes
 from hmc_shared.cli.version import distribution_version
+from hmc_shared.compare.output import terminal_width, warn, write_reports, wrote
+from hmc_shared.study.options import Demo, Study
 
 if TYPE_CHECKING:
-    from hmc_shared.compare.comparison import Comparison
     from hmc_shared.data import HierarchicalDataset
 
 Positional = tyro.conf.Positional
@@ -137,23 +135,9 @@ class Difference:
     """Seed of the draws."""
 
 
-@dataclass(frozen=True)
-class Demo:
-    """Train every installed method and baseline on the embedded handwritten digits, and compare them.
-
-    Each run is a process of its own. Finished runs are kept: after Ctrl-C, the same command goes on.
-    """
-
-    output: Annotated[Path, Folder] = Path("runs/demo")
-    """Folder for the runs, their logs, report.html, compare.md, compare.csv, compare.json and the plots."""
-    seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N [N ...]")] = (0, 1, 2)
-    """A run of each method for each of them."""
-    jobs: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Runs at a time; default: one for each core, four at most."""
-
-
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Datasets, tyro.conf.subcommand("datasets")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
@@ -178,7 +162,9 @@ def run(argv: list[str]) -> None:
     command = tyro.cli(Command, prog="hmc", description=__doc__, args=argv)  # pyright: ignore
     match command:
         case Demo():
-            demo(command)
+            import_module("hmc_shared.study.commands").demo(command)
+        case Study():
+            import_module("hmc_shared.study.commands").study(command)
         case Datasets():
             datasets(command)
         case Compare():
@@ -191,39 +177,9 @@ def run(argv: list[str]) -> None:
             difference(command)
 
 
-def demo(command: Demo) -> None:
-    """Exit code 1 if a run failed; the others are compared all the same."""
-    from hmc_shared.demo import compare_jobs, plan, run_jobs
-
-    if len(set(command.seeds)) < len(command.seeds) or not command.seeds:
-        raise ValueError(f"`--seeds` should be different numbers, one or more. Found {command.seeds}.")
-    if command.jobs is not None and command.jobs < 1:
-        raise ValueError(f"`--jobs` should be at least 1. Found {command.jobs}.")
-    jobs, missing = plan(command.output, command.seeds)
-    try:
-        failed = run_jobs(jobs, command.jobs or min(os.cpu_count() or 1, 4))
-    except KeyboardInterrupt:
-        done = sum(job.is_finished for job in jobs)
-        print(
-            f"{done} of {len(jobs)} runs are finished; the same command goes on from there, and "
-            f"`hmc compare {command.output}` compares what is there.",
-            file=sys.stderr,
-        )
-        raise
-    from hmc_shared.compare import text as report
-
-    comparison = compare_jobs(jobs, missing, failed)
-    _warn(comparison.notes)
-    print(report.to_text(comparison, terminal_width()))
-    print("\nCommands:\n" + "\n".join(report.commands(comparison)) + "\n")
-    write_reports(comparison, command.output)
-    if failed:
-        sys.exit(1)
-
-
 def datasets(command: Datasets) -> None:
     from hmc_shared import data
-    from hmc_shared.compare.text import align
+    from hmc_shared.compare.align import align
     from hmc_shared.data.catalog import FORMATS
 
     if command.name is None:
@@ -241,7 +197,7 @@ def datasets(command: Datasets) -> None:
         from hmc_shared.data.plot_description import plot_description
 
         plot_description(dataset, command.plot)
-        _wrote([command.plot])
+        wrote([command.plot])
 
 
 def load(name: str, command: SetOptions) -> HierarchicalDataset:
@@ -256,7 +212,7 @@ def export(command: Export) -> None:
 
     dataset = load(command.name, command)
     write_folder(dataset, command.folder)
-    _wrote([command.folder])
+    wrote([command.folder])
 
 
 def compare(command: Compare) -> None:
@@ -266,35 +222,10 @@ def compare(command: Compare) -> None:
     if command.output and command.output.is_file():
         raise ValueError(f"`--output` should be a folder. Found the file {command.output}.")
     comparison = compare_runs(command.paths, command.metrics)
-    _warn(comparison.notes)
+    warn(comparison.notes)
     print(report.to_text(comparison, terminal_width()))
     if command.output:
         write_reports(comparison, command.output, command.pictures)
-
-
-def write_reports(comparison: Comparison, folder: Path, pictures: Path | None = None) -> None:
-    """Write report.html, compare.md, compare.csv, compare.json and the plots."""
-    from hmc_shared.compare import plots
-    from hmc_shared.compare import text as report
-    from hmc_shared.compare.html.report import to_html
-
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = {}
-    for table in comparison.tables:
-        stem = re.sub(r"[^\w.-]+", "-", f"{table.dataset}-{table.protocol}")
-        names = [f"{stem}-precision-recall.svg", f"{stem}-levels.svg"]
-        plots.precision_recall(table, folder / names[0])
-        plots.metric_by_level(table, folder / names[1])
-        figures[table.title] = names
-    texts = {
-        "report.html": to_html(comparison, pictures),
-        "compare.md": report.to_markdown(comparison, figures),
-        "compare.csv": report.to_csv(comparison),
-        "compare.json": report.to_json(comparison),
-    }
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    _wrote(folder / name for name in [*texts, *(name for names in figures.values() for name in names)])
 
 
 def evaluate(command: Evaluate) -> None:
@@ -302,13 +233,8 @@ def evaluate(command: Evaluate) -> None:
     from hmc_shared.compare.scoring import evaluate_path
 
     evaluation, notes = evaluate_path(command.path, command.hierarchy, command.threshold)
-    _warn(notes)
+    warn(notes)
     print(report.evaluation_to_json(evaluation) if command.json else report.evaluation_to_text(evaluation))
-
-
-def terminal_width() -> int | None:
-    """Columns of the terminal that standard output is; None for a file or pipe, which has no limit."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def ranks(command: Ranks) -> None:
@@ -318,11 +244,11 @@ def ranks(command: Ranks) -> None:
     _check_plot(command.plot)
     comparison = compare_runs(command.paths)
     ranking = significance.rank_methods(comparison, command.metric, command.methods)
-    _warn([*comparison.notes, *ranking.notes])
+    warn([*comparison.notes, *ranking.notes])
     print(significance.to_text(ranking))
     if command.plot:
         significance.critical_difference_diagram(ranking, command.plot)
-        _wrote([command.plot])
+        wrote([command.plot])
 
 
 def difference(command: Difference) -> None:
@@ -347,16 +273,6 @@ def difference(command: Difference) -> None:
 def _check_plot(path: Path | None) -> None:
     if path and path.suffix not in {".svg", ".png", ".pdf"}:
         raise ValueError(f"`--plot` should end in .svg, .png or .pdf. Found {str(path)!r}.")
-
-
-def _warn(notes: Iterable[str]) -> None:
-    for note in notes:
-        print(f"hmc: warning: {note}", file=sys.stderr)
-
-
-def _wrote(paths: Iterable[Path]) -> None:
-    for path in paths:
-        print(f"wrote {path}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class Method:
     model: str
     """"module:Class" of its network."""
     demo: str | None = None
-    """More options for ``hmc demo``, "" for none; None: the demo leaves it out."""
+    """More options for ``hmc demo`` than its data set, "" for none; None: the demo leaves it out."""
     demo_minutes: float = 1.0
     """About how long that takes, so that the demo can start the longest runs first."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hmc_shared.methods import Method
 
 METHODS = (
-    Method("hcal", "hcal train", "hcal.model:HCAL", demo="--dataset digits --epochs 30", demo_minutes=0.5),
+    Method("hcal", "hcal train", "hcal.model:HCAL", demo="--epochs 30", demo_minutes=0.5),
     Method(
         "flat",
         "hcal train --method flat",
         "hcal.model:Flat",
-        demo="--dataset digits --epochs 30",
+        demo="--epochs 30",
         demo_minutes=0.45,
     ),
     Method("mmoe", "hcal train --method mmoe", "hcal.baselines:MMoE"),

@@ -14,7 +14,7 @@ from hcal.sweep_config import VALUES, SweepConfig
 from hcal.train import train
 from hmc_shared.compare.comparison import Statistic
 from hmc_shared.compare.plots import save
-from hmc_shared.compare.text import align
+from hmc_shared.compare.align import align
 from hmc_shared.data import HierarchicalDataset
 from hmc_shared.object_files import read_json
 from hmc_shared.predict.write import write_table

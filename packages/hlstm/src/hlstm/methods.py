@@ -5,12 +5,12 @@ from __future__ import annotations
 from hmc_shared.methods import Method
 
 METHODS = (
-    Method("hlstm", "hlstm train", "hlstm.model:HLSTM", demo="--dataset digits", demo_minutes=0.4),
+    Method("hlstm", "hlstm train", "hlstm.model:HLSTM", demo="", demo_minutes=0.4),
     Method(
         "chmcnn",
         "hlstm train --method chmcnn",
         "hlstm.baselines:CHMCNN",
-        demo="--dataset digits",
+        demo="",
         demo_minutes=0.2,
     ),
     Method("chmc-lstm", "hlstm train --method chmc-lstm", "hlstm.baselines:CHMCLSTM"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hmc_shared.methods import Method
 
 METHODS = (
-    Method("hp-dval", "hp-dval train", "hp_dval.model:HPDVAL", demo="--dataset digits", demo_minutes=0.6),
+    Method("hp-dval", "hp-dval train", "hp_dval.model:HPDVAL", demo="", demo_minutes=0.6),
     Method("no-sc", "hp-dval train --method no-sc", "hp_dval.model:HPDVAL"),
     Method("dval", "hp-dval train --method dval", "hp_dval.model:HPDVAL"),
     Method("joint", "hp-dval train --method joint", "hp_dval.model:HPDVAL"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hmc_shared import Hierarchy
-from hmc_shared.compare.text import align
+from hmc_shared.compare.align import align
 
 OTHERS = 5  # labels with the highest degrees that are shown, beside a sample's own
 

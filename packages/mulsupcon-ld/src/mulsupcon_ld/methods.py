@@ -7,7 +7,7 @@ from hmc_shared.methods import Method
 MODEL = "mulsupcon_ld.model:MulSupCon"
 
 METHODS = (
-    Method("cld", "mulsupcon-ld train --loss cld", MODEL, demo="--dataset digits", demo_minutes=0.3),
+    Method("cld", "mulsupcon-ld train --loss cld", MODEL, demo="", demo_minutes=0.3),
     Method("rld", "mulsupcon-ld train --loss rld", MODEL),
     Method("mulsupcon", "mulsupcon-ld train --loss mulsupcon", MODEL),
     Method("any", "mulsupcon-ld train --loss any", MODEL),
@@ -16,7 +16,7 @@ METHODS = (
         "bce",
         "mulsupcon-ld train --loss bce",
         MODEL,
-        demo="--dataset digits --no-coherent",
+        demo="--no-coherent",
         demo_minutes=0.15,
     ),
     Method("asl", "mulsupcon-ld train --loss asl", MODEL),

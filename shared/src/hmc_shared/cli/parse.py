@@ -124,17 +124,22 @@ def _as_flags(content: dict[str, Any], options: Any, path: Path) -> list[str]:
     flags: list[str] = []
     sections: list[str] = []
     for key, value in content.items():
-        flag = "--" + str(key).replace("_", "-")
         if isinstance(value, dict):
             if key not in known_sections:
                 raise ValueError(f"{path}: unknown section {key!r}; sections are {sorted(known_sections)}.")
             if key in values:
                 sections += _as_flags(value, options, path)
-        elif isinstance(value, bool):
-            flags.append(flag if value else "--no-" + flag[2:])
         else:
-            flags += [flag, *map(str, value if isinstance(value, list) else [value])]
+            flags += option_words(str(key), value)
     return flags + sections
+
+
+def option_words(name: str, value: Any) -> list[str]:
+    """An option of a YAML file as words of a command line."""
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return [flag if value else "--no-" + flag[2:]]
+    return [flag, *map(str, value if isinstance(value, list) else [value])]
 
 
 def to_yaml(config: Any) -> str:

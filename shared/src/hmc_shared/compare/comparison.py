@@ -7,7 +7,7 @@ import math
 import os
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import filter as matching
 from functools import cached_property
@@ -27,7 +27,7 @@ COSTS = ("parameters", "train_seconds", "peak_memory_mib")
 _NO_SETTINGS = frozenset(
     {
         *("seed", "output_dir", "data_dir", "config", "resume", "overwrite", "checkpoint_every"),
-        *("workers", "cache_gib"),
+        *("workers", "cache_gib", "checkpoint_minutes", "test"),
     }
 )
 
@@ -118,10 +118,21 @@ class ComparisonTable:
 
 
 @dataclass(frozen=True)
+class Appendix:
+    """A table of words that belongs to a comparison, such as the budgets of a search."""
+
+    title: str
+    text: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Comparison:
     tables: tuple[ComparisonTable, ...]
     notes: tuple[str, ...]
     """One line each: unfinished runs, and stored metrics that differ from the recomputed ones."""
+    appendices: tuple[Appendix, ...] = ()
 
 
 def find_runs(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
@@ -156,11 +167,14 @@ def _search(top: Path) -> tuple[list[Path], list[Path]]:
     return finished, [folder for folder in started if not any(folder in run.parents for run in finished)]
 
 
-def compare(paths: Iterable[str | Path], metrics: Sequence[str] = ()) -> Comparison:
+def compare(
+    paths: Iterable[str | Path], metrics: Sequence[str] = (), labels: Mapping[Path, str] | None = None
+) -> Comparison:
     """Score all runs below ``paths`` and arrange them in a table for each (data set, protocol).
 
     ``metrics`` are names as in ``results.json``, with or without ``test/``, or patterns like
-    ``accuracy_level_*``; by default those of ``DEFAULT_METRICS`` that the data have. Raises ValueError if
+    ``accuracy_level_*``; by default those of ``DEFAULT_METRICS`` that the data have. ``labels`` names the
+    rows of run folders, which are else named by method and differing options. Raises ValueError if
     there is no finished run, a run is damaged, runs of one data set do not share their data, a seed is there
     twice, or a metric is unknown.
     """
@@ -184,7 +198,7 @@ def compare(paths: Iterable[str | Path], metrics: Sequence[str] = ()) -> Compari
     for group in by_table.values():
         _refuse_other_data(group)
     asked = _known_names(metrics, runs)
-    tables = [_table(*key, by_table[key], asked) for key in sorted(by_table)]
+    tables = [_table(*key, by_table[key], asked, labels or {}) for key in sorted(by_table)]
     return Comparison(tuple(tables), tuple(notes))
 
 
@@ -211,10 +225,16 @@ def _known_names(metrics: Sequence[str], runs: Sequence[ScoredRun]) -> tuple[str
     return tuple(dict.fromkeys(names))
 
 
-def _table(dataset: str, protocol: str, runs: Sequence[ScoredRun], asked: tuple[str, ...]) -> ComparisonTable:
+def _table(
+    dataset: str,
+    protocol: str,
+    runs: Sequence[ScoredRun],
+    asked: tuple[str, ...],
+    labels: Mapping[Path, str],
+) -> ComparisonTable:
     present = {name for run in runs for name in run.evaluation.metrics}
     metrics = tuple(name for name in asked or DEFAULT_METRICS if name in present)
-    rows = _rows(runs)
+    rows = _rows(runs, labels)
     if metrics:
         sign = 1 if metrics[0] in LOWER_IS_BETTER else -1
         key = {row.label: sign * row.metric(metrics[0]).mean for row in rows}
@@ -222,13 +242,15 @@ def _table(dataset: str, protocol: str, runs: Sequence[ScoredRun], asked: tuple[
     return ComparisonTable(dataset, protocol, metrics, tuple(rows))
 
 
-def _rows(runs: Sequence[ScoredRun]) -> list[Row]:
-    """Group the runs of a table by method and options."""
+def _rows(runs: Sequence[ScoredRun], labels: Mapping[Path, str]) -> list[Row]:
+    """Group the runs of a table by their labels, those without one by method and options."""
     methods: dict[str, dict[frozenset[tuple[str, str]], list[ScoredRun]]] = defaultdict(
         lambda: defaultdict(list)
     )
     for run in runs:
-        methods[run.method][_settings(run)].append(run)
+        label = labels.get(run.path)
+        # What has a label is one row: options may name folders by their seed.
+        methods[label or run.method][frozenset() if label else _settings(run)].append(run)
     rows = []
     for method, groups in sorted(methods.items()):
         shared = frozenset.intersection(*groups)
@@ -242,7 +264,7 @@ def _rows(runs: Sequence[ScoredRun]) -> list[Row]:
                         f"Seed {one.seed} of {label!r} on {one.dataset!r} (protocol {one.protocol}) should "
                         f"be there once. Found {one.path} and {other.path}."
                     )
-            rows.append(Row(label, method, tuple(members)))
+            rows.append(Row(label, members[0].method, tuple(members)))
     return rows
 
 

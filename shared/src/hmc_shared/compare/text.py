@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from hmc_shared.compare.align import align
 from hmc_shared.compare.comparison import (
     COSTS,
     LOWER_IS_BETTER,
@@ -134,18 +135,6 @@ def evaluation_to_text(evaluation: Evaluation) -> str:
 def evaluation_to_json(evaluation: Evaluation) -> str:
     """The same as JSON; undefined values are null."""
     return json.dumps(_evaluation_as_dict(evaluation), indent=2, allow_nan=False)
-
-
-def align(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Columns padded to their widest cell: the first ``left`` to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width) for i, (cell, width) in enumerate(pairs)
-        )
-        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
-    )
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def _blocks(rows: Sequence[Sequence[str]], width: int | None) -> str:

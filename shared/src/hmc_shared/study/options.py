@@ -1,0 +1,106 @@
+"""Options of the commands ``hmc study`` and ``hmc demo``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+import yaml
+
+Positional = tyro.conf.Positional
+PlanName = tyro.conf.arg(metavar="PLAN")
+Folder = tyro.conf.arg(metavar="DIR")
+Names = tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="")
+Numbers = tyro.conf.arg(metavar="N [N ...]", help_behavior_hint="")
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    plan: Annotated[str, Positional, PlanName]
+    """A YAML file, or the name of a shipped plan (`hmc study list`)."""
+    dataset: Annotated[tuple[str, ...], Names] = ()
+    """Data sets, in place of those of the plan."""
+    methods: Annotated[tuple[str, ...], Names] = ()
+    """Labels of the plan to keep; default: all."""
+    seeds: Annotated[tuple[int, ...], Numbers] = ()
+    """Seeds, in place of those of the plan."""
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE [...]", help_behavior_hint="")] = ()
+    """Options of `train` for every run, such as epochs=1."""
+    data_dir: Annotated[Path | None, Folder] = None
+    """Folder of the data sets; default: the environment variable HMC_DATA."""
+    output: Annotated[Path | None, Folder] = None
+    """Folder of the study; default: runs/<name of the plan>."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of ``--set`` and ``--data-dir``. Raises ValueError for text that is no NAME=VALUE."""
+        options: dict[str, Any] = {}
+        for text in self.set:
+            name, equals, value = text.partition("=")
+            if not name or not equals:
+                raise ValueError(f"`--set` should be NAME=VALUE, such as epochs=1. Found {text!r}.")
+            options[name.replace("-", "_")] = yaml.safe_load(value)
+        return options | ({"data_dir": str(self.data_dir)} if self.data_dir else {})
+
+
+@dataclass(frozen=True)
+class RunStudy(StudyOptions):
+    """Run what is not finished of a study, then compare all of it.
+
+    A run that fails is kept with its log, and the others go on. After Ctrl-C the same command goes on. Several
+    starts of one study on one disk share the work.
+    """
+
+    jobs: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Runs at a time; default: one for each GPU, or for each core, four at most."""
+    on: Literal["local", "ray"] = "local"
+    """Where to run: processes of this machine; or tasks of Ray, which needs hmc-shared[cluster]."""
+    address: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
+    """Of a running Ray cluster, or auto; default: Ray is started on this machine."""
+
+
+@dataclass(frozen=True)
+class StudyStatus(StudyOptions):
+    """Say what of a study is done, running, waiting or failed and why, and how long the rest will take."""
+
+
+@dataclass(frozen=True)
+class StudyReport(StudyOptions):
+    """Compare what is finished of a study, and write report.html and the tables."""
+
+    pictures: Annotated[Path | None, Folder] = None
+    """Folder of the data sets, from which report.html takes the images that were hard."""
+
+
+@dataclass(frozen=True)
+class StudyList:
+    """List the plans that the installed packages ship."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train every installed method on the embedded handwritten digits, and compare them: `hmc study run demo`."""
+
+    output: Annotated[Path, Folder] = Path("runs/demo")
+    """Folder for the runs, their logs, report.html, compare.md, compare.csv, compare.json and the plots."""
+    seeds: Annotated[tuple[int, ...], Numbers] = (0, 1, 2)
+    """A run of each method for each of them."""
+    jobs: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Runs at a time; default: one for each GPU, or for each core, four at most."""
+
+
+Command = (
+    Annotated[RunStudy, tyro.conf.subcommand("run")]
+    | Annotated[StudyStatus, tyro.conf.subcommand("status")]
+    | Annotated[StudyReport, tyro.conf.subcommand("report")]
+    | Annotated[StudyList, tyro.conf.subcommand("list")]
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Run a plan: data sets x methods x seeds, with equal care for every method."""
+
+    command: tyro.conf.OmitSubcommandPrefixes[Command]

@@ -1,0 +1,113 @@
+"""A plan as YAML, checked against its schema; a fault is told with the line where it stands."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.exceptions import best_match
+
+from hmc_shared.messages import listed, reason, shown
+from hmc_shared.object_files import LARGEST_YAML, read_text
+
+Place = tuple[str | int, ...]
+"""The keys that lead to a value."""
+
+_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+_TYPES = {
+    "array": "a list",
+    "object": "a mapping",
+    "string": "text",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "nothing",
+}
+_RULES = {
+    "minItems": "not be empty",
+    "minProperties": "not be empty",
+    "uniqueItems": "name each once",
+    "minimum": "be at least {}",
+    "exclusiveMinimum": "be above {}",
+    "oneOf": "have either `trials` or `seconds`",
+}
+
+
+class PlanFile:
+    """The content of a plan and where its values stand. Raises ValueError, with the line, for a wrong plan."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: dict[Place, int] = {}
+        try:
+            node = yaml.compose(read_text(path, LARGEST_YAML), yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise ValueError(f"{path}:{line}: this is not readable as YAML: {error.problem}.") from error
+        except (yaml.YAMLError, RecursionError) as error:
+            raise ValueError(f"{path} is not readable as YAML: {reason(error)}") from error
+        self.content = self._value(node, ()) if node else None
+        schema = json.loads(files("hmc_shared.study").joinpath("plan.schema.json").read_text("utf-8"))
+        if error := best_match(Draft202012Validator(schema).iter_errors(self.content)):
+            raise self._wrong(error)
+
+    def error(self, place: Place, said: str) -> ValueError:
+        """What is wrong with a value, with file and line."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return ValueError(f"{self.path}:{self.lines.get(place, 1)}: {said}")
+
+    def _value(self, node: yaml.Node, place: Place) -> Any:
+        self.lines.setdefault(place, node.start_mark.line + 1)
+        if len(place) > 20:
+            raise self.error(place, "this is nested too deeply.")
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(part, (*place, number)) for number, part in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            content: dict[str, Any] = {}
+            for key_node, part in node.value:
+                key = key_node.value
+                inside = (*place, key)
+                if not isinstance(key_node, yaml.ScalarNode) or key in content:
+                    said = f"{shown(key)} stands here twice." if key in content else "a key should be text."
+                    self.lines[inside] = key_node.start_mark.line + 1
+                    raise self.error(inside, said)
+                self.lines[inside] = key_node.start_mark.line + 1
+                content[key] = self._value(part, inside)
+            return content
+        try:
+            if node.tag.endswith(":timestamp") or (node.tag.endswith(":str") and node.style):
+                return node.value  # a date is text, and so is what stands in quotes
+            if _FLOAT.fullmatch(node.value):
+                return float(node.value)  # 1e-3, which YAML 1.1 takes for text
+            return yaml.SafeLoader("").construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            raise self.error(place, f"this is not readable as YAML: {reason(error)}") from error
+
+    def _wrong(self, error: ValidationError) -> ValueError:
+        place: Place = tuple(error.absolute_path)
+        name = ".".join(map(str, place)) or "the plan"
+        rule, value = str(error.validator), error.validator_value
+        if rule in ("additionalProperties", "unevaluatedProperties"):
+            known = _known(error.schema)
+            key = next(key for key in error.instance if key not in known)
+            return self.error((*place, key), f"`{name}` has no key {shown(key)}; it may have {listed(known, 20)}.")
+        if rule == "type":
+            types = value if isinstance(value, list) else [value]
+            what = f"be {' or '.join(_TYPES[kind] for kind in types)}"
+        else:
+            what = _RULES.get(rule, f"fit {rule} {value}").format(value)
+        return self.error(place, f"`{name}` should {what}. Found {shown(error.instance)}.")
+
+
+def _known(schema: Any) -> list[str]:
+    names = list(schema.get("properties", {}))
+    if "$ref" in schema:
+        content = json.loads(files("hmc_shared.study").joinpath("plan.schema.json").read_text("utf-8"))
+        names += content["$defs"][schema["$ref"].split("/")[-1]]["properties"]
+    return names

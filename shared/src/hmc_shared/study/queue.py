@@ -1,0 +1,123 @@
+"""What of a study is still to be done, and what of it can start now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from hmc_shared.cli.parse import option_words
+from hmc_shared.study.plan import Plan, Run
+from hmc_shared.study.records import Task
+
+if TYPE_CHECKING:
+    from hmc_shared.study.search import Searcher
+
+LOOK = 1.0
+"""Seconds after which runs that another start of the study is at are looked at again."""
+
+
+@dataclass
+class Queue:
+    """The runs of a plan in their order; several starts of one study, on one disk, share them by locks."""
+
+    plan: Plan
+    study: Path
+    """The folder of the study."""
+    searchers: Mapping[tuple[str, str], Searcher] = field(default_factory=dict[tuple[str, str], "Searcher"])
+    """By data set and label, where the plan chooses options first."""
+    failed: dict[str, str] = field(default_factory=dict[str, str])
+    """Place to reason, of what failed in this start."""
+
+    def __post_init__(self) -> None:
+        here = [run for run in self.plan.runs if run.label not in self.plan.missing]
+        self._waiting = [run for run in here if not task_of(run, self.study).is_finished]
+        self.finished, self.total = len(here) - len(self._waiting), len(here)
+        self._looked: dict[str, float] = {}
+        self._locks: dict[Task, FileLock] = {}
+
+    @property
+    def is_over(self) -> bool:
+        return not self._waiting and not self._locks
+
+    def check(self) -> None:
+        """Raise ValueError for a finished run that had other options."""
+        for run in self.plan.runs:
+            task = task_of(run, self.study)
+            if task.is_finished and run.search is None:
+                task.check()
+
+    def claim(self) -> Task | None:
+        """Something that can start now, locked until :meth:`ended`; None if there is nothing at the moment."""
+        for run in list(self._waiting):
+            if time.monotonic() - self._looked.get(run.place, -LOOK) < LOOK:
+                continue  # another start is at it
+            searcher = self.searchers.get((run.dataset, run.label))
+            if searcher and not searcher.is_over:
+                if trial := searcher.claim():
+                    return self._take(*trial)
+                continue
+            if not self._is_ready(run):
+                continue
+            task = task_of(run, self.study, searcher.chosen if searcher else {})
+            lock = task.lock()
+            if lock is None:
+                self._looked[run.place] = time.monotonic()
+                continue
+            self._waiting.remove(run)
+            if not task.is_finished:
+                return self._take(task, lock)
+            self.finished += 1  # another start has done it
+            lock.release()
+        return None
+
+    def ended(self, task: Task, code: int, seconds: float) -> None:
+        """Write down how it went, and let it go."""
+        task.end(code, seconds)
+        if searcher := self._searcher_of(task):
+            searcher.ended(task, code, seconds)
+        else:
+            self.finished += 1
+            if not task.is_finished:
+                self.failed[task.place] = task.last_line or f"exit code {code}"
+        self._locks.pop(task).release()
+
+    def stopped(self, task: Task) -> None:
+        """Let go of a task that goes on another time."""
+        task.write(state="stopped")
+        self._locks.pop(task).release()
+
+    def pruned(self, running: list[Task]) -> list[Task]:
+        """Trials that are not worth going on with."""
+        return [task for task in running if (searcher := self._searcher_of(task)) and searcher.prunes(task)]
+
+    def _take(self, task: Task, lock: FileLock) -> Task:
+        self._locks[task] = lock
+        task.begin()
+        return task
+
+    def _is_ready(self, run: Run) -> bool:
+        """Whether what it needs is finished. A run whose needs have failed fails with them."""
+        for place in run.needs:
+            if place in self.failed:
+                self.failed[run.place] = f"needs {place}, which failed"
+                self.finished += 1
+                self._waiting.remove(run)
+                return False
+            if not (self.study / place / "results.json").is_file():
+                return False
+        return True
+
+    def _searcher_of(self, task: Task) -> Searcher | None:
+        return next((searcher for searcher in self.searchers.values() if searcher.has(task)), None)
+
+
+def task_of(run: Run, study: Path, chosen: Mapping[str, object] | None = None) -> Task:
+    """The whole command line of a run: it starts, or goes on from its last checkpoint."""
+    more = [word for name, value in (chosen or {}).items() for word in option_words(name, value)]
+    where = ["--seed", str(run.seed), "--output-dir", str(study / run.place), "--resume"]
+    return Task(run.place, study, (*run.words_in(str(study)), *more, *where), processes=run.processes)

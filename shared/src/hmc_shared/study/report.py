@@ -1,0 +1,67 @@
+"""The comparison of a study: its labels as rows, and a line for each that is missing or failed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+from hmc_shared.compare.comparison import Appendix, Comparison, compare
+from hmc_shared.study.queue import Queue, task_of
+from hmc_shared.study.records import Task
+from hmc_shared.study.status import state_of
+
+
+def compare_study(queue: Queue) -> Comparison:
+    """The finished runs in a table for each data set and protocol, metrics recomputed from the predictions.
+
+    Raises ValueError if no run is finished.
+    """
+    plan = queue.plan
+    labels: dict[Path, str] = {}
+    missing: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for run in plan.runs:
+        task = task_of(run, queue.study)
+        if task.is_finished:
+            labels[task.folder] = run.label
+        elif run.label in plan.missing:
+            missing[run.dataset][run.label] = [plan.missing[run.label]]
+        else:
+            missing[run.dataset][run.label].append(f"seed {run.seed} {_state(queue, task)}")
+    packages = {label: [why] for label, why in plan.missing.items() if all(label != run.label for run in plan.runs)}
+    lines = {
+        run.dataset: {label: "; ".join(said) for label, said in (packages | missing[run.dataset]).items()}
+        for run in plan.runs
+    }
+    if not labels:
+        reasons = "; ".join(f"{label} {why}" for of in lines.values() for label, why in of.items())
+        raise ValueError(f"There is no finished run to compare: {reasons}.")
+    comparison = compare(labels, plan.metrics, labels)
+    tables = []
+    for table in comparison.tables:
+        dataset = table.rows[0].runs[0].path.relative_to(queue.study).parts[0]
+        tables.append(replace(table, missing=tuple(lines.pop(dataset, {}).items())))
+    notes = [f"{dataset}: {label} {why}" for dataset, of in lines.items() for label, why in of.items()]
+    return replace(comparison, tables=tuple(tables), notes=(*comparison.notes, *notes), appendices=_budgets(queue))
+
+
+def _state(queue: Queue, task: Task) -> str:
+    if why := queue.failed.get(task.place):
+        return f"failed: {why} (see {task.log})"
+    state = state_of(task)
+    if state == "failed":
+        return f"failed: {task.last_line} (see {task.log})"
+    return {"running": "is running", "stopped": "was stopped"}.get(state, "has not begun")
+
+
+def _budgets(queue: Queue) -> tuple[Appendix, ...]:
+    """What was searched, with what budget, and what it chose."""
+    if not queue.searchers:
+        return ()
+    rows = [
+        (dataset, label, *searcher.summary()) for (dataset, label), searcher in queue.searchers.items()
+    ]
+    head = ("data set", "method", "trials", "pruned", "failed", "seconds", "best on validation", "chosen", "space")
+    search = next(iter(queue.searchers.values())).search
+    text = f"Each had {search.budget}, on the validation split alone; the test split was scored once, afterwards."
+    return (Appendix("Search", text, head, tuple(rows)),)
