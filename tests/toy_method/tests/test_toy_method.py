@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hmc_shared.demo import plan
 from toy_method.config import Config
 
 from hmc_shared import load_model
 from hmc_shared.compare.comparison import compare
 from hmc_shared.data import available, load_dataset
-from hmc_shared.demo import plan
 from hmc_shared.testing import MethodContract
 
 

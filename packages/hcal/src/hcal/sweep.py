@@ -12,14 +12,14 @@ from typing import Any
 from hcal.drawing import draw_sweep
 from hcal.sweep_config import VALUES, SweepConfig
 from hcal.train import train
+from hmc_shared.compare.align import align
 from hmc_shared.compare.comparison import Statistic
 from hmc_shared.compare.plots import save
-from hmc_shared.compare.align import align
 from hmc_shared.data import HierarchicalDataset
 from hmc_shared.object_files import read_json
 from hmc_shared.predict.write import write_table
 from hmc_shared.runs.folder import RunFolder
-from hmc_shared.runs.read import read_log
+from hmc_shared.runs.log import read_log
 
 Row = dict[str, Statistic]
 

@@ -132,6 +132,10 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     checkpoints.after_training()
 
     # Results
+    if not config.test:
+        folder.finish_trial(progress, accelerator.is_main_process)
+        accelerator.end_training()
+        return None
     progress.restore_best(model)
     logits = score_split(model, dataset.test, config.workers)
     if config.protocol == "default":

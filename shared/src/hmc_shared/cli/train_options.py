@@ -17,6 +17,7 @@ from hmc_shared.cli.bounds import (
     NonNegative,
     NonNegativeInt,
     Positive,
+    check,
     check_options,
     free_options,
 )
@@ -133,6 +134,9 @@ class RunOptions:
     training + validation, keep the last epoch."""
     seed: Seed = 0
     """Seed of all that is random: initialisation, order of rows, augmentation, dropout."""
+    test: Annotated[bool, FREE] = True
+    """Score the test split at the end. --no-test, for a search: what was best in validation goes to
+    validation.json, and no model is saved."""
     resume: Annotated[bool, FREE] = False
     """Go on in the run folder from its last checkpoint."""
     overwrite: Annotated[bool, FREE] = False
@@ -152,6 +156,13 @@ class TrainOptions(RunOptions, OptimisationOptions, DataOptions):
 
     def __post_init__(self) -> None:
         check_options(self)
+        has_validation = self.protocol == "default"
+        check(
+            self,
+            "test",
+            self.test or has_validation,
+            "stay on under --protocol paper, which validates nothing",
+        )
 
     @property
     def label(self) -> str:

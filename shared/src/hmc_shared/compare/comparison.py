@@ -161,7 +161,7 @@ def _search(top: Path) -> tuple[list[Path], list[Path]]:
         if "results.json" in files:
             finished.append(Path(current))
             folders.clear()  # no run inside a run
-        elif "config.yaml" in files:
+        elif "config.yaml" in files and "validation.json" not in files:  # which is a trial of a search
             started.append(Path(current))
         folders[:] = [name for name in folders if not name.startswith(".")]
     return finished, [folder for folder in started if not any(folder in run.parents for run in finished)]

@@ -14,9 +14,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import trange
 
+from hmc_shared.compare.align import align
 from hmc_shared.compare.comparison import LOWER_IS_BETTER, NOT_RANKED, Comparison
 from hmc_shared.compare.plots import save
-from hmc_shared.compare.align import align
 from hmc_shared.metrics import summarize
 from hmc_shared.runs.read import Run, load_run
 

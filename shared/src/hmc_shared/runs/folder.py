@@ -27,7 +27,9 @@ from hmc_shared.metrics.calibration import expected_calibration_error
 from hmc_shared.predict.decision import FILE as DECISION_FILE
 from hmc_shared.predict.decision import load_decision
 from hmc_shared.runs.files import naming, replacing
-from hmc_shared.runs.read import SCHEMA, read_config, read_log
+from hmc_shared.runs.log import read_log
+from hmc_shared.runs.progress import Progress
+from hmc_shared.runs.read import SCHEMA, read_config
 
 try:
     import resource
@@ -152,6 +154,14 @@ class RunFolder:
         kept = [json.dumps(record) + "\n" for record in records if record["epoch"] < epoch]
         with replacing(log) as file:
             file.write("".join(kept).encode())
+
+    def finish_trial(self, progress: Progress, is_writer: bool) -> None:
+        """Write ``validation.json``, all that is left of a run with ``--no-test``."""
+        if is_writer:
+            content = {**progress.summary(), "seconds": progress.train_seconds}
+            with replacing(self.path / "validation.json") as file:
+                file.write((json.dumps(content, indent=2) + "\n").encode())
+            self._lock.release()
 
     def finish(
         self,

@@ -12,7 +12,7 @@ import torch
 from hmc_shared.array_files import read_arrays
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import shown
-from hmc_shared.object_files import LARGEST_JSON, parse_object, read_json, read_text, read_yaml
+from hmc_shared.object_files import LARGEST_JSON, read_json, read_text, read_yaml
 from hmc_shared.predict.decision import FILE as DECISION_FILE
 from hmc_shared.predict.decision import load_decision
 
@@ -110,23 +110,6 @@ def read_results(folder: Path) -> dict[str, Any]:
         if not isinstance(results.get(name) or {}, dict):
             raise ValueError(f"{file}: `{name}` should be a mapping. Found {shown(results[name])}.")
     return results
-
-
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of ``metrics.jsonl``, one each epoch, less one that a killed process left half written.
-
-    Raises ValueError, naming file and line, for a line that is not an object with a number ``epoch``.
-    """
-    path = folder / "metrics.jsonl"
-    records = []
-    for number, line in enumerate(read_text(path, LARGEST_JSON).split("\n")[:-1], start=1):
-        record = parse_object(line, f"{path}:{number}")
-        if type(record.get("epoch")) is not int:
-            raise ValueError(
-                f"{path}:{number}: `epoch` should be a number. Found {shown(record.get('epoch'))}."
-            )
-        records.append(record)
-    return records
 
 
 def _threshold(path: Path, results: dict[str, Any]) -> float:

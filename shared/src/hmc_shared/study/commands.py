@@ -27,7 +27,9 @@ def study(options: Study) -> None:
         case StudyReport():
             report(open_study(options.command), options.command.pictures)
         case StudyList():
-            rows = [[name, str(PlanFile(path).content.get("about", ""))] for name, path in shipped_plans().items()]
+            rows = [
+                [name, str(PlanFile(path).content.get("about", ""))] for name, path in shipped_plans().items()
+            ]
             print(align(rows, left=2) if rows else "No installed package ships a plan.")
 
 
@@ -53,8 +55,7 @@ def run(options: RunStudy) -> None:
 
 
 def open_study(options: StudyOptions) -> Queue:
-    """The plan as the command line changes it, and what of it is done. Raises ValueError for a wrong plan.
-    """
+    """The plan as the command line changes it, and what of it is done. Raises ValueError for a wrong plan."""
     for name in ("dataset", "methods", "seeds"):
         values = getattr(options, name)
         if len(set(values)) < len(values):

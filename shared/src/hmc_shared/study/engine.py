@@ -58,20 +58,18 @@ def run_all(queue: Queue, workers: Workers, title: str) -> None:
                 workers.kill(queue.pruned(list(running)))
                 display.show(list(running))
         finally:
-            _stop(list(running), workers, queue)
+            _stop(running, workers, queue)
 
 
-def _stop(running: list[Task], workers: Workers, queue: Queue) -> None:
+def _stop(running: dict[Task, float], workers: Workers, queue: Queue) -> None:
     """End what runs: gently, and at once if a signal comes while it is waited for."""
     workers.stop(running)
-    left = set(running)
     try:
-        while left:
+        while running:
             for task, _ in workers.wait(LOOK):
-                left.remove(task)
-                queue.stopped(task)
+                queue.stopped(task, time.monotonic() - running.pop(task))
     except KeyboardInterrupt:
-        workers.kill(left)
+        workers.kill(running)
         raise
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import EntryPoint
 from multiprocessing import connection
 from types import ModuleType
@@ -77,7 +77,14 @@ def launch_words(task: Task) -> tuple[str, ...]:
         return find_program(program) or program, *options
     entry = find_entry(program)
     module = entry.module.removesuffix(".__main__") if entry else program
-    start = ("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={task.processes}", "-m", module)
+    start = (
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc_per_node={task.processes}",
+        "-m",
+        module,
+    )
     return sys.executable, *start, *options
 
 

@@ -128,11 +128,17 @@ class _Reader:
                 turns.append((turn, run))
         runs = [run for _, run in sorted(turns, key=lambda pair: pair[0])]
         if unknown := [name for name in self.overrides.methods if name not in self.labels]:
-            raise ValueError(f"`--methods` should be of {listed(sorted(self.labels), 30)}. Found {listed(unknown)}.")
+            raise ValueError(
+                f"`--methods` should be of {listed(sorted(self.labels), 30)}. Found {listed(unknown)}."
+            )
         for run in runs:
             if lost := [place for place in run.needs if place not in places]:
-                raise ValueError(f"{self.file.path}: {run.place} needs the run {lost[0]}, which the plan has not.")
-        return Plan(name, content.get("about", ""), tuple(content.get("metrics", ())), tuple(runs), self.missing)
+                raise ValueError(
+                    f"{self.file.path}: {run.place} needs the run {lost[0]}, which the plan has not."
+                )
+        return Plan(
+            name, content.get("about", ""), tuple(content.get("metrics", ())), tuple(runs), self.missing
+        )
 
     def _runs(self, part: dict[str, Any], where: Mapping[str, Place]) -> Iterator[tuple[int, Run]]:
         """The runs of a part, each with the number of its seed."""
@@ -177,12 +183,18 @@ class _Reader:
         try:
             words = shlex.split(command if command is not None else self.methods[label].command)
         except ValueError as error:
-            raise self.file.error(place, f"the command of {shown(label)} is not readable: {error}.") from error
+            raise self.file.error(
+                place, f"the command of {shown(label)} is not readable: {error}."
+            ) from error
         if not words:
             raise self.file.error(place, f"the command of {shown(label)} is empty.")
         if find_program(words[0]) is None:
             is_published = words[0] in PUBLISHED
-            why = f"not installed: pip install {words[0]}" if is_published else f"there is no program {words[0]}"
+            why = (
+                f"not installed: pip install {words[0]}"
+                if is_published
+                else f"there is no program {words[0]}"
+            )
             self.missing[label] = why
         return tuple(words), content.get("options", {}), content.get("processes", 1)
 

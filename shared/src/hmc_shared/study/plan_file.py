@@ -96,7 +96,9 @@ class PlanFile:
         if rule in ("additionalProperties", "unevaluatedProperties"):
             known = _known(error.schema)
             key = next(key for key in error.instance if key not in known)
-            return self.error((*place, key), f"`{name}` has no key {shown(key)}; it may have {listed(known, 20)}.")
+            return self.error(
+                (*place, key), f"`{name}` has no key {shown(key)}; it may have {listed(known, 20)}."
+            )
         if rule == "type":
             types = value if isinstance(value, list) else [value]
             what = f"be {' or '.join(_TYPES[kind] for kind in types)}"

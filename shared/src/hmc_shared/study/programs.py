@@ -56,7 +56,9 @@ def check_train_options(command: Sequence[str], name: str, value: Any) -> None:
         return
     names = [field.name for field in fields(options)]
     if name not in names:
-        raise ValueError(f"`{' '.join(command[:2])}` has no option {shown(name)}; it has {listed(sorted(names), 99)}.")
+        raise ValueError(
+            f"`{' '.join(command[:2])}` has no option {shown(name)}; it has {listed(sorted(names), 99)}."
+        )
     default = next(field.default for field in fields(options) if field.name == name)
     if value is None or (default is MISSING and isinstance(value, list)):
         return

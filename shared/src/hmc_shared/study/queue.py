@@ -63,7 +63,11 @@ class Queue:
                 continue
             if not self._is_ready(run):
                 continue
-            task = task_of(run, self.study, searcher.chosen if searcher else {})
+            chosen = searcher.chosen if searcher else {}
+            if chosen is None:
+                self._give_up(run, "no trial of its search was finished")
+                continue
+            task = task_of(run, self.study, chosen)
             lock = task.lock()
             if lock is None:
                 self._looked[run.place] = time.monotonic()
@@ -86,9 +90,11 @@ class Queue:
                 self.failed[task.place] = task.last_line or f"exit code {code}"
         self._locks.pop(task).release()
 
-    def stopped(self, task: Task) -> None:
+    def stopped(self, task: Task, seconds: float) -> None:
         """Let go of a task that goes on another time."""
-        task.write(state="stopped")
+        task.write(state="stopped", words=task.words)
+        if searcher := self._searcher_of(task):
+            searcher.stopped(task, seconds)
         self._locks.pop(task).release()
 
     def pruned(self, running: list[Task]) -> list[Task]:
@@ -104,13 +110,16 @@ class Queue:
         """Whether what it needs is finished. A run whose needs have failed fails with them."""
         for place in run.needs:
             if place in self.failed:
-                self.failed[run.place] = f"needs {place}, which failed"
-                self.finished += 1
-                self._waiting.remove(run)
+                self._give_up(run, f"needs {place}, which failed")
                 return False
             if not (self.study / place / "results.json").is_file():
                 return False
         return True
+
+    def _give_up(self, run: Run, why: str) -> None:
+        self.failed[run.place] = why
+        self.finished += 1
+        self._waiting.remove(run)
 
     def _searcher_of(self, task: Task) -> Searcher | None:
         return next((searcher for searcher in self.searchers.values() if searcher.has(task)), None)

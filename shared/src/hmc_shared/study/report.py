@@ -28,7 +28,9 @@ def compare_study(queue: Queue) -> Comparison:
             missing[run.dataset][run.label] = [plan.missing[run.label]]
         else:
             missing[run.dataset][run.label].append(f"seed {run.seed} {_state(queue, task)}")
-    packages = {label: [why] for label, why in plan.missing.items() if all(label != run.label for run in plan.runs)}
+    packages = {
+        label: [why] for label, why in plan.missing.items() if all(label != run.label for run in plan.runs)
+    }
     lines = {
         run.dataset: {label: "; ".join(said) for label, said in (packages | missing[run.dataset]).items()}
         for run in plan.runs
@@ -42,7 +44,9 @@ def compare_study(queue: Queue) -> Comparison:
         dataset = table.rows[0].runs[0].path.relative_to(queue.study).parts[0]
         tables.append(replace(table, missing=tuple(lines.pop(dataset, {}).items())))
     notes = [f"{dataset}: {label} {why}" for dataset, of in lines.items() for label, why in of.items()]
-    return replace(comparison, tables=tuple(tables), notes=(*comparison.notes, *notes), appendices=_budgets(queue))
+    return replace(
+        comparison, tables=tuple(tables), notes=(*comparison.notes, *notes), appendices=_budgets(queue)
+    )
 
 
 def _state(queue: Queue, task: Task) -> str:
@@ -58,10 +62,18 @@ def _budgets(queue: Queue) -> tuple[Appendix, ...]:
     """What was searched, with what budget, and what it chose."""
     if not queue.searchers:
         return ()
-    rows = [
-        (dataset, label, *searcher.summary()) for (dataset, label), searcher in queue.searchers.items()
-    ]
-    head = ("data set", "method", "trials", "pruned", "failed", "seconds", "best on validation", "chosen", "space")
+    rows = [(dataset, label, *searcher.summary()) for (dataset, label), searcher in queue.searchers.items()]
+    head = (
+        "data set",
+        "method",
+        "trials",
+        "pruned",
+        "failed",
+        "seconds",
+        "best on validation",
+        "chosen",
+        "space",
+    )
     search = next(iter(queue.searchers.values())).search
     text = f"Each had {search.budget}, on the validation split alone; the test split was scored once, afterwards."
     return (Appendix("Search", text, head, tuple(rows)),)

@@ -29,6 +29,8 @@ def find_plan(name: str) -> Path:
         return Path(name)
     shipped = shipped_plans()
     if name not in shipped:
-        what = f"one of the shipped plans ({listed(shipped, 40)})" if shipped else "the name of a shipped plan"
+        what = (
+            f"one of the shipped plans ({listed(shipped, 40)})" if shipped else "the name of a shipped plan"
+        )
         raise ValueError(f"the plan should be a YAML file or {what}. Found {name!r}.")
     return shipped[name]

@@ -32,7 +32,9 @@ def status_text(queue: Queue) -> str:
         if state == "running":
             since = time.time() - float(record.get("since", time.time()))
             where = record.get("host", "another machine")
-            lines.append(f"running  {task.place}, {duration(since)}, on {where}: {clipped(task.last_line, 80)}")
+            lines.append(
+                f"running  {task.place}, {duration(since)}, on {where}: {clipped(task.last_line, 80)}"
+            )
         if state == "failed":
             lines.append(f"failed   {task.place}: {' | '.join(task.last_lines())} (see {task.log})")
     states = [state for state in STATES if any(count[state] for count in counts.values())]
@@ -83,4 +85,6 @@ def _time_left(
 def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    return (
+        f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    )

@@ -1,0 +1,212 @@
+"""Choosing options on the validation split: trials of Optuna, as many for every method."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from optuna.storages import BaseStorage, JournalStorage, get_storage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from hmc_shared.cli.parse import option_words
+from hmc_shared.object_files import read_json
+from hmc_shared.runs.log import read_log
+from hmc_shared.study.plan import Plan, Run, Search
+from hmc_shared.study.records import Task
+from hmc_shared.study.spaces import Space, load_space
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+FOLDER = "search"
+"""Of the trials, below that of the study."""
+VALIDATION = "validation.json"
+"""What a run leaves behind that scored no test split."""
+
+
+def searchers(plan: Plan, study: Path) -> dict[tuple[str, str], Searcher]:
+    """By data set and label. Raises ValueError for a method without a space."""
+    found: dict[tuple[str, str], Searcher] = {}
+    storages: dict[str | None, BaseStorage] = {}
+    for run in plan.runs:
+        search = run.search
+        if search is None or run.label in plan.missing or (run.dataset, run.label) in found:
+            continue
+        if (space := load_space(run.words)) is None:
+            continue
+        if search.storage not in storages:
+            storages[search.storage] = _open_storage(search.storage, study)
+        found[run.dataset, run.label] = Searcher(run, search, study, storages[search.storage], space)
+    return found
+
+
+def _open_storage(url: str | None, study: Path) -> BaseStorage:
+    if url:
+        return get_storage(url)
+    (study / FOLDER).mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(study / FOLDER / "journal.log")))
+
+
+class Searcher:
+    """The search of one method on one data set; several starts of the study may share it.
+
+    A trial is a run with one seed and ``--no-test``: the test split is not scored. Trials that were interrupted
+    go on, and none that is finished is repeated.
+    """
+
+    def __init__(self, run: Run, search: Search, study: Path, storage: BaseStorage, space: Space) -> None:
+        self.run, self.search, self.folder, self.space = run, search, study, space
+        self.place = f"{FOLDER}/{run.dataset}/{run.label}"
+        self._pruned: set[Task] = set()
+        self._mine: dict[Task, Trial] = {}
+        self._reported: dict[Task, int] = {}
+        self._study = optuna.create_study(
+            storage=storage,
+            study_name=f"{run.dataset}/{run.label}",
+            direction="maximize",
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=5)
+            if search.prune
+            else optuna.pruners.NopPruner(),
+        )
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
+        return self._study.get_trials(deepcopy=False, states=states)
+
+    @property
+    def is_over(self) -> bool:
+        trials = self.trials
+        return self._is_spent(trials) and all(trial.state != TrialState.RUNNING for trial in trials)
+
+    def _is_spent(self, trials: list[FrozenTrial]) -> bool:
+        if self.search.trials is not None:
+            return len(trials) >= self.search.trials
+        return sum(map(_seconds, trials)) >= (self.search.seconds or 0)
+
+    def has(self, task: Task) -> bool:
+        return task in self._mine
+
+    def claim(self) -> tuple[Task, FileLock] | None:
+        """A trial to start: one that was interrupted, or a new one; None if the budget is spent or in use."""
+        with FileLock(self._path / "ask.lock"):  # two starts must not both ask for the last trial
+            trials = self.trials
+            for trial in trials:
+                task = self._task(trial.number, trial.params)
+                if trial.state == TrialState.RUNNING and task not in self._mine and (lock := task.lock()):
+                    self._mine[task] = Trial(self._study, trial._trial_id)
+                    return task, lock
+            if self._is_spent(trials):
+                return None
+            if not trials:
+                self._study.enqueue_trial(dict(self.space.recipe), skip_if_exists=True)
+            # A seed for each trial: one that is asked for after a restart should not be the first again.
+            seed = self.search.seed * 100_003 + len(trials)
+            self._study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+            trial = self._study.ask(dict(self.space.options))
+            task = self._task(trial.number, trial.params)
+            lock = task.lock()
+            assert lock is not None
+            self._mine[task] = trial
+            return task, lock
+
+    def ended(self, task: Task, code: int, seconds: float) -> None:
+        """Tell what a trial has reached. One that failed counts as a trial, too."""
+        trial = self._mine.pop(task)
+        _add_seconds(trial, seconds)
+        value = read_json(task.folder / VALIDATION).get("validation") if task.is_finished else None
+        if value is not None:
+            self._study.tell(trial, value)
+        elif task in self._pruned:
+            self._study.tell(trial, state=TrialState.PRUNED)
+            (task.folder / VALIDATION).write_text(json.dumps({"pruned": True}) + "\n", encoding="utf-8")
+        else:
+            self._study.tell(trial, state=TrialState.FAIL)
+        shutil.rmtree(task.folder / "checkpoints", ignore_errors=True)
+
+    def stopped(self, task: Task, seconds: float) -> None:
+        """A trial that goes on another time."""
+        _add_seconds(self._mine.pop(task), seconds)
+
+    def prunes(self, task: Task) -> bool:
+        """Whether the validation curve of a trial lies below the median of those before it."""
+        if not self.search.prune or task in self._pruned:
+            return False
+        try:
+            curve = {
+                record["epoch"]: record[self.space.metric]
+                for record in read_log(task.folder)
+                if record.get(self.space.metric) is not None
+            }
+        except (ValueError, FileNotFoundError):  # nothing logged yet
+            return False
+        trial = self._mine[task]
+        for epoch in sorted(curve.keys() - range(self._reported.get(task, 0))):
+            trial.report(curve[epoch], epoch)
+            self._reported[task] = epoch + 1
+        if curve and trial.should_prune():
+            self._pruned.add(task)
+            return True
+        return False
+
+    @property
+    def chosen(self) -> Mapping[str, Any] | None:
+        """The options of the best trial; None if none was finished."""
+        best = self._best()
+        return None if best is None else best.params
+
+    @property
+    def status(self) -> str:
+        done = [trial for trial in self.trials if trial.state != TrialState.RUNNING]
+        return f"{len(done)} of {self.search.budget}" if self.search.trials else f"{len(done)}"
+
+    def summary(self) -> tuple[str, ...]:
+        """Trials, pruned, failed, seconds, the best validation figure, what it chose, and from what."""
+        trials, best = self.trials, self._best()
+        states = [trial.state for trial in trials]
+        counts = [len(trials), states.count(TrialState.PRUNED), states.count(TrialState.FAIL)]
+        value = "-" if best is None else f"{self.space.metric.removeprefix('validation/')} {best.value:.4f}"
+        chosen = ", ".join(f"{name} {_short(value)}" for name, value in (self.chosen or {}).items())
+        return (*map(str, counts), f"{sum(map(_seconds, trials)):.0f}", value, chosen or "-", str(self.space))
+
+    def _best(self) -> FrozenTrial | None:
+        done = [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+        return max(done, key=lambda trial: trial.value or -math.inf, default=None)
+
+    @property
+    def _path(self) -> Path:
+        path = self.folder / self.place
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _task(self, number: int, options: Mapping[str, Any]) -> Task:
+        place = f"{self.place}/trial-{number}"
+        chosen = [word for name, value in options.items() for word in option_words(name, value)]
+        where = [
+            "--seed",
+            str(self.search.seed),
+            "--no-test",
+            "--output-dir",
+            str(self.folder / place),
+            "--resume",
+        ]
+        words = (*self.run.words_in(str(self.folder)), *chosen, *where)
+        return Task(place, self.folder, words, VALIDATION, self.run.processes)
+
+
+def _add_seconds(trial: Trial, seconds: float) -> None:
+    trial.set_user_attr("seconds", trial.user_attrs.get("seconds", 0.0) + seconds)
+
+
+def _seconds(trial: FrozenTrial) -> float:
+    return float(trial.user_attrs.get("seconds", 0.0))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
