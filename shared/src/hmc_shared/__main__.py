@@ -1,4 +1,4 @@
-"""The command `hmc`: data sets, studies, and trained methods compared and evaluated from their run folders."""
+"""The command `hmc`: data sets, studies, and runs compared and evaluated from their folders."""
 
 # Torch, datasets and matplotlib take seconds to import: only the functions below the options do so.
 from __future__ import annotations

@@ -161,7 +161,7 @@ class TrainOptions(RunOptions, OptimisationOptions, DataOptions):
             self,
             "test",
             self.test or has_validation,
-            "stay on under --protocol paper, which validates nothing",
+            "stay on under --protocol paper, without validation",
         )
 
     @property

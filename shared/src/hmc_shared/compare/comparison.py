@@ -125,6 +125,8 @@ class Appendix:
     text: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    is_long: bool = False
+    """Left out where a terminal shows the comparison, folded in HTML."""
 
 
 @dataclass(frozen=True)

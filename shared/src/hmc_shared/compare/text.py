@@ -39,6 +39,8 @@ def to_text(comparison: Comparison, width: int | None = None) -> str:
         longest = max(len(row.label) for row in table.rows)
         lines += [f"{label:<{longest}}  {why}" for label, why in table.missing]
         parts.append("\n".join(lines))
+    for appendix in (one for one in comparison.appendices if not one.is_long):
+        parts.append(f"{appendix.title}. {appendix.text}\n{align([appendix.header, *appendix.rows], left=2)}")
     return "\n\n".join([*parts, legend(comparison, "*")])
 
 
@@ -55,6 +57,9 @@ def to_markdown(comparison: Comparison, figures: Mapping[str, Sequence[str]] | N
         lines += _markdown_table(header(table), body + [[label, why, *empty] for label, why in table.missing])
         for name in (figures or {}).get(table.title, ()):
             lines += [f"![{name.rsplit('.', 1)[0]}]({name})", ""]
+    for appendix in comparison.appendices:
+        lines += [f"## {appendix.title}", "", appendix.text, ""]
+        lines += _markdown_table(appendix.header, appendix.rows, left=len(appendix.header))
     if comparison.notes:
         lines += ["## Notes", "", *(f"* {note}" for note in comparison.notes), ""]
     runs = [

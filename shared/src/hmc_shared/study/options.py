@@ -49,8 +49,8 @@ class StudyOptions:
 class RunStudy(StudyOptions):
     """Run what is not finished of a study, then compare all of it.
 
-    A run that fails is kept with its log, and the others go on. After Ctrl-C the same command goes on. Several
-    starts of one study on one disk share the work.
+    A run that fails is kept with its log, and the others go on. After Ctrl-C the same command goes on.
+    Several starts of one study on one disk share the work.
     """
 
     jobs: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -81,7 +81,10 @@ class StudyList:
 
 @dataclass(frozen=True)
 class Demo:
-    """Train every installed method on the embedded handwritten digits, and compare them: `hmc study run demo`."""
+    """Train every installed method on the embedded handwritten digits, and compare them.
+
+    The same as `hmc study run demo`.
+    """
 
     output: Annotated[Path, Folder] = Path("runs/demo")
     """Folder for the runs, their logs, report.html, compare.md, compare.csv, compare.json and the plots."""

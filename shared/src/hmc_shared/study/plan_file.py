@@ -39,7 +39,10 @@ _RULES = {
 
 
 class PlanFile:
-    """The content of a plan and where its values stand. Raises ValueError, with the line, for a wrong plan."""
+    """The content of a plan and where its values stand.
+
+    Raises ValueError, with file and line, for a plan that is not as its schema says.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,10 +54,11 @@ class PlanFile:
             raise ValueError(f"{path}:{line}: this is not readable as YAML: {error.problem}.") from error
         except (yaml.YAMLError, RecursionError) as error:
             raise ValueError(f"{path} is not readable as YAML: {reason(error)}") from error
-        self.content = self._value(node, ()) if node else None
+        content: Any = self._value(node, ()) if node else None
         schema = json.loads(files("hmc_shared.study").joinpath("plan.schema.json").read_text("utf-8"))
-        if error := best_match(Draft202012Validator(schema).iter_errors(self.content)):
+        if error := best_match(Draft202012Validator(schema).iter_errors(content)):
             raise self._wrong(error)
+        self.content: dict[str, Any] = content
 
     def error(self, place: Place, said: str) -> ValueError:
         """What is wrong with a value, with file and line."""
@@ -81,7 +85,8 @@ class PlanFile:
                 content[key] = self._value(part, inside)
             return content
         try:
-            if node.tag.endswith(":timestamp") or (node.tag.endswith(":str") and node.style):
+            is_quoted = isinstance(node, yaml.ScalarNode) and node.style
+            if node.tag.endswith(":timestamp") or (node.tag.endswith(":str") and is_quoted):
                 return node.value  # a date is text, and so is what stands in quotes
             if _FLOAT.fullmatch(node.value):
                 return float(node.value)  # 1e-3, which YAML 1.1 takes for text
@@ -92,10 +97,12 @@ class PlanFile:
     def _wrong(self, error: ValidationError) -> ValueError:
         place: Place = tuple(error.absolute_path)
         name = ".".join(map(str, place)) or "the plan"
-        rule, value = str(error.validator), error.validator_value
+        rule: str = str(error.validator)
+        value: Any = error.validator_value
+        instance: Any = error.instance
         if rule in ("additionalProperties", "unevaluatedProperties"):
             known = _known(error.schema)
-            key = next(key for key in error.instance if key not in known)
+            key = next(key for key in instance if key not in known)
             return self.error(
                 (*place, key), f"`{name}` has no key {shown(key)}; it may have {listed(known, 20)}."
             )

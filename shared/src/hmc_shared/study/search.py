@@ -55,8 +55,8 @@ def _open_storage(url: str | None, study: Path) -> BaseStorage:
 class Searcher:
     """The search of one method on one data set; several starts of the study may share it.
 
-    A trial is a run with one seed and ``--no-test``: the test split is not scored. Trials that were interrupted
-    go on, and none that is finished is repeated.
+    A trial is a run with one seed and ``--no-test``: the test split is not scored. Trials that were
+    interrupted go on, and none that is finished is repeated.
     """
 
     def __init__(self, run: Run, search: Search, study: Path, storage: BaseStorage, space: Space) -> None:
@@ -100,7 +100,7 @@ class Searcher:
             for trial in trials:
                 task = self._task(trial.number, trial.params)
                 if trial.state == TrialState.RUNNING and task not in self._mine and (lock := task.lock()):
-                    self._mine[task] = Trial(self._study, trial._trial_id)
+                    self._mine[task] = Trial(self._study, trial._trial_id)  # pyright: ignore[reportPrivateUsage]
                     return task, lock
             if self._is_spent(trials):
                 return None
@@ -167,13 +167,17 @@ class Searcher:
         return f"{len(done)} of {self.search.budget}" if self.search.trials else f"{len(done)}"
 
     def summary(self) -> tuple[str, ...]:
-        """Trials, pruned, failed, seconds, the best validation figure, what it chose, and from what."""
+        """Trials, those pruned and failed, seconds, and the best figure on validation."""
         trials, best = self.trials, self._best()
         states = [trial.state for trial in trials]
         counts = [len(trials), states.count(TrialState.PRUNED), states.count(TrialState.FAIL)]
         value = "-" if best is None else f"{self.space.metric.removeprefix('validation/')} {best.value:.4f}"
-        chosen = ", ".join(f"{name} {_short(value)}" for name, value in (self.chosen or {}).items())
-        return (*map(str, counts), f"{sum(map(_seconds, trials)):.0f}", value, chosen or "-", str(self.space))
+        return (*map(str, counts), f"{sum(map(_seconds, trials)):.0f}", value)
+
+    def choices(self) -> list[tuple[str, str, str]]:
+        """Each option with what was chosen and the space it was chosen from."""
+        chosen = self.chosen or {}
+        return [(name, str(chosen.get(name, "-")), text) for name, text in self.space.texts.items()]
 
     def _best(self) -> FrozenTrial | None:
         done = [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
@@ -206,7 +210,3 @@ def _add_seconds(trial: Trial, seconds: float) -> None:
 
 def _seconds(trial: FrozenTrial) -> float:
     return float(trial.user_attrs.get("seconds", 0.0))
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -21,8 +21,8 @@ from hmc_shared.object_files import read_yaml
 from hmc_shared.study.programs import check_train_options, find_entry, train_options
 
 FILE = "spaces.yaml"
-"""In a package: ``metric``, the figure of metrics.jsonl by which its methods choose their epoch; ``common``, the
-space of each of them; and more by label. An option has ``low`` and ``high`` (``log: true``), or ``choices``."""
+"""In a package: ``metric``, the figure of metrics.jsonl by which its methods choose their epoch; ``common``,
+the space of all; more by label. An option has ``low`` and ``high`` (``log: true``), or ``choices``."""
 _RANGE, _CHOICES = {"low", "high", "log"}, {"choices"}
 
 
@@ -33,8 +33,9 @@ class Space:
     recipe: Mapping[str, Any]
     """What the options are without a search: the first trial."""
 
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {_text(distribution)}" for name, distribution in self.options.items())
+    @property
+    def texts(self) -> dict[str, str]:
+        return {name: _text(distribution) for name, distribution in self.options.items()}
 
 
 def load_space(words: tuple[str, ...]) -> Space | None:

@@ -39,6 +39,12 @@ def to_html(comparison: Comparison, pictures: Path | None = None) -> str:
                 links.append(f'<a href="#{name}-{section}">{title}</a>')
                 parts.append(f'<section id="{name}-{section}">\n<h3>{title}</h3>\n{text}\n</section>')
         contents.append(f'<li><a href="#{name}">{escape(table.title)}</a>: {" · ".join(links)}</li>')
+    for appendix in comparison.appendices:
+        rows = [_row([escape(word) for word in words]) for words in appendix.rows]
+        table = _table([escape(word) for word in appendix.header], rows, "appendix")
+        if appendix.is_long:
+            table = f"<details><summary>{len(rows)} lines</summary>\n{table}\n</details>"
+        parts.append(f"<h2>{escape(appendix.title)}</h2>\n<p>{escape(appendix.text)}</p>\n{table}")
     if comparison.notes:
         notes = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
         parts.append(f'<h2 id="notes">Notes</h2>\n<ul>{notes}</ul>')
