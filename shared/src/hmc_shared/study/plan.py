@@ -118,9 +118,8 @@ class _Reader:
         turns: list[tuple[int, Run]] = []
         places: set[str] = set()
         for number, part in enumerate(content.get("parts", [{}])):
-            around = {key: (key,) for key in content}
-            inside = {key: ("parts", number, key) for key in part}
-            where: dict[str, Place] = around | inside
+            where: dict[str, Place] = {key: (key,) for key in content}
+            where |= {key: ("parts", number, key) for key in part}
             for turn, run in self._runs({**content, **part}, where):
                 if run.place in places:
                     raise self.file.error(where["methods"], f"{run.place} stands in the plan twice.")
@@ -178,7 +177,7 @@ class _Reader:
         command = content.get("command")
         if command is None and label not in self.methods:
             known = listed(sorted(self.methods), 40) or "none"
-            said = f"give {shown(label)} a `command`: it is no method of an installed package, which have {known}."
+            said = f"give {shown(label)} a `command`: it is no method that is installed ({known})."
             raise self.file.error(place, said)
         try:
             words = shlex.split(command if command is not None else self.methods[label].command)

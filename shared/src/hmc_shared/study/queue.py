@@ -52,7 +52,7 @@ class Queue:
                 task.check()
 
     def claim(self) -> Task | None:
-        """Something that can start now, locked until :meth:`ended`; None if there is nothing at the moment."""
+        """Something that can start now, locked until :meth:`ended`; None if there is nothing just now."""
         for run in list(self._waiting):
             if time.monotonic() - self._looked.get(run.place, -LOOK) < LOOK:
                 continue  # another start is at it

@@ -62,18 +62,14 @@ def _budgets(queue: Queue) -> tuple[Appendix, ...]:
     """What was searched, with what budget, and what it chose."""
     if not queue.searchers:
         return ()
-    rows = [(dataset, label, *searcher.summary()) for (dataset, label), searcher in queue.searchers.items()]
-    head = (
-        "data set",
-        "method",
-        "trials",
-        "pruned",
-        "failed",
-        "seconds",
-        "best on validation",
-        "chosen",
-        "space",
+    searchers = queue.searchers.items()
+    budget = next(iter(queue.searchers.values())).search.budget
+    rows = tuple((*key, *searcher.summary()) for key, searcher in searchers)
+    text = f"Each had {budget}, on the validation split alone; the test split was scored once, afterwards."
+    head = ("data set", "method", "trials", "pruned", "failed", "seconds", "best on validation")
+    choices = tuple((*key, *choice) for key, searcher in searchers for choice in searcher.choices())
+    what = "What was chosen, and from what."
+    columns = ("data set", "method", "option", "chosen", "from")
+    return Appendix("Search", text, head, rows), Appendix(
+        "Chosen options", what, columns, choices, is_long=True
     )
-    search = next(iter(queue.searchers.values())).search
-    text = f"Each had {search.budget}, on the validation split alone; the test split was scored once, afterwards."
-    return (Appendix("Search", text, head, tuple(rows)),)
