@@ -46,7 +46,7 @@ def parse_json(
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises ValueError, naming the file, for anything else."""
     try:
-        return check_object(yaml.load(read_text(path, LARGEST_YAML), _Loader), path)
+        return check_object(yaml.load(read_text(path, LARGEST_YAML), LoaderWithoutAliases), path)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         said = reason(error).replace('in "<unicode string>", ', "")
         raise ValueError(
@@ -75,12 +75,13 @@ def check_object(content: Any, path: str | Path) -> dict[str, Any]:
     return content
 
 
-class _Loader(yaml.SafeLoader):
+class LoaderWithoutAliases(yaml.SafeLoader):
     """Without aliases, by which a few lines stand for gigabytes; no file of options needs them."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise ValueError("aliases (*name) are not allowed")
+            where = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=where)
         return super().compose_node(parent, index)
 
 

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hmc_shared.demo import plan
 from toy_method.config import Config
 
 from hmc_shared import load_model
 from hmc_shared.compare.comparison import compare
 from hmc_shared.data import available, load_dataset
+from hmc_shared.study.plan import read_plan
 from hmc_shared.testing import MethodContract
 
 
@@ -40,8 +40,8 @@ def test_trains_compares_and_predicts_by_its_commands(tmp_path):
     assert type(load_model(tmp_path / "run")).__name__ == "Linear"
 
 
-def test_the_demo_trains_it_too(tmp_path, monkeypatch):
+def test_the_demo_trains_it_too(monkeypatch):
     monkeypatch.setenv("PATH", "")  # programs of other environments
-    jobs, missing = plan(tmp_path, (0,))
-    assert "toy-linear" in {job.label for job in jobs}
-    assert "hlstm" in missing
+    plan = read_plan("demo")
+    assert "toy-linear" in {run.label for run in plan.runs}
+    assert "hlstm" in plan.missing

@@ -150,8 +150,9 @@ class _Reader:
         if self.overrides.datasets:
             datasets = {name: datasets.get(name) for name in self.overrides.datasets}
         search = Search(**part["search"]) if "search" in part else None
-        for method, content in _as_mapping(part["methods"]).items():
-            command, options, processes = self._method(method, content, (*where["methods"], method))
+        for number, (method, content) in enumerate(_as_mapping(part["methods"]).items()):
+            key = method if isinstance(part["methods"], dict) else number
+            command, options, processes = self._method(method, content, (*where["methods"], key))
             for dataset, of_dataset in datasets.items():
                 for suffix, of_grid in _combinations(part.get("grid", {})):
                     label = method + suffix
@@ -195,7 +196,7 @@ class _Reader:
                 else f"there is no program {words[0]}"
             )
             self.missing[label] = why
-        return tuple(words), content.get("options", {}), content.get("processes", 1)
+        return tuple(words), content.get("options") or {}, content.get("processes", 1)
 
     def _demo_methods(self) -> dict[str, Any]:
         """The longest first; and those of the published packages that are not installed, as missing."""

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 
 from hmc_shared.messages import listed, reason, shown
-from hmc_shared.object_files import LARGEST_YAML, read_text
+from hmc_shared.object_files import LARGEST_YAML, LoaderWithoutAliases, read_text
 
 Place = tuple[str | int, ...]
 """The keys that lead to a value."""
@@ -48,12 +48,14 @@ class PlanFile:
         self.path = path
         self.lines: dict[Place, int] = {}
         try:
-            node = yaml.compose(read_text(path, LARGEST_YAML), yaml.SafeLoader)
+            node = yaml.compose(read_text(path, LARGEST_YAML), LoaderWithoutAliases)
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise ValueError(f"{path}:{line}: this is not readable as YAML: {error.problem}.") from error
-        except (yaml.YAMLError, RecursionError) as error:
-            raise ValueError(f"{path} is not readable as YAML: {reason(error)}") from error
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            said = reason(error)
+            about = said if said.startswith(str(path)) else f"{path} is not readable as YAML: {said}."
+            raise ValueError(about) from error
         content: Any = self._value(node, ()) if node else None
         schema = json.loads(files("hmc_shared.study").joinpath("plan.schema.json").read_text("utf-8"))
         if error := best_match(Draft202012Validator(schema).iter_errors(content)):

@@ -20,7 +20,7 @@ from toy_method.config import Config
 from toy_method.model import Linear
 
 
-def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results:
+def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results | None:
     """Train, evaluate and write the run folder."""
     started = time.perf_counter()
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
@@ -57,6 +57,9 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         folder.log_epoch({"epoch": progress.epoch - 1, "validation/au_prc": score})
         checkpoints.after_epoch()
     checkpoints.after_training()
+    if not config.test:
+        folder.finish_trial(progress, accelerator.is_main_process)
+        return None
     progress.restore_best(model)
     model.calibrate(score_split(model, dataset.validation), dataset.validation.targets, dataset.evaluated)
     model.save_pretrained(folder.model)
@@ -74,7 +77,9 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
 
 
 def command(config: Config) -> None:
-    print(format_metrics(train(config)["metrics"]))
+    results = train(config)
+    if results:
+        print(format_metrics(results["metrics"]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,90 @@
+"""Programs of methods that need no torch, and ``hmc`` in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hmc_shared import __main__ as command
+from hmc_shared.study import programs
+
+# Three steps of progress, then the run folder that a fixture made before. It remembers its steps, as a
+# checkpoint does, and counts its starts.
+METHOD = """#!{python}
+import pathlib, shutil, sys, time
+options = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+folder, seed = pathlib.Path(options["--output-dir"]), options["--seed"]
+with open("{templates}/starts", "a") as file:
+    file.write(f"{{folder}}\\n")
+template = pathlib.Path("{templates}", "{name}", f"seed-{{seed}}")
+if options.get("--mode") == "broken":
+    sys.exit("{name}: error: no such option")
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "config.yaml").touch()
+state = folder / "steps"
+done = int(state.read_text()) if state.exists() else 0
+print(f"from step {{done}}", flush=True)
+for step in range(done, 3):
+    print(f"\\r{name} step {{step + 1}}/3", end="", file=sys.stderr, flush=True)
+    time.sleep({seconds})
+    state.write_text(str(step + 1))
+print("\\n{name}: all metrics")
+shutil.copytree(template, folder, dirs_exist_ok=True)
+"""
+
+Hmc = Callable[..., int]
+
+
+@pytest.fixture
+def starts(make_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two programs on the PATH, ``quick`` and ``slow``; returns the file with a line for each start."""
+    folder, templates = tmp_path / "bin", tmp_path / "templates"
+    folder.mkdir()
+    for name, seconds in {"quick": 0.01, "slow": 0.4}.items():
+        for seed in range(3):
+            template = make_run(name, seed, folder=templates / name / f"seed-{seed}")
+            content = json.loads((template / "results.json").read_text())
+            content["command"] = f"{name} train --seed {seed}"
+            (template / "results.json").write_text(json.dumps(content))
+        text = METHOD.format(python=sys.executable, templates=templates, name=name, seconds=seconds)
+        program = folder / name
+        program.write_text(text)
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    programs.find_program.cache_clear()
+    return templates / "starts"
+
+
+@pytest.fixture
+def hmc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hmc:
+    """``hmc(*words)`` in an empty folder; returns the exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["hmc", *map(str, words)])
+        monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process is pytest's
+        try:
+            command.main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return run
+
+
+@pytest.fixture
+def write_plan(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str, **_: Any) -> Path:
+        path = tmp_path / "study.yaml"
+        path.write_text(text)
+        return path
+
+    return write

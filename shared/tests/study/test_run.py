@@ -1,0 +1,231 @@
+"""Studies are run: in processes of their own, interrupted, shared, with failures and missing methods."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import hmc_shared
+from hmc_shared.study import plan as plans
+from hmc_shared.study.records import Task
+
+SOURCE = Path(hmc_shared.__file__).parents[1]
+PLAN = """
+datasets: [toy]
+methods:
+  slow: slow train
+  quick: {command: quick train, options: {mode: fine}}
+  absent: no-such-method train
+seeds: [0, 1]
+metrics: [au_prc, "accuracy_level_*"]
+"""
+
+
+def background(*words: object) -> subprocess.Popen[str]:
+    """``hmc`` as a terminal starts it: of what runs in the background, a shell lets SIGINT be ignored."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "hmc_shared", *map(str, words)],
+        env=os.environ | {"PYTHONPATH": str(SOURCE)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_all_runs_one_table_and_a_line_for_what_is_missing(starts, hmc, write_plan, capfd, tmp_path):
+    path = write_plan(PLAN)
+    assert hmc("study", "run", path, "--jobs", 2) == 0
+    out, err = capfd.readouterr()
+    folder = tmp_path / "runs" / "study"
+    assert sorted(str(run.parent.relative_to(folder)) for run in folder.glob("*/*/*/results.json")) == [
+        f"toy/{label}/seed-{seed}" for label in ("quick", "slow") for seed in (0, 1)
+    ]
+    lines = out.splitlines()
+    assert lines[0] == "toy, protocol default: 60 test samples, 6 evaluated classes"
+    levels = [f"accuracy_level_{depth}" for depth in range(3)]
+    assert lines[1].split() == [
+        "method",
+        "seeds",
+        "au_prc",
+        *levels,
+        "parameters",
+        "train",
+        "s",
+        "peak",
+        "MiB",
+    ]
+    assert {lines[2].split()[0], lines[3].split()[0]} == {"quick", "slow"}
+    assert lines[4].split(maxsplit=1) == ["absent", "there is no program no-such-method"]
+    ended = [line for line in err.splitlines() if line.startswith("[")]
+    assert [line.split("]")[0] for line in ended] == [f"[{number}/4" for number in range(1, 5)]
+    assert all(": done in " in line for line in ended)
+    assert (folder / "logs" / "toy" / "slow" / "seed-1.log").read_text().startswith("from step 0\n")
+    assert "no-such-method" in (folder / "report.html").read_text()
+
+    # Once more: nothing runs again.
+    before = {run: run.stat().st_mtime_ns for run in folder.glob("toy/*/*/*")}
+    assert hmc("study", "run", path) == 0
+    again, err = capfd.readouterr()
+    assert again == out
+    assert "done in" not in err
+    assert before == {run: run.stat().st_mtime_ns for run in folder.glob("toy/*/*/*")}
+    assert hmc("study", "status", path) == 0
+    status = capfd.readouterr().out
+    assert "everything is done" in status
+    assert ["toy", "quick", "2"] in [line.split() for line in status.splitlines()]
+
+    # With other options it is another study.
+    assert hmc("study", "run", path, "--set", "mode=other") == 2
+    assert "the plan says --mode other now" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("starts")
+def test_a_failed_run_is_told_tried_again_and_the_others_are_compared(hmc, write_plan, capfd, tmp_path):
+    path = write_plan(PLAN.replace("slow train", "slow train --mode broken"))
+    assert hmc("study", "run", path) == 1
+    out, err = capfd.readouterr()
+    log = Path("runs", "study", "logs", "toy", "slow", "seed-0.log")
+    assert f"toy/slow/seed-0: failed with exit code 1: slow: error: no such option (see {log})" in err
+    (line,) = [line for line in out.splitlines() if line.startswith("slow")]
+    assert "seed 0 failed: slow: error: no such option" in line
+    assert "seed 1 failed" in line
+    assert ["quick", "2"] in [line.split()[:2] for line in out.splitlines()]
+    assert hmc("study", "status", path) == 0
+    assert "failed   toy/slow/seed-0: slow: error: no such option" in capfd.readouterr().out
+    write_plan(PLAN)
+    assert hmc("study", "run", path) == 0
+
+
+@pytest.mark.usefixtures("starts")
+def test_nothing_at_all_is_one_line(hmc, write_plan, capfd):
+    path = write_plan("datasets: [toy]\nmethods: {hlstm: no-hlstm train}")
+    assert hmc("study", "run", path) == 2
+    err = capfd.readouterr().err.strip()
+    assert err == "hmc: error: There is no finished run to compare: hlstm there is no program no-hlstm."
+
+
+@pytest.mark.usefixtures("starts")
+def test_a_run_waits_for_those_it_names(hmc, write_plan, capfd, tmp_path):
+    path = write_plan(
+        """
+        parts:
+        - {datasets: [fine], methods: {second: "quick train --from {toy/first}/model"}}
+        - {datasets: [toy], methods: {first: slow train, broken: slow train --mode broken}}
+        - {datasets: [toy], methods: {third: "quick train --from {toy/broken}/model"}}
+        """
+    )
+    assert hmc("study", "run", path, "--jobs", 2) == 1
+    out, err = capfd.readouterr()
+    ended = [line.split(" ")[1] for line in err.splitlines() if line.startswith("[")]
+    assert ended == ["toy/broken/seed-0:", "toy/first/seed-0:", "fine/second/seed-0:"]
+    assert "third" in out
+    assert "needs toy/broken/seed-0, which failed" in out
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_killed_it_leaves_what_is_done_and_goes_on(starts, hmc, write_plan, capfd, tmp_path, sent, code):
+    path = write_plan(PLAN)
+    folder = tmp_path / "runs" / "study"
+    first = background("study", "run", path, "--jobs", 1, "--output", folder)
+    running = folder / "toy" / "slow" / "seed-1"
+    wait_for(running / "steps", first)  # slow 0 and quick 0 are done
+    first.send_signal(sent)
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == code
+    if sent != signal.SIGKILL:
+        assert "2 of 4 runs have ended; the same command goes on from there" in err
+    time.sleep(0.5)  # what a killed study leaves behind ends by itself
+    steps = (running / "steps").read_text()
+    time.sleep(1)  # a run that was left behind would go on
+    assert (running / "steps").read_text() == steps < "3"
+    kept = {run: run.stat().st_mtime_ns for run in folder.glob("toy/*/seed-0/*")}
+    assert len(kept) > 4
+    assert hmc("study", "status", path) == 0
+    assert ["toy", "slow", "1", "1", "-"] in [line.split() for line in capfd.readouterr().out.splitlines()]
+
+    assert hmc("study", "run", path, "--jobs", 1) == 0
+    out, err = capfd.readouterr()
+    assert [line.split(": ")[0] for line in err.splitlines() if line.startswith("[")] == [
+        "[3/4] toy/slow/seed-1",
+        "[4/4] toy/quick/seed-1",
+    ]
+    assert (folder / "logs" / "toy" / "slow" / "seed-1.log").read_text().startswith(f"from step {steps}\n")
+    assert {run: run.stat().st_mtime_ns for run in kept} == kept
+    assert out.startswith("toy, protocol default")
+
+
+def test_two_starts_share_the_runs(starts, write_plan, tmp_path):
+    path = write_plan(PLAN.replace("[0, 1]", "[0, 1, 2]"))
+    both = [background("study", "run", path, "--jobs", 1, "--output", tmp_path / "runs") for _ in range(2)]
+    for process in both:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert out.startswith("toy, protocol default")
+    counts = Counter(starts.read_text().splitlines())
+    assert len(counts) == 6
+    assert set(counts.values()) == {1}
+
+
+@pytest.mark.usefixtures("starts")
+def test_the_demo_is_a_plan_of_installed_methods(hmc, monkeypatch, capfd, tmp_path):
+    method = plans.installed_methods  # what is installed here does not matter
+    assert callable(method)
+    methods = [
+        hmc_shared.methods.Method("quick", "quick train", "quick:Model", demo="", demo_minutes=0.1),
+        hmc_shared.methods.Method("left-out", "quick train", "quick:Model"),
+        hmc_shared.methods.Method("slow", "slow train", "slow:Model", demo="--mode fine", demo_minutes=2),
+    ]
+    monkeypatch.setattr(plans, "installed_methods", lambda: methods)
+    monkeypatch.setattr(plans, "PUBLISHED", ("quick", "no-such-method"))
+    demo = plans.read_plan("demo")
+    assert [run.place for run in demo.runs[:2]] == ["digits/slow/seed-0", "digits/quick/seed-0"]
+    assert demo.runs[0].words == ("slow", "train", "--mode", "fine", "--dataset", "digits")
+    assert demo.missing == {"no-such-method": "not installed: pip install no-such-method"}
+    assert hmc("demo", "--output", tmp_path / "demo", "--seeds", 0, "--jobs", 2) == 0
+    assert "not installed: pip install no-such-method" in capfd.readouterr().out
+    assert (tmp_path / "demo" / "digits" / "slow" / "seed-0" / "results.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seeds", 1, 1], "`--seeds` should name each once"),
+        (["--jobs", 0], "`--jobs` should be at least 1"),
+        (["--set", "epochs"], "`--set` should be NAME=VALUE"),
+        (["--methods", "sloww"], "`--methods` should be of absent, quick, slow"),
+        (["--address", "auto"], "give --on ray as well"),
+    ],
+)
+@pytest.mark.usefixtures("starts")
+def test_wrong_words_are_refused(hmc, write_plan, capfd, words, said):
+    assert hmc("study", "run", write_plan(PLAN), *words) == 2
+    assert said in capfd.readouterr().err
+
+
+def test_the_last_line_is_the_newest_state_of_a_bar(tmp_path):
+    task = Task("toy/method/seed-0", tmp_path, ("method",))
+    assert task.last_line == ""
+    task.log.parent.mkdir(parents=True)
+    task.log.write_bytes(b"first\nbar 1/3\r  bar 2/3")
+    assert task.last_line == "bar 2/3"
+    assert task.last_lines() == ["first", "bar 1/3", "bar 2/3"]
+    task.log.write_bytes(b"x" * 10_000 + b"\r bar 3/3 \xe2\x96\x88\n\n")
+    assert task.last_line == "bar 3/3 \N{FULL BLOCK}"
