@@ -89,7 +89,7 @@ def test_each_method_has_its_trials_then_the_best_is_trained_with_every_seed(tun
             (x for name, x in trials.items() if not name.endswith("trial-3")), key=lambda x: abs(x - 0.3)
         )
         assert [tried[f"runs/study/toy/{label}/seed-{seed}"] for seed in (0, 1)] == [best, best]
-        row = [line.split() for line in out.splitlines() if line.split()[:2] == ["toy", label]][0]
+        row = next(line.split() for line in out.splitlines() if line.split()[:2] == ["toy", label])
         assert row[2:5] == ["8", "0", "1"]  # trials, pruned, failed
     assert "Each had 8 trials, on the validation split alone" in out
     assert not list(Path("runs/study/search").glob("**/predictions.npz"))
@@ -154,7 +154,7 @@ def test_hopeless_trials_are_stopped(tuned, hmc, write_plan, capfd):
     path = write_plan(PLAN.replace("prune: false", "seed: 3").replace("trials: 8", "trials: 20"))
     assert hmc("study", "run", path, "--jobs", 2, "--methods", "one", "--seeds", 0) == 0
     out, _ = capfd.readouterr()
-    row = [line.split() for line in out.splitlines() if line.split()[:2] == ["toy", "one"]][0]
+    row = next(line.split() for line in out.splitlines() if line.split()[:2] == ["toy", "one"])
     assert row[2] == "20"
     assert int(row[3]) > 0
     assert len(started(starts)) == 21
