@@ -79,7 +79,7 @@ def _time_left(
         of_label = [value for (_, other), values in seconds.items() if other == label for value in values]
         every = [value for values in seconds.values() for value in values]
         total += number * statistics.fmean(seconds.get((dataset, label)) or of_label or every)
-    return f"{sum(left.values())} runs are left, about {duration(total)} of one run after the other"
+    return f"{sum(left.values())} runs are left, about {duration(total)} if one runs at a time"
 
 
 def duration(seconds: float) -> str:
