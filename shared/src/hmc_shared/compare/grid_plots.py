@@ -32,7 +32,8 @@ def metrics_over_values(table: ComparisonTable, grid: Grid, path: str | Path | B
     width, height = (3.4, 2.9) if lines else (_side(grid, 1, 0.75), _side(grid, 0, 0.45))
     across, down = min(_ACROSS, max(len(panels), 1)), max(math.ceil(len(panels) / _ACROSS), 1)
     figure = Figure(figsize=(across * width, down * height + 0.4), layout="constrained")
-    figure.suptitle(table.title, x=0.01, ha="left", fontsize=11)
+    options = " and ".join(grid.options).replace("_", " ")
+    figure.suptitle(f"Over {options}: {table.title}", x=0.01, ha="left", fontsize=11)
     all_axes = figure.subplots(down, across, squeeze=False).ravel()
     for axes, (name, method) in zip(all_axes, panels, strict=False):
         several = method and len(grid.methods) > 1
@@ -88,7 +89,7 @@ def _draw_map(axes: Axes, grid: Grid, name: str, method: str) -> None:
     low, high = np.nanmin(means, initial=math.inf), np.nanmax(means, initial=-math.inf)
     for (row, column), mean in np.ndenumerate(means):
         if not math.isnan(mean):
-            colour = "white" if mean < low + 0.6 * (high - low) else "black"
+            colour = "white" if mean <= low + 0.6 * (high - low) else "black"
             axes.text(column, row, f"{mean:.3f}", ha="center", va="center", fontsize=8, color=colour)
 
 
