@@ -122,15 +122,17 @@ class _Reader:
     def plan(self, name: str) -> Plan:
         content = self.file.content
         turns: list[tuple[int, Run]] = []
-        places: set[str] = set()
+        places: dict[str, tuple[str, ...]] = {}
         for number, part in enumerate(content.get("parts", [{}])):
             around = {key: (key,) for key in content}
             inside = {key: ("parts", number, key) for key in part}
             where: dict[str, Place] = around | inside
             for turn, run in self._runs({**content, **part}, where):
+                if places.get(run.place) == run.words:
+                    continue  # two parts share it
                 if run.place in places:
                     raise self.file.error(where["methods"], f"{run.place} stands in the plan twice.")
-                places.add(run.place)
+                places[run.place] = run.words
                 turns.append((turn, run))
         runs = [run for _, run in sorted(turns, key=lambda pair: pair[0])]
         if unknown := [name for name in self.overrides.methods if name not in self.labels]:
