@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hmc_shared.compare.output import write_reports
+from hmc_shared.study.options import StudyStatus
 from hmc_shared.study.plan import Overrides, read_plan
 from hmc_shared.study.queue import Queue
 from hmc_shared.study.report import compare_study
@@ -89,3 +90,18 @@ def test_a_run_that_two_parts_share_is_one_run(tmp_path):
     - {datasets: [large], grid: {k: [1, 2, 4]}}
     """)
     assert places(path, "new") == [f"new/m-k-{k}/seed-0" for k in (1, 2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1", 1), ("2e-3", 0.002), (".5", 0.5), ("-1e4", -1e4), ("true", True), ("null", None), ("2x", "2x")]
+    + [("[1, a]", [1, "a"]), ("both", "both"), ("a photo of {}.", "a photo of {}."), ("[", "["), ("", None)],
+)
+def test_values_of_the_command_line_are_read_as_in_a_plan(text, value):
+    assert StudyStatus("plan", set=(f"an-option={text}",)).options == {"an_option": value}
+
+
+@pytest.mark.parametrize("text", ["epochs", "=3", "epochs={a: 1}"])
+def test_what_is_no_value_is_refused(text):
+    with pytest.raises(ValueError, match=r"`--set` should be NAME=VALUE, such as epochs=1. Found '.*'\."):
+        StudyStatus("plan", set=(text,)).options  # noqa: B018
