@@ -29,7 +29,7 @@ CONFIG = ("-c", ROOT / "pyproject.toml")
 # One file of tests, with what its fixtures trained, stays on one process.
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadscope")
 # What the newest Python leaves out: the acceptance tests of every method train, resume and predict as well.
-LONG = tuple(f"test_{name}.py" for name in ("train", "commands", "sweep", "plot", "own_data", "explain"))
+LONG = tuple(f"test_{name}.py" for name in ("train", "commands", "plot", "own_data", "explain"))
 
 
 def import_name(package: str) -> str:

@@ -1,11 +1,8 @@
 """MMoE against a loop over its experts; combined gradients against torchjd and the papers' definitions."""
 
-import os
-import subprocess
 from contextlib import nullcontext as nothing
 from importlib.util import find_spec
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,12 +17,10 @@ from hcal.losses import cross_entropies
 from hcal.model import Flat
 from hcal.train import train
 from hmc_shared import Hierarchy
-from hmc_shared.cli.parse import parse
 from hmc_shared.data import load_dataset
 from hmc_shared.runs.read import load_run
 
 TREE = Hierarchy.from_paths(["a/p/u", "a/p/v", "a/q/w", "b/r/x", "b/r/y"])
-RECIPES = Path(__file__).parents[1] / "recipes"
 
 needs_torchjd = pytest.mark.skipif(find_spec("torchjd") is None, reason="needs hcal[baselines]")
 each_rule = pytest.mark.parametrize("method", sorted(AGGREGATED))
@@ -276,49 +271,3 @@ def test_what_combined_gradients_cannot_do_is_refused(tmp_path, digits, monkeypa
     with pytest.raises(ValueError, match=r"one process\. Found 2"):
         train(small(run, method="nash-mtl"), digits)
     baselines.check_aggregation(small(run, method="mmoe", compile=True, mixed_precision="fp16"))
-
-
-def configurations(recipe, tmp_path, **environment):
-    """The options of the runs that a recipe starts, noted by a stand-in for the commands."""
-    log = tmp_path / "log"
-    for name in ("hcal", "hmc"):
-        command = tmp_path / "bin" / name
-        command.parent.mkdir(exist_ok=True)
-        command.write_text(f'#!/bin/sh\necho {name} "$@" >> "{log}"\n')
-        command.chmod(0o755)
-    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    command = ["bash", str(RECIPES / recipe)]
-    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PATH": path, **environment}, check=True)
-    lines = [line.split() for line in log.read_text().splitlines()]
-    assert lines[-1][:2] == ["hmc", "compare"]
-    runs = [parse(Config, line[2:], prog="hcal", package="hcal") for line in lines if line[0] == "hcal"]
-    for config in runs:
-        assert any(Path(config.output_dir).parent == Path(folder) for folder in lines[-1][2:])
-    return runs
-
-
-needs_recipes = pytest.mark.skipif(not RECIPES.is_dir(), reason="the recipes are in the repository only")
-
-
-@needs_recipes
-def test_the_recipe_of_table_1_runs_every_method(tmp_path):
-    runs = configurations("table1.sh", tmp_path, SEEDS="3 4", FLAGS="--epochs 7")
-    found = [(config.method, config.decode, config.seed) for config in runs]
-    rows = [("hcal", "independent"), ("hcal", "path")]
-    rows += [(method, "independent") for method in ("flat", "mmoe", "cagrad", "imtl-g", "nash-mtl")]
-    assert sorted(found) == sorted((*row, seed) for row in rows for seed in (3, 4))
-    assert {config.epochs for config in runs} == {7}
-    assert len({config.output_dir for config in runs}) == len(runs)
-
-
-@needs_recipes
-def test_the_recipe_of_table_2_runs_its_eight_rows(tmp_path):
-    runs = configurations("table2.sh", tmp_path)
-    on = [
-        (c.task == "multi", c.aggregation, c.epsilon > 0, c.weighting == "adaptive")  # MTL, FA, PP, AWA
-        for c in runs
-    ]
-    paper = ["0110", "1100", "1010", "1001", "1011", "1101", "1110", "1111"]
-    assert ["".join(str(int(switch)) for switch in row) for row in on] == paper
-    assert {(c.dataset, c.method, c.decode, c.seed) for c in runs} == {("digits", "hcal", "independent", 0)}
-    assert len({config.output_dir for config in runs}) == 8

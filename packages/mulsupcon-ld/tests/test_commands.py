@@ -108,7 +108,7 @@ def test_the_papers_batch_and_queue_sizes():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("fit",), "one of train, evaluate, predict, explain, sweep"),
+        (("fit",), "one of train, evaluate, predict, explain"),
         (("train", "--dataset", "atlantis", "--output-dir", "{}/run"), "atlantis"),
         (("train", "--queue-size", "-1"), "--queue-size"),
         (("train", "--encoder", "resnet19", "--output-dir", "{}/run"), "resnet19"),
@@ -119,7 +119,6 @@ def test_the_papers_batch_and_queue_sizes():
         (("predict", "nowhere", "nothing.csv"), "nowhere"),
         (("evaluate", "nowhere"), "nowhere"),
         (("explain", "nowhere"), "nowhere"),
-        (("sweep", "grid", "--loss", "bce"), "--loss"),
     ],
 )
 def test_wrong_use_is_explained_and_ends_with_code_2(arguments, message, tmp_path, monkeypatch, capsys):

@@ -18,12 +18,14 @@ import json
 import os
 import pickle
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import asdict
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Literal
@@ -41,12 +43,15 @@ from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.methods import installed_methods
 from hmc_shared.metrics import incoherent
 from hmc_shared.model import HierarchicalModel, load_model
+from hmc_shared.object_files import read_yaml
 from hmc_shared.predict.export import export_program
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.progress import last_checkpoint
 from hmc_shared.runs.read import Run, load_run
+from hmc_shared.study.plan import read_plan
+from hmc_shared.study.shipped import shipped_plans
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -332,3 +337,36 @@ class MethodContract:
         words = ["--config", str(tmp_path / "config.yaml")]
         again = parse(type(config), words, prog="train", package=self.package)
         assert asdict(again) == asdict(config) | {"config": words[1]}  # type: ignore[call-overload]
+
+    # Studies
+
+    def test_shipped_plans_are_what_the_commands_take(self) -> None:
+        package = Path(str(files(self.package)))
+        paths = [path for path in shipped_plans().values() if path.is_relative_to(package)]
+        plans = [read_plan(str(path)) for path in paths]
+        if not plans:
+            pytest.skip(f"{self.package} ships no plan")
+        config = self.module("config").Config
+        commands: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for plan in plans:
+            assert plan.about
+            assert not plan.missing
+            for run in plan.runs:  # the values of a grid, and names of data sets, have been checked by now
+                options = tuple(word.partition("=")[0] for word in run.words if word.startswith("--"))
+                assert len(set(options)) == len(options), run.words
+                commands[run.method, *options] = run.words
+        for words in commands.values():
+            assert parse(config, words[2:], prog="train", package=self.package).dataset in words
+
+    def test_the_spaces_of_a_search_fit_every_configuration(self) -> None:
+        pytest.importorskip("optuna")
+        from hmc_shared.study.spaces import FILE, load_space
+
+        package = Path(str(files(self.package)))
+        if not (package / FILE).is_file():
+            pytest.skip(f"{self.package} ships no {FILE}")
+        labels = {method.label: shlex.split(method.command) for method in self.module("methods").METHODS}
+        assert set(read_yaml(package / FILE)) <= {"metric", "common", *labels}
+        for words in labels.values():
+            for path in sorted((package / "configs").glob("*.yaml")):
+                load_space((*words, "--dataset", path.stem))  # which says what does not fit

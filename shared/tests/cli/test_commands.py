@@ -210,7 +210,7 @@ def test_a_tree_that_is_not_installed_has_no_version():
             "hcal train --seed=2",
         ),
         (["hcal", "train", "--seed", "3", "--overwrite", "--output-dir"], "hcal train --seed 3"),
-        (["hcal", "sweep", "--gamma", "1"], None),
+        (["hcal", "plot", "--samples", "1"], None),
         (["/env/bin/pytest"], None),
     ],
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hcal.config import Config, EvaluateConfig, PlotConfig, PredictConfig
-from hcal.sweep_config import SweepConfig
 from hmc_shared.cli.commands import Command, run_program
 
 COMMANDS = {
@@ -18,11 +17,6 @@ COMMANDS = {
     "predict": Command("name the classes of new images or vectors", PredictConfig, "hcal.predict:command"),
     "plot": Command(
         "draw features and prototypes before and after training", PlotConfig, "hcal.plot:command"
-    ),
-    "sweep": Command(
-        "train with several values of gamma or epsilon, with a table and a plot",
-        SweepConfig,
-        "hcal.sweep:command",
     ),
 }
 

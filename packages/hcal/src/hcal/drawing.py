@@ -1,4 +1,4 @@
-"""What ``hcal plot`` and ``hcal sweep`` draw: no global figure, no display."""
+"""What ``hcal plot`` draws: no global figure, no display."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from hmc_shared import Hierarchy
-from hmc_shared.compare.comparison import Statistic
-from hmc_shared.compare.plots import COLOURS
 
 LEGEND = 20  # classes that can be told apart by colour and are named
 NO_CLASS = "#d9d9d9"  # samples whose path ends above the level
@@ -66,7 +63,8 @@ def draw_features(
                 "markersize": 8,
             }
             handles = [Line2D([], [], color=of_node[i], label=hierarchy.names[i], **style) for i in level]
-            _legend_beside(line[-1], handles)
+            place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+            line[-1].legend(handles=handles, **place, frameon=False, fontsize=8)
     return figure
 
 
@@ -80,63 +78,3 @@ def level_colours(hierarchy: Hierarchy, depth: int) -> np.ndarray:
     colours = np.empty((len(level), 4))
     colours[np.array(in_tree) - level.start] = colormaps["gist_rainbow"](np.linspace(0, 1, len(level)))
     return colours
-
-
-def draw_sweep(
-    parameter: str, rows: Mapping[float, Mapping[str, Statistic]], splits: Sequence[str]
-) -> Figure:
-    """Accuracies, on the left axis, and HVR, on the right one, over the values of a parameter.
-
-    Args:
-        parameter: its name.
-        rows: value to metrics, accuracies and ``hvr``, named ``<split>/<name>``. Points are means, bars
-            standard deviations.
-        splits: one panel each.
-    """
-    names = [name.partition("/")[2] for name in next(iter(rows.values())) if name.startswith(splits[0])]
-    deepest = [name for name in names if name.startswith("accuracy_level_")][-1]
-    if all(row[f"{splits[0]}/{deepest}"] == row[f"{splits[0]}/accuracy_leaf"] for row in rows.values()):
-        names.remove("accuracy_leaf")  # all leaves are in the last level: the same line
-    figure = Figure(figsize=(4.4 * len(splits) + 1.4, 3.8), layout="constrained")
-    panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
-    right = [axes.twinx() for axes in panels]
-    for twin in right[1:]:
-        twin.sharey(right[0])
-    at = np.arange(len(rows))
-    for axes, twin, split in zip(panels, right, splits, strict=True):
-        lines = []
-        for number, name in enumerate(names):
-            statistics = [row[f"{split}/{name}"] for row in rows.values()]
-            is_hvr = name == "hvr"
-            bars = (twin if is_hvr else axes).errorbar(
-                at + 0.04 * (number - (len(names) - 1) / 2),  # bars side by side
-                np.array([statistic.mean for statistic in statistics]),
-                np.nan_to_num([statistic.sd for statistic in statistics]),
-                color="black" if is_hvr else COLOURS[number % (len(COLOURS) - 1)],
-                linestyle="--" if is_hvr else "-",
-                marker="s" if is_hvr else "o",
-                markersize=4.5,
-                linewidth=1.5,
-                capsize=2,
-                label="HVR (right)" if is_hvr else name.replace("_", " "),
-            )
-            lines.append(bars)
-        axes.set_title(split, loc="left", fontsize=11)
-        axes.set_xticks(at, [f"{value:g}" for value in rows])
-        axes.set_xlabel(parameter)
-        axes.grid(color="#dddddd", linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        twin.spines[["top", "left"]].set_visible(False)
-        if twin is not right[-1]:
-            twin.spines["right"].set_visible(False)
-            twin.tick_params(right=False, labelright=False)
-        if axes is panels[-1]:
-            _legend_beside(axes, lines, 1.2)
-    right[0].set_ylim(bottom=0)
-    panels[0].set_ylabel("accuracy")
-    right[-1].set_ylabel("HVR")
-    return figure
-
-
-def _legend_beside(axes: Axes, handles: Sequence[object], x: float = 1.0) -> None:
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(x, 0.5), frameon=False, fontsize=8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hmc_shared.cli.commands import Command, run_program
-from mulsupcon_ld.config import Config, EvaluateConfig, ExplainConfig, PredictConfig, SweepConfig
+from mulsupcon_ld.config import Config, EvaluateConfig, ExplainConfig, PredictConfig
 
 COMMANDS = {
     "train": Command(
@@ -25,11 +25,6 @@ COMMANDS = {
         "show logical labels beside the recovered label distributions",
         ExplainConfig,
         "mulsupcon_ld.explain:command",
-    ),
-    "sweep": Command(
-        "the paper's ablation and its grid over alpha and beta: a table and a heat map",
-        SweepConfig,
-        "mulsupcon_ld.sweep:command",
     ),
 }
 

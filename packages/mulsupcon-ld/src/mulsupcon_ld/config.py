@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from itertools import product
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -208,68 +207,3 @@ class ExplainConfig:
         check_options(self)
         is_known = self.output is None or Path(self.output).suffix in FORMATS
         check(self, "output", is_known, f"end in one of {', '.join(FORMATS)}")
-
-
-@dataclass(frozen=True)
-class SweepConfig(Config):
-    """Train without alpha, beta and both (ablation), or with all pairs of values of them (grid).
-
-    All options of `mulsupcon-ld train` count for every run. Runs go to
-    <output-dir>/alpha-<alpha>-beta-<beta>/seed-<seed>, the table to <output-dir>/<kind>.md, the heat map to
-    <kind>.png. Finished runs are read, not repeated, and an interrupted one goes on.
-    """
-
-    kind: Annotated[Literal["ablation", "grid"], tyro.conf.Positional] = "ablation"
-    """What to train. The ablation starts from --alpha and --beta."""
-    alphas: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
-    """Values of alpha in the grid; default: the paper's."""
-    betas: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
-    """Values of beta in the grid; default: the paper's."""
-    seeds: tuple[int, ...] = ()
-    """Seeds of the runs with each setting; default: three, from --seed on."""
-    output_dir: str | None = None
-    """Folder of the sweep; default: sweeps/<dataset>/<loss>."""
-    resume: bool = True
-    """Always on: finished runs stay, interrupted ones go on."""
-    overwrite: bool = False
-    """Train all runs anew."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(self, "loss", self.has_distributions, "be cld or rld in a sweep")
-        for name in ("alpha", "beta") if self.kind == "ablation" else ():
-            check(self, name, getattr(self, name) > 0, "be above 0 in an ablation")
-        for name in ("alphas", "betas", "seeds"):
-            values = getattr(self, name)
-            check(self, name, len(set(values)) == len(values), "differ from each other")
-            check(self, name, bool(values) or name == "seeds", "be at least one")
-
-    @property
-    def folder(self) -> Path:
-        # Not below runs/: `hmc compare` would find the same setting twice there.
-        return Path(self.output_dir or Path("sweeps", *self.run_folder.parts[1:-1]))
-
-    @property
-    def settings(self) -> dict[str, tuple[float, float]]:
-        """Name to alpha and beta."""
-        alpha, beta = self.alpha, self.beta
-        if self.kind == "ablation":
-            return {
-                "full": (alpha, beta),
-                "without alpha": (0.0, beta),
-                "without beta": (alpha, 0.0),
-                "without both": (0.0, 0.0),
-            }
-        return {f"alpha {a:g}, beta {b:g}": (a, b) for a, b in product(self.alphas, self.betas)}
-
-    def run(self, alpha: float, beta: float, seed: int) -> Config:
-        """The options of one run."""
-        changes: dict[str, Any] = {
-            "alpha": alpha,
-            "beta": beta,
-            "seed": seed,
-            "output_dir": str(self.folder / f"alpha-{alpha:g}-beta-{beta:g}" / f"seed-{seed}"),
-            "resume": not self.overwrite,
-        }
-        options: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(Config)}
-        return Config(**options | changes)

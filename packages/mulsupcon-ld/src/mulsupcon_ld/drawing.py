@@ -1,13 +1,8 @@
-"""What ``explain`` and ``sweep`` draw. As in :mod:`hmc_shared.compare.plots`: no global figure."""
+"""What ``explain`` draws. As in :mod:`hmc_shared.compare.plots`: no global figure."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -89,39 +84,3 @@ def draw_maps(explanation: Explanation) -> Figure:
         panels[2].set(xlabel="level", xticks=depths, ylim=(0, 1))
         panels[2].spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def draw_grid(maps: Mapping[str, np.ndarray], alphas: Sequence[float], betas: Sequence[float]) -> Figure:
-    """A heat map for each metric, (A, B) over the values of alpha and beta, the number in each cell."""
-    height, width = 0.5 * len(alphas) + 1.0, 0.75 * len(betas) + 0.9
-    figure = Figure(figsize=(3 * width, math.ceil(len(maps) / 3) * height), layout="constrained")
-    panels = figure.subplots(math.ceil(len(maps) / 3), 3, squeeze=False).ravel()
-    for axes, (name, values) in zip(panels, maps.items(), strict=False):
-        low, high = np.nanmin(values), np.nanmax(values)
-        axes.imshow(values, cmap="viridis", aspect="auto")
-        axes.set_title(name, loc="left", fontsize=11)
-        axes.set(xlabel="beta", ylabel="alpha")
-        axes.set_xticks(range(len(betas)), [f"{value:g}" for value in betas])
-        axes.set_yticks(range(len(alphas)), [f"{value:g}" for value in alphas])
-        _write_in_cells(axes, values, np.where(values < low + 0.6 * (high - low), "white", "black"))
-    return figure
-
-
-def draw_ablation(means: np.ndarray, settings: Sequence[str], metrics: Sequence[str]) -> Figure:
-    """Means (settings, metrics) in cells that are coloured by their difference from the first setting."""
-    difference = means - means[0]
-    most = max(float(np.nanmax(np.abs(difference))), 1e-6)
-    figure = Figure(figsize=(0.8 * len(metrics) + 2.6, 0.5 * len(settings) + 1.0), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(difference, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
-    axes.set_xticks(range(len(metrics)), metrics)
-    axes.set_yticks(range(len(settings)), settings)
-    _write_in_cells(axes, means, np.where(np.abs(difference) > 0.6 * most, "white", "black"))
-    figure.colorbar(image, ax=axes, label=f"difference from {settings[0]}")
-    return figure
-
-
-def _write_in_cells(axes: Axes, values: np.ndarray, colours: np.ndarray) -> None:
-    for (row, column), value in np.ndenumerate(values):
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "color": colours[row, column]}
-        axes.text(column, row, f"{value:.3f}", **style)

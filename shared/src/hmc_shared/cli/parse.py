@@ -7,6 +7,7 @@ import inspect
 import textwrap
 from collections.abc import Sequence
 from dataclasses import Field, asdict, field, fields, make_dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -55,19 +56,25 @@ def parse_arguments(config_type: type[Config], argv: Sequence[str], prog: str) -
     A group is a base class with a ``title``, one of ``GROUPS``.
     """
     description = inspect.getdoc(config_type)
-    groups = _groups(config_type)
-    if len(groups) < 2:
+    grouped = _grouped(config_type)
+    if len(fields(grouped)) < 2:
         return tyro.cli(config_type, args=list(argv), prog=prog)
-    parts = []
-    for title, members in groups.items():
-        group = make_dataclass(title, members, frozen=True)
-        parts.append((title, tyro.conf.OmitArgPrefixes[group], field(default_factory=group)))
-    grouped = make_dataclass("Options", parts, frozen=True)
     answer = tyro.cli(grouped, args=list(argv), prog=prog, description=description)
     values: dict[str, Any] = {}
     for part in fields(answer):
         values |= vars(getattr(answer, part.name))
     return config_type(**values)
+
+
+@cache
+def _grouped(config_type: type) -> Any:
+    """A dataclass with a field for each group of options, which is a dataclass of them."""
+    parts = []
+    for title, members in _groups(config_type).items():
+        group = make_dataclass(title, members, frozen=True)
+        hint = Annotated[tyro.conf.OmitArgPrefixes[group], tyro.conf.arg(help="")]
+        parts.append((title, hint, field(default_factory=group)))
+    return make_dataclass("Options", parts, frozen=True)
 
 
 def _groups(config_type: type) -> dict[str, list[tuple[str, Any, Field[Any]]]]:
@@ -85,6 +92,7 @@ def _groups(config_type: type) -> dict[str, list[tuple[str, Any, Field[Any]]]]:
     return dict(sorted(groups.items(), key=lambda item: GROUPS.index(item[0])))
 
 
+@cache
 def _texts(owner: type) -> dict[str, str]:
     """The text below each field of a class, by its name."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]

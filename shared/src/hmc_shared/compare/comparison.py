@@ -14,6 +14,7 @@ from functools import cached_property
 from glob import glob
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from hmc_shared.compare.scoring import ScoredRun, score_run
 
@@ -73,6 +74,28 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Rows of a table that differ in the values of one or two options."""
+
+    options: tuple[str, ...]
+    cells: Mapping[tuple[str, tuple[Any, ...]], Row]
+    """By method and values of the options."""
+
+    @property
+    def methods(self) -> list[str]:
+        return list(dict.fromkeys(method for method, _ in self.cells))
+
+    def values(self, number: int) -> list[Any]:
+        """Of an option, in the order of the rows."""
+        return list(dict.fromkeys(values[number] for _, values in self.cells))
+
+    def metric(self, name: str, method: str, values: tuple[Any, ...]) -> Statistic:
+        """NaN where there is no row."""
+        row = self.cells.get((method, values))
+        return row.metric(name) if row else Statistic((math.nan,))
+
+
+@dataclass(frozen=True)
 class ComparisonTable:
     """The methods of one data set and one protocol: what may be compared with each other."""
 
@@ -83,6 +106,8 @@ class ComparisonTable:
     rows: tuple[Row, ...]
     missing: tuple[tuple[str, str], ...] = ()
     """Rows without runs: a label, and the reason or what to do about it."""
+    grids: tuple[Grid, ...] = ()
+    """What is drawn over the values of options."""
 
     @property
     def title(self) -> str:

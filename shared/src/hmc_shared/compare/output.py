@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def write_reports(comparison: Comparison, folder: Path, pictures: Path | None = None) -> None:
     """Write report.html, compare.md, compare.csv, compare.json and the plots."""
-    from hmc_shared.compare import plots  # matplotlib: not before there is something to draw
+    from hmc_shared.compare import grid_plots, plots  # matplotlib: not before there is something to draw
     from hmc_shared.compare import text as report
     from hmc_shared.compare.html.report import to_html
 
@@ -26,6 +26,9 @@ def write_reports(comparison: Comparison, folder: Path, pictures: Path | None = 
         names = [f"{stem}-precision-recall.svg", f"{stem}-levels.svg"]
         plots.precision_recall(table, folder / names[0])
         plots.metric_by_level(table, folder / names[1])
+        for grid in table.grids:
+            names.append(f"{stem}-grid-{'-'.join(grid.options).replace('_', '-')}.svg")
+            grid_plots.metrics_over_values(table, grid, folder / names[-1])
         figures[table.title] = names
     texts = {
         "report.html": to_html(comparison, pictures),

@@ -39,10 +39,21 @@ class StudyOptions:
         options: dict[str, Any] = {}
         for text in self.set:
             name, equals, value = text.partition("=")
-            if not name or not equals:
+            found = _value(value)
+            if not name or not equals or isinstance(found, dict):
                 raise ValueError(f"`--set` should be NAME=VALUE, such as epochs=1. Found {text!r}.")
-            options[name.replace("-", "_")] = yaml.safe_load(value)
+            options[name.replace("-", "_")] = found
         return options | ({"data_dir": str(self.data_dir)} if self.data_dir else {})
+
+
+def _value(text: str) -> Any:
+    """As in a plan: a number, true or false, null, a list, or text, as which what is no YAML counts."""
+    try:
+        value = yaml.safe_load(text)
+        is_float = isinstance(value, str) and value[:1] in "+-.0123456789"
+        return float(value) if is_float else value  # 1e-3, which YAML 1.1 takes for text
+    except (yaml.YAMLError, ValueError):
+        return text
 
 
 @dataclass(frozen=True)

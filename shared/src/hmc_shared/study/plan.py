@@ -53,6 +53,10 @@ class Run:
     processes: int = 1
     search: Search | None = None
     """Chooses more options first."""
+    method: str = ""
+    """The label, less what the grid adds to it."""
+    grid: tuple[tuple[str, Any], ...] = ()
+    """The options of the grid, with their values here."""
 
     @property
     def place(self) -> str:
@@ -110,20 +114,24 @@ class _Reader:
     def __init__(self, file: PlanFile, overrides: Overrides) -> None:
         self.file, self.overrides = file, overrides
         self.methods = {method.label: method for method in installed_methods()}
+        parts = [file.content, *file.content.get("parts", ())]
+        self.named = {name for part in parts for name in part.get("datasets", ())}
         self.labels: set[str] = set()
         self.missing: dict[str, str] = {}
 
     def plan(self, name: str) -> Plan:
         content = self.file.content
         turns: list[tuple[int, Run]] = []
-        places: set[str] = set()
+        places: dict[str, tuple[str, ...]] = {}
         for number, part in enumerate(content.get("parts", [{}])):
             where: dict[str, Place] = {key: (key,) for key in content}
             where |= {key: ("parts", number, key) for key in part}
             for turn, run in self._runs({**content, **part}, where):
+                if places.get(run.place) == run.words:
+                    continue  # two parts share it
                 if run.place in places:
                     raise self.file.error(where["methods"], f"{run.place} stands in the plan twice.")
-                places.add(run.place)
+                places[run.place] = run.words
                 turns.append((turn, run))
         runs = [run for _, run in sorted(turns, key=lambda pair: pair[0])]
         if unknown := [name for name in self.overrides.methods if name not in self.labels]:
@@ -147,8 +155,9 @@ class _Reader:
         if part["methods"] == DEMO:
             part["methods"] = self._demo_methods()
         datasets = _as_mapping(part["datasets"])
-        if self.overrides.datasets:
-            datasets = {name: datasets.get(name) for name in self.overrides.datasets}
+        if asked := self.overrides.datasets:  # what stands in another part is not for this one
+            kept = [name for name in asked if name in datasets or name not in self.named]
+            datasets = {name: datasets.get(name) for name in kept}
         search = Search(**part["search"]) if "search" in part else None
         for number, (method, content) in enumerate(_as_mapping(part["methods"]).items()):
             key = method if isinstance(part["methods"], dict) else number
@@ -170,7 +179,8 @@ class _Reader:
                     words = self._words(command, levels)
                     folder = re.sub(r"[^\w.+-]+", "-", dataset)
                     for turn, seed in enumerate(self.overrides.seeds or part.get("seeds", [0])):
-                        yield turn, Run(folder, label, seed, words, processes, search)
+                        values = tuple(of_grid.items())
+                        yield turn, Run(folder, label, seed, words, processes, search, method, values)
 
     def _method(self, label: str, content: Any, place: Place) -> tuple[tuple[str, ...], dict[str, Any], int]:
         """Command, options and processes of a method; a program that is not here makes its label missing."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from hmc_shared.compare.comparison import Appendix, Comparison, compare
+from hmc_shared.compare.comparison import Appendix, Comparison, ComparisonTable, Grid, Row, compare
+from hmc_shared.study.plan import Plan
 from hmc_shared.study.queue import Queue, task_of
 from hmc_shared.study.records import Task
 from hmc_shared.study.status import state_of
@@ -42,11 +44,23 @@ def compare_study(queue: Queue) -> Comparison:
     tables = []
     for table in comparison.tables:
         dataset = table.rows[0].runs[0].path.relative_to(queue.study).parts[0]
-        tables.append(replace(table, missing=tuple(lines.pop(dataset, {}).items())))
+        more = {"missing": tuple(lines.pop(dataset, {}).items()), "grids": _grids(plan, dataset, table)}
+        tables.append(replace(table, **more))
     notes = [f"{dataset}: {label} {why}" for dataset, of in lines.items() for label, why in of.items()]
     return replace(
         comparison, tables=tuple(tables), notes=(*comparison.notes, *notes), appendices=_budgets(queue)
     )
+
+
+def _grids(plan: Plan, dataset: str, table: ComparisonTable) -> tuple[Grid, ...]:
+    """One for each set of options that a grid of the plan has: of one or two, which can be drawn."""
+    rows = {row.label: row for row in table.rows}
+    cells: dict[tuple[str, ...], dict[tuple[str, tuple[Any, ...]], Row]] = defaultdict(dict)
+    for run in plan.runs:
+        if run.dataset == dataset and run.label in rows and len(run.grid) in (1, 2):
+            options, values = zip(*run.grid, strict=True)
+            cells[options][run.method, values] = rows[run.label]
+    return tuple(Grid(options, of_options) for options, of_options in cells.items())
 
 
 def _state(queue: Queue, task: Task) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 
 from hmc_shared.compare import calibration as calibration_report
-from hmc_shared.compare import plots
+from hmc_shared.compare import grid_plots, plots
 from hmc_shared.compare.comparison import COSTS, Comparison, ComparisonTable
 from hmc_shared.compare.html.pictures import data_uri, sample_pictures, shade
 from hmc_shared.compare.html.tree import colour_floor, draw_tree, number
@@ -91,6 +91,17 @@ def curves(table: ComparisonTable, inspection: Inspection) -> str:
 
 def levels(table: ComparisonTable, inspection: Inspection) -> str:
     return _figure(plots.metric_by_level, table, "Means over seeds; bars are sample standard deviations.")
+
+
+def grids(table: ComparisonTable, inspection: Inspection) -> str:
+    return "\n".join(
+        _figure(
+            lambda table, file, grid=grid: grid_plots.metrics_over_values(table, grid, file),
+            table,
+            f"Test metrics over {' and '.join(grid.options).replace('_', ' ')}, means over seeds.",
+        )
+        for grid in table.grids
+    )
 
 
 def calibration(table: ComparisonTable, inspection: Inspection) -> str:
@@ -223,6 +234,7 @@ def commands(table: ComparisonTable, inspection: Inspection) -> str:
 
 SECTIONS: tuple[tuple[str, str, Callable[[ComparisonTable, Inspection], str]], ...] = (
     ("scores", "Scores", scores),
+    ("grids", "Over the values of options", grids),
     ("curves", "Precision and recall", curves),
     ("levels", "By level", levels),
     ("calibration", "Calibration", calibration),

@@ -1,0 +1,33 @@
+"""The plans of the paper's tables: the rows that they name are the paper's."""
+
+from hcal.config import Config
+from hmc_shared.cli.parse import parse
+from hmc_shared.study.plan import read_plan
+
+
+def configurations(plan):
+    """Label to the options of its run."""
+    runs = read_plan(plan).runs
+    return {run.label: parse(Config, run.words[2:], prog="hcal", package="hcal") for run in runs}
+
+
+def test_the_plan_of_table_1_runs_every_method():
+    found = {label: (config.method, config.decode) for label, config in configurations("hcal-table1").items()}
+    methods = ("hcal", "flat", "mmoe", "cagrad", "imtl-g", "nash-mtl")
+    assert found == {name: (name, "independent") for name in methods} | {"hcal-path": ("hcal", "path")}
+
+
+def test_the_plan_of_table_2_runs_its_eight_rows():
+    on = [
+        (c.task == "multi", c.aggregation, c.epsilon > 0, c.weighting == "adaptive")  # MTL, FA, PP, AWA
+        for c in configurations("hcal-table2").values()
+    ]
+    paper = ["0110", "1100", "1010", "1001", "1011", "1101", "1110", "1111"]
+    assert ["".join(str(int(switch)) for switch in row) for row in on] == paper
+
+
+def test_the_plan_of_figure_5_varies_one_option_at_a_time():
+    usual = Config()
+    found = [(c.gamma, c.epsilon) for c in configurations("hcal-figure5").values()]
+    gammas, epsilons = (0.1, 0.2, 0.5, 1.0, 2.0), (0.001, 0.01, 0.05, 0.1, 0.2)
+    assert found == [(g, usual.epsilon) for g in gammas] + [(usual.gamma, e) for e in epsilons]
