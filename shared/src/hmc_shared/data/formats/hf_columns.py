@@ -17,7 +17,7 @@ from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset, Split
 from hmc_shared.data.formats.cells import Column, is_list, plain
 from hmc_shared.data.formats.features import choose_features, read_features
-from hmc_shared.data.formats.label_cells import labels_of_levels, refuse_vectors
+from hmc_shared.data.formats.label_cells import labels_of_levels
 from hmc_shared.data.formats.level_columns import split_levels, split_rows
 from hmc_shared.data.formats.table_file import TableFile
 from hmc_shared.data.image_dataset import complete_splits
@@ -27,6 +27,7 @@ from hmc_shared.data.storage.cache import cached_images
 from hmc_shared.data.storage.raw import RawPart, RawSet
 from hmc_shared.data.vector_dataset import vector_dataset
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.indicators import refuse_vectors
 from hmc_shared.messages import listed
 
 READER_VERSION = 1
