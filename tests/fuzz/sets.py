@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -110,19 +111,30 @@ def nus_labels(content: bytes, folder: Path) -> object:
 # Images and tables
 
 
-def saved(suffix: str, mode: str | None = None, kind: type = np.uint8) -> bytes:
+RNG = np.random.default_rng(0)
+COLOURS = RNG.integers(0, 256, (9, 11, 3), dtype=np.uint8)
+NUMBERS = RNG.integers(0, 60000, (5, 7))
+TURNED = Image.Exif()
+TURNED[0x0112], TURNED[0x010E] = 6, "a description"
+FRAMES: dict[str, Any] = {"save_all": True, "append_images": [Image.new("L", (11, 9))] * 2}
+
+
+def saved(suffix: str, mode: str | None = None, pixels: np.ndarray = COLOURS, **options: Any) -> bytes:
     file = io.BytesIO()
-    rng = np.random.default_rng(0)
-    shape = (5, 7) if kind is not np.uint8 else (9, 11, 3)
-    image = Image.fromarray(rng.integers(0, 256 if kind is np.uint8 else 60000, shape).astype(kind))
-    (image.convert(mode) if mode else image).save(file, suffix)
+    image = Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(file, suffix, **options)
     return file.getvalue()
 
 
 IMAGES = (
     *map(saved, ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")),
     *(saved("PNG", mode) for mode in ("1", "L", "LA", "P", "RGBA")),
-    *(saved("JPEG", "CMYK"), saved("TIFF", kind=np.uint16), saved("TIFF", kind=np.int32)),
+    *(saved("TIFF", pixels=NUMBERS.astype(kind)) for kind in (np.uint16, np.int32)),
+    saved("TIFF", pixels=RNG.random((5, 7)).astype(np.float32)),
+    *(saved("TIFF", compression=name) for name in ("tiff_lzw", "tiff_adobe_deflate", "jpeg")),
+    saved("JPEG", progressive=True, exif=TURNED),
+    *(saved("JPEG", "CMYK"), saved("PNG", exif=TURNED), saved("GIF", **FRAMES), saved("WEBP", **FRAMES)),
+    b"P5\n3 2\n4095\n" + bytes(range(12)),
 )
 
 
