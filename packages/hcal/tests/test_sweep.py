@@ -20,6 +20,7 @@ from hcal.sweep_config import VALUES, SweepConfig
 from hcal.train import train
 from hmc_shared.cli.parse import parse as parse_options
 from hmc_shared.compare.comparison import Statistic, compare
+from hmc_shared.runs.read import SCHEMA
 
 SMALL = {"encoder": "mlp", "width": 16, "dim": 8, "epochs": 2, "warmup_epochs": 0.0}
 NAMES = ("accuracy_level_0", "accuracy_level_1", "accuracy_level_2", "accuracy_leaf", "hvr")
@@ -255,7 +256,11 @@ def test_default_values_and_seeds(monkeypatch, tmp_path):
     def stop(config, dataset=None):
         asked.append((config.gamma, config.seed))
         config.run_folder.mkdir(parents=True)
-        content = {"best_epoch": None, "metrics": {"test/accuracy_level_0": 1.0, "test/hvr": 0.0}}
+        content = {
+            **{"schema": SCHEMA, "method": "hcal", "protocol": "default", "seed": config.seed},
+            **{"dataset": {"name": "digits", "checksum": ""}, "best_epoch": None},
+            "metrics": {"test/accuracy_level_0": 1.0, "test/hvr": 0.0},
+        }
         (config.run_folder / "results.json").write_text(json.dumps(content))
 
     monkeypatch.setattr("hcal.sweep.train", stop)

@@ -10,7 +10,7 @@ import pytest
 
 from hmc_shared.cli.parse import parse
 from hmc_shared.data import load_dataset
-from hmc_shared.runs.read import load_run
+from hmc_shared.runs.read import SCHEMA, load_run
 from mulsupcon_ld.__main__ import main
 from mulsupcon_ld.config import Config, SweepConfig
 from mulsupcon_ld.drawing import draw_ablation, draw_grid
@@ -220,7 +220,11 @@ def test_default_seeds_are_three(tmp_path, monkeypatch, digits):
         asked.append((config.alpha, config.beta, config.seed))
         config.run_folder.mkdir(parents=True)
         metrics = dict.fromkeys((f"test/{name}" for name in METRICS.values()), 0.5)
-        content = {"metrics": metrics, "published_metrics": {}, "validation": 0.5}
+        content = {
+            **{"schema": SCHEMA, "method": "mulsupcon-ld", "protocol": "default", "seed": config.seed},
+            **{"dataset": {"name": "digits", "checksum": ""}, "published_metrics": {}, "validation": 0.5},
+            "metrics": metrics,
+        }
         (config.run_folder / "results.json").write_text(json.dumps(content))
 
     monkeypatch.setattr("mulsupcon_ld.sweep.train", stop)

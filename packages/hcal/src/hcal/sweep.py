@@ -16,10 +16,10 @@ from hmc_shared.compare.comparison import Statistic
 from hmc_shared.compare.plots import save
 from hmc_shared.compare.text import align
 from hmc_shared.data import HierarchicalDataset
-from hmc_shared.object_files import read_json
+from hmc_shared.messages import shown
 from hmc_shared.predict.write import write_table
 from hmc_shared.runs.folder import RunFolder
-from hmc_shared.runs.read import read_log
+from hmc_shared.runs.read import as_numbers, read_log, read_results
 
 Row = dict[str, Statistic]
 
@@ -64,17 +64,17 @@ def sweep(config: SweepConfig, dataset: HierarchicalDataset | None = None) -> di
 
 def run_metrics(folder: Path) -> dict[str, float]:
     """Accuracies and HVR of a finished run: of the kept epoch on validation, if any, and on test."""
-    results = read_json(folder / "results.json")
+    results = read_results(folder)
     kept: dict[str, Any] = {}
     if best := results.get("best_epoch"):  # counted from 1
-        kept = next((record for record in read_log(folder) if record["epoch"] == best - 1), {})
+        kept = next((record for record in read_log(folder) if record["epoch"] + 1 == best), {})
         if not kept:
-            raise ValueError(f"{folder / 'metrics.jsonl'} has no line of epoch {best - 1}, the best one.")
-    return {
-        name: math.nan if value is None else value
-        for name, value in {**kept, **results["metrics"]}.items()
-        if name.partition("/")[2].startswith("accuracy_") or name.endswith("/hvr")
-    }
+            raise ValueError(f"{folder / 'metrics.jsonl'} has no line of the best epoch, {shown(best)}.")
+    metrics = {**kept, **results["metrics"]}
+    names = [
+        name for name in metrics if name.partition("/")[2].startswith("accuracy_") or name.endswith("/hvr")
+    ]
+    return as_numbers({name: metrics[name] for name in names}, folder / "results.json")
 
 
 def write_csv(path: Path, parameter: str, rows: dict[float, Row]) -> None:

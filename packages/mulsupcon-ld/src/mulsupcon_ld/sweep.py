@@ -15,8 +15,8 @@ from hmc_shared.compare.comparison import Statistic
 from hmc_shared.compare.plots import save
 from hmc_shared.data import HierarchicalDataset
 from hmc_shared.messages import reason
-from hmc_shared.object_files import read_json
 from hmc_shared.runs.folder import RunFolder
+from hmc_shared.runs.read import as_numbers, read_results
 from mulsupcon_ld.config import SweepConfig
 from mulsupcon_ld.drawing import draw_ablation, draw_grid
 from mulsupcon_ld.train import train
@@ -73,16 +73,17 @@ def sweep(config: SweepConfig, dataset: HierarchicalDataset | None = None) -> di
 
 def run_metrics(folder: Path) -> dict[str, float]:
     """The six metrics of a finished run, NaN if undefined, and its best mAP on validation, if any."""
-    results = read_json(folder / "results.json")
+    path = folder / "results.json"
+    results = read_results(folder)
     of_test = {name.removeprefix("test/"): value for name, value in results["metrics"].items()}
     try:
         of_test |= results["published_metrics"]
         metrics = {short: of_test[name] for short, name in METRICS.items()}
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'results.json'} lacks a metric of a sweep: {reason(error)}.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} lacks a metric of a sweep: {reason(error)}.") from error
     if results.get("validation") is not None:
         metrics["validation"] = results["validation"]
-    return {name: math.nan if value is None else value for name, value in metrics.items()}
+    return as_numbers(metrics, path)
 
 
 def to_markdown(config: SweepConfig, rows: dict[str, Row]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,14 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
             )
         records.append(record)
     return records
+
+
+def as_numbers(values: Mapping[str, Any], path: Path) -> dict[str, float]:
+    """Metrics by name, NaN for null. Raises ValueError, naming the file, for anything but numbers."""
+    for name, value in values.items():
+        if type(value) not in (int, float, type(None)):
+            raise ValueError(f"{path}: {shown(name)} should be a number or null. Found {shown(value)}.")
+    return {name: math.nan if value is None else value for name, value in values.items()}
 
 
 def _threshold(path: Path, results: dict[str, Any]) -> float:
