@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 from harness import Reader
 from PIL import Image
 from pyarrow import parquet
-from run_files import BINARY_TOKENS, JSON_TOKENS, as_json, of_file, put
+from run_files import BINARY_TOKENS, JSON_TOKENS, as_json, folder_of, in_folder, of_file, put
 
 from hmc_shared.data import load_dataset
 from hmc_shared.data.benchmarks import (
@@ -30,6 +31,7 @@ from hmc_shared.data.formats import labels_json
 from hmc_shared.data.formats.features import read_table
 from hmc_shared.data.formats.table import read_edges
 from hmc_shared.data.image_table import decode, image_size
+from hmc_shared.vision.image_files import read_image
 
 LIST_TOKENS = (
     *b"../a /etc/passwd ..\\a a.jpg 0 1 19 20 -1 99999999999 x \xff \xef\xbb\xbf \0 \" ' ,".split(),
@@ -185,6 +187,33 @@ parquet.write_table(
     sink,
 )
 PARQUET = sink.getvalue()
+CHOSEN = ("x", "v[0]")  # as a model names its features
+
+
+def saved_to_disk(folder: Path) -> None:
+    """A set of `datasets` with class labels, alone and in lists, in two splits."""
+    kind = datasets.ClassLabel(names=["ant", "bee"])
+    features = datasets.Features(
+        {"x": datasets.Value("float64"), "kind": kind, "all": datasets.List(kind), "y": kind}
+    )
+    rows = {
+        "x": [0.5] * 12,
+        "kind": [0, 1] * 6,
+        "all": [[0], [1], [0, 1], []] * 3,
+        "y": [0] * 12,
+    }
+    part = datasets.Dataset.from_dict(rows, features)
+    datasets.disable_progress_bars()
+    datasets.DatasetDict({"train": part, "test": part}).save_to_disk(folder)
+
+
+HF = folder_of(saved_to_disk)
+
+
+def of_columns(folder: Path) -> object:
+    return [load_dataset(f"hf:{folder}", levels=levels) for levels in ("kind", "all")]
+
+
 array = io.BytesIO()
 np.save(array, np.arange(12.0).reshape(4, 3))
 
@@ -266,6 +295,36 @@ READERS = (
         (b'["ant", "bee", "cow"]', b'{"0": "ant", "1": "bee", "2": "cow"}'),
         JSON_TOKENS,
         slow=10,
+    ),
+    Reader(
+        "image file", of_file("i.png", lambda path: read_image(path, (3, 8, 8), 0.875)), IMAGES, BINARY_TOKENS
+    ),
+    *(
+        Reader(
+            f"hf columns: {name}",
+            in_folder(HF, name, of_columns),
+            (HF[name],),
+            JSON_TOKENS if name.endswith("json") else BINARY_TOKENS,
+            slow=10,
+        )
+        for name in (
+            "dataset_dict.json",
+            "train/state.json",
+            "train/dataset_info.json",
+            "train/data-00000-of-00001.arrow",
+        )
+    ),
+    Reader(
+        "predict: csv",
+        of_file("t.csv", lambda path: read_table(path, ("x", "labels=cat"))),
+        (CSV,),
+        CSV_TOKENS,
+    ),
+    Reader(
+        "predict: parquet",
+        of_file("t.parquet", lambda path: read_table(path, CHOSEN)),
+        (PARQUET,),
+        BINARY_TOKENS,
     ),
     Reader("table: csv", table("t.csv"), (CSV,), CSV_TOKENS, slow=2),
     Reader("table: parquet", table("t.parquet"), (PARQUET,), BINARY_TOKENS, slow=2),
