@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hmc_shared import Hierarchy
 from hmc_shared.estimator import indicators
-from hmc_shared.indicators import as_indicators
+from hmc_shared.indicators import as_indicators, refuse_vectors
 
 TREE = Hierarchy.from_paths(["a/b", "a/c"])
 OPERATORS = (TREE.add_ancestors, TREE.has_ancestors, TREE.most_specific)
@@ -48,6 +48,37 @@ def test_any_other_value_is_refused_by_row_and_class(
                 operator(torch.from_numpy(values))
     with pytest.raises(ValueError, match="`y` " + message):
         indicators(values, TREE.names)
+
+
+@pytest.mark.parametrize(
+    ("lists", "kind"),
+    [
+        ([[1, 0, 0], [0, 0, 1]], "0 and 1"),
+        ([[1, 0, 0]], "0 and 1"),
+        ([[0, 1], [1, 0], None, []], "0 and 1"),  # as ids, both classes for all
+        ([[2, 0, 0], [0, 1, 4]], "numbers"),  # counts, or ids with zeros behind them
+    ],
+)
+def test_vectors_over_all_classes_are_no_ids(lists: list[list[int]], kind: str) -> None:
+    with pytest.raises(ValueError, match=rf"^cells should hold ids .*Found a vector of {kind}, \["):
+        refuse_vectors(lists, "cells")
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        [[0], [1], [0, 1]],
+        [[0, 1]],
+        [[0], [1]],
+        [[1, 2], [2, 3]],
+        [[0, 0, 1], [1]],  # two of one class in a picture
+        [["a", "a"], ["b", "c"]],
+        [[0, None], [1, None]],
+        [],
+    ],
+)
+def test_ids_of_classes_are_ids(lists: list[list[int]]) -> None:
+    refuse_vectors(lists, "cells")
 
 
 def test_ancestors_of_some_classes_are_rows_of_the_matrix() -> None:

@@ -333,6 +333,36 @@ class TestFiles:
         with pytest.raises(ValueError, match=r"of a model of this package: 'quadratic'"):
             load_pretrained(tmp_path, toy.MODELS)
 
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"num_features": "4"}, r"`num_features` should be of the type int\. Found '4'"),
+            ({"num_features": True}, "`num_features` should be of the type int"),
+            ({"num_features": None}, "`num_features` should be of the type int"),
+            ({"hierarchy": 3}, "`hierarchy` should be of the type Hierarchy. Found 3"),
+        ],
+    )
+    def test_a_value_of_another_type_is_named(self, toy, model, tmp_path, changes, message):
+        model.save_pretrained(tmp_path)
+        edit(tmp_path / "config.json", **changes)
+        with pytest.raises(ValueError, match=rf"config\.json is not the configuration of .*{message}"):
+            load_model(tmp_path)
+
+    @pytest.mark.parametrize("features", [10**5, 10**8, 10**12])
+    def test_a_network_that_is_too_large_for_its_weights_is_refused(self, toy, model, tmp_path, features):
+        model.save_pretrained(tmp_path)
+        edit(tmp_path / "config.json", num_features=features)
+        with pytest.raises(ValueError, match=r"(config\.json|model\.safetensors) .* of this") as error:
+            load_model(tmp_path)
+        assert len(str(error.value)) < 1000
+
+    def test_weights_that_are_not_finite_are_refused(self, toy, model, tmp_path):
+        with torch.no_grad():
+            next(model.parameters()).view(-1)[0] = torch.nan
+        model.save_pretrained(tmp_path)
+        with pytest.raises(ValueError, match=r"model\.safetensors holds a number in .* that is not finite"):
+            load_model(tmp_path)
+
     def test_a_damaged_decision_is_named(self, toy, model, tmp_path):
         model.save_pretrained(tmp_path)
         (tmp_path / "decision.json").write_text("{}")

@@ -6,13 +6,15 @@ import io
 import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 from harness import Reader
 from PIL import Image
 from pyarrow import parquet
-from run_files import BINARY_TOKENS, JSON_TOKENS, as_json, of_file, put
+from run_files import BINARY_TOKENS, JSON_TOKENS, as_json, folder_of, in_folder, of_file, put
 
 from hmc_shared.data import load_dataset
 from hmc_shared.data.benchmarks import (
@@ -29,6 +31,7 @@ from hmc_shared.data.formats import labels_json
 from hmc_shared.data.formats.features import read_table
 from hmc_shared.data.formats.table import read_edges
 from hmc_shared.data.image_table import decode, image_size
+from hmc_shared.vision.image_files import read_image
 
 LIST_TOKENS = (
     *b"../a /etc/passwd ..\\a a.jpg 0 1 19 20 -1 99999999999 x \xff \xef\xbb\xbf \0 \" ' ,".split(),
@@ -110,19 +113,30 @@ def nus_labels(content: bytes, folder: Path) -> object:
 # Images and tables
 
 
-def saved(suffix: str, mode: str | None = None, kind: type = np.uint8) -> bytes:
+RNG = np.random.default_rng(0)
+COLOURS = RNG.integers(0, 256, (9, 11, 3), dtype=np.uint8)
+NUMBERS = RNG.integers(0, 60000, (5, 7))
+TURNED = Image.Exif()
+TURNED[0x0112], TURNED[0x010E] = 6, "a description"
+FRAMES: dict[str, Any] = {"save_all": True, "append_images": [Image.new("L", (11, 9))] * 2}
+
+
+def saved(suffix: str, mode: str | None = None, pixels: np.ndarray = COLOURS, **options: Any) -> bytes:
     file = io.BytesIO()
-    rng = np.random.default_rng(0)
-    shape = (5, 7) if kind is not np.uint8 else (9, 11, 3)
-    image = Image.fromarray(rng.integers(0, 256 if kind is np.uint8 else 60000, shape).astype(kind))
-    (image.convert(mode) if mode else image).save(file, suffix)
+    image = Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(file, suffix, **options)
     return file.getvalue()
 
 
 IMAGES = (
     *map(saved, ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")),
     *(saved("PNG", mode) for mode in ("1", "L", "LA", "P", "RGBA")),
-    *(saved("JPEG", "CMYK"), saved("TIFF", kind=np.uint16), saved("TIFF", kind=np.int32)),
+    *(saved("TIFF", pixels=NUMBERS.astype(kind)) for kind in (np.uint16, np.int32)),
+    saved("TIFF", pixels=RNG.random((5, 7)).astype(np.float32)),
+    *(saved("TIFF", compression=name) for name in ("tiff_lzw", "tiff_adobe_deflate", "jpeg")),
+    saved("JPEG", progressive=True, exif=TURNED),
+    *(saved("JPEG", "CMYK"), saved("PNG", exif=TURNED), saved("GIF", **FRAMES), saved("WEBP", **FRAMES)),
+    b"P5\n3 2\n4095\n" + bytes(range(12)),
 )
 
 
@@ -173,6 +187,33 @@ parquet.write_table(
     sink,
 )
 PARQUET = sink.getvalue()
+CHOSEN = ("x", "v[0]")  # as a model names its features
+
+
+def saved_to_disk(folder: Path) -> None:
+    """A set of `datasets` with class labels, alone and in lists, in two splits."""
+    kind = datasets.ClassLabel(names=["ant", "bee"])
+    features = datasets.Features(
+        {"x": datasets.Value("float64"), "kind": kind, "all": datasets.List(kind), "y": kind}
+    )
+    rows = {
+        "x": [0.5] * 12,
+        "kind": [0, 1] * 6,
+        "all": [[0], [1], [0, 1], []] * 3,
+        "y": [0] * 12,
+    }
+    part = datasets.Dataset.from_dict(rows, features)
+    datasets.disable_progress_bars()
+    datasets.DatasetDict({"train": part, "test": part}).save_to_disk(folder)
+
+
+HF = folder_of(saved_to_disk)
+
+
+def of_columns(folder: Path) -> object:
+    return [load_dataset(f"hf:{folder}", levels=levels) for levels in ("kind", "all")]
+
+
 array = io.BytesIO()
 np.save(array, np.arange(12.0).reshape(4, 3))
 
@@ -254,6 +295,36 @@ READERS = (
         (b'["ant", "bee", "cow"]', b'{"0": "ant", "1": "bee", "2": "cow"}'),
         JSON_TOKENS,
         slow=10,
+    ),
+    Reader(
+        "image file", of_file("i.png", lambda path: read_image(path, (3, 8, 8), 0.875)), IMAGES, BINARY_TOKENS
+    ),
+    *(
+        Reader(
+            f"hf columns: {name}",
+            in_folder(HF, name, of_columns),
+            (HF[name],),
+            JSON_TOKENS if name.endswith("json") else BINARY_TOKENS,
+            slow=10,
+        )
+        for name in (
+            "dataset_dict.json",
+            "train/state.json",
+            "train/dataset_info.json",
+            "train/data-00000-of-00001.arrow",
+        )
+    ),
+    Reader(
+        "predict: csv",
+        of_file("t.csv", lambda path: read_table(path, ("x", "labels=cat"))),
+        (CSV,),
+        CSV_TOKENS,
+    ),
+    Reader(
+        "predict: parquet",
+        of_file("t.parquet", lambda path: read_table(path, CHOSEN)),
+        (PARQUET,),
+        BINARY_TOKENS,
     ),
     Reader("table: csv", table("t.csv"), (CSV,), CSV_TOKENS, slow=2),
     Reader("table: parquet", table("t.parquet"), (PARQUET,), BINARY_TOKENS, slow=2),

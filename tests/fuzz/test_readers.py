@@ -11,11 +11,12 @@ import pytest
 from harness import SECONDS, Reader, complaint, damaged, failures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from models import READERS as MODELS
 from readers import READERS as FORMATS
 from run_files import READERS as RUN_FILES
 from sets import READERS as SETS
 
-READERS = (*FORMATS, *RUN_FILES, *SETS)
+READERS = (*FORMATS, *RUN_FILES, *SETS, *MODELS)
 
 COUNT = int(os.environ.get("HMC_FUZZ", "150"))
 SEED = int(os.environ.get("HMC_FUZZ_SEED", "0"))

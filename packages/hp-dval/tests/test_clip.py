@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from hp_dval.clip import Clip, load_clip
+from hp_dval.students import Student
 
 TEXTS = ["two", "a photo of a cat.", "a small nine at the top left and a large zero at the bottom right"]
 
@@ -175,6 +176,48 @@ def test_damaged_configurations_are_refused(tmp_path, content, message):
     (tmp_path / "clip.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         load_clip(str(tmp_path / "clip.json"))
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("text_cfg", {"hf_model_name": "owner/model"}),
+        ("text_cfg", {"hf_tokenizer_name": "owner/model"}),
+        ("text_cfg", {"tokenizer_kwargs": {"bpe_path": "/dev/zero"}}),
+        ("vision_cfg", {"timm_model_name": "hf-hub:owner/model"}),
+    ],
+)
+def test_a_configuration_names_nothing_that_lies_elsewhere(clip_config, part, change):
+    config = clip_config | {part: clip_config[part] | change}
+    with pytest.raises(ValueError, match="does not make a CLIP: it should not name what lies elsewhere"):
+        Clip(config)
+    with pytest.raises(ValueError, match="should be small, clip,"):
+        Student("clip", 32, clip_config=config)
+
+
+def test_a_student_comes_from_no_hub():
+    with pytest.raises(ValueError, match="no such name"):
+        Student("timm:hf-hub:owner/model", 32)
+
+
+@pytest.mark.parametrize(("part", "name"), [("text_cfg", "width"), ("vision_cfg", "layers")])
+def test_a_tower_that_is_too_large_for_its_weights_is_refused(tmp_path, clip, clip_config, part, name):
+    path = tmp_path / "w.safetensors"
+    save_file(clip.model.state_dict(), path)
+    config = clip_config | {part: clip_config[part] | {name: 10**7}}
+    with pytest.raises(ValueError, match=r"w\.safetensors does not make a CLIP"):
+        Clip(config, path)
+
+
+def test_weights_that_are_not_finite_or_in_another_format_are_refused(tmp_path, clip, clip_config):
+    state = {name: value.clone() for name, value in clip.model.state_dict().items()}
+    state["positional_embedding"][0, 0] = torch.inf
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=r"w\.safetensors holds a number in positional_embedding"):
+        Clip(clip_config, tmp_path / "w.safetensors")
+    np.savez(tmp_path / "w.npz", **{name: value.numpy() for name, value in state.items()})
+    with pytest.raises(ValueError, match=r"w\.npz should be a \.safetensors file"):
+        Clip(clip_config, tmp_path / "w.npz")
 
 
 def test_a_text_tower_that_is_not_causal_is_refused(clip_config):

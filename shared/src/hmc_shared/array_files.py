@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -22,12 +22,17 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     try:
         # Opened here: np.load leaves a damaged file open.
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            size = sum(item.file_size for item in archive.zip.infolist())  # no more than this is unpacked
-            if size > max(FREE_BYTES, GROWTH * os.fstat(file.fileno()).st_size):
-                raise ValueError(f"it unpacks to {size} bytes, write it by numpy.savez")
+            check_unpacked(archive.zip, path)
             arrays = {name: archive[name] for name in archive.files}
             if other := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
                 raise ValueError(f"{other[0]!r} is no array")
             return arrays
     except Exception as error:  # zipfile, zlib and numpy raise a dozen types for damaged content
         raise ValueError(f"{path} is not readable as arrays: {reason(error)}") from error
+
+
+def check_unpacked(archive: ZipFile, path: str | Path) -> None:
+    """Raise ValueError for what unpacks to more than ``FREE_BYTES`` and ``GROWTH`` times its size."""
+    size = sum(item.file_size for item in archive.infolist())  # no more than this is unpacked
+    if size > max(FREE_BYTES, GROWTH * Path(path).stat().st_size):
+        raise ValueError(f"it unpacks to {size} bytes, write it without compression")

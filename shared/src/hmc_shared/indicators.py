@@ -1,8 +1,8 @@
-"""Label sets as matrices of 0 and 1: the one check of all that take such."""
+"""Label sets as matrices of 0 and 1: the one check of all that take such, or ids of classes instead."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,28 @@ def as_indicators(values: Any, names: Sequence[str], what: str = "targets") -> T
         row, column = map(int, (~(present | (tensor == 0))).nonzero()[0])
         _refuse(tensor[row, column].item(), row, names[column], what)
     return present
+
+
+def refuse_vectors(lists: Iterable[Sequence[object] | None], where: str) -> None:
+    """Raise ValueError where lists of numbers are vectors over all classes, and not ids of classes.
+
+    Vectors are all as long. So they are vectors if a number stands twice in one of them, or if there are
+    several of 0 and 1 alone: as ids these would say the same of all samples. Lists of other lengths hold ids;
+    one that stands there twice counts once.
+    """
+    given = [cell for cell in lists if cell]
+    numbers = [number for cell in given for number in cell]
+    if len({*map(len, given)}) != 1 or len(given[0]) < 2 or not all(type(i) is int for i in numbers):
+        return
+    is_binary = {*numbers} <= {0, 1}
+    vector = next((cell for cell in given if len({*cell}) < len(cell)), None)
+    if is_binary and len(given) > 1:
+        vector = vector or given[0]
+    if vector:
+        kind = "0 and 1" if is_binary else "numbers"
+        raise ValueError(
+            f"{where} should hold ids or names of classes. Found a vector of {kind}, {shown(vector)}."
+        )
 
 
 def _as_tensor(values: Any, names: Sequence[str], what: str) -> Tensor:

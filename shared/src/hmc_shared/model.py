@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -9,7 +10,8 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from types import UnionType
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
@@ -22,6 +24,7 @@ from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import reason, shown
 from hmc_shared.methods import GROUP
+from hmc_shared.network_files import bounded_network, refuse_not_finite
 from hmc_shared.object_files import read_json
 from hmc_shared.predict.calibration import Calibration
 from hmc_shared.predict.decision import FILE as DECISION
@@ -30,6 +33,9 @@ from hmc_shared.predict.threshold import best_threshold
 from hmc_shared.vision.statistics import input_statistics
 
 Model = TypeVar("Model", bound="HierarchicalModel")
+
+LARGEST_INPUT = 2**28
+"""Numbers of one sample: a gigabyte."""
 
 
 def model_card(library: str, text: str, tags: Sequence[str]) -> dict[str, Any]:
@@ -70,6 +76,10 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
         self, hierarchy: Hierarchy, input_shape: Sequence[int], *, coherent: bool = True, crop: float = 1.0
     ) -> None:
         super().__init__()
+        if min(input_shape, default=0) < 1 or math.prod(input_shape) > LARGEST_INPUT:
+            raise ValueError(f"`input_shape` should be of 1 to {LARGEST_INPUT} numbers. Found {input_shape}.")
+        if not 0 < crop <= 1:
+            raise ValueError(f"`crop` should be above 0 and at most 1. Found {crop}.")
         self.hierarchy = hierarchy
         self.input_shape = tuple(input_shape)
         self.crop = crop
@@ -240,22 +250,51 @@ def load_pretrained(folder: str | Path, models: Mapping[str, type[Model]]) -> Mo
     """The model that ``save_pretrained`` wrote, of the class in ``models`` that its config.json names.
 
     Raises ValueError, naming the file, if it does not say which of them it is, and for weights that are
-    damaged or do not fit.
+    damaged, do not fit or are not finite.
     """
     path = Path(folder) / "config.json"
     content = read_json(path)
-    try:
-        model_type = models[content["method"]]
-    except (KeyError, TypeError) as error:
-        raise _unfit(path, error) from error
     weights = Path(folder) / "model.safetensors"
     try:
-        with redirect_stdout(sys.stderr):  # huggingface_hub prints a line; stdout is for results
-            return model_type.from_pretrained(folder)
+        model_type = models[content["method"]]
+        check_arguments(model_type, content)
+    except (KeyError, TypeError) as error:
+        raise _unfit(path, error) from error
+    try:
+        # huggingface_hub prints a line; stdout is for results
+        with redirect_stdout(sys.stderr), bounded_network(weights):
+            model = model_type.from_pretrained(folder)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ValueError(f"{weights} does not hold the weights of this model: {reason(error)}") from error
-    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+    except Exception as error:  # of a constructor that is given anything
         raise _unfit(path, error) from error
+    refuse_not_finite(model, weights)
+    return model
+
+
+def check_arguments(model_type: type, content: Mapping[str, Any]) -> None:
+    """Raise TypeError, naming it, for an argument of a constructor that is not of the type it is said to be.
+
+    ``content`` holds arguments as JSON does; what is missing in it is not asked for.
+    """
+    hints = get_type_hints(model_type.__init__)
+    for name, hint in hints.items():
+        if name in content and not _is_of(content[name], hint):
+            kind = getattr(hint, "__name__", hint)
+            raise TypeError(f"`{name}` should be of the type {kind}. Found {shown(content[name])}.")
+
+
+def _is_of(value: object, hint: Any) -> bool:
+    kind, of = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return value in of
+    if kind in (Union, UnionType):
+        return any(_is_of(value, one) for one in of)
+    if kind is Sequence:
+        return isinstance(value, list) and all(_is_of(item, of[0]) for item in value)
+    if hint is float:
+        return type(value) in (int, float) and abs(value) < math.inf  # type: ignore[operator, arg-type]
+    return type(value) is (str if hint is Hierarchy else kind or hint)
 
 
 def _unfit(path: Path, error: Exception) -> ValueError:

@@ -54,6 +54,21 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         ) from error
 
 
+def line_of(path: str | Path, *keys: object) -> str:
+    """ ":" and the line of a YAML file where the last of the keys stands, each below the one before.
+
+    Empty for keys that are not written out.
+    """
+    node, line = yaml.compose(read_text(path, LARGEST_YAML), _Loader), ""
+    for key in map(str, keys):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        line, node = next(
+            ((f":{name.start_mark.line + 1}", value) for name, value in pairs if name.value == key),
+            ("", None),
+        )
+    return line
+
+
 def read_text(path: str | Path, largest: int) -> str:
     """UTF-8 text. Raises ValueError, naming the file, for other bytes, too many, and if it cannot be read."""
     try:

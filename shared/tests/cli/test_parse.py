@@ -76,10 +76,31 @@ class TestFile:
         with pytest.raises(ValueError, match=rf"options file\.yaml.*{message}"):
             parse(text)
 
-    def test_an_unknown_option_ends_the_program(self, parse, capsys):
-        with pytest.raises(SystemExit, match="2"):
-            parse("rat: 1\n")
-        assert "--rat" in capsys.readouterr().err
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("rate: 1\nrat: 1\n", ":2: 'rat' is no option: is it 'rate'?"),
+            *(
+                (f"{key}: 1\n", f":1: '{key}' is no option")
+                for key in ("help", "h", "version", "--help", "-h", "rate=1", "ra te", "é", "no_fast")
+            ),
+            ("rate: 1\nhelp: true\n", ":2: 'help' is no option"),
+            ("rate: 1\nfancy:\n  rate: 2\n  helpp: 1\n", ":4: 'helpp' is no option"),
+            ("fancy: {1: 2}\n", ":1: 1 is no option"),
+            ("names: [a, --help]\n", ":1: a value of 'names' should not begin with '-'. Found '--help'"),
+            ("rate: 1\nmethod: -h\n", ":2: a value of 'method' should not begin with '-'. Found '-h'"),
+        ],
+    )
+    def test_an_unknown_key_is_one_line(self, parse, text, message, capsys):
+        with pytest.raises(ValueError, match=re.escape(message)) as error:
+            parse(text)
+        assert "options file.yaml:" in str(error.value)
+        assert "\n" not in str(error.value)
+        assert capsys.readouterr().out == ""
+
+    def test_negative_numbers_are_values(self, parse):
+        assert parse("rate: -1e-3\n").rate == -1e-3
+        assert parse("rate: -.5\n").rate == -0.5
 
     def test_shipped_files_are_taken_by_their_names(self, tmp_path, monkeypatch):
         package = tmp_path / "toy_with_configs"

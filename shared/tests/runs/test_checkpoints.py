@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import signal
@@ -13,7 +14,8 @@ import torch
 import yaml
 
 from hmc_shared.cli.stopping import STOP, Stopped
-from hmc_shared.runs.checkpoints import AGREE_EVERY, Checkpoints
+from hmc_shared.data.storage.sources import sha256
+from hmc_shared.runs.checkpoints import AGREE_EVERY, Checkpoints, load_state
 from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.progress import Progress, last_checkpoint
 
@@ -172,6 +174,48 @@ class TestGoingOn:
         (path / "checkpoint.json").write_text(json.dumps(content))
         with pytest.raises(ValueError, match=r"network\.pt does not fit this run"):
             begin(resume=True)
+
+    @pytest.mark.parametrize(
+        ("part", "changes", "message"),
+        [
+            ("progress", {"epoch": "2"}, "does not fit this run: `epoch` is of the type str"),
+            ("progress", {"best_weights": None}, "`best_weights` is of the type NoneType"),
+            ("progress", {"epoch": 3}, "is of another point of a run: epoch-00003"),
+            ("process-0", {"step_losses": [torch.tensor(0.5)]}, "another point of a run: epoch-00002-step-"),
+            ("process-0", {"step_losses": [0.5]}, "does not fit this run"),
+            ("process-0", {"random": {}}, "does not fit this run: 'numpy'"),
+        ],
+    )
+    def test_a_part_that_lies_is_refused_at_once(self, killed, begin, part, changes, message):
+        path = last_checkpoint(killed.folder.checkpoints)
+        content = json.loads((path / "checkpoint.json").read_text())
+        state = torch.load(path / f"{part}.pt", weights_only=True)
+        torch.save(state | changes, path / f"{part}.pt")
+        content["files"][f"{part}.pt"] = sha256(path / f"{part}.pt")
+        (path / "checkpoint.json").write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=rf"epoch-00002.*{message}"):
+            begin(resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state["state"][0].update(exp_avg=torch.ones(1)), r"`exp_avg` is of shape \(1,\), not"),
+        (lambda state: state["param_groups"][0].update(lr="0.1"), "other options"),
+        (lambda state: state["param_groups"][0].pop("weight_decay"), "other options"),
+        (lambda state: state["param_groups"][0]["params"].pop(), "doesn't match the size"),
+    ],
+)
+def test_an_optimiser_is_checked_before_its_next_step(change, message):
+    network = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+    network(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    load_state(torch.optim.Adam(network.parameters(), lr=1), copy.deepcopy(state))  # an integer is a number
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        load_state(torch.optim.Adam(network.parameters(), lr=0.1), state)
 
 
 class TestStopping:

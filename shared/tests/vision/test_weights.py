@@ -1,6 +1,7 @@
 """Pre-trained weights: what fits is taken, folded normalisation comes back, no code of a file runs."""
 
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -86,6 +87,30 @@ def test_no_code_in_a_weight_file_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert not (tmp_path / "opened").exists()
     with pytest.raises(ValueError, match=r"none, imagenet or a file\. Found 'nowhere'"):
         read_state_dict(Path("nowhere"))
+
+
+def test_a_small_file_of_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hmc_shared.array_files.FREE_BYTES", 1000)
+    repeated, packed = tmp_path / "repeated.pt", tmp_path / "packed.pt"
+    torch.save({"conv1.weight": torch.ones(1).expand(10**6, 10**6)}, repeated)
+    torch.save({"conv1.weight": torch.zeros(10**6)}, tmp_path / "plain.pt")
+    with ZipFile(tmp_path / "plain.pt") as plain, ZipFile(packed, "w", ZIP_DEFLATED) as archive:
+        for name in plain.namelist():
+            archive.writestr(name, plain.read(name))
+    for path, message in ((repeated, "larger than what is stored"), (packed, "it unpacks to 4000")):
+        with pytest.raises(ValueError, match=rf"{path.name} is not readable as a state dict: .*{message}"):
+            read_state_dict(path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    encoder, _ = image_encoder("resnet8", 1)
+    state = encoder.state_dict()
+    state["bn1.running_var"][0] = torch.nan
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"w\.pt holds a number in bn1\.running_var that is not finite"):
+        load_weights(
+            image_encoder("resnet8", 1)[0], str(tmp_path / "w.pt"), "resnet8", torch.zeros(1, 1, 8, 8)
+        )
 
 
 def test_imagenet_weights_that_cannot_be_downloaded_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
-from hcal.config import Config
+from hcal.config import Config, Decode
 from hcal.model import CARD, Flat, LevelClassifier
 from hcal.networks import build_encoder
 from hcal.processes import num_processes
@@ -44,7 +44,7 @@ class MMoE(LevelClassifier, **CARD):
         max_pool: bool = True,
         width: int | None = None,
         experts: int = 4,
-        decode: str = "independent",
+        decode: Decode = "independent",
         crop: float = 1.0,
     ) -> None:
         super().__init__(hierarchy, input_shape, decode, crop)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hcal.config import Decode
 from hcal.decoding import PathCalibration, level_labels, level_log_odds, path_labels, path_log_odds
 from hcal.networks import build_encoder
 from hmc_shared import Hierarchy
@@ -53,7 +54,7 @@ class LevelClassifier(HierarchicalModel, **CARD):
 
     library = "hcal"
 
-    def __init__(self, hierarchy: Hierarchy, input_shape: Sequence[int], decode: str, crop: float) -> None:
+    def __init__(self, hierarchy: Hierarchy, input_shape: Sequence[int], decode: Decode, crop: float) -> None:
         super().__init__(hierarchy, input_shape, crop=crop)
         self.decode = decode
         self.calibration = PathCalibration()
@@ -126,7 +127,7 @@ class HCAL(LevelClassifier, **CARD):
         dim: int = 256,
         temperature: float = 0.1,
         task: str = "multi",
-        decode: str = "independent",
+        decode: Decode = "independent",
         crop: float = 1.0,
     ) -> None:
         super().__init__(hierarchy, input_shape, decode, crop)
@@ -183,7 +184,7 @@ class Flat(LevelClassifier, **CARD):
         stem: str = "imagenet",
         max_pool: bool = True,
         width: int | None = None,
-        decode: str = "independent",
+        decode: Decode = "independent",
         crop: float = 1.0,
     ) -> None:
         super().__init__(hierarchy, input_shape, decode, crop)

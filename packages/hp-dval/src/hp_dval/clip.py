@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmc_shared.messages import reason
+from hmc_shared.messages import reason, shown
+from hmc_shared.network_files import bounded_network, read_tensors, refuse_not_finite
 from hmc_shared.object_files import check_object, read_json
 
 TINY = "tiny"
@@ -74,18 +75,26 @@ class Clip(nn.Module):
     def __init__(self, config: Mapping[str, Any], checkpoint: str | Path | None = None) -> None:
         super().__init__()
         self.config = dict(config)
+        if checkpoint is not None and Path(checkpoint).suffix in (".npz", ".npy"):
+            raise ValueError(f"{checkpoint} should be a .safetensors file, or what torch.save wrote.")
         with _registered(self.config) as name, _quiet():
             try:
-                if checkpoint is None:
-                    self.model: Any = open_clip.create_model(name)
-                else:
-                    self.model = open_clip.create_model_from_pretrained(
-                        name, str(checkpoint), return_transform=False
-                    )
+                _refuse_downloads(self.config)
+                if checkpoint is not None and Path(checkpoint).suffix != ".safetensors":
+                    read_tensors(checkpoint)  # as open_clip does next, without a bound
+                with bounded_network(checkpoint):
+                    if checkpoint is None:
+                        self.model: Any = open_clip.create_model(name)
+                    else:
+                        self.model = open_clip.create_model_from_pretrained(
+                            name, str(checkpoint), return_transform=False
+                        )
                 self.tokenizer: Any = open_clip.get_tokenizer(name)
             except Exception as error:  # zipfile, pickle, safetensors, torch: a dozen types
                 what = "the CLIP configuration" if checkpoint is None else str(checkpoint)
                 raise ValueError(f"{what} does not make a CLIP: {reason(error)}") from error
+        if checkpoint is not None:
+            refuse_not_finite(self.model, checkpoint)
         is_causal = getattr(self.text, "attn_mask", None) is not None
         pooling = getattr(self.text, "text_pool_type", getattr(self.text, "pool_type", None))
         if not is_causal or pooling not in ("argmax", "eos") or not hasattr(self.tokenizer, "eot_token_id"):
@@ -262,6 +271,20 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{path} should have {', '.join(sorted(missing))}, as open_clip's configurations do."
         )
     return config
+
+
+def _refuse_downloads(config: Mapping[str, Any]) -> None:
+    """Raise ValueError for a tower or tokeniser that would come from a hub or another file.
+
+    Those of Hugging Face are not read as CLIP's are, and would be refused once they are there.
+    """
+    text, vision = config["text_cfg"], config["vision_cfg"]
+    named = [text.get("hf_model_name"), text.get("hf_tokenizer_name")]
+    named += [dict(text.get("tokenizer_kwargs") or {}).get("bpe_path")]
+    named += [name for name in [vision.get("timm_model_name")] if name and ":" in name]
+    if any(named):
+        what = next(name for name in named if name)
+        raise ValueError(f"it should not name what lies elsewhere. Found {shown(what)}")
 
 
 @contextmanager

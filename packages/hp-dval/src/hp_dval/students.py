@@ -55,7 +55,7 @@ class Student(nn.Module):
             elif name == CLIP and clip_config:
                 self.network = TokenTower(clip_config)
                 image_size = self.network.tower.image_size[0]
-            elif name.startswith(TIMM):
+            elif name.startswith(TIMM) and ":" not in name.removeprefix(TIMM):  # not timm:hf-hub:NAME
                 # Without its classifier; its position embeddings fit the image size.
                 self.network = timm.create_model(
                     name.removeprefix(TIMM), num_classes=0, global_pool="token", img_size=image_size

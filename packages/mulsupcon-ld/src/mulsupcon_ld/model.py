@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: huggingface_hub reads the constructors' annotations as types.
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -69,7 +69,7 @@ class MulSupCon(HierarchicalModel, **CARD):
         dropout: float = 0.2,
         projection: str = "mlp",
         dim: int = 256,
-        distribution_of: str = "representation",
+        distribution_of: Literal["representation", "embedding"] = "representation",
         coherent: bool = True,
         crop: float = 1.0,
     ) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import Field, asdict, field, fields, make_dataclass
 from functools import cache
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -15,7 +17,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import tyro
 import yaml
 
-from hmc_shared.object_files import read_yaml
+from hmc_shared.messages import shown
+from hmc_shared.object_files import line_of, read_yaml
 
 Config = TypeVar("Config")
 
@@ -23,6 +26,8 @@ METHOD = "method"
 """The group of the options that a ``Config`` defines itself."""
 GROUPS = (METHOD, "data", "images", "network", "loss", "optimisation", "run")
 """The groups in the order of ``--help``."""
+_NO_VALUE = re.compile(r"-(?![\d.])")
+"""How an option begins, and no number."""
 
 
 def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, package: str | None = None) -> Config:
@@ -34,8 +39,8 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, package:
     with fixed choices, on the command line or in the file (``paper:`` counts under ``--protocol paper``), and
     it overrides the keys around it.
 
-    Raises ValueError for a file that is missing, is not a YAML mapping, or has an unknown section. A wrong
-    option or value, on the command line or in the file, ends the program with exit code 2, as tyro does.
+    Raises ValueError for a file that is missing, is not a YAML mapping, or has an unknown section or key. A
+    wrong option on the command line, or value, ends the program with exit code 2, as tyro does.
     """
     options: Any = parse_arguments(config_type, argv, prog)
     if not hasattr(options, "config"):
@@ -44,6 +49,7 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, package:
     if path is None:
         return options
     content = read_yaml(path)
+    _check_keys(content, options, path)
     plain = {name: value for name, value in content.items() if not isinstance(value, dict)}
     # Sections count by the choices of the file, too.
     options = parse_arguments(config_type, [*_as_flags(plain, options, path), *argv], prog)
@@ -123,6 +129,25 @@ def _find(config: str | None, dataset: str | None, package: str | None) -> Path 
     return Path(config)
 
 
+def _check_keys(content: dict[str, Any], options: Any, path: Path, *sections: str) -> None:
+    """Raise ValueError for a key that is no option, and for text that would be read as one, as --help."""
+    known = {field.name for field in fields(options)}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            _check_keys(value, options, path, *sections, key)
+            continue
+        items = value if isinstance(value, list) else [value]
+        wrong = next((item for item in items if isinstance(item, str) and _NO_VALUE.match(item)), None)
+        if str(key).replace("-", "_") in known and wrong is None:
+            continue
+        where = f"{path}{line_of(path, *sections, key)}"
+        if wrong is not None:
+            raise ValueError(f"{where}: a value of {key!r} should not begin with '-'. Found {shown(wrong)}.")
+        like = get_close_matches(str(key), known, 1)
+        remedy = f"is it {like[0]!r}?" if like else "`--help` lists them."
+        raise ValueError(f"{where}: {shown(key)} is no option: {remedy}")
+
+
 def _as_flags(content: dict[str, Any], options: Any, path: Path) -> list[str]:
     """The options of a mapping as command-line words, those of its sections that count after them."""
     hints = get_type_hints(type(options))
@@ -134,7 +159,9 @@ def _as_flags(content: dict[str, Any], options: Any, path: Path) -> list[str]:
     for key, value in content.items():
         if isinstance(value, dict):
             if key not in known_sections:
-                raise ValueError(f"{path}: unknown section {key!r}; sections are {sorted(known_sections)}.")
+                raise ValueError(
+                    f"{path}: unknown section {shown(key)}; sections are {sorted(known_sections)}."
+                )
             if key in values:
                 sections += _as_flags(value, options, path)
         else:

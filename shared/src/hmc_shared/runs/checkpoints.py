@@ -8,6 +8,8 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +21,7 @@ from hmc_shared.cli.parse import to_yaml
 from hmc_shared.cli.stopping import STOP, Stopped
 from hmc_shared.data.storage.sources import sha256
 from hmc_shared.messages import reason, shown
+from hmc_shared.network_files import read_tensors
 from hmc_shared.object_files import read_json
 from hmc_shared.runs.files import replacing
 from hmc_shared.runs.progress import Progress, check_weights, last_checkpoint
@@ -159,18 +162,14 @@ class Checkpoints:
         names = [*(f"{name}.pt" for name in self.parts), self._own_file]
         check_manifest(folder, names, self.accelerator.num_processes)
         for name, part in self.parts.items():
-            path = folder / f"{name}.pt"
-            try:
-                self._bare(part).load_state_dict(_read_part(path))
-            except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
-                raise ValueError(f"{path} does not fit this run: {reason(error)}") from error
-        path = folder / self._own_file
-        own = _read_part(path)
-        try:
+            with _fitting(path := folder / f"{name}.pt"):
+                load_state(self._bare(part), _read_part(path))
+        with _fitting(path := folder / self._own_file):
+            own = _read_part(path)
             restore_random_states(own["random"], self.accelerator.device)
             self.progress.step_losses = [loss.to(self.accelerator.device) for loss in own["step_losses"]]
-        except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
-            raise ValueError(f"{path} does not fit this run: {reason(error)}") from error
+        if self.progress.place != folder.name:
+            raise ValueError(f"{folder} is of another point of a run: {self.progress.place}.")
 
     @property
     def _own_file(self) -> str:
@@ -226,6 +225,44 @@ def check_manifest(folder: Path, names: list[str], processes: int) -> None:
             raise ValueError(f"{file} is not as it was written: its checksum differs. {remedy}")
 
 
+def load_state(part: Part, state: Any) -> None:
+    """Give a part of a run its state. Raises an error of any type for one of anything else.
+
+    What an optimiser itself finds at its next step only is found here: its numbers are those of other
+    parameters, or its options are none.
+    """
+    if not isinstance(part, torch.optim.Optimizer):
+        part.load_state_dict(state)
+        return
+    before = _kinds(part)
+    part.load_state_dict(state)
+    if _kinds(part) != before:
+        raise ValueError("it has other options")
+    for parameter, values in part.state.items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.ndim and value.shape != parameter.shape:
+                raise ValueError(f"`{name}` is of shape {tuple(value.shape)}, not {tuple(parameter.shape)}")
+
+
+def _kinds(optimizer: torch.optim.Optimizer) -> list[dict[str, type]]:
+    return [
+        {name: float if type(value) is int else type(value) for name, value in group.items()}
+        for group in optimizer.param_groups
+    ]
+
+
+@contextmanager
+def _fitting(path: Path) -> Generator[None, None, None]:
+    """What fails within it is said of the file: it holds what is not of this run."""
+    try:
+        yield
+    except Exception as error:  # of torch, which is given anything
+        text = reason(error)
+        raise ValueError(
+            text if text.startswith(str(path)) else f"{path} does not fit this run: {text}"
+        ) from error
+
+
 def random_states(device: torch.device) -> dict[str, Any]:
     """The states of all generators that a seed sets, of Python, NumPy, torch and the device."""
     kind, keys, *rest = np.random.get_state()
@@ -260,6 +297,6 @@ def _write_part(path: Path, state: Any) -> None:
 def _read_part(path: Path) -> Any:
     """Raises ValueError, naming the file, for what is no part of a checkpoint; no pickle in it is run."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return read_tensors(path)
     except Exception as error:  # a dozen types for damaged content
         raise ValueError(f"{path} is not readable as a part of a checkpoint: {reason(error)}") from error

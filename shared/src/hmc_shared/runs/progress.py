@@ -102,19 +102,22 @@ class Progress:
         return {name: getattr(self, name) for name in STATE}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for name in STATE:
+        """Raises KeyError or TypeError for anything but what :meth:`state_dict` gives."""
+        for name, kinds in STATE.items():
+            if type(state_dict[name]) not in kinds:
+                raise TypeError(f"`{name}` is of the type {type(state_dict[name]).__name__}")
             setattr(self, name, state_dict[name])
 
 
-STATE = (
-    "epoch",
-    "skipped",
-    "train_seconds",
-    "best_score",
-    "best_epoch",
-    "improved_epoch",
-    "best_weights",
-)
+STATE: dict[str, tuple[type, ...]] = {
+    "epoch": (int,),
+    "skipped": (int,),
+    "train_seconds": (float,),
+    "best_score": (float, type(None)),
+    "best_epoch": (int, type(None)),
+    "improved_epoch": (int, type(None)),
+    "best_weights": (dict,),
+}
 
 
 def epoch_bar(

@@ -14,6 +14,7 @@ from torchvision import models
 
 from hmc_shared.array_files import read_arrays
 from hmc_shared.messages import reason
+from hmc_shared.network_files import read_tensors, refuse_not_finite
 from hmc_shared.vision.encoders import Colour
 
 
@@ -49,6 +50,7 @@ def load_weights(encoder: nn.Module, source: str, name: str, images: Tensor) -> 
         if key.endswith(".bias") and key not in shapes and key.replace(".bias", ".weight") in fitting
     }
     unfolded = unfold_batch_norm(network, biases, images) if biases else set()
+    refuse_not_finite(network, source)
     names = [name for name, _ in network.named_parameters()]
     new = [name for name in names if name not in fitting and name.rpartition(".")[0] not in unfolded]
     taken = f"{len(names) - len(new)} of {len(names)} tensors"
@@ -78,7 +80,7 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
         elif path.suffix == ".safetensors":
             state = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = read_tensors(path)
         state = state.get("state_dict", state)  # as many training scripts save it
         return {
             name.removeprefix("module."): value for name, value in state.items() if isinstance(value, Tensor)

@@ -113,6 +113,23 @@ def test_the_home_folder_may_be_a_tilde(tmp_path, monkeypatch):
     assert load_dataset("hf:~/files", levels="kind").hierarchy.names == ("a", "b")
 
 
+def test_class_labels_in_lists_are_no_features_either(tmp_path):
+    rows = build(x=[float(i) for i in range(30)], all=[[0, 1]] * 30)
+    save_quietly(rows.cast_column("all", datasets.List(KINDS)), tmp_path)
+    dataset = load_dataset(f"hf:{tmp_path}", levels="kind,species")
+    assert dataset.feature_names == ("x",)
+
+
+@pytest.mark.parametrize("text", ['{"splits": ["' + "t" * 10**5 + '"]}', "[" * 10**5])
+def test_a_damaged_folder_is_one_short_line(tmp_path, text):
+    save_quietly(datasets.DatasetDict(train=build(n=6)), tmp_path)
+    (tmp_path / "dataset_dict.json").write_text(text)
+    with pytest.raises(ValueError, match="neither a folder of `datasets` nor on the hub") as error:
+        load_dataset(f"hf:{tmp_path}", levels="kind")
+    assert len(str(error.value)) < 1000
+    assert "\n" not in str(error.value)
+
+
 def test_what_is_wrong_is_named(tmp_path):
     save_quietly(build(n=6, note=["a"] * 6), tmp_path / "none")
     with pytest.raises(ValueError, match=r"none should have a column 'family'\. Found kind, species, note"):

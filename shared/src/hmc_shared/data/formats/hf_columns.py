@@ -17,7 +17,7 @@ from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset, Split
 from hmc_shared.data.formats.cells import Column, is_list, plain
 from hmc_shared.data.formats.features import choose_features, read_features
-from hmc_shared.data.formats.label_cells import labels_of_levels, refuse_vectors
+from hmc_shared.data.formats.label_cells import labels_of_levels
 from hmc_shared.data.formats.level_columns import split_levels, split_rows
 from hmc_shared.data.formats.table_file import TableFile
 from hmc_shared.data.image_dataset import complete_splits
@@ -27,7 +27,8 @@ from hmc_shared.data.storage.cache import cached_images
 from hmc_shared.data.storage.raw import RawPart, RawSet
 from hmc_shared.data.vector_dataset import vector_dataset
 from hmc_shared.hierarchy import Hierarchy
-from hmc_shared.messages import listed
+from hmc_shared.indicators import refuse_vectors
+from hmc_shared.messages import listed, reason
 
 READER_VERSION = 1
 NO_FEATURES = {"id", "split"}
@@ -145,9 +146,10 @@ def open_dataset(path: str) -> dict[str, datasets.Dataset]:
         saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
         source = str(folder) if folder.exists() else path
         dataset: Any = datasets.load_from_disk(source) if saved else datasets.load_dataset(source)
-    except (OSError, LookupError, TypeError, ValueError, pa.ArrowException) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"hf:{path} is neither a folder of `datasets` nor on the hub: {reason}") from error
+    except Exception as error:  # of datasets, pyarrow, huggingface_hub, on damaged files
+        raise ValueError(
+            f"hf:{path} is neither a folder of `datasets` nor on the hub: {reason(error)}"
+        ) from error
     finally:
         if shown:
             datasets.enable_progress_bars()
@@ -164,13 +166,13 @@ def as_table(rows: datasets.Dataset, path: str, levels: Sequence[str], names: Se
     columns: dict[str, Column] = {}
     for name in known:
         kind, cells = rows.features[name], plain(table[name])
+        inner = getattr(kind, "feature", None)  # of a list
         if name in levels:
-            inner = getattr(kind, "feature", None)  # of a list
             if isinstance(kind, datasets.ClassLabel):
                 cells = class_names(cells, kind, f"{path}: the column {name!r}")
             elif isinstance(inner, datasets.ClassLabel) and is_list(cells.type):
                 cells = lists_of_names(cells, inner, f"{path}: the column {name!r}")
-        elif isinstance(kind, datasets.ClassLabel):
+        elif isinstance(kind, datasets.ClassLabel) or isinstance(inner, datasets.ClassLabel):
             cells = pa.chunked_array([pa.nulls(len(cells), pa.struct([("class label", pa.int64())]))])
         columns[name] = cells
     return TableFile(path, columns, len(rows))

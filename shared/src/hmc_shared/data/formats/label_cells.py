@@ -13,6 +13,7 @@ from hmc_shared.data.formats.cells import MISSING, is_list, whole
 from hmc_shared.data.formats.level_columns import level_labels
 from hmc_shared.data.formats.table_file import TableFile
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.indicators import refuse_vectors
 from hmc_shared.messages import clipped, listed, shown
 
 Names = list[list[str]]
@@ -33,14 +34,17 @@ def label_names(table: TableFile, column: str, known: Collection[str] = ()) -> t
         return _of_lists(table, column), []
     missing: dict[str, int] = {}
     names_of: dict[str, list[str]] = {}
+    lists_of: dict[str, list[Any]] = {}
     labels: Names = []
-    for row, cell in enumerate(table.texts(column)):
+    texts = table.texts(column)
+    for row, cell in enumerate(texts):
         if cell not in names_of:
             text = cell.strip()
             if text in known:
                 names_of[cell] = [text]
             elif text.startswith("[") and text.endswith("]"):
-                names_of[cell] = _written_out(text, lambda row=row: table.where(row))
+                lists_of[cell] = _written_out(text, lambda row=row: table.where(row))
+                names_of[cell] = _listed(lists_of[cell], lambda row=row: table.where(row))
             else:
                 parts = (whole(part.strip()) for part in re.split(r"[|;]", text))
                 names_of[cell] = list(dict.fromkeys(part for part in parts if part))
@@ -48,6 +52,9 @@ def label_names(table: TableFile, column: str, known: Collection[str] = ()) -> t
             missing |= dict.fromkeys(words, row)
             names_of[cell] = [name for name in names_of[cell] if name not in words]
         labels.append(names_of[cell])
+    refuse_vectors(
+        [lists_of[cell] for cell in texts if cell in lists_of], f"{table.origin}: lists in {column!r}"
+    )
     return labels, no_label_note(missing)
 
 
@@ -68,20 +75,17 @@ def _of_lists(table: TableFile, column: str) -> Names:
     return [_listed(cell or [], lambda row=row: table.where(row)) for row, cell in enumerate(lists)]
 
 
-def _written_out(text: str, where: Callable[[], str]) -> list[str]:
-    """The names in ``["cat", "dog"]``, also with quotes as Python writes them."""
+def _written_out(text: str, where: Callable[[], str]) -> list[Any]:
+    """The list ``["cat", "dog"]``, also with quotes as Python writes them."""
     try:
-        cell = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         try:
-            cell = json.loads(text.replace("'", '"'))
+            return json.loads(text.replace("'", '"'))
         except (ValueError, RecursionError):
             raise ValueError(
                 f"{where()}: {shown(text)} is not a list of labels: names with ';' between them will do."
             ) from None
-    if all(isinstance(item, int) for item in cell):
-        refuse_vectors([cell], f"{where()}: a list of labels")
-    return _listed(cell, where)
 
 
 def _listed(cell: Sequence[object], where: Callable[[], str]) -> list[str]:
@@ -93,22 +97,6 @@ def _listed(cell: Sequence[object], where: Callable[[], str]) -> list[str]:
         ):
             raise ValueError(f"{where()}: {shown(item)} in a list is no name or id of a class.")
     return list(dict.fromkeys(str(item).strip() for item in cell if item is not None))
-
-
-def refuse_vectors(lists: Sequence[Sequence[object] | None], where: str) -> None:
-    """Refuse a 0/1 vector over all classes where ids of classes are expected: ids stand once in a list.
-
-    Raises ValueError.
-    """
-    given = [cell for cell in lists if cell]
-    is_binary = all(item in (0, 1) for cell in given for item in cell)
-    same_length = len({len(cell) for cell in given}) == 1 and len(given[0]) > 1
-    repeats = any(len({*cell}) < len(cell) for cell in given)
-    if is_binary and (repeats or (same_length and len(given) > 1)):
-        cell = next((cell for cell in given if len({*cell}) < len(cell)), given[0])
-        raise ValueError(
-            f"{where} should hold ids or names of classes. Found a vector of 0 and 1, {shown(cell)}."
-        )
 
 
 def plain_labels(table: TableFile, column: str) -> tuple[Hierarchy, list[list[int]], list[str]]:

@@ -12,6 +12,7 @@ from hmc_shared.data.image_table import needs_pillow
 from hmc_shared.data.split_names import parts_of
 from hmc_shared.data.storage.sources import check_text, path_below, read_json
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.indicators import refuse_vectors
 
 READER_VERSION = 1
 MOST_UNNAMED = 10_000
@@ -48,23 +49,24 @@ def load(path: str) -> HierarchicalDataset:
         names, more = read_json(root / "classes.json")
         names = read_names(names, root / "classes.json")
         sources |= more
-    refuse_vectors(parts, file)
+    refuse_vectors([labels for images in parts.values() for labels in images.values()], str(file))
     classes = class_names(parts, names, file)
     try:
         hierarchy = Hierarchy.from_edges([], nodes=classes)
     except ValueError as error:
         raise ValueError(f"{root}: {error}") from error
-    number_of = {name: number for number, name in enumerate(classes)}
+    number_of: dict[Any, int] = {name: number for number, name in enumerate(classes)}
+    numbered = {
+        part: {
+            image: [number_of.get(label, label) for label in dict.fromkeys(labels)]
+            for image, labels in images.items()
+        }
+        for part, images in parts.items()
+    }
     return image_dataset(
         root.name,
         root,
-        {
-            part: {
-                image: [label if isinstance(label, int) else number_of[label] for label in labels]
-                for image, labels in images.items()
-            }
-            for part, images in parts.items()
-        },
+        numbered,
         hierarchy,
         reader=f"labels {READER_VERSION}",
         sources=sources,
@@ -92,7 +94,7 @@ def by_split(content: dict[str, Any], file: Path) -> tuple[dict[str, ImageLabels
 
 
 def check(labels: object, image: str, file: Path) -> list[Any]:
-    """The labels of an image as a list. Raises ValueError unless they are names or numbers, each once."""
+    """The labels of an image as a list. Raises ValueError unless they are names or numbers."""
     listed: list[Any] = labels if isinstance(labels, list) else [labels]
     if not all(type(label) in (str, int) for label in listed):  # no bool
         rule = "should be a list of names or of numbers"
@@ -101,21 +103,6 @@ def check(labels: object, image: str, file: Path) -> list[Any]:
         if isinstance(label, str):
             check_text(label, file)
     return listed
-
-
-def refuse_vectors(parts: Mapping[str, ImageLabels], file: Path) -> None:
-    """Raise ValueError for 0/1 vectors where numbers of classes are expected, and for a label given twice."""
-    of_image = {image: labels for images in parts.values() for image, labels in images.items()}
-    lengths, values = set(map(len, of_image.values())), {label for of in of_image.values() for label in of}
-    if len(lengths) == 1 and min(lengths) > 1 and values <= {0, 1}:
-        raise ValueError(
-            f"{file} should list the numbers of the classes that an image has. Found only 0 and 1, "
-            f"{min(lengths)} for each image, as in a 0/1 vector."
-        )
-    for image, labels in of_image.items():
-        if len(set(labels)) < len(labels):
-            twice = next(label for label in labels if labels.count(label) > 1)
-            raise ValueError(f"{file}: {image!r} should have each label once. Found {twice!r} again.")
 
 
 def read_names(content: object, file: Path) -> list[str]:
