@@ -12,16 +12,20 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from pyarrow import parquet
 
 import hmc_shared
 from hcal.__main__ import main
 from hcal.build import load_model
 from hcal.config import Config, EvaluateConfig, PredictConfig
+from hcal.predict import write_levels
 from hcal.train import train
+from hmc_shared import Hierarchy
 from hmc_shared.cli.parse import parse as parse_options
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import level_predictions, level_targets
 from hmc_shared.predict.inputs import predict
+from hmc_shared.predict.write import Predictions
 from hmc_shared.runs.evaluate import evaluate
 from hmc_shared.vision.image_files import read_image
 
@@ -159,6 +163,24 @@ def test_predictions_are_a_table(run, pictures):
         assert tree.parents(leaf) == [middle]
         assert tree.parents(middle) == [top]
         assert 1 >= float(row[2]) >= float(row[4]) >= float(row[6]) > 0
+
+
+def test_predictions_are_a_parquet_table_with_numbers_block_by_block(tmp_path):
+    """A path that ends early has null below; the columns of a first block without any deeper one fit, too."""
+    tree = Hierarchy.from_paths(["a/x", "b"])
+    labels = torch.tensor([[0, 1, 0], [1, 0, 1]], dtype=torch.bool)
+    p = torch.tensor([[0.25, 0.75, 0.25], [1.0, 0.0, 1.0]])
+    blocks = [Predictions([f"{row}"], tree, p[[row]], labels[[row]]) for row in range(2)]
+    write_levels(PredictConfig("run", [], output=str(tmp_path / "p.parquet")), blocks)
+    table = parquet.ParquetFile(tmp_path / "p.parquet")
+    assert table.num_row_groups == 2
+    assert table.read().to_pydict() == {
+        "file": ["0", "1"],
+        "level_0": ["b", "a"],
+        "probability_0": [0.75, 1.0],
+        "level_1": [None, "a/x"],
+        "probability_1": [None, 1.0],
+    }
 
 
 def test_files_that_are_no_images_are_named(run, tmp_path, pictures):

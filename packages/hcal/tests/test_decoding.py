@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hcal.decoding import (
     PathCalibration,
+    leaves_below,
     level_labels,
     level_log_odds,
     log_odds,
@@ -130,25 +131,11 @@ def test_independent_scores_keep_the_order_in_a_level_and_are_its_softmax(case):
         )
 
 
-def true_paths(hierarchy, nodes):
-    return torch.tensor(
-        [
-            next(
-                [*path[: path.index(node) + 1], *[-1] * (hierarchy.num_levels - path.index(node) - 1)]
-                for path in paths_of(hierarchy)
-                if node in path
-            )
-            for node in nodes
-        ]
-    )
-
-
 @pytest.mark.parametrize("hierarchy", [BALANCED, UNBALANCED], ids=["balanced", "unbalanced"])
 def test_path_nll_is_minus_the_log_of_the_share_of_the_true_path(hierarchy):
     logits = torch.randn(len(hierarchy), len(hierarchy), generator=torch.Generator().manual_seed(0))
-    found = path_nll(
-        path_scores(logits.double(), hierarchy), true_paths(hierarchy, range(len(hierarchy))), hierarchy
-    )
+    through = leaves_below(torch.arange(len(hierarchy)), hierarchy)
+    found = path_nll(path_scores(logits.double(), hierarchy), through)
     expected = []
     for node, row in enumerate(logits.double().tolist()):
         value = np.exp(naive_path_scores(row, hierarchy))
@@ -166,6 +153,28 @@ def random_trees(draw):
         parent = draw(st.integers(-1, node - 1))
         parents[str(node)] = None if parent < 0 else str(parent)
     return Hierarchy.from_parents(parents)
+
+
+@given(random_trees(), st.integers(0, 2**16), st.sampled_from([torch.float32, torch.float64]))
+@settings(deadline=None, max_examples=200)
+def test_sums_down_the_tree_are_a_product_with_the_matrix_of_paths(hierarchy, seed, dtype):
+    on_path = hierarchy.ancestors[hierarchy.leaves]  # (leaves, C)
+    logits = 10 * torch.randn(5, len(hierarchy), generator=torch.Generator().manual_seed(seed)).to(dtype)
+    levels = [logits[:, level.start : level.stop].log_softmax(1) for level in hierarchy.levels]
+    matrix = on_path.T * (hierarchy.num_levels / on_path.sum(1).to(dtype))
+    torch.testing.assert_close(path_scores(logits, hierarchy), torch.cat(levels, 1) @ matrix)
+    nodes = torch.arange(-1, len(hierarchy))
+    through = torch.cat([torch.zeros(1, len(on_path), dtype=torch.bool), on_path.T])
+    assert torch.equal(leaves_below(nodes, hierarchy), through)
+
+
+def test_tens_of_thousands_of_classes_take_no_matrix():
+    """Classes x leaves would be 10 GB of float32."""
+    roots = 50
+    parents = {str(node): None if node < roots else str((node - roots) // 1000) for node in range(50_000)}
+    hierarchy = Hierarchy.from_parents(parents)
+    p = PathCalibration()(torch.zeros(2, len(hierarchy)), hierarchy)
+    torch.testing.assert_close(p[:, hierarchy.roots].sum(1), torch.ones(2))
 
 
 @given(random_trees(), st.integers(0, 2**16), st.sampled_from([0.1, 1.0, 30.0, 1e3]))

@@ -315,9 +315,9 @@ class Hierarchy:
 
     def has_ancestors(self, targets: np.ndarray | Tensor) -> bool:
         """Whether every label set (n, C) holds the parents of its classes."""
-        present = as_indicators(targets, self.names)
+        present = as_indicators(targets, self.names).T.contiguous()  # one index moves a row of samples
         parents, children = self.to(present.device).edges.unbind(1)
-        return not bool((present[:, children] & ~present[:, parents]).any())
+        return not bool((present[children] & ~present[parents]).any())
 
     def most_specific(self, targets: Targets) -> Targets:
         """Keep the classes that have no child in the set: (n, C) in, (n, C) bool of the same kind out."""

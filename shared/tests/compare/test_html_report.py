@@ -370,9 +370,25 @@ def test_many_methods_do_not_widen_the_drawing(make_run):
         root = make_run(f"method-{number:02d}", noise=0.5 + number / 10).parents[1]
     comparison = compare([root])
     page = Page(to_html(comparison))
-    assert "The 12 best rows of the table; 2 more are not shown." in page.text
+    assert "2 more rows are not shown below: it is of the 12 best." in page.text
     assert len(page.tables["confusions"][0]) == 3 + 12
-    assert len(page.tables["scores"]) == 1 + 14
+    assert len(page.tables["all-metrics"][0]) == len(page.tables["calibration"]) == 1 + 12
+    assert len(page.tables["scores"]) == len(page.tables["commands"]) == 1 + 14
+
+
+def test_many_runs_do_not_lengthen_the_report(make_run, monkeypatch):
+    monkeypatch.setattr(html_report, "LINES", 20)
+    sizes = []
+    for first, last in ((0, 14), (14, 40)):
+        for number in range(first, last):
+            root = make_run(f"method-{number:02d}", noise=0.5 + number / 100, n=30).parents[1]
+        text = to_html(compare([root]))
+        sizes.append(len(text))
+    page = Page(text)
+    assert len(page.tables["scores"]) == len(page.tables["commands"]) == 1 + 20
+    assert "20 more rows are in compare.csv." in page.text
+    assert "20 more runs are in compare.md." in page.text
+    assert sizes[1] < 1.2 * sizes[0]
 
 
 def test_tree_names_the_other_parents(make_run):

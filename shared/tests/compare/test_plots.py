@@ -9,13 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import precision_recall_curve
 
 from hmc_shared.compare import plots
 from hmc_shared.compare.comparison import ComparisonTable, compare
-from hmc_shared.metrics import precision_recall_curve
 
 
 @pytest.fixture
@@ -36,24 +33,15 @@ def figures(monkeypatch) -> list:
     return figures
 
 
-@given(st.integers(0, 1000))
-def test_area_under_the_drawn_curve_is_average_precision(seed):
-    rng = np.random.default_rng(seed)
-    targets = rng.random((40, 5)) < 0.4
-    targets[0, 0] = True
-    scores = (targets + rng.normal(size=targets.shape)).round(1)
-    precision, recall, _ = precision_recall_curve(scores, targets)
-    grid = (np.arange(20_000) + 0.5) / 20_000
-    area = plots.precision_at(grid, precision, recall).mean()
-    assert area == pytest.approx(average_precision_score(targets, scores, average="micro"), abs=1e-4)
-
-
-def test_curve_ends_where_all_positives_are_found(table):
+def test_the_curve_is_the_whole_one_at_each_recall(table):
     for row in table.rows:
         for run in row.runs:
-            curve = plots.precision_at(plots.RECALL, *run.curve)
-            assert curve[-1] == run.curve[0][-1]
-            assert curve[0] == run.curve[0][0]
+            with np.load(run.path / "predictions.npz") as arrays:
+                targets, scores = arrays["targets"].ravel(), arrays["scores"].ravel()
+            precision, recall, _ = precision_recall_curve(targets, scores)
+            points = precision[:-1], recall[:-1]  # without the one that sklearn adds
+            reached = [points[0][points[1] >= max(r, 1e-3) - 1e-12][-1] for r in plots.RECALL]
+            np.testing.assert_allclose(run.curve, reached)
 
 
 def test_precision_recall_draws_each_seed_and_the_mean(table, figures, tmp_path):
@@ -61,7 +49,7 @@ def test_precision_recall_draws_each_seed_and_the_mean(table, figures, tmp_path)
     axes = figures[0].axes[0]
     assert len(axes.lines) == 3 + 1 + 3 + 1 + 1  # a single run needs no thin line
     for row, bold in zip(table.rows, (axes.lines[3], axes.lines[7], axes.lines[8]), strict=True):
-        mean = np.mean([plots.precision_at(plots.RECALL, *run.curve) for run in row.runs], axis=0)
+        mean = np.mean([run.curve for run in row.runs], axis=0)
         np.testing.assert_array_equal(bold.get_ydata(), mean)
         value = row.metric("au_prc").mean
         assert bold.get_label().startswith(f"{row.label}  {value:.3f}")
@@ -105,6 +93,23 @@ def test_many_methods_stay_apart(make_run, figures, tmp_path):
     plots.precision_recall(compare([root]).tables[0], tmp_path / "many.svg")
     styles = {(line.get_color(), line.get_linestyle()) for line in figures[0].axes[0].lines}
     assert len(styles) == 12
+
+
+def test_only_the_best_rows_and_a_few_seeds_are_drawn(make_run, figures, tmp_path):
+    for number in range(14):
+        for seed in range(6):
+            root = make_run(f"method-{number:02d}", seed, noise=0.5 + number / 10).parents[1]
+    table = compare([root]).tables[0]
+    plots.precision_recall(table, tmp_path / "curves.svg")
+    plots.metric_by_level(table, tmp_path / "levels.svg")
+    curves, levels = (figure.axes[0] for figure in figures)
+    assert len(curves.lines) == 12 * (5 + 1)  # a bold mean each
+    for axes in (curves, levels):
+        legend = axes.get_legend()
+        assert legend.get_title().get_text().endswith("(12 best of 14)")
+        assert [text.get_text().split()[0] for text in legend.get_texts()] == [
+            row.label for row in table.rows[:12]
+        ]
 
 
 def test_a_method_keeps_its_colour_when_the_ranks_change(make_run, figures, tmp_path):

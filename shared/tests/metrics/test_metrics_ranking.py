@@ -22,8 +22,8 @@ from hmc_shared.metrics import (
     head_medium_tail,
     mean_average_precision,
     precision_at_1,
-    precision_recall_curve,
 )
+from hmc_shared.metrics.ranking import pooled
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 5))
 SEEDS = st.integers(0, 2**32 - 1)
@@ -207,7 +207,7 @@ def test_without_positives_areas_are_nan_and_precision_at_1_is_0():
     assert np.isnan(all_metrics(scores, targets)).tolist() == [True, True, True, False, True, False]
     assert mean_average_precision(scores, targets, absent="zero") == 0.0
     assert precision_at_1(scores, targets) == 0.0
-    assert [len(x) for x in precision_recall_curve(scores, targets)] == [0, 0, 0]
+    assert np.isnan(pooled(scores, targets, [slice(None)])[0].precision_at(np.array([0.0, 1.0]))).all()
 
 
 def test_without_samples_everything_is_undefined():
@@ -222,26 +222,36 @@ def test_infinite_scores_are_ranked():
 
 @pytest.mark.usefixtures("blocks")
 @given(cases(positives=True))
-def test_curve_is_sklearns_at_the_scores_of_positives(case):
-    precision, recall, thresholds = precision_recall_curve(*case)
+def test_precision_at_recall_is_that_of_sklearns_highest_threshold_that_reaches_it(case):
     scores, targets = case
-    their_precision, their_recall, their_thresholds = sklearn_curve(targets.ravel(), scores.ravel())
-    assert (np.diff(thresholds) < 0).all()
-    at = np.searchsorted(their_thresholds, thresholds)
-    np.testing.assert_array_equal(their_thresholds[at], thresholds)
-    np.testing.assert_allclose(precision, their_precision[at])
-    np.testing.assert_allclose(recall, their_recall[at])
-    assert np.sum(np.diff(recall, prepend=0) * precision) == pytest.approx(au_prc(*case), abs=1e-12)
+    precision, recall, _ = sklearn_curve(targets.ravel(), scores.ravel())  # by falling recall
+    grid = np.concatenate([np.linspace(0, 1, 11), recall])
+    expected = [precision[:-1][recall[:-1] >= max(r, 1e-3) - 1e-12][-1] for r in grid]
+    curve, _ = pooled(*case, [slice(None)])
+    np.testing.assert_allclose(curve.precision_at(grid), expected)
+    fine = (np.arange(20_000) + 0.5) / 20_000
+    assert curve.precision_at(fine).mean() == pytest.approx(au_prc(*case), abs=1e-3)
 
 
-def test_thinned_curve_is_a_part_of_the_whole_one_with_both_ends():
-    rng = np.random.default_rng(1)
-    scores, targets = rng.normal(size=(50, 20)), rng.random((50, 20)) < 0.3
-    whole = list(zip(*precision_recall_curve(scores, targets, points=10**6), strict=True))
-    thin = list(zip(*precision_recall_curve(scores, targets, points=10), strict=True))
-    assert len(thin) == 10
-    assert set(thin) <= set(whole)
-    assert (thin[0], thin[-1]) == (whole[0], whole[-1])
+@pytest.mark.usefixtures("blocks")
+@given(cases(), st.data())
+def test_groups_together_and_each_by_itself_have_the_bits_of_their_own_ranking(case, data):
+    scores, targets = case
+    group_of = np.array(
+        data.draw(st.lists(st.integers(0, 2), min_size=scores.shape[1], max_size=scores.shape[1]))
+    )
+    groups = [np.flatnonzero(group_of == group) for group in range(3)]
+    whole, areas = pooled(scores, targets, groups)
+    np.testing.assert_array_equal(whole.area(), au_prc(scores, targets))
+    for group, area in zip(groups, areas, strict=True):
+        np.testing.assert_array_equal(area, au_prc(scores[:, group], targets[:, group]))
+
+
+def test_average_precision_leaves_its_arguments_alone():
+    for scores in (np.array([[1.0], [2.0]]), np.asfortranarray(np.eye(3, dtype=np.float32))):
+        before, targets = scores.copy(), np.ones(scores.shape, dtype=bool)
+        average_precision(scores, targets)
+        np.testing.assert_array_equal(scores, before)
 
 
 def test_groups_cover_all_classes_once_with_100_in_head_and_20_in_medium():
@@ -327,7 +337,7 @@ def test_half_precision_would_change_the_result():
     ],
 )
 def test_bad_input_is_named(scores, targets, message):
-    for metric in (au_prc, average_precision, precision_at_1, precision_recall_curve):
+    for metric in (au_prc, average_precision, precision_at_1):
         with pytest.raises(ValueError, match=message):
             metric(scores, targets)
 
@@ -338,8 +348,6 @@ def test_bad_options_are_named():
         au_prc(scores, targets, interpolation="linear")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r'`absent` should be "skip" or "zero". Found \'one\''):
         mean_average_precision(scores, targets, absent="one")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match=r"`points` should be at least 2. Found 1"):
-        precision_recall_curve(scores, targets, points=1)
     with pytest.raises(ValueError, match=r"`train_counts` should not be negative. Found -3"):
         head_medium_tail(np.array([4, -3]))
     with pytest.raises(ValueError, match=r"`train_counts` should be integers of shape \(C,\). Found float64"):

@@ -179,7 +179,7 @@ class TestTables:
         assert "names several rows 'a'" in capsys.readouterr().err  # of two blocks
 
     def test_blocks_are_bounded_by_classes_and_by_inputs(self, model, image_model):
-        assert rows_of_block(model) == 2**16
+        assert rows_of_block(model) == 2**14
         model.hierarchy = Hierarchy.from_edges([], nodes=map(str, range(2**15)))
         assert rows_of_block(model) == 512
         image_model.input_shape = (3, 512, 512)
@@ -202,6 +202,16 @@ def test_names_that_were_seen(blocks):
         found = names.add(block)
         assert found in again if again else found is None
         seen |= {*block}
+
+
+def test_names_are_kept_of_the_first_rows_only():
+    names = Names()
+    names.MOST = 4
+    assert [names.add(block) for block in (["a", "b", "c"], ["d", "e"], ["f"], ["f"], ["e"])][3:] == [
+        None,
+        "e",
+    ]
+    assert len(names.seen) == 5
 
 
 class TestImages:

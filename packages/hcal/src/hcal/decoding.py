@@ -36,20 +36,18 @@ def level_log_odds(logits: Tensor, hierarchy: Hierarchy) -> Tensor:
     return torch.cat([log_odds(logits[:, level.start : level.stop]) for level in hierarchy.levels], dim=1)
 
 
-def path_matrix(hierarchy: Hierarchy) -> Tensor:
-    """(C, leaves) float32: what the node's log-probability counts in the score of the path to each leaf.
-
-    1 on a path that reaches the last level. A shorter path of n nodes counts each L / n times: it is scored
-    by its mean over nodes, or it would be favoured for having fewer terms.
-    """
-    on_path = hierarchy.ancestors[hierarchy.leaves].T.float()
-    return on_path * (hierarchy.num_levels / on_path.sum(0))
-
-
 def path_scores(logits: Tensor, hierarchy: Hierarchy) -> Tensor:
-    """Score of the path from root to each leaf, (n, leaves): the sum of its level log-probabilities."""
+    """Score of the path to each leaf of a tree, (n, leaves): the sum of its level log-probabilities.
+
+    A path that ends above the last level, of n nodes, counts L / n times: it is scored by its mean over
+    nodes, or it would be favoured for having fewer terms.
+    """
     levels = [logits[:, level.start : level.stop].log_softmax(1) for level in hierarchy.levels]
-    return torch.cat(levels, dim=1) @ path_matrix(hierarchy).to(logits.dtype)
+    sums = torch.cat(levels, dim=1).T  # (C, n); one index moves a row of samples
+    for parents, children in reversed(hierarchy.edges_bottom_up):  # each sum ends before it goes down
+        sums = sums.index_add(0, children, sums.index_select(0, parents))
+    nodes = (hierarchy.depth[hierarchy.leaves] + 1).to(logits.dtype)  # of each path
+    return sums.index_select(0, hierarchy.leaves).T * (hierarchy.num_levels / nodes)
 
 
 def path_log_odds(logits: Tensor, hierarchy: Hierarchy) -> Tensor:
@@ -124,24 +122,33 @@ class PathCalibration(nn.Module):
         To the mean over n samples comes (ln T)^2 / 2n, a normal prior that keeps T above 0 for a split
         without a mistake. ``targets`` are (n, C) bool; ``evaluated`` is not used, as all paths compete.
         """
-        paths = torch.from_numpy(level_targets(targets.cpu(), hierarchy))
-        if not (paths >= 0).any():
+        deepest = torch.from_numpy(level_targets(targets.cpu(), hierarchy)).amax(1)  # ids rise with depth
+        labelled = deepest >= 0
+        if not labelled.any():
             return
-        scores = path_scores(logits.cpu().double(), hierarchy)
+        scores = path_scores(logits.cpu()[labelled].double(), hierarchy)
+        through = leaves_below(deepest[labelled], hierarchy)
 
         def objective(log_t: Tensor) -> Tensor:
-            return path_nll(scores / log_t.exp(), paths, hierarchy) + log_t.square() / (2 * len(scores))
+            return path_nll(scores / log_t.exp(), through) + log_t.square() / (2 * len(targets))
 
         (log_t,) = minimise(objective, scores.new_zeros(()))
         self.temperature.copy_(log_t.exp())
 
 
-def path_nll(scores: Tensor, paths: Tensor, hierarchy: Hierarchy) -> Tensor:
-    """-ln p of the true path, mean over samples, of path scores (n, leaves) and true paths (n, L).
+def leaves_below(nodes: Tensor, hierarchy: Hierarchy) -> Tensor:
+    """(n, leaves) bool: which leaves are a node of ``nodes`` (n,) int64, or below it; for -1 none."""
+    below = torch.zeros(len(hierarchy), len(nodes), dtype=torch.bool)
+    below[nodes.clamp(min=0), torch.arange(len(nodes))] = nodes >= 0
+    for parents, children in reversed(hierarchy.edges_bottom_up):
+        below[children] |= below[parents]
+    return below[hierarchy.leaves].T.contiguous()
 
-    A path that ends above a leaf is all paths that begin so.
+
+def path_nll(scores: Tensor, through: Tensor) -> Tensor:
+    """-ln p of the true path, mean over samples, of path scores (n, leaves).
+
+    ``through`` (n, leaves) bool are the paths that begin with the true one, at least one for each sample: a
+    path that ends above a leaf is all of them.
     """
-    log_p = scores.log_softmax(1)
-    deepest = paths.amax(1)  # ids rise with depth
-    through = hierarchy.ancestors[hierarchy.leaves].T[deepest.clamp(min=0)]  # (n, leaves)
-    return -log_p.masked_fill(~through, -torch.inf).logsumexp(1)[deepest >= 0].mean()
+    return -scores.log_softmax(1).masked_fill(~through, -torch.inf).logsumexp(1).mean()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib import colormaps
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -39,7 +40,7 @@ def draw_features(
         depth = min(markers)
         level = hierarchy.levels[depth]
         colours = level_colours(hierarchy, depth)
-        of_node = colours[hierarchy.ancestors[:, level].int().argmax(1)]  # (C, 4), of use from `depth` down
+        of_node = colours[ancestor_places(hierarchy, level)]  # (C, 4), of use from `depth` down
         labels = paths[:, depth]
         of_sample = np.where(labels[:, None] < 0, to_rgba(NO_CLASS), of_node[labels])
         for axes, (title, (points, prototypes)) in zip(line, stages.items(), strict=True):
@@ -68,13 +69,23 @@ def draw_features(
     return figure
 
 
+def ancestor_places(hierarchy: Hierarchy, level: range) -> np.ndarray:
+    """(C,) int64: the place in a level of each class in it or below it, 0 for others."""
+    places = torch.zeros(len(hierarchy), dtype=torch.int64)
+    places[level.start : level.stop] = torch.arange(len(level))
+    for parents, children in reversed(hierarchy.edges_bottom_up):
+        below = children >= level.stop
+        places[children[below]] = places[parents[below]]
+    return places.numpy()
+
+
 def level_colours(hierarchy: Hierarchy, depth: int) -> np.ndarray:
     """(P, 4) a colour for each class of a level; from 21 classes on, hues in the order of the tree."""
     level = hierarchy.levels[depth]
     if len(level) <= LEGEND:
         strong_first = [*range(0, 20, 2), *range(1, 20, 2)]
         return colormaps["tab20"](strong_first[: len(level)])
-    in_tree = sorted(level, key=lambda node: hierarchy.ancestors[node].nonzero().tolist())
+    in_tree = sorted(level, key=hierarchy.path_to)
     colours = np.empty((len(level), 4))
     colours[np.array(in_tree) - level.start] = colormaps["gist_rainbow"](np.linspace(0, 1, len(level)))
     return colours

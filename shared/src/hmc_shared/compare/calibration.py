@@ -10,6 +10,7 @@ import numpy as np
 
 from hmc_shared.compare import plots
 from hmc_shared.compare.comparison import ComparisonTable, Row
+from hmc_shared.compare.scoring import ScoredRun, in_threads
 from hmc_shared.metrics import is_single_path, level_targets
 from hmc_shared.metrics.calibration import (
     Reliability,
@@ -42,7 +43,7 @@ class RowCalibration:
 
 
 def measure(table: ComparisonTable) -> list[RowCalibration]:
-    """Read the runs of a table again, one in memory at a time.
+    """Read the runs of a table again, a few in memory at a time.
 
     Raises ValueError for a run that is no longer readable.
     """
@@ -50,34 +51,36 @@ def measure(table: ComparisonTable) -> list[RowCalibration]:
 
 
 def _measure(row: Row) -> RowCalibration:
-    errors, by_level, bins, curves = [], [], [], []
-    for scored in row.runs:
-        run = load_run(scored.path)
-        p, targets = run.probabilities, run.targets.astype(bool)
-        data = (targets, run.hierarchy, run.evaluated)
-        errors.append(
-            (expected_calibration_error(p, *data), expected_calibration_error(run.uncalibrated, *data))
-        )
-        if is_single_path(targets, run.hierarchy):
-            levels = list(top_labels(p, *data).values())
-            by_level.append([reliability(*level).error for level in levels])
-            confidence = np.concatenate([np.zeros(0), *(of_level for of_level, _ in levels)])
-            right = np.concatenate([np.zeros(0, dtype=bool), *(of_level for _, of_level in levels)])
-        else:
-            confidence, right = p[:, run.evaluated].ravel(), targets[:, run.evaluated].ravel()
-        bins.append(reliability(confidence, right))
-        coverage, accuracy = accuracy_coverage(*decisions(run, p))
-        nothing = np.full(len(COVERAGE), np.nan)
-        curves.append(np.interp(COVERAGE, coverage, accuracy) if len(coverage) else nothing)
+    errors, by_level, bins, curves = zip(*in_threads(_measure_run, row.runs), strict=True)
     means = np.mean(errors, axis=0)
     return RowCalibration(
         row=row,
         error=float(means[0]),
         uncalibrated=float(means[1]),
-        by_level=tuple(np.mean(by_level, axis=0).tolist()) if by_level else (),
-        reliability=_pool(bins),
+        by_level=tuple(np.mean(by_level, axis=0).tolist()),
+        reliability=_pool(list(bins)),
         accuracy=np.mean(curves, axis=0),
     )
+
+
+def _measure_run(scored: ScoredRun) -> tuple[tuple[float, float], list[float], Reliability, np.ndarray]:
+    """Calibration errors of probabilities and of the sigmoid, errors by level, bins, accuracies."""
+    run = load_run(scored.path)
+    p, targets = run.probabilities, run.targets.astype(bool)
+    data = (targets, run.hierarchy, run.evaluated)
+    errors = expected_calibration_error(p, *data), expected_calibration_error(run.uncalibrated, *data)
+    by_level: list[float] = []
+    if is_single_path(targets, run.hierarchy):
+        levels = list(top_labels(p, *data).values())
+        by_level = [reliability(*level).error for level in levels]
+        confidence = np.concatenate([np.zeros(0), *(of_level for of_level, _ in levels)])
+        right = np.concatenate([np.zeros(0, dtype=bool), *(of_level for _, of_level in levels)])
+    else:
+        confidence, right = p[:, run.evaluated].ravel(), targets[:, run.evaluated].ravel()
+    coverage, accuracy = accuracy_coverage(*decisions(run, p))
+    nothing = np.full(len(COVERAGE), np.nan)
+    curve = np.interp(COVERAGE, coverage, accuracy) if len(coverage) else nothing
+    return errors, by_level, reliability(confidence, right), curve
 
 
 def decisions(run: Run, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

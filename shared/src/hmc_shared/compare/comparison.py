@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from hmc_shared.compare.scoring import ScoredRun, score_run
+from hmc_shared.compare.scoring import ScoredRun, in_threads, score_run
 
 DEFAULT_METRICS = ("au_prc", "map", "f1_micro", "accuracy_leaf", "hvr", "incoherent")
 LOWER_IS_BETTER = frozenset({"hvr", "hvr_relations", "incoherent", "ap_variance"})
@@ -213,7 +213,7 @@ def compare(
     if not folders:
         where = " ".join(map(str, paths))
         raise ValueError(f"There is no finished run (a folder with results.json) in: {where}.")
-    runs = [score_run(folder) for folder in folders]
+    runs = list(in_threads(score_run, folders))
     notes += [note for run in runs for note in run.notes]
     by_dataset: dict[str, list[ScoredRun]] = defaultdict(list)
     by_table: dict[tuple[str, str], list[ScoredRun]] = defaultdict(list)

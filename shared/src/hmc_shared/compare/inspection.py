@@ -5,13 +5,15 @@ All of it comes from the predictions of the runs, one run in memory at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hmc_shared.compare.comparison import ComparisonTable, Row
+from hmc_shared.compare.plots import SEEDS
+from hmc_shared.compare.scoring import ScoredRun, in_threads
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.metrics import average_precision, level_predictions, level_targets
 from hmc_shared.runs.read import Run, load_run
@@ -39,7 +41,7 @@ class Answer:
 
     label: str
     predicted: tuple[str, ...]
-    """One for each seed."""
+    """One for each run, of :data:`hmc_shared.compare.plots.SEEDS` at most."""
     right: tuple[bool, ...]
 
 
@@ -78,16 +80,12 @@ def inspect(table: ComparisonTable, confusions: int = 20, samples: int = 12) -> 
 
     Raises ValueError for a run that is no longer readable.
     """
-    ap, counts, losses = [], [], []
     first = load_run(table.rows[0].runs[0].path)
     families = sibling_families(first.hierarchy, first.evaluated)
     largest = max(map(len, families), default=0)
     families = [family for family in families if len(family) <= LARGEST_FAMILY]
-    for row in table.rows:
-        of_seeds = [(_ap(run), _pairs(run, families), ranking_loss(*_evaluated(run))) for run in _loaded(row)]
-        ap.append(np.mean([seed[0] for seed in of_seeds], axis=0))
-        counts.append([sum(pairs) / len(of_seeds) for pairs in zip(*(s[1] for s in of_seeds), strict=True)])
-        losses.append(np.mean([seed[2] for seed in of_seeds], axis=0))
+    means = [_means(row, families) for row in table.rows]
+    ap, counts, losses = zip(*means, strict=True)
     loss = np.mean(losses, axis=0)
     worst = np.argsort(-loss, kind="stable")[:samples]
     worst = worst[loss[worst] > 0]
@@ -174,8 +172,19 @@ def predicted_names(run: Run, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
     return [hierarchy.names[i] for i in predicted], predicted == true[at, depth]
 
 
-def _loaded(row: Row) -> Iterator[Run]:
-    return (load_run(run.path) for run in row.runs)
+def _means(row: Row, families: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """AP of every class, confusions of the families and losses of the samples: means over the runs."""
+
+    def numbers(scored: ScoredRun) -> list[np.ndarray]:
+        run = load_run(scored.path)
+        return [_ap(run), ranking_loss(*_evaluated(run)), *_pairs(run, families)]
+
+    of_runs = in_threads(numbers, row.runs)
+    sums = next(of_runs)
+    for of_run in of_runs:
+        sums = [total + value for total, value in zip(sums, of_run, strict=True)]
+    ap, loss, *pairs = (total / len(row.runs) for total in sums)
+    return ap, pairs, loss
 
 
 def _evaluated(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -194,7 +203,7 @@ def _pairs(run: Run, families: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _most_frequent(
-    targets: np.ndarray, families: list[np.ndarray], counts: list[list[np.ndarray]], limit: int
+    targets: np.ndarray, families: list[np.ndarray], counts: Sequence[list[np.ndarray]], limit: int
 ) -> tuple[Confusion, ...]:
     """The pairs with the highest mean count over the rows; siblings by two parents count once."""
     confusions: dict[tuple[int, int], Confusion] = {}
@@ -211,7 +220,8 @@ def _most_frequent(
 
 
 def _answers(row: Row, rows: np.ndarray) -> list[Answer]:
-    predicted, right = zip(*(predicted_names(run, rows) for run in _loaded(row)), strict=True)
+    runs = (load_run(run.path) for run in row.runs[:SEEDS])
+    predicted, right = zip(*(predicted_names(run, rows) for run in runs), strict=True)
     return [
         Answer(row.label, tuple(names[k] for names in predicted), tuple(bool(ok[k]) for ok in right))
         for k in range(len(rows))

@@ -7,6 +7,7 @@ The file name decides the format: SVG, PNG or PDF.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -16,30 +17,38 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hmc_shared.compare.comparison import ComparisonTable, Row
+from hmc_shared.compare.scoring import RECALL
 
 # Okabe and Ito: distinct under colour blindness; without yellow, which is too light for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-RECALL = np.linspace(0, 1, 501)
-"""Where the curves of several seeds are averaged."""
+ROWS = 12
+"""Rows of a table, best first, that are drawn: more cannot be told apart."""
+SEEDS = 5
+"""Runs of a row that are drawn one by one, beside their mean."""
+
+
+def drawn(table: ComparisonTable) -> ComparisonTable:
+    """The table with its best rows only."""
+    return replace(table, rows=table.rows[:ROWS])
 
 
 def precision_recall(table: ComparisonTable, path: str | Path | BinaryIO) -> None:
-    """Pooled precision over recall: the mean over seeds in bold, each seed thin behind it."""
+    """Pooled precision over recall: the mean over seeds in bold, a few seeds thin behind it."""
     figure, axes = new_figure(f"Precision and recall: {table.title}")
+    title, table = _legend_title("method, AU(PRC)", table), drawn(table)
     for row, style in styled(table):
-        curves = [precision_at(RECALL, *run.curve) for run in row.runs]
-        if len(curves) > 1:
-            for curve in curves:
-                axes.plot(RECALL, curve, **style, linewidth=0.7, alpha=0.4)
+        curves = [run.curve for run in row.runs]
+        for curve in curves[:SEEDS] if len(curves) > 1 else []:
+            axes.plot(RECALL, curve, **style, linewidth=0.7, alpha=0.4)
         axes.plot(RECALL, np.mean(curves, axis=0), **style, linewidth=2, label=_label(row, "au_prc"))
     areas = [row.metric("au_prc").mean for row in table.rows]
     low = 0.8 if min(areas) > 0.95 else 0.0  # curves that meet in the corner differ only there
     axes.set(xlabel="recall", ylabel="precision", xlim=(low, 1), ylim=(low, 1 + (1 - low) / 50))
     high = max(areas) > 0.5
-    legend(axes, "method, AU(PRC)", "lower left" if high else "upper right")
+    legend(axes, title, "lower left" if high else "upper right")
     save(figure, path)
 
 
@@ -48,6 +57,7 @@ def metric_by_level(table: ComparisonTable, path: str | Path | BinaryIO) -> None
 
     Points are means over seeds, bars the sample standard deviation.
     """
+    title, table = _legend_title("method", table), drawn(table)
     runs = [run for row in table.rows for run in row.runs]
     single_path = all(not math.isnan(level.accuracy) for run in runs for level in run.evaluation.levels)
     name = "accuracy" if single_path else "au_prc"
@@ -76,20 +86,8 @@ def metric_by_level(table: ComparisonTable, path: str | Path | BinaryIO) -> None
     axes.set(xlabel="depth, 0 for roots (evaluated classes)", ylabel="accuracy" if single_path else "AU(PRC)")
     if axes.get_ylim()[0] < 0.5:  # high values may use the whole height: there is a point to read, not a bar
         axes.set_ylim(bottom=0)
-    legend(axes, "method", "best")
+    legend(axes, title, "best")
     save(figure, path)
-
-
-def precision_at(grid: np.ndarray, precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
-    """Precision of a curve (by rising recall) at each recall of ``grid``.
-
-    That of the first point that reaches the recall: the step function whose area is average precision. NaN
-    for an empty curve.
-    """
-    if not len(recall):
-        return np.full(len(grid), np.nan)
-    at = np.searchsorted(recall, grid - 1e-12)  # rounding must not push the grid's 1 past the last point
-    return precision[np.minimum(at, len(precision) - 1)]
 
 
 def new_figure(title: str) -> tuple[Figure, Axes]:
@@ -123,6 +121,10 @@ def styled(table: ComparisonTable) -> list[tuple[Row, dict[str, Any]]]:
 def _label(row: Row, metric: str) -> str:
     value = row.metric(metric)
     return f"{row.label}  {value.mean:.3f}" + ("" if math.isnan(value.sd) else f" ± {value.sd:.3f}")
+
+
+def _legend_title(title: str, table: ComparisonTable) -> str:
+    return title if len(table.rows) <= ROWS else f"{title} ({ROWS} best of {len(table.rows)})"
 
 
 def legend(axes: Axes, title: str, where: Literal["best", "lower left", "upper right"]) -> None:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from hmc_shared.metrics import au_prc, average_precision, head_medium_tail, precision_recall_curve, summarize
+from hmc_shared.metrics import head_medium_tail
+from hmc_shared.metrics.ranking import Pooled
+from hmc_shared.metrics.summary import Measured, measure
 from hmc_shared.predict.decision import load_decision
 from hmc_shared.runs.read import Run, load_hierarchy, load_predictions, load_run
 
 TOLERANCE = 1e-6
 """A stored metric that differs from the recomputed one by more than this is reported."""
+RECALL = np.linspace(0, 1, 501)
+"""Where the precision of a run is kept: what is drawn, and averaged over seeds."""
+RUNS_AT_A_TIME = 8
+"""Runs that are in memory at most, one for each processor."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -72,8 +82,9 @@ class ScoredRun:
     protocol: str
     options: Mapping[str, Any]
     evaluation: Evaluation
-    curve: tuple[np.ndarray, np.ndarray]
-    """Precision and recall of all evaluated entries pooled, by falling threshold."""
+    curve: np.ndarray
+    """Precision of all evaluated entries pooled at each recall of :data:`RECALL`, NaN without positives: the
+    points of the whole curve that a plot shows, however long that is."""
     costs: Mapping[str, float]
     """``parameters``, ``train_seconds``, ``peak_memory_mib`` as the run reports them, else NaN."""
     origin: Mapping[str, Any]
@@ -84,12 +95,17 @@ class ScoredRun:
     """One line if stored metrics differ from the recomputed ones."""
 
 
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """``function`` of each item, in order: NumPy and zlib work on several at a time, as Python waits."""
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, RUNS_AT_A_TIME)) as pool:
+        yield from pool.map(function, items)
+
+
 def score_run(path: str | Path) -> ScoredRun:
     """Read and score one run folder. Raises ValueError that names the file and what is wrong with it."""
     run = load_run(path)
     data, seconds = run.results["dataset"], run.results.get("seconds") or {}
-    evaluation = _evaluate(run, run.path / "predictions.npz")
-    precision, recall, _ = precision_recall_curve(run.scores[:, run.evaluated], run.targets[:, run.evaluated])
+    evaluation, pooled = _evaluate(run, run.path / "predictions.npz")
     return ScoredRun(
         path=run.path,
         method=run.results["method"],
@@ -98,7 +114,7 @@ def score_run(path: str | Path) -> ScoredRun:
         protocol=run.results["protocol"],
         options=run.results.get("config") or {},
         evaluation=evaluation,
-        curve=(precision, recall),
+        curve=pooled.precision_at(RECALL),
         costs={
             "parameters": _number(run.results.get("parameters")),
             "train_seconds": _number(seconds.get("train")),
@@ -139,16 +155,16 @@ def evaluate_path(
         arrays = load_predictions(file, tree)
         run = Run(file.parent, {"metrics": {}}, hierarchy=tree, threshold=stored, **arrays)
     if threshold is not None:  # the stored metrics belong to the stored threshold
-        return _evaluate(replace(run, threshold=threshold), file), ()
-    evaluation = _evaluate(run, file)
+        return _evaluate(replace(run, threshold=threshold), file)[0], ()
+    evaluation, _ = _evaluate(run, file)
     return evaluation, _differences(run, evaluation.metrics)
 
 
-def _evaluate(run: Run, file: Path) -> Evaluation:
+def _evaluate(run: Run, file: Path) -> tuple[Evaluation, Pooled]:
     # Counts that are all 0 are unknown, and do not make every class a tail class.
     counts = run.train_counts if run.train_counts.any() else None
     try:
-        metrics = summarize(
+        measured = measure(
             run.scores,
             run.targets,
             run.hierarchy,
@@ -156,35 +172,34 @@ def _evaluate(run: Run, file: Path) -> Evaluation:
             train_counts=counts,
             threshold=run.threshold,
         )
-        ap = np.full(len(run.evaluated), np.nan)
-        ap[run.evaluated] = average_precision(run.scores[:, run.evaluated], run.targets[:, run.evaluated])
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
-    return Evaluation(
+    evaluation = Evaluation(
         samples=len(run.scores),
         classes=int(run.evaluated.sum()),
         threshold=run.threshold,
-        metrics=metrics,
-        levels=_by_level(run, ap, metrics),
-        groups=() if counts is None else _by_group(counts, run.evaluated, ap),
+        metrics=measured.metrics,
+        levels=_by_level(run, measured),
+        groups=() if counts is None else _by_group(counts, run.evaluated, measured.ap),
     )
+    return evaluation, measured.pooled
 
 
-def _by_level(run: Run, ap: np.ndarray, metrics: Mapping[str, float]) -> tuple[Level, ...]:
+def _by_level(run: Run, measured: Measured) -> tuple[Level, ...]:
     levels = []
-    for depth, level in enumerate(run.hierarchy.levels):
-        members = np.arange(level.start, level.stop)[run.evaluated[level.start : level.stop]]
-        if len(members):
-            levels.append(
-                Level(
-                    depth=depth,
-                    classes=len(members),
-                    present=int((~np.isnan(ap[members])).sum()),
-                    au_prc=au_prc(run.scores[:, members], run.targets[:, members]),
-                    map=_mean_present(ap[members]),
-                    accuracy=metrics.get(f"accuracy_level_{depth}", math.nan),
-                )
+    for depth, area in measured.au_prc_of_levels.items():
+        level = run.hierarchy.levels[depth]
+        ap = measured.ap[level.start : level.stop]  # NaN for classes that are not evaluated
+        levels.append(
+            Level(
+                depth=depth,
+                classes=int(run.evaluated[level.start : level.stop].sum()),
+                present=int((~np.isnan(ap)).sum()),
+                au_prc=area,
+                map=_mean_present(ap),
+                accuracy=measured.metrics.get(f"accuracy_level_{depth}", math.nan),
             )
+        )
     return tuple(levels)
 
 

@@ -22,7 +22,6 @@ from .ranking import (
     head_medium_tail,
     mean_average_precision,
     precision_at_1,
-    precision_recall_curve,
 )
 from .summary import summarize
 from .thresholded import f1_example, f1_macro, f1_micro, hamming_accuracy
@@ -47,6 +46,5 @@ __all__ = [
     "level_targets",
     "mean_average_precision",
     "precision_at_1",
-    "precision_recall_curve",
     "summarize",
 ]

@@ -15,13 +15,16 @@ shapes that do not match.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from ._inputs import BLOCK, Absent, Array, as_counts, as_pair, check_absent, mean_of_classes, row_blocks
 
 Interpolation = Literal["step", "clus"]
+Columns: TypeAlias = slice | np.ndarray
 
 
 def au_prc(scores: Array, targets: Array, interpolation: Interpolation = "step") -> float:
@@ -59,7 +62,11 @@ def au_prc(scores: Array, targets: Array, interpolation: Interpolation = "step")
     """
     if interpolation not in get_args(Interpolation):
         raise ValueError(f'`interpolation` should be "step" or "clus". Found {interpolation!r}.')
-    return _area(*as_pair(scores, targets), interpolation)
+    scores, targets = as_pair(scores, targets)
+    if interpolation == "step":
+        positives = _positives(scores, targets)
+        return Pooled(positives, _count_negatives(scores, targets, positives)).area()
+    return _clus_area(scores, targets)
 
 
 def average_precision(scores: Array, targets: Array) -> np.ndarray:
@@ -75,10 +82,13 @@ def average_precision(scores: Array, targets: Array) -> np.ndarray:
     width = max(1, BLOCK // max(len(scores), 1))  # classes that are copied at a time, a class in a row
     for start in range(0, len(result), width):
         block = slice(start, start + width)
-        rows = zip(
-            np.ascontiguousarray(scores[:, block].T), np.ascontiguousarray(targets[:, block].T), strict=True
-        )
-        result[block] = [_area(column, labels, "step") for column, labels in rows]
+        rows, labels = (np.array(values[:, block].T, order="C") for values in (scores, targets))  # copies
+        positives = [np.sort(row[of_row]) for row, of_row in zip(rows, labels, strict=True)]
+        rows[labels] = -np.inf  # below all negatives, which are counted in sorted rows: quick to make at once
+        rows.sort(axis=1)
+        for label, (own, row) in enumerate(zip(positives, rows, strict=True), start):
+            fp = _count_from(row, own) - np.where(own == -np.inf, len(own), 0)
+            result[label] = Pooled(own, fp).area()
     return result
 
 
@@ -142,51 +152,72 @@ def precision_at_1(scores: Array, targets: Array) -> float:
     return float(np.mean(shares))
 
 
-def precision_recall_curve(
-    scores: Array, targets: Array, points: int = 1000
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Micro precision-recall curve for plots: (precision, recall, thresholds), each of length <= ``points``.
-
-    One point per distinct score of a positive, from the highest to the lowest; if there are more than
-    ``points``, evenly spaced ones, always with the first and the last. Unthinned, the step sum over the
-    curve is :func:`au_prc`. Empty arrays without positives. ValueError if ``points`` is below 2.
-
-    >>> scores, targets = np.array([[0.9, 0.7], [0.8, 0.1]]), np.array([[1, 1], [0, 0]])
-    >>> precision, recall, thresholds = precision_recall_curve(scores, targets)
-    >>> precision, recall, thresholds
-    (array([1.        , 0.66666667]), array([0.5, 1. ]), array([0.9, 0.7]))
-    """
-    if points < 2:
-        raise ValueError(f"`points` should be at least 2. Found {points}.")
-    scores, targets = as_pair(scores, targets)
-    positives = np.sort(scores[targets])
-    thresholds = np.unique(positives)[::-1]
-    if len(thresholds) > points:
-        thresholds = thresholds[np.linspace(0, len(thresholds) - 1, points).round().astype(int)]
-    tp = _count_from(positives, thresholds)
-    fp = _count_negatives(scores, targets, thresholds[::-1])[::-1]
-    return tp / (tp + fp), tp / max(len(positives), 1), thresholds.astype(np.float64)
-
-
 def variance_of_classes(values: np.ndarray) -> float:
     """Population variance of per-class values (C,), classes without positives (NaN) left out."""
     present = values[~np.isnan(values)]
     return float(present.var()) if len(present) else float("nan")
 
 
-def _area(scores: np.ndarray, targets: np.ndarray, interpolation: Interpolation) -> float:
-    """Area under the precision-recall curve of one ranking; scores and targets of any one shape."""
-    positives = np.sort(scores[targets])
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """The entries of some classes in one ranking: what their precision-recall curve needs of it."""
+
+    positives: np.ndarray
+    """(P,) their scores, ascending."""
+    fp: np.ndarray
+    """(P,) int64: the negatives at or above each of them."""
+
+    def area(self) -> float:
+        """The step sum of :func:`au_prc`."""
+        if not len(self.positives):
+            return float("nan")
+        total = 0.0
+        for part in row_blocks(self.positives):
+            tp = _count_from(self.positives, self.positives[part])
+            total += np.sum(tp / (tp + self.fp[part]))
+        return float(total / len(self.positives))
+
+    def precision_at(self, recall: np.ndarray) -> np.ndarray:
+        """(m,) precision at the highest threshold that reaches each recall (m,); NaN without positives.
+
+        The step function whose area is :func:`au_prc`.
+        """
+        count = len(self.positives)
+        if not count:
+            return np.full(len(recall), np.nan)
+        # Rounding must not push a recall past the positive that reaches it.
+        at = -np.maximum(np.ceil(recall * count * (1 - 1e-12)).astype(np.int64), 1)
+        tp = _count_from(self.positives, self.positives[at])
+        return tp / (tp + self.fp[at])
+
+
+def pooled(scores: np.ndarray, targets: np.ndarray, groups: Iterable[Columns]) -> tuple[Pooled, list[float]]:
+    """All groups of columns in one ranking, and the area of each by itself. Every score is sorted once.
+
+    ``scores`` (n, C) float and ``targets`` (n, C) bool are checked already; no column is in two groups.
+    """
+    groups = list(groups)
+    of_groups = [_positives(scores, targets, columns) for columns in groups]
+    positives = np.sort(np.concatenate([np.empty(0, scores.dtype), *of_groups]))
+    fp, areas = np.zeros(len(positives), dtype=np.int64), []
+    for columns, own in zip(groups, of_groups, strict=True):
+        counts = _count_negatives(scores, targets, positives, columns)
+        areas.append(Pooled(own, counts[np.searchsorted(positives, own)]).area())
+        fp += counts
+    return Pooled(positives, fp), areas
+
+
+def _positives(scores: np.ndarray, targets: np.ndarray, columns: Columns = slice(None)) -> np.ndarray:
+    """The scores of the positives of some columns, ascending."""
+    parts = [scores[rows, columns][targets[rows, columns]] for rows in row_blocks(scores)]
+    return np.sort(np.concatenate(parts))
+
+
+def _clus_area(scores: np.ndarray, targets: np.ndarray) -> float:
+    positives = _positives(scores, targets)
     if not len(positives):
         return float("nan")
-    fp = _count_negatives(scores, targets, positives)  # (P,) at each positive
-    if interpolation == "step":
-        total = 0.0
-        for part in row_blocks(positives):
-            tp = _count_from(positives, positives[part])
-            total += np.sum(tp / (tp + fp[part]))
-        return float(total / len(positives))
-    tp = _count_from(positives, positives)
+    tp, fp = _count_from(positives, positives), _count_negatives(scores, targets, positives)
     # Each of the P positives is one unit of TP, from t to t + 1, in the segment that ends with (tp, fp) at
     # its own score and begins with (tp_above, fp_above) at the next higher score of the ranking.
     tp_above = _count_above(positives, positives)
@@ -201,7 +232,12 @@ def _area(scores: np.ndarray, targets: np.ndarray, interpolation: Interpolation)
 
 
 def _count_negatives(
-    scores: np.ndarray, targets: np.ndarray, thresholds: np.ndarray, *, above: bool = False
+    scores: np.ndarray,
+    targets: np.ndarray,
+    thresholds: np.ndarray,
+    columns: Columns = slice(None),
+    *,
+    above: bool = False,
 ) -> np.ndarray:
     """Number of negatives at or above each of the ascending thresholds, or ``above`` only, (T,) int64.
 
@@ -212,7 +248,7 @@ def _count_negatives(
     counts = np.zeros(len(thresholds) + 1, dtype=np.int64)
     are_few = len(thresholds) <= BLOCK
     for rows in row_blocks(scores):
-        negatives = scores[rows][~targets[rows]]
+        negatives = scores[rows, columns][~targets[rows, columns]]
         negatives.sort()
         if are_few:
             counts[:-1] += (_count_above if above else _count_from)(negatives, thresholds)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from hmc_shared.hierarchy import Hierarchy
@@ -18,7 +20,15 @@ from .levels import (
     level_predictions,
     level_targets,
 )
-from .ranking import au_prc, average_precision, head_medium_tail, precision_at_1, variance_of_classes
+from .ranking import (
+    Pooled,
+    au_prc,
+    average_precision,
+    head_medium_tail,
+    pooled,
+    precision_at_1,
+    variance_of_classes,
+)
 from .thresholded import f1_example, f1_macro, f1_micro, hamming_accuracy
 
 
@@ -49,6 +59,35 @@ def summarize(
     >>> result["accuracy_level_0"], result["accuracy_leaf"], result["map_absent"]
     (1.0, 0.0, 1.0)
     """
+    return measure(
+        scores, targets, hierarchy, evaluated=evaluated, train_counts=train_counts, threshold=threshold
+    ).metrics
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The metrics of predictions, and what else their computation gives."""
+
+    metrics: dict[str, float]
+    """As :func:`summarize` returns them."""
+    ap: np.ndarray
+    """(C,) average precision of each class; NaN if not evaluated or without positives."""
+    pooled: Pooled
+    """All evaluated entries in one ranking."""
+    au_prc_of_levels: dict[int, float]
+    """AU(PRC) over the evaluated classes of each depth that has any."""
+
+
+def measure(
+    scores: Array,
+    targets: Array,
+    hierarchy: Hierarchy,
+    *,
+    evaluated: Array | None = None,
+    train_counts: Array | None = None,
+    threshold: float = 0.0,
+) -> Measured:
+    """What :func:`summarize` returns and more, of the same arguments."""
     scores, targets = as_pair(scores, targets)
     check_width(scores, len(hierarchy), "scores")
     if not np.isfinite(threshold):
@@ -59,11 +98,16 @@ def summarize(
     columns = slice(None) if mask.all() else mask  # a slice copies nothing
     seen_scores, seen_targets = scores[:, columns], targets[:, columns]
 
-    result = {"au_prc": au_prc(seen_scores, seen_targets)}
+    depths = {depth: columns_of(level, mask) for depth, level in enumerate(hierarchy.levels)}
+    depths = {depth: of_level for depth, of_level in depths.items() if of_level is not None}
+    whole, areas = pooled(scores, targets, depths.values())
+    result = {"au_prc": whole.area()}
     if not mask.all():
         result["au_prc_with_roots"] = au_prc(scores, targets)
 
-    result |= _class_metrics(average_precision(seen_scores, seen_targets), train_counts, mask)
+    ap = np.full(len(hierarchy), np.nan)
+    ap[mask] = average_precision(seen_scores, seen_targets)
+    result |= _class_metrics(ap[mask], train_counts, mask)
     result["precision_at_1"] = precision_at_1(seen_scores, seen_targets)
     del seen_scores  # perhaps a copy
 
@@ -79,7 +123,15 @@ def summarize(
 
     if is_single_path(targets, hierarchy):
         result |= _level_metrics(scores, targets, hierarchy)
-    return result
+    return Measured(result, ap, whole, dict(zip(depths, areas, strict=True)))
+
+
+def columns_of(level: range, mask: np.ndarray) -> slice | np.ndarray | None:
+    """The columns of a level that are in ``mask`` (C,) bool: a slice, which copies nothing, if all are."""
+    ids = np.arange(level.start, level.stop)[mask[level.start : level.stop]]
+    if len(ids) == len(level):
+        return slice(level.start, level.stop)
+    return ids if len(ids) else None
 
 
 def _class_metrics(ap: np.ndarray, train_counts: Array | None, mask: np.ndarray) -> dict[str, float]:

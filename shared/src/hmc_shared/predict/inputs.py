@@ -21,7 +21,7 @@ from hmc_shared.runs.read import open_run
 TABLES = (".csv", ".tsv", ".npy", ".parquet")
 
 
-BLOCK_ROWS = 2**16
+BLOCK_ROWS = 2**14
 """Rows that are read, scored and written at a time at most."""
 BLOCK_VALUES = 2**24
 """Inputs and scores of a block at most, where there are many features, pixels or classes."""
@@ -145,10 +145,12 @@ def _of_images(
 
 
 class Names:
-    """Names that were seen, by their hashes: 8 bytes each, in sorted arrays of falling size."""
+    """Names that were seen, by their hashes: 8 bytes each, of the first ``MOST`` rows."""
+
+    MOST = 2**18
 
     def __init__(self) -> None:
-        self.seen: list[np.ndarray] = []
+        self.seen = np.empty(0, np.int64)
 
     def add(self, names: Sequence[str]) -> str | None:
         """Take the names in; one of them that was there before, or stands there twice."""
@@ -156,10 +158,10 @@ class Names:
         ordered, first = np.unique(hashes, return_index=True)
         is_again = np.ones(len(names), dtype=bool)
         is_again[first] = False
-        for earlier in self.seen:
-            is_again |= np.isin(hashes, earlier, kind="sort")
-        self.seen.append(ordered)
-        while len(self.seen) > 1 and len(self.seen[-1]) >= len(self.seen[-2]):
-            last = self.seen.pop()
-            self.seen[-1] = np.union1d(self.seen[-1], last)
+        if len(self.seen):
+            places = np.searchsorted(self.seen, ordered).clip(max=len(self.seen) - 1)
+            is_again[first] |= self.seen[places] == ordered
+        if len(self.seen) < self.MOST:
+            self.seen = np.concatenate([self.seen, ordered])
+            self.seen.sort(kind="stable")  # which merges the two in one pass
         return names[int(is_again.argmax())] if is_again.any() else None

@@ -57,7 +57,7 @@ def write_predictions(output: str | None, blocks: Iterable[Predictions], *, as_j
     if as_json or suffix == ".json":
         write_json(output, (record for block in blocks for record in to_records(block)))
     elif suffix == ".parquet":
-        _write_parquet(Path(output or ""), header_of(first.hierarchy), blocks)
+        write_parquet(output or "", _tables(header_of(first.hierarchy), blocks))
     else:
         write_table(output, header_of(first.hierarchy), _csv_rows(blocks))
 
@@ -78,18 +78,25 @@ def label_names_of(block: Predictions) -> Iterator[list[str]]:
     return ([names[i] for i in row.nonzero()[0]] for row in block.labels.numpy())
 
 
-def _write_parquet(path: Path, header: list[str], blocks: Iterable[Predictions]) -> None:
+def _tables(header: list[str], blocks: Iterable[Predictions]) -> Iterator[pa.Table]:
     kinds = [pa.string(), pa.list_(pa.string()), *[pa.float32()] * (len(header) - 2)]
     schema = pa.schema(list(zip(header, kinds, strict=True)))
-    with _binary(path) as file, parquet.ParquetWriter(file, schema) as writer:
-        for block in blocks:
-            labels = pa.array(list(label_names_of(block)), schema.types[1])
-            columns = [
-                pa.array(block.ids, pa.string()),
-                labels,
-                *map(pa.array, block.probabilities.T.numpy()),
-            ]
-            writer.write_table(pa.table(columns, schema=schema))
+    for block in blocks:
+        columns = [
+            pa.array(block.ids, pa.string()),
+            pa.array(list(label_names_of(block)), schema.types[1]),
+            *map(pa.array, block.probabilities.T.numpy()),
+        ]
+        yield pa.table(columns, schema=schema)
+
+
+def write_parquet(path: str | Path, tables: Iterable[pa.Table]) -> None:
+    """Write tables of one schema, at least one, to a .parquet file, one after the other."""
+    waiting = iter(tables)
+    first = next(waiting)
+    with _binary(Path(path)) as file, parquet.ParquetWriter(file, first.schema) as writer:
+        for table in chain([first], waiting):
+            writer.write_table(table)
 
 
 def _csv_rows(blocks: Iterable[Predictions]) -> Iterator[list[str]]:
@@ -158,8 +165,7 @@ def write_table(path: str | Path | None, header: Sequence[Any], rows: Iterable[S
     if path is not None and Path(path).suffix.lower() == ".parquet":
         every = list(rows)
         columns = {str(name): pa.array([row[at] for row in every]) for at, name in enumerate(header)}
-        with _binary(Path(path)) as file:
-            parquet.write_table(pa.table(columns), file)
+        write_parquet(path, [pa.table(columns)])
         return
     with _text(path) as file:
         writer = csv.writer(file, lineterminator="\n")

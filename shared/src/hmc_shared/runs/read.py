@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +129,15 @@ def load_hierarchy(path: str | Path) -> Hierarchy:
     """Read a ``hierarchy.json``. Raises ValueError that names the file."""
     text = read_text(path, LARGEST_JSON)
     try:
-        return Hierarchy.from_json(text)
+        return _hierarchy_of(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+@lru_cache(maxsize=2)
+def _hierarchy_of(text: str) -> Hierarchy:
+    """Once for all runs on the same classes, with what is derived from it."""
+    return Hierarchy.from_json(text)
 
 
 def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:

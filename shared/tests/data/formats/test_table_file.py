@@ -204,3 +204,20 @@ def test_lists_are_of_one_length_in_all_blocks(tmp_path):
     parquet.write_table(pa.table({"v": [[1.0, 2.0], None, [1.0, 2.0, 3.0]]}), tmp_path / "t.parquet")
     with pytest.raises(ValueError, match=r"row 3: lists in 'v' should be of one length\. Found 2 and 3"):
         list(feature_blocks(tmp_path / "t.parquet", names, 1))
+
+
+@pytest.mark.parametrize("rows", [None, 3])
+@pytest.mark.parametrize("place", [0, 1, 5])
+def test_a_row_longer_than_a_piece_of_text(tmp_path, monkeypatch, rows, place):
+    """It is read, in blocks that are those of any other file; one longer than LONGEST_ROW is refused."""
+    monkeypatch.setattr("hmc_shared.data.formats.table_file.TEXT", 64)
+    cells = [f"{row}" for row in range(7)]
+    cells[place] = "long" * 500
+    (tmp_path / "t.csv").write_text("".join(f"{cell},{row}\n" for row, cell in enumerate(["x", *cells])))
+    blocks = list(table_blocks(tmp_path / "t.csv", rows))
+    assert [cell for block in blocks for cell in block.texts("x")] == cells
+    assert [len(block) for block in blocks] == ([7] if rows is None else [3, 3, 1])
+    assert blocks[-1].where(0) == f"{tmp_path / 't.csv'}, line {2 if rows is None else 8}"
+    monkeypatch.setattr("hmc_shared.data.formats.table_file.LONGEST_ROW", 128)
+    with pytest.raises(ValueError, match=r"t\.csv is not readable as a table: straddling object"):
+        list(table_blocks(tmp_path / "t.csv", rows))

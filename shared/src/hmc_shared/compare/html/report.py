@@ -20,22 +20,25 @@ from hmc_shared.compare.inspection import LARGEST_FAMILY, Inspection, inspect
 from hmc_shared.compare.text import cells, header, legend, mean_sd
 from hmc_shared.metrics.calibration import BINS
 
-COLUMNS = 12
-"""Rows of the table, best first, that get a column in the drawing of the hierarchy and the confusions."""
+LINES = 100
+"""Rows, runs and notes that are listed. All else is of the :data:`~hmc_shared.compare.plots.ROWS` best."""
 
 
 def to_html(comparison: Comparison, pictures: Path | None = None) -> str:
-    """The whole report. Reads the predictions of all runs again, and images from the folder ``pictures``.
+    """The whole report, of a size that does not grow with the number of runs beyond :data:`LINES`.
+
+    Reads the predictions of the best rows again, and images from the folder ``pictures``.
 
     Raises ValueError for a run that is no longer readable.
     """
     contents, parts = [], []
     for table in comparison.tables:
-        name, inspection = _anchor(table.title), replace(inspect(table), data_dir=pictures)
+        best = plots.drawn(table)
+        name, inspection = _anchor(table.title), replace(inspect(best), data_dir=pictures)
         links = []
         parts.append(f'<h2 id="{name}">{escape(table.title)}</h2>\n<p>{escape(table.caption)}</p>')
         for section, title, write in SECTIONS:
-            if text := write(table, inspection):
+            if text := write(table if write in LISTS else best, inspection):
                 links.append(f'<a href="#{name}-{section}">{title}</a>')
                 parts.append(f'<section id="{name}-{section}">\n<h3>{title}</h3>\n{text}\n</section>')
         contents.append(f'<li><a href="#{name}">{escape(table.title)}</a>: {" · ".join(links)}</li>')
@@ -46,8 +49,9 @@ def to_html(comparison: Comparison, pictures: Path | None = None) -> str:
             table = f"<details><summary>{len(rows)} lines</summary>\n{table}\n</details>"
         parts.append(f"<h2>{escape(appendix.title)}</h2>\n<p>{escape(appendix.text)}</p>\n{table}")
     if comparison.notes:
-        notes = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
+        notes = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes[:LINES])
         parts.append(f'<h2 id="notes">Notes</h2>\n<ul>{notes}</ul>')
+        parts.append(_more(len(comparison.notes) - LINES, "notes are in compare.md"))
     template = Template(files("hmc_shared.compare.html").joinpath("report.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(", ".join(table.title for table in comparison.tables)),
@@ -58,10 +62,10 @@ def to_html(comparison: Comparison, pictures: Path | None = None) -> str:
 
 
 def scores(table: ComparisonTable, inspection: Inspection) -> str:
-    """The comparison table, and all metrics of all rows behind a fold."""
+    """The comparison table, and all metrics of the best rows behind a fold."""
     width = len(header(table))
     body = []
-    for row in table.rows:
+    for row in table.rows[:LINES]:
         label, *values = cells(table, row, best="<b>{}</b>")
         program = _program(row.runs[0].origin["command"])
         body.append([f"{escape(label)}{program}", *values])
@@ -70,14 +74,17 @@ def scores(table: ComparisonTable, inspection: Inspection) -> str:
         f'<tr class="missing"><th>{escape(label)}</th><td colspan="{width - 1}">{escape(why)}</td></tr>'
         for label, why in table.missing
     ]
+    best = plots.drawn(table).rows
     everything = [
-        _row([name, *(mean_sd(row.metric(name), name) for row in table.rows)]) for name in table.all_metrics
+        _row([name, *(mean_sd(row.metric(name), name) for row in best)]) for name in table.all_metrics
     ]
-    everything += [_row([name, *(mean_sd(row.cost(name), name) for row in table.rows)]) for name in COSTS]
-    labels = [escape(row.label) for row in table.rows]
+    everything += [_row([name, *(mean_sd(row.cost(name), name) for row in best)]) for name in COSTS]
+    labels = [escape(row.label) for row in best]
     return "\n".join(
         [
             _table([name.replace("_", " ") for name in header(table)], rows, "scores"),
+            _more(len(table.rows) - LINES, "rows are in compare.csv"),
+            _more(len(table.rows) - len(best), f"rows are not shown below: it is of the {len(best)} best"),
             "<details><summary>All metrics</summary>",
             _table(["metric", *labels], everything, "all-metrics"),
             "</details>",
@@ -141,13 +148,11 @@ def calibration(table: ComparisonTable, inspection: Inspection) -> str:
 
 def tree(table: ComparisonTable, inspection: Inspection) -> str:
     """The hierarchy with the AP of each class; of a large one the worst classes and the top levels."""
-    labels = [row.label for row in table.rows[:COLUMNS]]
-    few = replace(inspection, ap=inspection.ap[: len(labels)])
-    svg, shown = draw_tree(few, labels)
+    svg, shown = draw_tree(inspection, [row.label for row in table.rows])
     total = len(inspection.hierarchy)
     text = (
         "Average precision of each class, mean over seeds; the dot shows the mean over methods. "
-        f"Colours run from {colour_floor(few.ap):.2f} (dark) to 1 (light)."
+        f"Colours run from {colour_floor(inspection.ap):.2f} (dark) to 1 (light)."
     )
     if shown < total:
         text += (
@@ -156,7 +161,7 @@ def tree(table: ComparisonTable, inspection: Inspection) -> str:
         )
     if not inspection.hierarchy.is_tree:
         text += " A class with several parents (*) stands below the first one; its tooltip names all."
-    return f'<p>{text}{_left_out(table)}</p>\n<div class="wide">{svg}</div>'
+    return f'<p>{text}</p>\n<div class="wide">{svg}</div>'
 
 
 def confusions(table: ComparisonTable, inspection: Inspection) -> str:
@@ -169,28 +174,28 @@ def confusions(table: ComparisonTable, inspection: Inspection) -> str:
         text += f" Families of more than {LARGEST_FAMILY:,} siblings are not counted."
     if not inspection.confusions:
         return f"<p>{text}</p>\n<p>No sibling scores above a true class.</p>"
-    names, labels = inspection.hierarchy.names, [row.label for row in table.rows[:COLUMNS]]
+    names, labels = inspection.hierarchy.names, [row.label for row in table.rows]
     shares = [count / pair.samples for pair in inspection.confusions for count in pair.counts]
     rows = []
     for pair in inspection.confusions:
         colours = [shade(count / pair.samples, 0, max(shares), "Oranges") for count in pair.counts]
         counted = "".join(
             f'<td style="background:{fill};color:{ink}">{count:.3g}</td>'
-            for count, (fill, ink) in list(zip(pair.counts, colours, strict=True))[: len(labels)]
+            for count, (fill, ink) in zip(pair.counts, colours, strict=True)
         )
         rows.append(
             f"<tr><th>{escape(names[pair.true])}</th><th>{escape(names[pair.other])}</th>"
             f"<td>{pair.samples}</td>{counted}</tr>"
         )
     head = ["class", "taken for", "samples", *map(escape, labels)]
-    return f"<p>{text}{_left_out(table)}</p>\n{_table(head, rows, 'confusions')}"
+    return f"<p>{text}</p>\n{_table(head, rows, 'confusions')}"
 
 
 def worst(table: ComparisonTable, inspection: Inspection) -> str:
     """The samples whose classes the runs rank worst, with pictures where the data set has them."""
     text = (
         "The test samples with the highest ranking loss (share of pairs of a true and a false class in the "
-        "wrong order, mean over all runs), and what each run predicts."
+        f"wrong order, mean over these rows), and what their runs predict, of {plots.SEEDS} seeds at most."
     )
     if not inspection.samples:
         return f"<p>{text}</p>\n<p>No run puts a false class above a true one.</p>"
@@ -206,7 +211,7 @@ def worst(table: ComparisonTable, inspection: Inspection) -> str:
             image = f'<img src="{pictures[sample.id]}" alt="{escape(sample.id)}">'
         answers = "".join(
             f"<tr><th>{escape(answer.label)}</th><td>{_answer(answer.predicted, answer.right)}</td></tr>"
-            for answer in sample.answers[:COLUMNS]
+            for answer in sample.answers
         )
         cards.append(
             f"<figure>{image}<figcaption><b>{escape(sample.truth)}</b> "
@@ -218,18 +223,18 @@ def worst(table: ComparisonTable, inspection: Inspection) -> str:
 
 def commands(table: ComparisonTable, inspection: Inspection) -> str:
     """The command that repeats each run."""
+    runs = [(row.label, run) for row in table.rows for run in row.runs]
     rows = []
-    for row in table.rows:
-        for run in row.runs:
-            command = run.origin["command"]
-            shown = f"<code>{escape(str(command))}</code>" if command else "config.yaml has all options"
-            folder, commit = escape(str(run.path)), escape(str(run.origin["git_commit"] or "-")[:10])
-            rows.append(
-                f"<tr><th>{escape(row.label)}</th><td>{run.seed}</td><td>{shown}</td>"
-                f"<td><code>{folder}</code></td><td>{escape(str(run.origin['device']))}</td><td>{commit}</td></tr>"
-            )
+    for label, run in runs[:LINES]:
+        command = run.origin["command"]
+        shown = f"<code>{escape(str(command))}</code>" if command else "config.yaml has all options"
+        folder, commit = escape(str(run.path)), escape(str(run.origin["git_commit"] or "-")[:10])
+        rows.append(
+            f"<tr><th>{escape(label)}</th><td>{run.seed}</td><td>{shown}</td>"
+            f"<td><code>{folder}</code></td><td>{escape(str(run.origin['device']))}</td><td>{commit}</td></tr>"
+        )
     head = ["method", "seed", "command", "folder", "device", "commit"]
-    return _table(head, rows, "commands")
+    return _table(head, rows, "commands") + _more(len(runs) - LINES, "runs are in compare.md")
 
 
 SECTIONS: tuple[tuple[str, str, Callable[[ComparisonTable, Inspection], str]], ...] = (
@@ -244,6 +249,8 @@ SECTIONS: tuple[tuple[str, str, Callable[[ComparisonTable, Inspection], str]], .
     ("commands", "Commands", commands),
 )
 """Name, title and content of the parts of each table, in order; a part without content is left out."""
+LISTS = (scores, commands)
+"""The parts of the whole table; the others are of its best rows."""
 
 
 def _figure(plot: Callable[[ComparisonTable, io.BytesIO], None], table: ComparisonTable, text: str) -> str:
@@ -282,9 +289,8 @@ def _answer(predicted: Sequence[str], right: Sequence[bool]) -> str:
     )
 
 
-def _left_out(table: ComparisonTable) -> str:
-    others = len(table.rows) - COLUMNS
-    return f" The {COLUMNS} best rows of the table; {others} more are not shown." if others > 0 else ""
+def _more(number: int, text: str) -> str:
+    return f"<p>{number} more {text}.</p>" if number > 0 else ""
 
 
 def _anchor(title: str) -> str:

@@ -26,8 +26,11 @@ SUFFIXES = (".csv", ".tsv", ".parquet")
 """Of files whose columns have names."""
 ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # by their mark
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
-LONGEST_ROW = 2**22  # bytes; Arrow reads up to 32 times as much ahead
-BUFFER = 2**20  # bytes of a column of a parquet file that are read at a time
+LONGEST_ROW = 2**22  # bytes
+TEXT = (
+    2**18
+)  # bytes of text that are parsed at a time, where rows allow it: Arrow reads 32 times as much ahead
+BUFFER = 2**16  # bytes of a column of a parquet file that are read at a time
 
 ARRAY_ERRORS = (
     *(OSError, ValueError, EOFError, ArithmeticError, SyntaxError, TypeError, LookupError, AttributeError),
@@ -117,7 +120,7 @@ def _parquet_blocks(path: Path, rows: int | None) -> Iterator[TableFile]:
     start = 0
     try:
         # A buffer, or Arrow holds a row group as it is in the file.
-        with parquet.ParquetFile(path, buffer_size=0 if rows is None else BUFFER) as file:
+        with parquet.ParquetFile(path, buffer_size=0 if rows is None else BUFFER, pre_buffer=False) as file:
             names = [name.strip() for name in file.schema_arrow.names]
             _refuse_repeats(path, names)
             if rows is None:
@@ -147,40 +150,61 @@ def _in_blocks(schema: pa.Schema, batches: Iterable[pa.RecordBatch], rows: int) 
 
 def _text_blocks(path: Path, rows: int | None) -> Iterator[TableFile]:
     encoding, separator, header = read_header(path)
-    names = [name.strip() for name in header]
-    _refuse_repeats(path, names)
+    _refuse_repeats(path, [name.strip() for name in header])
+    start = 0
+    for size in (TEXT, LONGEST_ROW):
+        try:
+            for block in _parsed_blocks(path, rows, size, start, encoding, separator, header):
+                yield block
+                start += len(block)
+            return
+        except (OSError, pa.ArrowException, UnicodeError) as error:
+            if isinstance(error, pa.ArrowInvalid) and size < LONGEST_ROW:
+                continue  # perhaps a row longer than a piece of text: on from there
+            if isinstance(error, pa.ArrowInvalid) and _has_no_rows(path, encoding, separator):
+                yield TableFile(
+                    str(path), {name.strip(): _texts([]) for name in header}, 0, separator=separator
+                )
+                return
+            raise ValueError(_what_is_wrong(path, encoding, separator, len(header), error)) from error
+
+
+def _parsed_blocks(
+    path: Path, rows: int | None, size: int, start: int, encoding: str, separator: str, header: list[str]
+) -> Iterator[TableFile]:
+    """The blocks from row ``start`` on, ``size`` bytes of text parsed at a time."""
 
     def skip_blank(row: Any) -> str:
         cells = next(csv.reader(StringIO(row.text, newline=""), delimiter=separator), [])
         return "error" if any(cell.strip() for cell in cells) else "skip"
 
-    start = 0
+    names = [name.strip() for name in header]
     place = _Places(path, encoding, separator)
-    try:
-        with arrow_csv.open_csv(
-            path,
-            read_options=arrow_csv.ReadOptions(
-                use_threads=False, block_size=LONGEST_ROW, encoding=encoding.removesuffix("-sig")
-            ),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=separator, newlines_in_values=True, invalid_row_handler=skip_blank
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
-            ),
-        ) as reader:
-            if reader.schema.names != header:  # the two parsers see another header: quotes that do not match
-                raise ValueError(f"{path}, line 1: the header should be plain names. Found {listed(names)}.")
-            batches = map(_without_blank_rows, reader)
-            for block in _in_blocks(reader.schema, batches, rows or sys.maxsize):
-                columns = dict(zip(names, block.columns, strict=True))
-                yield TableFile(str(path), columns, len(block), partial(place, start=start), separator)
-                start += len(block)
-    except (OSError, pa.ArrowException, UnicodeError) as error:
-        if isinstance(error, pa.ArrowInvalid) and _has_no_rows(path, encoding, separator):
-            yield TableFile(str(path), {name: _texts([]) for name in names}, 0, separator=separator)
-            return
-        raise ValueError(_what_is_wrong(path, encoding, separator, len(header), error)) from error
+    with arrow_csv.open_csv(
+        path,
+        read_options=arrow_csv.ReadOptions(
+            use_threads=False, block_size=size, encoding=encoding.removesuffix("-sig")
+        ),
+        parse_options=arrow_csv.ParseOptions(
+            delimiter=separator, newlines_in_values=True, invalid_row_handler=skip_blank
+        ),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
+        ),
+    ) as reader:
+        if reader.schema.names != header:  # the two parsers see another header: quotes that do not match
+            raise ValueError(f"{path}, line 1: the header should be plain names. Found {listed(names)}.")
+        batches = _without_first(map(_without_blank_rows, reader), start)
+        for block in _in_blocks(reader.schema, batches, rows or sys.maxsize):
+            columns = dict(zip(names, block.columns, strict=True))
+            yield TableFile(str(path), columns, len(block), partial(place, start=start), separator)
+            start += len(block)
+
+
+def _without_first(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch.slice(min(rows, len(batch)))
+        rows -= min(rows, len(batch))
 
 
 def _without_blank_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
