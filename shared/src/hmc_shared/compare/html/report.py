@@ -14,7 +14,7 @@ from string import Template
 from hmc_shared.compare import calibration as calibration_report
 from hmc_shared.compare import plots
 from hmc_shared.compare.comparison import COSTS, Comparison, ComparisonTable
-from hmc_shared.compare.html.pictures import data_uri, sample_pictures, shade
+from hmc_shared.compare.html.pictures import Pictures, data_uri, shade, take_pictures
 from hmc_shared.compare.html.tree import colour_floor, draw_tree, number
 from hmc_shared.compare.inspection import LARGEST_FAMILY, Inspection, inspect
 from hmc_shared.compare.text import cells, header, legend, mean_sd
@@ -31,11 +31,12 @@ def to_html(comparison: Comparison, pictures: Path | None = None) -> str:
     """
     contents, parts = [], []
     for table in comparison.tables:
-        name, inspection = _anchor(table.title), replace(inspect(table), data_dir=pictures)
+        name, inspection = _anchor(table.title), inspect(table)
+        shown = take_pictures(table, inspection, pictures)
         links = []
         parts.append(f'<h2 id="{name}">{escape(table.title)}</h2>\n<p>{escape(table.caption)}</p>')
         for section, title, write in SECTIONS:
-            if text := write(table, inspection):
+            if text := write(table, inspection, shown):
                 links.append(f'<a href="#{name}-{section}">{title}</a>')
                 parts.append(f'<section id="{name}-{section}">\n<h3>{title}</h3>\n{text}\n</section>')
         contents.append(f'<li><a href="#{name}">{escape(table.title)}</a>: {" · ".join(links)}</li>')
@@ -51,7 +52,7 @@ def to_html(comparison: Comparison, pictures: Path | None = None) -> str:
     )
 
 
-def scores(table: ComparisonTable, inspection: Inspection) -> str:
+def scores(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     """The comparison table, and all metrics of all rows behind a fold."""
     width = len(header(table))
     body = []
@@ -79,15 +80,15 @@ def scores(table: ComparisonTable, inspection: Inspection) -> str:
     )
 
 
-def curves(table: ComparisonTable, inspection: Inspection) -> str:
+def curves(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     return _figure(plots.precision_recall, table, "Precision over recall of all entries pooled.")
 
 
-def levels(table: ComparisonTable, inspection: Inspection) -> str:
+def levels(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     return _figure(plots.metric_by_level, table, "Means over seeds; bars are sample standard deviations.")
 
 
-def calibration(table: ComparisonTable, inspection: Inspection) -> str:
+def calibration(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     """Expected calibration error of each row, reliability diagram, accuracy over coverage."""
     calibrations = calibration_report.measure(table)
     by_level = bool(calibrations[0].by_level)
@@ -122,7 +123,7 @@ def calibration(table: ComparisonTable, inspection: Inspection) -> str:
     return f"<p>{text}</p>\n{_table(head, rows, 'calibration')}\n{reliable}\n{covered}"
 
 
-def tree(table: ComparisonTable, inspection: Inspection) -> str:
+def tree(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     """The hierarchy with the AP of each class; of a large one the worst classes and the top levels."""
     labels = [row.label for row in table.rows[:COLUMNS]]
     few = replace(inspection, ap=inspection.ap[: len(labels)])
@@ -142,8 +143,8 @@ def tree(table: ComparisonTable, inspection: Inspection) -> str:
     return f'<p>{text}{_left_out(table)}</p>\n<div class="wide">{svg}</div>'
 
 
-def confusions(table: ComparisonTable, inspection: Inspection) -> str:
-    """The pairs of siblings that are confused most often."""
+def confusions(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
+    """The pairs of siblings that are confused most often, with a picture of each where there is one."""
     text = (
         "Samples of a class, without the sibling, that score the sibling higher: mean number over seeds, "
         "and the share of such samples as colour."
@@ -161,15 +162,15 @@ def confusions(table: ComparisonTable, inspection: Inspection) -> str:
             f'<td style="background:{fill};color:{ink}">{count:.3g}</td>'
             for count, (fill, ink) in list(zip(pair.counts, colours, strict=True))[: len(labels)]
         )
-        rows.append(
-            f"<tr><th>{escape(names[pair.true])}</th><th>{escape(names[pair.other])}</th>"
-            f"<td>{pair.samples}</td>{counted}</tr>"
+        true, other = (
+            _with_picture(names[node], pictures.classes.get(node)) for node in (pair.true, pair.other)
         )
+        rows.append(f"<tr><th>{true}</th><th>{other}</th><td>{pair.samples}</td>{counted}</tr>")
     head = ["class", "taken for", "samples", *map(escape, labels)]
     return f"<p>{text}{_left_out(table)}</p>\n{_table(head, rows, 'confusions')}"
 
 
-def worst(table: ComparisonTable, inspection: Inspection) -> str:
+def worst(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     """The samples whose classes the runs rank worst, with pictures where the data set has them."""
     text = (
         "The test samples with the highest ranking loss (share of pairs of a true and a false class in the "
@@ -177,16 +178,13 @@ def worst(table: ComparisonTable, inspection: Inspection) -> str:
     )
     if not inspection.samples:
         return f"<p>{text}</p>\n<p>No run puts a false class above a true one.</p>"
-    try:
-        pictures = sample_pictures(table, [s.id for s in inspection.samples], inspection.data_dir)
-    except (ValueError, OSError) as error:
-        pictures = {}
-        text += f" No pictures: {' '.join(str(error).split())}"
+    if pictures.missing:
+        text += f" No pictures: {pictures.missing}"
     cards = []
     for sample in inspection.samples:
         image = ""
-        if sample.id in pictures:
-            image = f'<img src="{pictures[sample.id]}" alt="{escape(sample.id)}">'
+        if sample.id in pictures.samples:
+            image = f'<img src="{pictures.samples[sample.id]}" alt="{escape(sample.id)}">'
         answers = "".join(
             f"<tr><th>{escape(answer.label)}</th><td>{_answer(answer.predicted, answer.right)}</td></tr>"
             for answer in sample.answers[:COLUMNS]
@@ -199,7 +197,7 @@ def worst(table: ComparisonTable, inspection: Inspection) -> str:
     return f'<p>{escape(text)}</p>\n<div class="cards">{"".join(cards)}</div>'
 
 
-def commands(table: ComparisonTable, inspection: Inspection) -> str:
+def commands(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     """The command that repeats each run."""
     rows = []
     for row in table.rows:
@@ -215,7 +213,7 @@ def commands(table: ComparisonTable, inspection: Inspection) -> str:
     return _table(head, rows, "commands")
 
 
-SECTIONS: tuple[tuple[str, str, Callable[[ComparisonTable, Inspection], str]], ...] = (
+SECTIONS: tuple[tuple[str, str, Callable[[ComparisonTable, Inspection, Pictures], str]], ...] = (
     ("scores", "Scores", scores),
     ("curves", "Precision and recall", curves),
     ("levels", "By level", levels),
@@ -255,6 +253,11 @@ def _program(command: str | None) -> str:
     """The command that a method belongs to, below its label."""
     words = str(command).split()[:2] if command else []
     return f'<br><span class="dim">{escape(" ".join(words))}</span>' if words else ""
+
+
+def _with_picture(name: str, picture: str | None) -> str:
+    image = f'<img src="{picture}" alt="">' if picture else ""
+    return image + escape(name)
 
 
 def _answer(predicted: Sequence[str], right: Sequence[bool]) -> str:
