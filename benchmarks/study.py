@@ -3,9 +3,9 @@
     python benchmarks/study.py                 all three; the demo takes minutes
     python benchmarks/study.py engine status   two of them
 
-``demo``: the shipped plan with one seed, its runs forked from a process that has imported torch, against the same
-runs started as programs of their own. ``engine``: 1,000 runs that end at once, without and with a process each.
-``status``: `hmc study status` of 500 runs, half of them finished.
+``demo``: the shipped plan with one seed, its runs forked from a process that has imported torch, against the
+same runs started as programs of their own. ``engine``: 1,000 runs that end at once, without and with a process
+each. ``status``: `hmc study status` of 500 runs, half of them finished.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class NoWorkers:
 
 
 def plan_of(runs: int, program: str) -> Plan:
-    return Plan("empty", "", (), tuple(Run("toy", "none", seed, (program, "train")) for seed in range(runs)), {})
+    return Plan(
+        "empty", "", (), tuple(Run("toy", "none", seed, (program, "train")) for seed in range(runs)), {}
+    )
 
 
 def cpu_seconds(words: list[str]) -> tuple[float, float]:
@@ -79,7 +81,10 @@ def demo(folder: str) -> None:
     for name, before in {"programs": PROGRAMS, "forked": ""}.items():
         words = ["demo", "--seeds", "0", "--output", f"{folder}/{name}"]
         figures[name] = cpu_seconds([sys.executable, "-c", before + START, *words])
-        print(f"demo, one seed, {name}: {figures[name][0]:.0f} s, {figures[name][1]:.0f} CPU seconds", flush=True)
+        print(
+            f"demo, one seed, {name}: {figures[name][0]:.0f} s, {figures[name][1]:.0f} CPU seconds",
+            flush=True,
+        )
     print(f"ratio of CPU seconds: {figures['forked'][1] / figures['programs'][1]:.2f}")
 
 
@@ -91,12 +96,17 @@ def engine(folder: str) -> None:
         queue = Queue(plan_of(runs, "true"), Path(folder) / name.replace(" ", "-"))
         started = time.perf_counter()
         run_all(queue, workers, "empty")
-        print(f"{runs} empty runs, {name}: {1000 * (time.perf_counter() - started) / runs:.2f} ms each", flush=True)
+        print(
+            f"{runs} empty runs, {name}: {1000 * (time.perf_counter() - started) / runs:.2f} ms each",
+            flush=True,
+        )
 
 
 def status(folder: str) -> None:
     plan = Path(folder) / "many.yaml"
-    plan.write_text(json.dumps({"datasets": ["toy"], "methods": {"none": "true train"}, "seeds": list(range(500))}))
+    plan.write_text(
+        json.dumps({"datasets": ["toy"], "methods": {"none": "true train"}, "seeds": list(range(500))})
+    )
     study = Path(folder) / "many"
     for run in plan_of(250, "true").runs:
         task = task_of(run, study)
@@ -104,7 +114,8 @@ def status(folder: str) -> None:
         task.log.parent.mkdir(parents=True, exist_ok=True)
         (task.folder / "results.json").touch()
         task.end(0, 3.0)
-    wall, _ = cpu_seconds([sys.executable, "-c", START, "study", "status", str(plan), "--output", str(study)])
+    words = ["study", "status", str(plan), "--output", str(study)]
+    wall, _ = cpu_seconds([sys.executable, "-c", START, *words])
     print(f"status of 500 runs: {wall:.2f} s")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from hmc_shared.cli.commands import exit_codes
+from hmc_shared.cli.peer import Peer
 from hmc_shared.cli.version import distribution_version
 from hmc_shared.compare.output import terminal_width, warn, write_reports, wrote
 from hmc_shared.study.options import Demo, Study
@@ -138,6 +139,7 @@ class Difference:
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Study, tyro.conf.subcommand("study")]
+    | Annotated[Peer, tyro.conf.subcommand("peer")]
     | Annotated[Datasets, tyro.conf.subcommand("datasets")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
@@ -165,6 +167,8 @@ def run(argv: list[str]) -> None:
             import_module("hmc_shared.study.commands").demo(command)
         case Study():
             import_module("hmc_shared.study.commands").study(command)
+        case Peer():
+            import_module("hmc_shared.peers").command(command)
         case Datasets():
             datasets(command)
         case Compare():

@@ -59,7 +59,7 @@ def line_of(path: str | Path, *keys: object) -> str:
 
     Empty for keys that are not written out.
     """
-    node, line = yaml.compose(read_text(path, LARGEST_YAML), _Loader), ""
+    node, line = yaml.compose(read_text(path, LARGEST_YAML), LoaderWithoutAliases), ""
     for key in map(str, keys):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         line, node = next(

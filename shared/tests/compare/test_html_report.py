@@ -10,6 +10,8 @@ from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from io import BytesIO
+from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -20,11 +22,12 @@ from hmc_shared.compare import plots
 from hmc_shared.compare import text as report
 from hmc_shared.compare.comparison import Comparison, compare
 from hmc_shared.compare.html import report as html_report
-from hmc_shared.compare.html.pictures import check_place, png, shade, thumbnail
+from hmc_shared.compare.html.pictures import check_place, data_uri, open_thumbnails, png, shade, thumbnail
 from hmc_shared.compare.html.report import to_html
 from hmc_shared.compare.html.tree import choose_nodes, draw_tree
 from hmc_shared.compare.inspection import inspect
 from hmc_shared.data import load_dataset
+from hmc_shared.runs.read import load_run
 
 VOID = {"meta", "img", "br"}
 
@@ -158,8 +161,8 @@ def test_plots_inside_are_those_of_compare(comparison, tmp_path):
 
 
 def test_every_section_is_there_and_one_more_is_one_entry(comparison, monkeypatch):
-    more = ("more", "More", lambda table, inspection: f"<p>{len(table.rows)} rows</p>")
-    nothing = ("nothing", "Nothing", lambda table, inspection: "")
+    more = ("more", "More", lambda table, *_: f"<p>{len(table.rows)} rows</p>")
+    nothing = ("nothing", "Nothing", lambda *_: "")
     monkeypatch.setattr(html_report, "SECTIONS", (*html_report.SECTIONS, more, nothing))
     page = Page(to_html(comparison))
     sections = [name.removeprefix("toy-protocol-default-") for name in page.ids[1:]]
@@ -240,11 +243,13 @@ def test_worst_samples_are_the_pictures_of_the_data_set(make_run):
     )
     (folder / "hierarchy.json").write_text(digits.hierarchy.to_json())
     comparison = compare([folder])
-    samples = inspect(comparison.tables[0]).samples
+    inspection = inspect(comparison.tables[0])
     images = [image for image in Page(to_html(comparison)).images if "png" in image]
-    assert len(images) == len(samples) == 12
-    for image, sample in zip(images, samples, strict=True):
-        assert image == png(digits.test.inputs[digits.test.ids.index(sample.id)][0].numpy())
+    confused = [node for pair in inspection.confusions for node in (pair.true, pair.other)]
+    assert len(inspection.samples) == 12
+    rows = [targets[:, node].argmax() for node in confused]  # the first of each class
+    rows += [digits.test.ids.index(sample.id) for sample in inspection.samples]
+    assert images == [png(digits.test.inputs[row][0].numpy()) for row in rows]
 
     content = json.loads((folder / "results.json").read_text())
     content["dataset"]["checksum"] = "another"
@@ -297,6 +302,64 @@ def test_what_lies_in_the_folder_of_pictures_may_be_read(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("digits", "grocery", f"folder:{tmp_path / 'in'}"):
         check_place(name, tmp_path)
+
+
+@pytest.fixture
+def thumbnails(tmp_path) -> Path:
+    """The folder of pictures, with one of each kind for the 60 samples of the data set toy."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    with ZipFile(folder / "toy-thumbnails.zip", "w") as archive:
+        for row in range(60):
+            archive.writestr(f"sample-{row}", PICTURES[row % 3] + bytes([row]))
+    return folder
+
+
+PICTURES = (b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\n\x00\x00\x00WEBP")
+
+
+def test_samples_and_confused_classes_have_the_pictures_of_the_archive(comparison, thumbnails):
+    inspection, page = inspect(comparison.tables[0]), Page(to_html(comparison, thumbnails))
+    run = load_run(comparison.tables[0].rows[0].runs[0].path)
+    confused = [node for pair in inspection.confusions for node in (pair.true, pair.other)]
+    rows = [run.targets[:, node].argmax() for node in confused]
+    rows += [int(sample.id.removeprefix("sample-")) for sample in inspection.samples]
+    kinds = ("jpeg", "png", "webp")
+    expected = [data_uri(PICTURES[row % 3] + bytes([row]), f"image/{kinds[row % 3]}") for row in rows]
+    assert [image for image in page.images if "svg" not in image] == expected
+    assert "No pictures" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "has no readable 'sample-"),
+        (b"<script>", "should be a JPEG, PNG or WebP of at most 64 KiB"),
+        (PICTURES[0] + bytes(2**16), "should be a JPEG, PNG or WebP of at most 64 KiB"),
+    ],
+)
+def test_what_is_no_small_picture_is_not_shown(comparison, thumbnails, content, said):
+    with ZipFile(thumbnails / "toy-thumbnails.zip", "w") as archive:
+        for row in range(60) if content else ():
+            archive.writestr(f"sample-{row}", content)
+    page = Page(to_html(comparison, thumbnails))
+    assert f"No pictures: {thumbnails / 'toy-thumbnails.zip'}" in page.text
+    assert said in page.text
+    assert all("svg" in image for image in page.images)
+
+
+def test_a_damaged_archive_is_told(comparison, thumbnails):
+    path = thumbnails / "toy-thumbnails.zip"
+    path.write_bytes(path.read_bytes()[:-10])
+    assert f"No pictures: {path} is not readable" in Page(to_html(comparison, thumbnails)).text
+
+
+@pytest.mark.parametrize("name", ["../pictures/toy", "link"])
+def test_an_archive_outside_the_folder_is_not_opened(comparison, thumbnails, tmp_path, name):
+    (tmp_path / "asked").mkdir()
+    (tmp_path / "asked" / "link-thumbnails.zip").symlink_to(thumbnails / "toy-thumbnails.zip")
+    with pytest.raises(ValueError, match="does not lie in"):
+        open_thumbnails(name, tmp_path / "asked")
 
 
 def test_png_is_what_went_in():

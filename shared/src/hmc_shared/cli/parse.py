@@ -8,8 +8,8 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import Field, asdict, field, fields, make_dataclass
-from functools import cache
 from difflib import get_close_matches
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints

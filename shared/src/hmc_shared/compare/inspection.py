@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -71,8 +70,6 @@ class Inspection:
     """Siblings in the largest family; above :data:`LARGEST_FAMILY`, confusions are not counted."""
     samples: tuple[Sample, ...]
     """The worst ones, the worst first."""
-    data_dir: Path | None = None
-    """Folder of the data sets, for the images of the samples; without it only those of embedded sets."""
 
 
 def inspect(table: ComparisonTable, confusions: int = 20, samples: int = 12) -> Inspection:

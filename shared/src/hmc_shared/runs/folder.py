@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from hmc_shared.cli.commands import command_line, launcher
+from hmc_shared.cli.peer import Peer
 from hmc_shared.cli.train_options import TrainOptions
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.messages import shown
@@ -169,7 +170,7 @@ class RunFolder:
         scores: Tensor,
         probabilities: Tensor | None = None,
         *,
-        config: TrainOptions,
+        config: TrainOptions | Peer,
         parameters: int,
         seconds: Mapping[str, float],
         device: torch.device,

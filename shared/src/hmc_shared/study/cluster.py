@@ -10,6 +10,7 @@ from typing import Any
 
 try:
     import ray
+    import ray.exceptions
 except ModuleNotFoundError as error:
     raise ValueError("`--on ray` needs Ray: pip install 'hmc-shared[cluster]'.") from error
 from filelock import FileLock, Timeout

@@ -19,8 +19,8 @@ from hmc_shared.study.programs import find_entry, find_program, train_module
 from hmc_shared.study.records import Task
 
 PRELOAD = (
-    *("torch", "torchvision", "accelerate", "datasets", "sklearn.datasets", "scipy.optimize", "jinja2", "psutil"),
-    *("tyro", "hmc_shared.data.load", "hmc_shared.runs.folder", "hmc_shared.cli.commands"),
+    *("torch", "torchvision", "accelerate", "datasets", "sklearn.datasets", "scipy.optimize", "jinja2"),
+    *("psutil", "tyro", "hmc_shared.data.load", "hmc_shared.runs.folder", "hmc_shared.cli.commands"),
 )
 """Imported once, as far as they are installed."""
 GPUS = "CUDA_VISIBLE_DEVICES"

@@ -1,11 +1,14 @@
-"""Pictures of test samples, taken from the data set of a run, as data URIs."""
+"""Pictures of test samples as data URIs, from the data set of a run or an archive of thumbnails."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import ZipFile
 
 import matplotlib
 import numpy as np
@@ -13,20 +16,91 @@ from matplotlib.colors import to_hex
 from matplotlib.image import imsave
 
 from hmc_shared.compare.comparison import ComparisonTable
+from hmc_shared.compare.inspection import Inspection
 from hmc_shared.data import ImageTable, load_dataset
 from hmc_shared.data.catalog import EMBEDDED
+from hmc_shared.messages import reason, shown
+from hmc_shared.runs.read import load_run
 
-SIDE = 160
-"""Longest side of a thumbnail, in pixels."""
+SIDE, SMALL_SIDE = 160, 48
+"""Longest side, in pixels, of the picture of a sample, and of one that stands for a class."""
+LARGEST_THUMBNAIL = 64 << 10
+"""Bytes of a picture in an archive of thumbnails."""
+KINDS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG\r\n": "image/png", b"RIFF....WEBP": "image/webp"}
+"""How the content begins."""
+
+Picture = Callable[[str, int], str]
+"""From a sample id and the longest side to a data URI. Raises ValueError."""
 
 
-def sample_pictures(table: ComparisonTable, ids: Sequence[str], data_dir: Path | None) -> dict[str, str]:
-    """Data URIs of PNG images by sample id.
+@dataclass(frozen=True)
+class Pictures:
+    """What a report shows of the test samples of a table."""
+
+    samples: dict[str, str] = field(default_factory=dict[str, str])
+    """Sample id to data URI."""
+    classes: dict[int, str] = field(default_factory=dict[int, str])
+    """Class to the data URI of a sample that has it."""
+    missing: str = ""
+    """Why there are none."""
+
+
+def take_pictures(table: ComparisonTable, inspection: Inspection, data_dir: Path | None) -> Pictures:
+    """Those of the worst samples, and of the first sample of each class that is confused with a sibling.
 
     A run folder may come from anybody, and says itself what its data set is: nothing is read but embedded
     sets and what lies in ``data_dir``.
+    """
+    run = load_run(table.rows[0].runs[0].path)
+    ids = [sample.id for sample in inspection.samples]
+    confused = sorted({node for pair in inspection.confusions for node in (pair.true, pair.other)})
+    rows = run.targets[:, confused].argmax(0)  # (k,) the first row of each class; of one without any, row 0
+    example = {
+        node: str(run.ids[row]) for node, row in zip(confused, rows, strict=True) if run.targets[row, node]
+    }
+    try:
+        picture = open_thumbnails(run.results["dataset"]["name"], data_dir) or open_images(table, data_dir)
+        samples = {sample: picture(sample, SIDE) for sample in ids}
+        return Pictures(samples, {node: picture(sample, SMALL_SIDE) for node, sample in example.items()})
+    except (ValueError, OSError) as error:
+        return Pictures(missing=" ".join(str(error).split()))
 
-    Raises ValueError if the data set has no images, is not there, or has changed.
+
+def open_thumbnails(name: str, data_dir: Path | None) -> Picture | None:
+    """The pictures in ``<data set>-thumbnails.zip`` of ``data_dir``, each a file named by its sample id.
+
+    None if there is no such file. Raises ValueError, naming it, if it lies elsewhere or is damaged; and the
+    picture of a sample does so, if it is not there, or too large, or neither JPEG nor PNG nor WebP.
+    """
+    if data_dir is None or not (path := data_dir / f"{name}-thumbnails.zip").is_file():
+        return None
+    if not path.resolve().is_relative_to(data_dir.resolve()):
+        raise ValueError(f"{path} does not lie in {data_dir}, the folder of `--pictures`.")
+    try:
+        archive = ZipFile(io.BytesIO(path.read_bytes()))
+    except Exception as error:  # zipfile and zlib raise several types for damaged content
+        raise ValueError(f"{path} is not readable: {reason(error)}") from error
+
+    def picture(sample: str, side: int) -> str:
+        try:
+            with archive.open(sample) as file:
+                image = file.read(LARGEST_THUMBNAIL + 1)  # no more is unpacked
+        except Exception as error:
+            raise ValueError(f"{path} has no readable {shown(sample)}: {reason(error)}") from error
+        kind = next((kind for start, kind in KINDS.items() if re.match(start, image, re.DOTALL)), None)
+        if kind is None or len(image) > LARGEST_THUMBNAIL:
+            rule = f"a JPEG, PNG or WebP of at most {LARGEST_THUMBNAIL >> 10} KiB"
+            raise ValueError(f"{path}: {shown(sample)} should be {rule}.")
+        return data_uri(image, kind)
+
+    return picture
+
+
+def open_images(table: ComparisonTable, data_dir: Path | None) -> Picture:
+    """The pictures of a data set of images, as PNG.
+
+    Raises ValueError if the data set has no images, is not there, or has changed; and the picture of a sample
+    does so, if the data set has no such sample.
     """
     run = table.rows[0].runs[0]
     name = str(run.options.get("dataset") or run.dataset)
@@ -41,13 +115,16 @@ def sample_pictures(table: ComparisonTable, ids: Sequence[str], data_dir: Path |
     if dataset.checksum != run.fingerprint["dataset checksum"]:
         raise ValueError(f"{name!r} is not the data set of the runs: their checksums differ.")
     row_of = {sample: row for row, sample in enumerate(dataset.test.ids)}
-    unknown = [sample for sample in ids if sample not in row_of]
-    if unknown:
-        raise ValueError(f"{name!r} has no test sample {unknown[0]!r}.")
     inputs = dataset.test.inputs
     if not isinstance(inputs, ImageTable) and inputs.ndim != 4:
         raise ValueError(f"{name!r} has no images.")
-    return {sample: png(thumbnail(np.asarray(inputs[row_of[sample]]))) for sample in ids}
+
+    def picture(sample: str, side: int) -> str:
+        if sample not in row_of:
+            raise ValueError(f"{name!r} has no test sample {sample!r}.")
+        return png(thumbnail(np.asarray(inputs[row_of[sample]]), side))
+
+    return picture
 
 
 def check_place(name: str, data_dir: Path | None) -> None:
@@ -63,12 +140,12 @@ def check_place(name: str, data_dir: Path | None) -> None:
         raise ValueError(f"{name!r} is not a folder on this machine.")
 
 
-def thumbnail(pixels: np.ndarray) -> np.ndarray:
-    """(channels, height, width) uint8 to (h, w) grey or (h, w, 3), at most SIDE pixels long.
+def thumbnail(pixels: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """(channels, height, width) uint8 to (h, w) grey or (h, w, 3), at most ``side`` pixels long.
 
     A large image is reduced by means over blocks of pixels; a small one stays as it is.
     """
-    step = min(-(-max(pixels.shape[1:]) // SIDE), *pixels.shape[1:])
+    step = min(-(-max(pixels.shape[1:]) // side), *pixels.shape[1:])
     height, width = (size // step * step for size in pixels.shape[1:])
     blocks = pixels[:, :height, :width].reshape(len(pixels), height // step, step, width // step, step)
     small = blocks.mean((2, 4)).round().astype(np.uint8)

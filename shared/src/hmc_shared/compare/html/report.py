@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +13,7 @@ from string import Template
 from hmc_shared.compare import calibration as calibration_report
 from hmc_shared.compare import grid_plots, plots
 from hmc_shared.compare.comparison import COSTS, Comparison, ComparisonTable
-from hmc_shared.compare.html.pictures import data_uri, sample_pictures, shade
+from hmc_shared.compare.html.pictures import Pictures, data_uri, shade, take_pictures
 from hmc_shared.compare.html.tree import colour_floor, draw_tree, number
 from hmc_shared.compare.inspection import LARGEST_FAMILY, Inspection, inspect
 from hmc_shared.compare.text import cells, header, legend, mean_sd
@@ -34,11 +33,12 @@ def to_html(comparison: Comparison, pictures: Path | None = None) -> str:
     contents, parts = [], []
     for table in comparison.tables:
         best = plots.drawn(table)
-        name, inspection = _anchor(table.title), replace(inspect(best), data_dir=pictures)
+        name, inspection = _anchor(table.title), inspect(best)
+        shown = take_pictures(best, inspection, pictures)
         links = []
         parts.append(f'<h2 id="{name}">{escape(table.title)}</h2>\n<p>{escape(table.caption)}</p>')
         for section, title, write in SECTIONS:
-            if text := write(table if write in LISTS else best, inspection):
+            if text := write(table if write in LISTS else best, inspection, shown):
                 links.append(f'<a href="#{name}-{section}">{title}</a>')
                 parts.append(f'<section id="{name}-{section}">\n<h3>{title}</h3>\n{text}\n</section>')
         contents.append(f'<li><a href="#{name}">{escape(table.title)}</a>: {" · ".join(links)}</li>')
@@ -61,7 +61,7 @@ def to_html(comparison: Comparison, pictures: Path | None = None) -> str:
     )
 
 
-def scores(table: ComparisonTable, inspection: Inspection) -> str:
+def scores(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     """The comparison table, and all metrics of the best rows behind a fold."""
     width = len(header(table))
     body = []
@@ -92,15 +92,15 @@ def scores(table: ComparisonTable, inspection: Inspection) -> str:
     )
 
 
-def curves(table: ComparisonTable, inspection: Inspection) -> str:
+def curves(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     return _figure(plots.precision_recall, table, "Precision over recall of all entries pooled.")
 
 
-def levels(table: ComparisonTable, inspection: Inspection) -> str:
+def levels(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     return _figure(plots.metric_by_level, table, "Means over seeds; bars are sample standard deviations.")
 
 
-def grids(table: ComparisonTable, inspection: Inspection) -> str:
+def grids(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     return "\n".join(
         _figure(
             lambda table, file, grid=grid: grid_plots.metrics_over_values(table, grid, file),
@@ -111,7 +111,7 @@ def grids(table: ComparisonTable, inspection: Inspection) -> str:
     )
 
 
-def calibration(table: ComparisonTable, inspection: Inspection) -> str:
+def calibration(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     """Expected calibration error of each row, reliability diagram, accuracy over coverage."""
     calibrations = calibration_report.measure(table)
     by_level = bool(calibrations[0].by_level)
@@ -146,7 +146,7 @@ def calibration(table: ComparisonTable, inspection: Inspection) -> str:
     return f"<p>{text}</p>\n{_table(head, rows, 'calibration')}\n{reliable}\n{covered}"
 
 
-def tree(table: ComparisonTable, inspection: Inspection) -> str:
+def tree(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     """The hierarchy with the AP of each class; of a large one the worst classes and the top levels."""
     svg, shown = draw_tree(inspection, [row.label for row in table.rows])
     total = len(inspection.hierarchy)
@@ -164,8 +164,8 @@ def tree(table: ComparisonTable, inspection: Inspection) -> str:
     return f'<p>{text}</p>\n<div class="wide">{svg}</div>'
 
 
-def confusions(table: ComparisonTable, inspection: Inspection) -> str:
-    """The pairs of siblings that are confused most often."""
+def confusions(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
+    """The pairs of siblings that are confused most often, with a picture of each where there is one."""
     text = (
         "Samples of a class, without the sibling, that score the sibling higher: mean number over seeds, "
         "and the share of such samples as colour."
@@ -183,15 +183,15 @@ def confusions(table: ComparisonTable, inspection: Inspection) -> str:
             f'<td style="background:{fill};color:{ink}">{count:.3g}</td>'
             for count, (fill, ink) in zip(pair.counts, colours, strict=True)
         )
-        rows.append(
-            f"<tr><th>{escape(names[pair.true])}</th><th>{escape(names[pair.other])}</th>"
-            f"<td>{pair.samples}</td>{counted}</tr>"
+        true, other = (
+            _with_picture(names[node], pictures.classes.get(node)) for node in (pair.true, pair.other)
         )
+        rows.append(f"<tr><th>{true}</th><th>{other}</th><td>{pair.samples}</td>{counted}</tr>")
     head = ["class", "taken for", "samples", *map(escape, labels)]
     return f"<p>{text}</p>\n{_table(head, rows, 'confusions')}"
 
 
-def worst(table: ComparisonTable, inspection: Inspection) -> str:
+def worst(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     """The samples whose classes the runs rank worst, with pictures where the data set has them."""
     text = (
         "The test samples with the highest ranking loss (share of pairs of a true and a false class in the "
@@ -199,16 +199,13 @@ def worst(table: ComparisonTable, inspection: Inspection) -> str:
     )
     if not inspection.samples:
         return f"<p>{text}</p>\n<p>No run puts a false class above a true one.</p>"
-    try:
-        pictures = sample_pictures(table, [s.id for s in inspection.samples], inspection.data_dir)
-    except (ValueError, OSError) as error:
-        pictures = {}
-        text += f" No pictures: {' '.join(str(error).split())}"
+    if pictures.missing:
+        text += f" No pictures: {pictures.missing}"
     cards = []
     for sample in inspection.samples:
         image = ""
-        if sample.id in pictures:
-            image = f'<img src="{pictures[sample.id]}" alt="{escape(sample.id)}">'
+        if sample.id in pictures.samples:
+            image = f'<img src="{pictures.samples[sample.id]}" alt="{escape(sample.id)}">'
         answers = "".join(
             f"<tr><th>{escape(answer.label)}</th><td>{_answer(answer.predicted, answer.right)}</td></tr>"
             for answer in sample.answers
@@ -221,7 +218,7 @@ def worst(table: ComparisonTable, inspection: Inspection) -> str:
     return f'<p>{escape(text)}</p>\n<div class="cards">{"".join(cards)}</div>'
 
 
-def commands(table: ComparisonTable, inspection: Inspection) -> str:
+def commands(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     """The command that repeats each run."""
     runs = [(row.label, run) for row in table.rows for run in row.runs]
     rows = []
@@ -237,7 +234,7 @@ def commands(table: ComparisonTable, inspection: Inspection) -> str:
     return _table(head, rows, "commands") + _more(len(runs) - LINES, "runs are in compare.md")
 
 
-SECTIONS: tuple[tuple[str, str, Callable[[ComparisonTable, Inspection], str]], ...] = (
+SECTIONS: tuple[tuple[str, str, Callable[[ComparisonTable, Inspection, Pictures], str]], ...] = (
     ("scores", "Scores", scores),
     ("grids", "Over the values of options", grids),
     ("curves", "Precision and recall", curves),
@@ -280,6 +277,11 @@ def _program(command: str | None) -> str:
     """The command that a method belongs to, below its label."""
     words = str(command).split()[:2] if command else []
     return f'<br><span class="dim">{escape(" ".join(words))}</span>' if words else ""
+
+
+def _with_picture(name: str, picture: str | None) -> str:
+    image = f'<img src="{picture}" alt="">' if picture else ""
+    return image + escape(name)
 
 
 def _answer(predicted: Sequence[str], right: Sequence[bool]) -> str:

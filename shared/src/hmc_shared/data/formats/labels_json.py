@@ -58,7 +58,7 @@ def load(path: str) -> HierarchicalDataset:
     number_of: dict[Any, int] = {name: number for number, name in enumerate(classes)}
     numbered = {
         part: {
-            image: [number_of.get(label, label) for label in dict.fromkeys(labels)]
+            image: [number_of[label] if label in number_of else label for label in dict.fromkeys(labels)]
             for image, labels in images.items()
         }
         for part, images in parts.items()

@@ -1,0 +1,125 @@
+"""Classifiers of other libraries as rows of a comparison: ``hmc peer``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from importlib import import_module
+from types import ModuleType
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from hmc_shared.cli.commands import format_metrics
+from hmc_shared.cli.parse import to_yaml
+from hmc_shared.cli.peer import Peer
+from hmc_shared.data import HierarchicalDataset, load_dataset
+from hmc_shared.metrics.levels import level_targets
+from hmc_shared.runs.folder import Results, RunFolder
+
+SMALLEST = 1e-30
+"""Probability that is taken for 0, which has no log-odds."""
+
+ROOT = -1
+"""Id of what HiClass puts above the roots."""
+
+Fitted = tuple[Callable[[Tensor], np.ndarray], int]
+"""From raw inputs (n, F) to probabilities (n, C) float64; and the number of parameters."""
+
+
+def train(config: Peer, dataset: HierarchicalDataset | None = None) -> Results:
+    """Fit on the training split, score the test split, write the run folder.
+
+    Scores are the log-odds of the probabilities, which are not calibrated. ``dataset`` is used in place of
+    loading ``config.dataset``. Returns the content of ``results.json``. Raises ValueError for wrong options
+    or data, a library that is not installed, and an occupied run folder.
+    """
+    started = time.perf_counter()
+    match config.method:
+        case "hiclass":
+            fit = partial(fit_hiclass, _library("hiclass"))
+    folder = RunFolder(config.run_folder, resume=config.resume, overwrite=config.overwrite)
+    if config.resume:
+        folder.check_same_options(asdict(config), free=config.free_on_resume())
+    dataset = dataset or load_dataset(config.dataset, config.data_dir, view="vector", **config.reading)
+    folder.write_config(to_yaml(config))
+    begun = time.perf_counter()
+    predict, parameters = fit(config, dataset)
+    train_seconds = time.perf_counter() - begun
+    return folder.finish(
+        dataset,
+        log_odds(predict(dataset.test.inputs)),  # type: ignore[arg-type]
+        config=config,
+        parameters=parameters,
+        seconds={"train": train_seconds, "total": time.perf_counter() - started},
+        device=torch.device("cpu"),
+    )
+
+
+def command(config: Peer) -> None:
+    print(format_metrics(train(config)["metrics"]))
+
+
+def log_odds(probabilities: np.ndarray) -> Tensor:
+    """(n, C) float32 of probabilities (n, C) float64; in the order of the probabilities, and finite."""
+    p = probabilities.clip(SMALLEST, 1 - 1e-15)
+    return torch.from_numpy(np.log(p) - np.log1p(-p)).float()
+
+
+def standardised(dataset: HierarchicalDataset, inputs: Tensor) -> np.ndarray:
+    """Raw vectors (n, F) as every method sees them, float64: by mean and scale, 0 where missing."""
+    mean, scale = dataset.feature_mean, dataset.feature_scale
+    assert mean is not None
+    assert scale is not None
+    return ((inputs.double() - mean) / scale).nan_to_num(nan=0.0).numpy()
+
+
+def fit_hiclass(hiclass: ModuleType, config: Peer, dataset: HierarchicalDataset) -> Fitted:
+    """A logistic regression at each parent, by HiClass; a class is as probable as all choices on its path.
+
+    The products are taken here: ``predict_proba`` of HiClass 5 asks those parents alone that it predicts for
+    some row, and gives each row the same ones. A class without training samples has probability 0. Raises
+    ValueError if the hierarchy is no tree, or a sample has two paths.
+    """
+    hierarchy = dataset.hierarchy
+    if not (hierarchy.is_tree and dataset.is_single_path):
+        kind = "several classes in one level" if hierarchy.is_tree else "a class with two parents"
+        rule = "`--dataset` should have a tree and one path for each sample with `--method hiclass`"
+        raise ValueError(f"{rule}. Found {kind} in {dataset.name!r}.")
+    known = dataset.train.targets.any(1)
+    paths = level_targets(dataset.train.targets[known], hierarchy)
+    labels = np.where(paths >= 0, paths.astype(str), "")  # "" where a path has ended
+    model = hiclass.LocalClassifierPerParentNode(LogisticRegression(C=config.c, max_iter=1000))
+    model.fit(standardised(dataset, dataset.train.inputs[known]), labels)  # type: ignore[index]
+
+    def class_of(name: str) -> int:
+        return ROOT if name == model.root_ else int(name.split(model.separator_)[-1])
+
+    nodes = model.hierarchy_.nodes(data=True)
+    local = {class_of(name): content["classifier"] for name, content in nodes if content}
+
+    def predict(inputs: Tensor) -> np.ndarray:
+        x = standardised(dataset, inputs)
+        probabilities = np.zeros((len(x), len(hierarchy)))
+        for node, classifier in sorted(local.items()):  # by depth: a parent comes before its children
+            children = [class_of(name) for name in classifier.classes_]
+            above = 1.0 if node == ROOT else probabilities[:, node, None]
+            probabilities[:, children] = above * classifier.predict_proba(x)
+        return probabilities
+
+    coefficients = [classifier.coef_ for classifier in local.values() if hasattr(classifier, "coef_")]
+    return predict, sum(part.size + len(part) for part in coefficients)
+
+
+def _library(name: str) -> ModuleType:
+    """Raises ValueError, saying how to install it, if a library of the extra `peers` is not there."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ValueError(f"{name} is not installed: pip install 'hmc-shared[peers]'") from error
