@@ -4,8 +4,8 @@
     python benchmarks/study.py engine status   two of them
 
 ``demo``: the shipped plan with one seed, its runs forked from a process that has imported torch, against the
-same runs started as programs of their own. ``engine``: 1,000 runs that end at once, without and with a process
-each. ``status``: `hmc study status` of 500 runs, half of them finished.
+same runs started as programs of their own. ``engine``: 1,000 runs that end at once, without and with a
+process each. ``status``: `hmc study status` of 500 runs, half of them finished.
 """
 
 from __future__ import annotations

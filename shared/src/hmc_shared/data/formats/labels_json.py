@@ -55,10 +55,10 @@ def load(path: str) -> HierarchicalDataset:
         hierarchy = Hierarchy.from_edges([], nodes=classes)
     except ValueError as error:
         raise ValueError(f"{root}: {error}") from error
-    number_of: dict[Any, int] = {name: number for number, name in enumerate(classes)}
+    number_of: Any = {name: number for number, name in enumerate(classes)}
     numbered = {
         part: {
-            image: [number_of[label] if label in number_of else label for label in dict.fromkeys(labels)]
+            image: [number_of.get(label, label) for label in dict.fromkeys(labels)]
             for image, labels in images.items()
         }
         for part, images in parts.items()
