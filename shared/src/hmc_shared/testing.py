@@ -43,7 +43,7 @@ from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.methods import installed_methods
 from hmc_shared.metrics import incoherent
 from hmc_shared.model import HierarchicalModel, load_model
-from hmc_shared.object_files import read_yaml
+from hmc_shared.object_files import read_json, read_yaml
 from hmc_shared.predict.export import export_program
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
@@ -159,6 +159,17 @@ class MethodContract:
         assert not np.array_equal(load_run(tmp_path / "1").scores, run.scores)
 
     # Going on
+
+    def test_a_trial_leaves_the_test_split_alone_and_may_become_a_run(
+        self, run: Run, dataset: HierarchicalDataset, tmp_path: Path
+    ) -> None:
+        train, folder = self.module("train").train, tmp_path / "trial"
+        assert train(self.config(folder, test=False), dataset) is None
+        trial = read_json(folder / "validation.json")
+        assert trial["validation"] == run.results["validation"] is not None
+        assert not any((folder / name).exists() for name in ("predictions.npz", "results.json", "model"))
+        train(self.config(folder, resume=True), dataset)
+        assert np.array_equal(load_run(folder).scores, run.scores)
 
     def test_a_killed_run_comes_back_with_the_same_bits(
         self, run: Run, dataset: HierarchicalDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
