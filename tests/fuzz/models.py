@@ -1,4 +1,4 @@
-"""Readers of models, of CLIPs and their weights, of checkpoints, and of the runs of a sweep."""
+"""Readers of models, of CLIPs and their weights, and of checkpoints."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from accelerate import Accelerator
 from harness import Reader
 from run_files import (
     BINARY_TOKENS,
-    FILES,
     JSON_TOKENS,
-    RESULTS,
     TREE,
     Options,
     as_json,
@@ -28,7 +26,6 @@ from run_files import (
 from safetensors.torch import save
 from sets import IMAGES
 
-from hcal import sweep as hcal_sweep
 from hcal.model import HCAL
 from hlstm.model import HLSTM
 from hmc_shared.cli.commands import PredictOptions
@@ -40,7 +37,6 @@ from hmc_shared.runs.progress import Progress
 from hp_dval.baselines import ClipClassifier
 from hp_dval.clip import Clip, load_clip
 from hp_dval.model import HPDVAL
-from mulsupcon_ld import sweep as mulsupcon_sweep
 from mulsupcon_ld.model import MulSupCon
 
 torch.manual_seed(0)
@@ -161,15 +157,6 @@ def resumed(name: str) -> Callable[[bytes, Path], object]:
     return of
 
 
-OF_SWEEP = RESULTS | {
-    "metrics": {f"test/{name}": 0.5 for name in mulsupcon_sweep.METRICS.values()}
-    | {"test/accuracy_leaf": 1.0},
-    "published_metrics": {"map": None},
-    "validation": 0.5,
-}
-LOG = b'{"epoch": 0, "validation/accuracy_leaf": 0.5}\n{"epoch": 1, "validation/hvr": null}\n'
-SWEEP = FILES | {"results.json": as_json(OF_SWEEP), "metrics.jsonl": LOG}
-
 READERS = (
     *(reader for name, model in MODELS.items() for reader in model_readers(name, model)),
     Reader(
@@ -194,19 +181,5 @@ READERS = (
             says="epoch-00001",
         )
         for name in ("checkpoint.json", "progress.pt", "network.pt", "optimizer.pt", "process-0.pt")
-    ),
-    *(
-        Reader(
-            f"{name} sweep: {file}",
-            in_folder(SWEEP, file, read),
-            (SWEEP[file],),
-            JSON_TOKENS,
-            says=says,
-        )
-        for name, read, file, says in (
-            ("hcal", hcal_sweep.run_metrics, "results.json", ""),
-            ("hcal", hcal_sweep.run_metrics, "metrics.jsonl", ""),
-            ("mulsupcon-ld", mulsupcon_sweep.run_metrics, "results.json", "results.json"),
-        )
     ),
 )

@@ -15,8 +15,9 @@ from models import READERS as MODELS
 from readers import READERS as FORMATS
 from run_files import READERS as RUN_FILES
 from sets import READERS as SETS
+from studies import READERS as STUDIES
 
-READERS = (*FORMATS, *RUN_FILES, *SETS, *MODELS)
+READERS = (*FORMATS, *RUN_FILES, *SETS, *MODELS, *STUDIES)
 
 COUNT = int(os.environ.get("HMC_FUZZ", "150"))
 SEED = int(os.environ.get("HMC_FUZZ_SEED", "0"))

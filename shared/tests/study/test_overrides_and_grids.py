@@ -95,22 +95,18 @@ def test_a_run_that_two_parts_share_is_one_run(tmp_path):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        *[
-            ("1", 1),
-            ("2e-3", 0.002),
-            (".5", 0.5),
-            ("-1e4", -1e4),
-            ("true", True),
-            ("null", None),
-            ("2x", "2x"),
-        ],
-        *[
-            ("[1, a]", [1, "a"]),
-            ("both", "both"),
-            ("a photo of {}.", "a photo of {}."),
-            ("[", "["),
-            ("", None),
-        ],
+        ("1", 1),
+        ("2e-3", 0.002),
+        (".5", 0.5),
+        ("-1e4", -1e4),
+        ("true", True),
+        ("null", None),
+        ("2x", "2x"),
+        ("[1, a]", [1, "a"]),
+        ("both", "both"),
+        ("a photo of {}.", "a photo of {}."),
+        ("[", "["),
+        ("", None),
     ],
 )
 def test_values_of_the_command_line_are_read_as_in_a_plan(text, value):

@@ -133,9 +133,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
 
     # Results
     if not config.test:
-        folder.finish_trial(progress, accelerator.is_main_process)
-        accelerator.end_training()
-        return None
+        return folder.finish_trial(progress, accelerator)
     progress.restore_best(model)
     logits = score_split(model, dataset.test, config.workers)
     if config.protocol == "default":

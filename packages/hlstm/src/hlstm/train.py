@@ -125,9 +125,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
 
     # Results
     if not config.test:
-        folder.finish_trial(progress, accelerator.is_main_process)
-        accelerator.end_training()
-        return None
+        return folder.finish_trial(progress, accelerator)
     progress.restore_best(scored)
     logits = score_split(scored, dataset.test)
     if config.protocol == "default":

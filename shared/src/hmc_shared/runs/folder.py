@@ -156,13 +156,14 @@ class RunFolder:
         with replacing(log) as file:
             file.write("".join(kept).encode())
 
-    def finish_trial(self, progress: Progress, is_writer: bool) -> None:
-        """Write ``validation.json``, all that is left of a run with ``--no-test``."""
-        if is_writer:
+    def finish_trial(self, progress: Progress, accelerator: Accelerator) -> None:
+        """Write ``validation.json``, all that is left of a run with ``--no-test``, and end the processes."""
+        if accelerator.is_main_process:
             content = {**progress.summary(), "seconds": progress.train_seconds}
             with replacing(self.path / "validation.json") as file:
                 file.write((json.dumps(content, indent=2) + "\n").encode())
             self._lock.release()
+        accelerator.end_training()
 
     def finish(
         self,

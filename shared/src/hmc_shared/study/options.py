@@ -21,7 +21,7 @@ class StudyOptions:
     plan: Annotated[str, Positional, PlanName]
     """A YAML file, or the name of a shipped plan (`hmc study list`)."""
     dataset: Annotated[tuple[str, ...], Names] = ()
-    """Data sets, in place of those of the plan."""
+    """Data sets to keep of the plan; or others, in their place."""
     methods: Annotated[tuple[str, ...], Names] = ()
     """Labels of the plan to keep; default: all."""
     seeds: Annotated[tuple[int, ...], Numbers] = ()

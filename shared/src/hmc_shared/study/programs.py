@@ -62,6 +62,8 @@ def check_train_options(command: Sequence[str], name: str, value: Any) -> None:
     default = next(field.default for field in fields(options) if field.name == name)
     if value is None or (default is MISSING and isinstance(value, list)):
         return
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise ValueError(f"`--{name.replace('_', '-')}` should be true or false. Found {shown(value)}.")
     if isinstance(value, int) and isinstance(default, float):
         value = float(value)
     options(**{name: value})

@@ -58,8 +58,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         checkpoints.after_epoch()
     checkpoints.after_training()
     if not config.test:
-        folder.finish_trial(progress, accelerator.is_main_process)
-        return None
+        return folder.finish_trial(progress, accelerator)
     progress.restore_best(model)
     model.calibrate(score_split(model, dataset.validation), dataset.validation.targets, dataset.evaluated)
     model.save_pretrained(folder.model)
