@@ -49,7 +49,12 @@ def run(options: RunStudy) -> None:
         said = f"{queue.finished} of {queue.total} runs have ended; the same command goes on from there, and"
         print(f"{said} `hmc study report {options.plan}` compares what is there.", file=sys.stderr)
         raise
-    report(queue)
+    try:
+        report(queue)
+    except ValueError as error:
+        if not queue.failed:
+            raise
+        print(f"hmc: error: {error}", file=sys.stderr)
     if queue.failed:
         sys.exit(1)
 

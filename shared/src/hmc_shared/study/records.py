@@ -86,7 +86,9 @@ class Task:
     def check(self) -> None:
         """Raise ValueError for a finished run that was started with other options."""
         before = self.read().get("words")
-        if isinstance(before, list) and _options(before) != _options(self.words):
+        if not isinstance(before, list) or not all(isinstance(word, str) for word in before):
+            return
+        if _options(before) != _options(self.words):
             now, then = _options(self.words), _options(before)
             different = [shlex.join(one) for one in now if one not in then] or ["fewer options"]
             raise ValueError(
@@ -95,11 +97,19 @@ class Task:
             )
 
     def read(self) -> Mapping[str, Any]:
-        """The record, empty if there is none that can be read."""
+        """The record, less values of other types; empty if there is none that can be read."""
         try:
-            return read_json(self.record)
+            content = read_json(self.record)
         except ValueError:
             return {}
+        kinds: dict[str, Any] = {
+            "seconds": int | float,
+            "since": int | float,
+            "words": list,
+            "state": str,
+            "host": str,
+        }
+        return {name: value for name, value in content.items() if isinstance(value, kinds.get(name, object))}
 
     @property
     def last_line(self) -> str:
