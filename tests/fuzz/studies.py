@@ -19,7 +19,7 @@ PLANS = (
     b"seeds: [1]\nparts:\n- {datasets: [a], methods: {x: hlstm train}}\n"
     b'- {datasets: [b], methods: {y: "hcal train --weights {a/x}/model"}, options: {levels: null}}\n',
 )
-RECORD = b'{"state": "running", "host": "a", "process": 3, "since": 1.5, "seconds": 2, "words": ["hlstm", "train"]}'
+RECORD = b'{"state": "running", "host": "a", "since": 1.5, "seconds": 2, "words": ["hlstm", "train"]}'
 
 
 def _plan(content: bytes, folder: Path) -> object:

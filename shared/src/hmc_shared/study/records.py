@@ -17,6 +17,13 @@ from filelock import FileLock, Timeout
 
 from hmc_shared.object_files import read_json
 
+_KINDS: dict[str, Any] = {
+    "seconds": int | float,
+    "since": int | float,
+    "words": list,
+    "state": str,
+    "host": str,
+}
 _TAIL = 8192  # bytes of a log in which its last lines are looked for
 
 
@@ -102,14 +109,7 @@ class Task:
             content = read_json(self.record)
         except ValueError:
             return {}
-        kinds: dict[str, Any] = {
-            "seconds": int | float,
-            "since": int | float,
-            "words": list,
-            "state": str,
-            "host": str,
-        }
-        return {name: value for name, value in content.items() if isinstance(value, kinds.get(name, object))}
+        return {name: value for name, value in content.items() if isinstance(value, _KINDS.get(name, object))}
 
     @property
     def last_line(self) -> str:
