@@ -195,6 +195,15 @@ def test_a_configuration_names_nothing_that_lies_elsewhere(clip_config, part, ch
         Student("clip", 32, clip_config=config)
 
 
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [("text_cfg", "context_length"), ("text_cfg", "vocab_size"), ("vision_cfg", "image_size")],
+)
+def test_a_tower_that_embeds_nothing_is_refused(clip_config, part, name):
+    with pytest.raises(ValueError, match="the CLIP configuration does not make a CLIP"):
+        Clip(clip_config | {part: clip_config[part] | {name: 0}})
+
+
 def test_a_student_comes_from_no_hub():
     with pytest.raises(ValueError, match="no such name"):
         Student("timm:hf-hub:owner/model", 32)

@@ -42,10 +42,11 @@ def refuse_vectors(lists: Iterable[Sequence[object] | None], where: str) -> None
     one that stands there twice counts once.
     """
     given = [cell for cell in lists if cell]
-    numbers = [number for cell in given for number in cell]
-    if len({*map(len, given)}) != 1 or len(given[0]) < 2 or not all(type(i) is int for i in numbers):
+    if len({*map(len, given)}) != 1 or len(given[0]) < 2:
         return
-    is_binary = {*numbers} <= {0, 1}
+    if not all(type(number) is int for cell in given for number in cell):
+        return
+    is_binary = all(number in (0, 1) for cell in given for number in cell)
     vector = next((cell for cell in given if len({*cell}) < len(cell)), None)
     if is_binary and len(given) > 1:
         vector = vector or given[0]

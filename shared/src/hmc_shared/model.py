@@ -9,9 +9,10 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import signature
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
@@ -277,24 +278,27 @@ def check_arguments(model_type: type, content: Mapping[str, Any]) -> None:
 
     ``content`` holds arguments as JSON does; what is missing in it is not asked for.
     """
-    hints = get_type_hints(model_type.__init__)
-    for name, hint in hints.items():
+    for name, parameter in signature(model_type.__init__).parameters.items():
+        hint = parameter.annotation
         if name in content and not _is_of(content[name], hint):
             kind = getattr(hint, "__name__", hint)
             raise TypeError(f"`{name}` should be of the type {kind}. Found {shown(content[name])}.")
 
 
-def _is_of(value: object, hint: Any) -> bool:
+def _is_of(value: Any, hint: Any) -> bool:
+    """Whether JSON's value is of a type; of types that are not JSON's any is."""
     kind, of = get_origin(hint), get_args(hint)
     if kind is Literal:
         return value in of
     if kind in (Union, UnionType):
         return any(_is_of(value, one) for one in of)
-    if kind is Sequence:
+    if kind in (Sequence, list):
         return isinstance(value, list) and all(_is_of(item, of[0]) for item in value)
     if hint is float:
-        return type(value) in (int, float) and abs(value) < math.inf  # type: ignore[operator, arg-type]
-    return type(value) is (str if hint is Hierarchy else kind or hint)
+        return type(value) in (int, float) and abs(value) < math.inf
+    if hint is Hierarchy:
+        return isinstance(value, str)
+    return type(value) is hint or hint not in (int, str, bool, type(None))
 
 
 def _unfit(path: Path, error: Exception) -> ValueError:

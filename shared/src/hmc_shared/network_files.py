@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
@@ -21,7 +22,8 @@ from hmc_shared.array_files import check_unpacked
 FREE_BYTES, GROWTH = 256 << 20, 8
 """A network that is built for a file of weights may take 256 MiB more than 8 times its bytes: half precision
 and towers that are not kept take their share, a width of a billion does not."""
-MOST_TENSORS = 20_000
+MOST_TENSORS = 10_000
+"""Of a network whose file does not say at once how many tensors it has; else the file's own, as for bytes."""
 
 
 @contextmanager
@@ -30,21 +32,21 @@ def bounded_network(weights: str | Path | None) -> Generator[None, None, None]:
 
     Without a file it has to fit into the memory of this machine. Nothing is initialised before it is counted.
     """
-    if weights is None:
-        most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    else:
+    most, most_tensors = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), MOST_TENSORS
+    if weights is not None:
         most = FREE_BYTES + GROWTH * Path(weights).stat().st_size
+        if Path(weights).suffix == ".safetensors":
+            with safe_open(weights, "pt") as file:
+                most_tensors += GROWTH * len(file.keys())
     size = count = 0
 
     def add(_module: Any, _name: str, tensor: Any) -> None:
         nonlocal size, count
         size += 0 if tensor is None else tensor.nbytes
         count += 1
-        if size > most or count > MOST_TENSORS:
-            found = f"{size} bytes" if size > most else f"{count} tensors"
+        if size > most or count > most_tensors:
             raise ValueError(
-                f"a network of more than {most} bytes or {MOST_TENSORS} tensors is none for these weights. "
-                f"Found {found}."
+                f"a network of more than {most} bytes or {most_tensors} tensors is none for these weights"
             )
 
     handles = [
@@ -59,12 +61,13 @@ def bounded_network(weights: str | Path | None) -> Generator[None, None, None]:
 
 
 def refuse_not_finite(network: nn.Module, weights: str | Path) -> None:
-    """Raise ValueError, naming the file and the tensor, for a weight that is not finite.
+    """Raise ValueError, naming the file and the tensor, for a weight that is not finite, and a buffer of NaN.
 
-    Of the inputs' statistics the scale is infinite for a column that is constant.
+    A buffer may hold infinity: the scale of a column that is constant, a mask.
     """
+    parameters = dict(network.named_parameters())
     for name, tensor in network.state_dict().items():
-        if not tensor.isfinite().all() and not name.startswith("input_"):
+        if not tensor.isfinite().all() and (name in parameters or tensor.isnan().any()):
             raise ValueError(f"{weights} holds a number in {name} that is not finite.")
 
 

@@ -77,6 +77,7 @@ class Clip(nn.Module):
         self.config = dict(config)
         if checkpoint is not None and Path(checkpoint).suffix in (".npz", ".npy"):
             raise ValueError(f"{checkpoint} should be a .safetensors file, or what torch.save wrote.")
+        what = "the CLIP configuration" if checkpoint is None else str(checkpoint)
         with _registered(self.config) as name, _quiet():
             try:
                 _refuse_downloads(self.config)
@@ -91,7 +92,6 @@ class Clip(nn.Module):
                         )
                 self.tokenizer: Any = open_clip.get_tokenizer(name)
             except Exception as error:  # zipfile, pickle, safetensors, torch: a dozen types
-                what = "the CLIP configuration" if checkpoint is None else str(checkpoint)
                 raise ValueError(f"{what} does not make a CLIP: {reason(error)}") from error
         if checkpoint is not None:
             refuse_not_finite(self.model, checkpoint)
@@ -104,6 +104,15 @@ class Clip(nn.Module):
             )
         self.image_tower = ImageTower(self.model.visual)
         self.eval().requires_grad_(False)
+        try:  # sizes such as 0 are built, and fail here
+            embeddings = (
+                self.encode_text(["a"]),
+                self.encode_image(torch.zeros(1, 3, *self.image_tower.image_size)),
+            )
+            if any(embedding.shape != (1, self.dim) for embedding in embeddings):
+                raise ValueError(f"its towers should embed in {self.dim} dimensions")
+        except Exception as error:  # of any layer
+            raise ValueError(f"{what} does not make a CLIP: {reason(error)}") from error
 
     @property
     def text(self) -> Any:

@@ -7,12 +7,21 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import load_dataset
 from hmc_shared.data.benchmarks import clus
-from hmc_shared.data.storage.cache import cache_folder, cached, cached_labels, read_folder, write_folder
+from hmc_shared.data.formats.hf_export import export
+from hmc_shared.data.storage.cache import (
+    cache_folder,
+    cached,
+    cached_labels,
+    read_folder,
+    save_quietly,
+    write_folder,
+)
 from hmc_shared.data.storage.raw import RawPart, RawSet
 
 SOURCES = {"a.arff": "1"}
@@ -91,6 +100,30 @@ def test_every_damage_is_noticed_and_repaired(raw: RawSet, own_cache: Path, tmp_
             assert cached("toy 1", SOURCES, refuse).digest() == raw.digest()
     path.unlink()
     assert cached("toy 1", SOURCES, lambda: raw) is raw
+
+
+def lie(file: Path, name: str) -> None:
+    """Let the last offset of a column of lists lie far behind its end."""
+    content = file.read_bytes()
+    table = pa.ipc.open_stream(content).read_all()
+    offsets = table[name].chunk(0).offsets.to_numpy().astype("<i4").tobytes()
+    end = content.index(offsets) + len(offsets)
+    file.write_bytes(content[: end - 4] + (10**8).to_bytes(4, "little") + content[end:])
+
+
+def test_offsets_that_lie_are_not_followed(raw: RawSet, tmp_path: Path) -> None:
+    write_folder(raw, tmp_path / "entry")
+    lie(next((tmp_path / "entry" / "train").glob("*.arrow")), "labels")
+    assert read_folder(tmp_path / "entry") is None
+    rows = datasets.Dataset.from_dict({"x": [0.5] * 6, "labels": [["a"], ["b"]] * 3})
+    save_quietly(rows, tmp_path / "saved")
+    lie(next((tmp_path / "saved").glob("*.arrow")), "labels")
+    with pytest.raises(ValueError, match="neither a folder of `datasets` nor on the hub"):
+        load_dataset(f"hf:{tmp_path / 'saved'}", levels="labels")
+    export(load_dataset("digits"), tmp_path / "exported")
+    lie(next((tmp_path / "exported" / "train").glob("*.arrow")), "labels")
+    with pytest.raises(ValueError, match="is not a folder that `hmc datasets export` wrote"):
+        load_dataset(f"hf:{tmp_path / 'exported'}")
 
 
 def test_nothing_is_left_behind_by_a_write_that_fails(

@@ -146,6 +146,8 @@ def open_dataset(path: str) -> dict[str, datasets.Dataset]:
         saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
         source = str(folder) if folder.exists() else path
         dataset: Any = datasets.load_from_disk(source) if saved else datasets.load_dataset(source)
+        for rows in dataset.values() if isinstance(dataset, dict) else [dataset]:
+            rows.data.validate(full=True)  # offsets that lie would be followed out of the memory
     except Exception as error:  # of datasets, pyarrow, huggingface_hub, on damaged files
         raise ValueError(
             f"hf:{path} is neither a folder of `datasets` nor on the hub: {reason(error)}"

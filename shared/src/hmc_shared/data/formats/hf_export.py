@@ -82,6 +82,8 @@ def load(path: str) -> HierarchicalDataset:
         )
     try:
         tables = datasets.DatasetDict.load_from_disk(str(folder))
+        for rows in tables.values():
+            rows.data.validate(full=True)  # offsets that lie would be followed out of the memory
         hierarchy = Hierarchy.from_json(read_text(folder / "hierarchy.json", LARGEST_JSON))
         rest = read_json(folder / "dataset.json")
         splits = {

@@ -55,11 +55,12 @@ def load(path: str) -> HierarchicalDataset:
         hierarchy = Hierarchy.from_edges([], nodes=classes)
     except ValueError as error:
         raise ValueError(f"{root}: {error}") from error
-    number_of: Any = {name: number for number, name in enumerate(classes)}
+    number_of: dict[Any, int] = {}
+    for number, name in enumerate(classes):
+        number_of[name] = number_of[number] = number
     numbered = {
         part: {
-            image: [number_of.get(label, label) for label in dict.fromkeys(labels)]
-            for image, labels in images.items()
+            image: [number_of[label] for label in dict.fromkeys(labels)] for image, labels in images.items()
         }
         for part, images in parts.items()
     }

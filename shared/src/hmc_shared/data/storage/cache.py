@@ -77,6 +77,7 @@ def read_folder(folder: Path) -> RawSet | None:
         for part in index["parts"]:
             files = sorted((folder / part).glob("*.arrow"))
             table = pa.concat_tables(pa.ipc.open_stream(file.read_bytes()).read_all() for file in files)
+            table.validate(full=True)  # offsets that lie would be followed out of the memory
             flat = table["features"].combine_chunks().flatten().to_numpy()
             parts[part] = RawPart(flat.reshape(len(table), -1), table["labels"].to_pylist())
         raw = RawSet(Hierarchy.from_json(index["hierarchy"]), parts, tuple(index["notes"]))
