@@ -22,6 +22,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import partial
 from io import BytesIO, StringIO
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -69,13 +70,20 @@ def dag(size: int) -> Hierarchy:
 
 
 def write_table(folder: Path, rows: int, kind: str) -> Path:
+    """In a process of its own, whose memory the step cannot use again."""
+    path = folder / f"table.{kind}"
+    process = get_context("spawn").Process(target=write_columns, args=(path, rows))
+    process.start()
+    process.join()
+    return path
+
+
+def write_columns(path: Path, rows: int) -> None:
     rng = np.random.default_rng(0)
     columns = {"id": np.arange(rows).astype(str), "labels": rng.integers(0, 10, rows).astype(str)}
     columns["split"] = np.array(["train", "val", "test"])[rng.integers(0, 3, rows)]
     columns |= {f"x{at}": rng.normal(size=rows).astype(np.float32) for at in range(FEATURES)}
-    path = folder / f"table.{kind}"
-    (csv.write_csv if kind == "csv" else parquet.write_table)(pa.table(columns), path)
-    return path
+    (csv.write_csv if path.suffix == ".csv" else parquet.write_table)(pa.table(columns), path)
 
 
 # Steps: from a folder and a size to what is measured
