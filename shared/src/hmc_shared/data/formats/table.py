@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from hmc_shared.data.formats.label_cells import known_labels, labels_of_levels, 
 from hmc_shared.data.formats.level_columns import split_levels, split_rows
 from hmc_shared.data.formats.table_file import SUFFIXES, TableFile, open_table
 from hmc_shared.data.preprocessing import Protocol
+from hmc_shared.data.storage.mapped import LARGE, mapped
 from hmc_shared.data.storage.raw import RawPart, RawSet
 from hmc_shared.data.storage.sources import sha256
 from hmc_shared.data.vector_dataset import vector_dataset
@@ -25,6 +28,8 @@ from hmc_shared.messages import listed, shown
 
 EDGES = "edges.csv"
 VALIDATION_SHARE = 0.2
+READER = "table 1"
+"""Raise the number where the same table gives other numbers than before."""
 
 
 def load(
@@ -46,15 +51,33 @@ def load(
     These names count in any case of letters. Which of the other columns are features, and how, says
     :mod:`hmc_shared.data.formats.features`; ``choice`` chooses among them.
 
-    ``path`` is the file, or a folder that holds one such file. Raises ValueError, naming file and line.
+    ``path`` is the file, or a folder that holds one such file. The rows of a large one are mapped from the
+    cache, see :func:`hmc_shared.data.storage.mapped.mapped`. Raises ValueError, naming file and line.
     """
-    file = find_table(Path(path).expanduser())
-    table = open_table(file)
+    file, choice = find_table(Path(path).expanduser()), choice or FeatureChoice()
     sources = {file.name: sha256(file)}
-    hierarchy, labels, label_columns, notes = read_labels(table, file, levels, sources)
+    if levels is None and file.with_name(EDGES).is_file():
+        sources[EDGES] = sha256(file.with_name(EDGES))
+    read = partial(read_set, file, sources, protocol, levels, choice)
+    if file.stat().st_size < LARGE:
+        return read()
+    columns = None if levels is None else split_levels(levels)
+    return mapped(READER, [str(file), sources, protocol, columns, asdict(choice)], read)
+
+
+def read_set(
+    file: Path,
+    sources: dict[str, str],
+    protocol: Protocol,
+    levels: str | Sequence[str] | None,
+    choice: FeatureChoice,
+) -> HierarchicalDataset:
+    """What :func:`load` returns, in memory. ``sources`` are table and edges to their SHA-256."""
+    table = open_table(file)
+    hierarchy, labels, label_columns, notes = read_labels(table, file, levels)
     split, id_column = table.find("split"), table.find("id")
     taken = {name for name in (*label_columns, split, id_column) if name is not None}
-    feature_names, words, more = choose_features(table, taken, choice or FeatureChoice())
+    feature_names, words, more = choose_features(table, taken, choice)
     notes += more
     features = read_features(table, feature_names)
     ids = list(map(str, range(len(table))))
@@ -104,9 +127,9 @@ def find_table(path: Path) -> Path:
 
 
 def read_labels(
-    table: TableFile, file: Path, levels: str | Sequence[str] | None, sources: dict[str, str]
+    table: TableFile, file: Path, levels: str | Sequence[str] | None
 ) -> tuple[Hierarchy, list[list[int]], list[str], list[str]]:
-    """Classes, ids of each row's labels, the columns that hold them, notes; sources get the edges."""
+    """Classes, ids of each row's labels, the columns that hold them, and notes."""
     if levels is not None:
         columns = split_levels(levels)
         hierarchy, labels, notes = labels_of_levels(table, columns)
@@ -118,7 +141,6 @@ def read_labels(
         return hierarchy, labels, [column], notes
     table.column(column)  # before the edges: the table is what the user named
     hierarchy = read_edges(edges)
-    sources[EDGES] = sha256(edges)
     labels, notes = known_labels(table, column, hierarchy, EDGES)
     return hierarchy, labels, [column], notes
 

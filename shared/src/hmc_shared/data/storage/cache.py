@@ -53,11 +53,12 @@ def cached(reader: str, sources: dict[str, str], parse: Callable[[], RawSet]) ->
     raw = read_folder(folder)
     if raw is None:
         raw = parse()
-        _keep(lambda: write_folder(raw, folder), folder)
+        keep(lambda: write_folder(raw, folder), folder)
     return raw
 
 
-def _keep(write: Callable[[], None], folder: Path) -> None:
+def keep(write: Callable[[], None], folder: Path) -> None:
+    """Write an entry if the disk allows it, with a warning if not."""
     try:
         write()
     except OSError as error:  # a full or read-only disk is no reason not to train
@@ -118,7 +119,7 @@ def cached_labels(reader: str, sources: Iterable[Path], read: Callable[[], Any])
     text = read_text(folder)
     if text is None:
         text = json.dumps(read())
-        _keep(lambda: write_text(text, folder), folder)
+        keep(lambda: write_text(text, folder), folder)
     return json.loads(text)
 
 
@@ -178,7 +179,7 @@ def cached_images(
         with new_entry(folder, read_images) as temporary:
             with tempfile.TemporaryDirectory(dir=temporary) as rest:
                 save_quietly(write_images(Path(rest, "rows"), rows()), temporary)
-            index = {"digest": sha.hexdigest(), "seal": _seal(temporary, sha.hexdigest())}
+            index = {"digest": sha.hexdigest(), "seal": seal(temporary, sha.hexdigest())}
             (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
     except OSError as error:
         raise ValueError(f"{folder} cannot be written, set HMC_CACHE to another place: {error}") from error
@@ -189,7 +190,7 @@ def read_images(folder: Path) -> tuple[ImageTable, str] | None:
     """Read an entry of :func:`cached_images`; None if it is not there or is damaged."""
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        if index["seal"] != _seal(folder, index["digest"]):
+        if index["seal"] != seal(folder, index["digest"]):
             return None
         return ImageTable(_arrow_files(folder)), index["digest"]
     except DAMAGED:
@@ -212,9 +213,14 @@ def _stamps(files: Iterable[Path]) -> list[str]:
     return stamps
 
 
-def _seal(folder: Path, digest: str) -> str:
-    """A digest that changes if anything but :func:`cached_images` writes to an entry."""
-    return hashlib.sha256("\n".join([digest, *_stamps(_arrow_files(folder))]).encode()).hexdigest()
+def seal(folder: Path, digest: str) -> str:
+    """A digest that changes if anything but its writer changes the tables, arrays or ids of an entry."""
+    files = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".arrow", ".npy") or path.name == "ids.json"
+    ]
+    return hashlib.sha256("\n".join([digest, *_stamps(files)]).encode()).hexdigest()
 
 
 @contextmanager
