@@ -54,10 +54,10 @@ def test_few_shot_episodes_have_an_entry_of_their_reader(name: str) -> None:
 
 def test_embedded_sets_need_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HMC_DATA", raising=False)
-    assert set(EMBEDDED) == {"digits", "digit-scenes"}
+    assert set(EMBEDDED) == {"digits", "digit-scenes", "products"}
     for name in EMBEDDED:
-        assert load_dataset(name.upper(), view="image").name == name
-    with pytest.raises(ValueError, match=r"'grocery' is not an embedded data set \(digits, digit-scenes\)"):
+        assert load_dataset(name.upper()).name == name
+    with pytest.raises(ValueError, match=r"'grocery' is not an embedded data set \(digits, digit-"):
         load_dataset("grocery")
 
 
