@@ -7,8 +7,8 @@
    the same parts, with batches that lie ready and with the input pipeline. Bare: the same encoder with one
    linear layer and cross-entropy, batches ready; same precision, memory format and SGD.
 2. ``level_losses`` beside a loop over the parents that occur in the batch, written from Eq. (2), (6), (7).
-3. ``training_batches`` on 50,000 uint8 images beside torchvision's transforms of single PIL images in a
-   DataLoader with 2 workers.
+3. ``training_batches`` on --images uint8 images, 50,000 by default, beside torchvision's transforms of single
+   PIL images in a DataLoader with 2 workers.
 
 Pixels and labels are random. The contenders take turns; the first round is the warm-up. Times are medians of
 the rounds, ratios the median of each round's ratio, so that a slow spell of the machine hits both sides.
@@ -20,8 +20,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -38,14 +37,15 @@ from torchvision import transforms
 # This folder last: there, this file hides the package of the same name.
 sys.path.sort(key=lambda folder: Path(folder) == Path(__file__).parent)
 
+from common import hardware, random_images, take_turns
+
 from hcal.batches import training_batches
 from hcal.build import build_model, method_backward, method_losses
 from hcal.config import Config
 from hcal.losses import level_losses
 from hcal.networks import build_encoder
 from hcal.train import step_factor
-from hmc_shared import Hierarchy
-from hmc_shared.data import HierarchicalDataset, Split
+from hmc_shared.data import HierarchicalDataset
 from hmc_shared.data.batches import Batch
 from hmc_shared.metrics import level_targets
 
@@ -53,21 +53,6 @@ FINE, COARSE = 100, 20
 STEP_BAR = {"cpu": 0.95, "cuda": 0.9}  # of the bare network's images per second
 PIPELINE_BAR = 5  # times torchvision's
 ENCODERS = ("resnet18", "resnet20")  # 64 to 512 channels, CIFAR stem, no max-pooling; 16 to 64 channels
-
-
-def random_images(n: int) -> HierarchicalDataset:
-    """CIFAR-100's shape: n RGB images of 32x32, 100 classes below 20; the other splits are its first two."""
-    generator = torch.Generator().manual_seed(0)
-    coarse, fine = [f"c{i}" for i in range(COARSE)], [f"f{i}" for i in range(FINE)]
-    edges = [(coarse[i * COARSE // FINE], name) for i, name in enumerate(fine)]
-    hierarchy = Hierarchy.from_edges(edges, nodes=[*coarse, *fine])
-    targets = torch.zeros(n, len(hierarchy), dtype=torch.bool)
-    targets[torch.arange(n), COARSE + torch.randint(FINE, (n,), generator=generator)] = True
-    images = torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    train = Split(images, hierarchy.add_ancestors(targets), tuple(map(str, range(n))))
-    few = Split(images[:2], train.targets[:2], train.ids[:2])
-    every = torch.ones(len(hierarchy), dtype=torch.bool)
-    return HierarchicalDataset("random", hierarchy, every, "image", train, few, few)
 
 
 class Ours:
@@ -179,22 +164,6 @@ def loop_over_parents(
     return torch.stack([above, F.cross_entropy(features @ prototypes[1].T / temperature, fine)])
 
 
-def take_turns(runs: list[Callable[[], object]], device: torch.device, rounds: int) -> np.ndarray:
-    """Seconds, (rounds, runs); a further round before is the warm-up."""
-    table = []
-    for number in range(rounds + 1):
-        row = [0.0] * len(runs)
-        for place in range(len(runs)):
-            which = (place + number) % len(runs)  # nobody is always first
-            start = time.perf_counter()
-            runs[which]()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            row[which] = time.perf_counter() - start
-        table.append(row)
-    return np.array(table[1:])
-
-
 def verdict(ratio: float, bar: float) -> str:
     return f">= {bar:g}: {'met' if ratio >= bar else 'NOT MET'}"
 
@@ -295,20 +264,18 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also time both steps with torch.compile")
     parser.add_argument("--steps", type=int, help="training steps in a round; default: about a second's")
     parser.add_argument("--rounds", type=int, default=9, help="of the training steps")
+    parser.add_argument("--images", type=int, default=50_000, help="of the training split")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
 
-    hardware = f"{torch.get_num_threads()} threads"
-    if device.type == "cuda":
-        hardware = torch.cuda.get_device_name(device)
-    print(f"HCAL; torch {torch.__version__}, {hardware}, mixed precision {args.mixed_precision}\n")
+    print(f"HCAL; torch {torch.__version__}, {hardware(device)}, mixed precision {args.mixed_precision}\n")
 
     print("Training, 32x32 images\n")
     print("| encoder | batch | network | inputs of HCAL | steps a round | bare, images/s ", end="")
     print("| HCAL, images/s | ratio | bar |")
     print("|---" * 9 + "|", flush=True)
-    dataset = random_images(50_000)
+    dataset = random_images(args.images)
     recipe = Config(
         dataset="cifar100", stem="cifar", max_pool=False, rotation=15.0, mixed_precision=args.mixed_precision
     )

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +30,8 @@ from torch.nn import functional as F
 
 # This folder last: there, this file hides the package of the same name.
 sys.path.sort(key=lambda folder: Path(folder) == Path(__file__).parent)
+
+from common import hardware, take_turns
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset, Split
@@ -88,22 +89,6 @@ def random_images(n: int) -> HierarchicalDataset:
     return HierarchicalDataset(
         "random", hierarchy, torch.ones(CLASSES, dtype=torch.bool), "image", split, split, split
     )
-
-
-def take_turns(runs: list[Callable[[], object]], device: torch.device, rounds: int) -> np.ndarray:
-    """Seconds, (rounds, runs); a further round before is the warm-up."""
-    table = []
-    for number in range(rounds + 1):
-        row = [0.0] * len(runs)
-        for place in range(len(runs)):
-            which = (place + number) % len(runs)  # nobody is always first
-            start = time.perf_counter()
-            runs[which]()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            row[which] = time.perf_counter() - start
-        table.append(row)
-    return np.array(table[1:])
 
 
 def verdict(holds: bool, bar: str) -> str:
@@ -281,10 +266,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    hardware = f"{torch.get_num_threads()} threads"
-    if args.device == "cuda":
-        hardware = torch.cuda.get_device_name()
-    print(f"HP-DVAL; torch {torch.__version__}, {hardware}, mixed precision {args.mixed_precision}\n")
+    machine = hardware(torch.device(args.device))
+    print(f"HP-DVAL; torch {torch.__version__}, {machine}, mixed precision {args.mixed_precision}\n")
     bench = Bench(args)
     bench.prompts()
     bench.prediction()

@@ -3,7 +3,7 @@
     python benchmarks/mulsupcon_loss.py [--data-dir DATA] [--device cuda] [--threads 2]
 
 Batch 128, queue 4096, 983 labels, embeddings of 256, forward and backward to z and to the logits of the label
-distribution. Labels are rows of Delicious with --data-dir (or HMC_DATA), otherwise drawn: 19 labels a row,
+distribution. Labels are rows of Delicious with --data-dir (or HMC_DATA), otherwise made: 19 labels a row,
 few of them frequent. Embeddings and distributions are random.
 
 * Algorithm 1: as written, a loop over the samples that picks each one's positives from the queue.
@@ -23,36 +23,32 @@ of G. It alone has twice the floor's FLOP, so that two floors are out of reach w
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
+from common import hardware, random_labels, real_or_made
 from constraints import extra_memory
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from hmc_shared.data import load_dataset
 from mulsupcon_ld.keys import Keys
 from mulsupcon_ld.losses import any_loss, ld_loss, mulsupcon_loss
 
-BATCH, QUEUE, LABELS, DIM, TAU, ALPHA = 128, 4096, 983, 256, 0.1, 0.1
+BATCH, QUEUE, DIM, TAU, ALPHA = 128, 4096, 256, 0.1, 0.1
 BARS = {"Algorithm 1": 50, "rows": 5}  # times slower, at least
 FLOOR_BAR = 2  # times the floor, at most
 Losses = Callable[[], Tensor]
 
 
 def label_rows(data_dir: str | None, generator: torch.Generator) -> tuple[Tensor, str]:
-    if data_dir:
-        targets = load_dataset("delicious", data_dir).train.targets
-        return targets[
-            torch.randperm(len(targets), generator=generator)[: BATCH + QUEUE]
-        ], "rows of Delicious"
-    frequency = torch.arange(1, LABELS + 1) ** -0.7
-    frequency = (19 / frequency.sum() * frequency).clamp(max=0.4)
-    return torch.rand(BATCH + QUEUE, LABELS, generator=generator) < frequency, "drawn labels"
+    dataset = real_or_made("delicious", data_dir, random_labels)
+    targets = dataset.train.targets
+    return targets[
+        torch.randperm(len(targets), generator=generator)[: BATCH + QUEUE]
+    ], f"rows of {dataset.name}"
 
 
 def floor(z: Tensor, keys: Keys, mask: Tensor) -> Tensor:
@@ -88,9 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--data-dir", default=os.environ.get("HMC_DATA"), help="folder of the benchmark files"
-    )
+    parser.add_argument("--data-dir", help="folder of the benchmark files; default: HMC_DATA")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument(
         "--threads", type=int, default=torch.get_num_threads(), help="fewer where cores are shared"
@@ -142,8 +136,7 @@ def main() -> None:
     def ratio(slow: str, fast: str) -> float:
         return statistics.median(a / b for a, b in list(zip(times[slow], times[fast], strict=False))[1:])
 
-    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{args.threads} threads"
-    print(f"Losses, forward and backward, on {source}; torch {torch.__version__}, {hardware}\n")
+    print(f"Losses, forward and backward, on {source}; torch {torch.__version__}, {hardware(device)}\n")
     print(f"{mean_labels:.1f} labels an anchor, {float(mask.mean()):.0%} of the keys are positives (ANY).\n")
     print("| loss | time | times the floor | faster than rows | than Algorithm 1 | extra memory | GFLOP |")
     print("|---|---|---|---|---|---|---|")

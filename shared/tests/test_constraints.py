@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import hmc_shared.constraints
 from hmc_shared import Hierarchy
 from hmc_shared.constraints import max_over_descendants, min_over_parents
+from hmc_shared.testing import DEVICE
 
 Operator = Callable[[Tensor, Hierarchy], Tensor]
 
@@ -30,7 +31,6 @@ BOTH = pytest.mark.parametrize("operator", [max_over_descendants, min_over_paren
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 # The compilers of older torch releases warn about their own insides.
 COMPILES = pytest.mark.filterwarnings("ignore")
-NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 @st.composite
@@ -200,7 +200,7 @@ def test_gradients_of_first_and_second_order_where_no_scores_tie(
     assert torch.autograd.gradgradcheck(lambda s: operator(s, h).sin(), scores)
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param(DEVICE, marks=pytest.mark.cuda, id="cuda")])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_sums_of_many_half_precision_gradients_do_not_stall(dtype: torch.dtype, device: str) -> None:
     """One by one, 1 added to 256 is 256 in bfloat16."""
@@ -275,7 +275,7 @@ def test_compiled_code_equals_eager() -> None:
     compiled_equals_eager(max_over_descendants, "inductor", compile_cases()[:1])
 
 
-@NEEDS_CUDA
+@pytest.mark.cuda
 @BOTH
 @given(case=cases(), seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=30)
@@ -285,17 +285,17 @@ def test_cuda_equals_cpu(operator: Operator, case: tuple[Tensor, Hierarchy], see
     weights = torch.randint(-5, 6, scores.shape, generator=generator).to(scores.dtype)
     expected = with_gradient(operator, scores, h, weights)
     for actual, wanted in zip(
-        with_gradient(operator, scores.cuda(), h, weights.cuda()), expected, strict=True
+        with_gradient(operator, scores.to(DEVICE), h, weights.to(DEVICE)), expected, strict=True
     ):
-        assert actual.is_cuda
+        assert actual.device.type == DEVICE
         assert_identical(actual.cpu(), wanted)
 
 
-@NEEDS_CUDA
+@pytest.mark.cuda
 @COMPILES
 @BOTH
 def test_compiled_cuda_graph_equals_eager(operator: Operator) -> None:
-    cases = [(h.to("cuda"), scores.cuda()) for h, scores in compile_cases()]
+    cases = [(h.to(DEVICE), scores.to(DEVICE)) for h, scores in compile_cases()]
     compiled_equals_eager(operator, "aot_eager", cases)
 
 

@@ -53,21 +53,25 @@ from hmc_shared.runs.read import Run, load_run
 from hmc_shared.study.plan import read_plan
 from hmc_shared.study.shipped import shipped_plans
 
+DEVICE = os.environ.get("HMC_TEST_DEVICE", "cuda")
+"""Where the tests marked `cuda` compute; "cpu" to see on any machine that they run."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Say what the markers of the tests mean, for a ``conftest.py`` that imports this."""
     config.addinivalue_line("markers", "data: needs the benchmark files below the folder HMC_DATA")
     config.addinivalue_line("markers", "distributed: starts two processes with torchrun")
+    config.addinivalue_line("markers", "cuda: needs a CUDA device, or HMC_TEST_DEVICE=cpu")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked `data` where the benchmark files are not there; imported as the above."""
-    if os.environ.get("HMC_DATA"):
-        return
-    skip = pytest.mark.skip(reason="needs the benchmark files: set HMC_DATA to their folder")
+    """Skip the tests whose benchmark files or device are not there; imported as the above."""
+    has = {"data": bool(os.environ.get("HMC_DATA")), "cuda": DEVICE == "cpu" or torch.cuda.is_available()}
+    needs = {"data": "benchmark files: set HMC_DATA to their folder", "cuda": "a CUDA device"}
     for item in items:
-        if item.get_closest_marker("data"):
-            item.add_marker(skip)
+        for marker in needs:
+            if item.get_closest_marker(marker) and not has[marker]:
+                item.add_marker(pytest.mark.skip(reason=f"needs {needs[marker]}"))
 
 
 class _Planted:
@@ -171,8 +175,14 @@ class MethodContract:
         train(self.config(folder, resume=True), dataset)
         assert np.array_equal(load_run(folder).scores, run.scores)
 
-    def test_a_killed_run_comes_back_with_the_same_bits(
-        self, run: Run, dataset: HierarchicalDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("tolerance", [0.0, pytest.param(1e-2, marks=pytest.mark.cuda)])
+    def test_a_killed_run_comes_back_with_the_same_bits_on_a_gpu_almost(
+        self,
+        run: Run,
+        dataset: HierarchicalDataset,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        tolerance: float,
     ) -> None:
         log_epoch = RunFolder.log_epoch
 
@@ -185,10 +195,11 @@ class MethodContract:
         with monkeypatch.context() as patch:
             patch.setattr(RunFolder, "log_epoch", stop)
             with pytest.raises(KeyboardInterrupt):
-                train(self.config(tmp_path / "run"), dataset)
-        assert not (tmp_path / "run" / "results.json").exists()
-        train(self.config(tmp_path / "run", resume=True), dataset)
-        assert np.array_equal(load_run(tmp_path / "run").scores, run.scores)
+                train(self.config(tmp_path), dataset)
+        assert not (tmp_path / "results.json").exists()
+        train(self.config(tmp_path, resume=True), dataset)
+        scores = load_run(tmp_path).scores
+        np.testing.assert_allclose(scores, run.scores, rtol=tolerance, atol=tolerance)
 
     @pytest.mark.parametrize("epoch", [0, 1])
     def test_a_run_stopped_within_an_epoch_comes_back_with_the_same_bits(
@@ -241,6 +252,19 @@ class MethodContract:
             train(self.config(folder), dataset)
         with pytest.raises(ValueError, match=r"`--resume` should keep the options.*`seed`"):
             train(self.config(folder, resume=True, seed=7), dataset)
+
+    # On a GPU: equal up to the order of sums
+
+    @pytest.mark.cuda
+    @pytest.mark.parametrize("precision", ["no", "bf16"])
+    def test_the_cpu_predicts_what_a_gpu_trained(
+        self, dataset: HierarchicalDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+    ) -> None:
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # convolutions in float32, as on a CPU
+        self.module("train").train(self.config(tmp_path, mixed_precision=precision), dataset)
+        for device in ("cpu", DEVICE):
+            probabilities = load_model(tmp_path).to(device).predict_proba(dataset.test.inputs)
+            np.testing.assert_allclose(probabilities, load_run(tmp_path).probabilities, atol=1e-4)
 
     # The model
 

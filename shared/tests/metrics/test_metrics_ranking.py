@@ -24,6 +24,7 @@ from hmc_shared.metrics import (
     precision_at_1,
 )
 from hmc_shared.metrics.ranking import pooled
+from hmc_shared.testing import DEVICE
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 5))
 SEEDS = st.integers(0, 2**32 - 1)
@@ -354,9 +355,9 @@ def test_bad_options_are_named():
         head_medium_tail(np.array([4.0, 3.0]))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_cuda_tensors_give_the_same_result():
     rng = np.random.default_rng(2)
     scores, targets = rng.normal(size=(20, 5)), rng.random((20, 5)) < 0.3
-    moved = all_metrics(torch.from_numpy(scores).cuda(), torch.from_numpy(targets).cuda())
+    moved = all_metrics(torch.from_numpy(scores).to(DEVICE), torch.from_numpy(targets).to(DEVICE))
     np.testing.assert_array_equal(moved, all_metrics(scores, targets))
