@@ -85,7 +85,7 @@ def fields_only(app, what, name, obj, options, signature, returns):
     if (
         what == "class"
         and is_dataclass(obj)
-        and obj.__module__.endswith(("config", "commands", "train_options"))
+        and obj.__module__.endswith(("config", "commands", "train_options", "cli.peer"))
     ):
         return "", None
     return None

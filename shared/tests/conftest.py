@@ -18,7 +18,7 @@ from PIL import Image
 
 from hmc_shared.methods import GROUP
 from hmc_shared.runs.read import SCHEMA
-from hmc_shared.testing import pytest_collection_modifyitems, pytest_configure  # noqa: F401
+from hmc_shared.testing_marks import pytest_collection_modifyitems, pytest_configure  # noqa: F401
 
 # A busy machine must not fail a property.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hmc_shared.data import load_dataset
-from hmc_shared.testing import pytest_collection_modifyitems, pytest_configure  # noqa: F401
+from hmc_shared.testing_marks import pytest_collection_modifyitems, pytest_configure  # noqa: F401
 from hp_dval.config import Config
 
 torch.set_num_threads(1)  # the models are tiny: more threads only wait for each other

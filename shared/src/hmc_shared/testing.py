@@ -15,7 +15,6 @@ Needs pytest, which is not a dependency of this package.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
 import shlex
@@ -52,26 +51,7 @@ from hmc_shared.runs.progress import last_checkpoint
 from hmc_shared.runs.read import Run, load_run
 from hmc_shared.study.plan import read_plan
 from hmc_shared.study.shipped import shipped_plans
-
-DEVICE = os.environ.get("HMC_TEST_DEVICE", "cuda")
-"""Where the tests marked `cuda` compute; "cpu" to see on any machine that they run."""
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Say what the markers of the tests mean, for a ``conftest.py`` that imports this."""
-    config.addinivalue_line("markers", "data: needs the benchmark files below the folder HMC_DATA")
-    config.addinivalue_line("markers", "distributed: starts two processes with torchrun")
-    config.addinivalue_line("markers", "cuda: needs a CUDA device, or HMC_TEST_DEVICE=cpu")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests whose benchmark files or device are not there; imported as the above."""
-    has = {"data": bool(os.environ.get("HMC_DATA")), "cuda": DEVICE == "cpu" or torch.cuda.is_available()}
-    needs = {"data": "benchmark files: set HMC_DATA to their folder", "cuda": "a CUDA device"}
-    for item in items:
-        for marker in needs:
-            if item.get_closest_marker(marker) and not has[marker]:
-                item.add_marker(pytest.mark.skip(reason=f"needs {needs[marker]}"))
+from hmc_shared.testing_marks import DEVICE
 
 
 class _Planted:

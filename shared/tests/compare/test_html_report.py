@@ -8,10 +8,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from html import unescape
-from html.parser import HTMLParser
 from io import BytesIO
-from pathlib import Path
-from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -20,71 +17,13 @@ from matplotlib.image import imread
 from hmc_shared import Hierarchy
 from hmc_shared.compare import plots
 from hmc_shared.compare import text as report
-from hmc_shared.compare.comparison import Comparison, compare
+from hmc_shared.compare.comparison import compare
 from hmc_shared.compare.html import report as html_report
-from hmc_shared.compare.html.pictures import check_place, data_uri, open_thumbnails, png, shade, thumbnail
+from hmc_shared.compare.html.pictures import png, shade, thumbnail
 from hmc_shared.compare.html.report import to_html
 from hmc_shared.compare.html.tree import choose_nodes, draw_tree
 from hmc_shared.compare.inspection import inspect
 from hmc_shared.data import load_dataset
-from hmc_shared.runs.read import load_run
-
-VOID = {"meta", "img", "br"}
-
-
-class Page(HTMLParser):
-    """The report as a reader has it: fails on tags that do not match."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.images: list[str] = []
-        self.tables: dict[str, list[list[str]]] = {}
-        self.text = ""
-        self._rows: list[list[str]] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        attributes = dict(attrs)
-        if "id" in attributes:
-            self.ids.append(attributes["id"])
-        if tag == "a":
-            self.links.append(attributes["href"])
-        if tag == "img":
-            self.images.append(attributes["src"])
-        assert "src" not in attributes or tag == "img"
-        assert tag not in {"script", "link", "iframe", "object"}
-        if tag == "table":
-            self._rows = self.tables[attributes.get("class") or f"#{len(self.tables)}"] = []
-        if tag == "tr":
-            self._rows.append([])
-        if tag in ("th", "td"):
-            self._rows[-1].append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" in self.open:
-            return
-        self.text += data
-        if "td" in self.open or "th" in self.open:
-            self._rows[-1][-1] += data
-
-
-@pytest.fixture
-def comparison(make_run) -> Comparison:
-    for method, noise in {"good": 0.7, "poor": 1.6}.items():
-        for seed in range(3):
-            command = f"{method} train --seed {seed}"
-            root = make_run(method, seed, noise=noise, results={"command": command}).parents[1]
-    return compare([root], ["au_prc", "hvr", "accuracy_level_*"])
 
 
 def svgs(text: str) -> list[ElementTree.Element]:
@@ -115,8 +54,8 @@ def wide_run(make_run, classes: int = 2000, n: int = 150):
     return folder, hierarchy
 
 
-def test_numbers_are_those_of_the_comparison(comparison):
-    page, table = Page(to_html(comparison)), comparison.tables[0]
+def test_numbers_are_those_of_the_comparison(comparison, read_page):
+    page, table = read_page(to_html(comparison)), comparison.tables[0]
     header, *rows = page.tables["scores"]
     assert [name.replace(" ", "_") for name in header[2:6]] == list(table.metrics[:4])
     assert len(rows) == len(table.rows) == 2
@@ -144,27 +83,27 @@ def test_the_best_are_bold(comparison):
     assert bold == expected != []
 
 
-def test_nothing_outside_the_file_is_referenced(comparison):
+def test_nothing_outside_the_file_is_referenced(comparison, read_page):
     text = to_html(comparison)
-    page = Page(text)
+    page = read_page(text)
     assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
     assert page.links
     assert all(image.startswith("data:image/") for image in page.images)
     assert not re.search(r"https?:|url\(|@import", text)
 
 
-def test_plots_inside_are_those_of_compare(comparison, tmp_path):
-    images = [image for image in Page(to_html(comparison)).images if "svg" in image][:2]
+def test_plots_inside_are_those_of_compare(comparison, tmp_path, read_page):
+    images = [image for image in read_page(to_html(comparison)).images if "svg" in image][:2]
     for plot, image in zip((plots.precision_recall, plots.metric_by_level), images[:2], strict=True):
         plot(comparison.tables[0], tmp_path / "plot.svg")
         assert base64.b64decode(image.split(",")[1]) == (tmp_path / "plot.svg").read_bytes()
 
 
-def test_every_section_is_there_and_one_more_is_one_entry(comparison, monkeypatch):
+def test_every_section_is_there_and_one_more_is_one_entry(comparison, monkeypatch, read_page):
     more = ("more", "More", lambda table, *_: f"<p>{len(table.rows)} rows</p>")
     nothing = ("nothing", "Nothing", lambda *_: "")
     monkeypatch.setattr(html_report, "SECTIONS", (*html_report.SECTIONS, more, nothing))
-    page = Page(to_html(comparison))
+    page = read_page(to_html(comparison))
     sections = [name.removeprefix("toy-protocol-default-") for name in page.ids[1:]]
     assert sections == [name for name, _, _ in html_report.SECTIONS if name != "nothing"]
     assert "2 rows" in page.text
@@ -187,9 +126,9 @@ def test_tree_draws_the_ap_of_every_class(comparison):
         assert float(at[parent].get("cx")) < float(at[child].get("cx"))
 
 
-def test_confusions_are_those_counted(comparison):
+def test_confusions_are_those_counted(comparison, read_page):
     inspection = inspect(comparison.tables[0])
-    rows = Page(to_html(comparison)).tables["confusions"][1:]
+    rows = read_page(to_html(comparison)).tables["confusions"][1:]
     names = inspection.hierarchy.names
     assert rows == [
         [names[p.true], names[p.other], str(p.samples), *(f"{count:.3g}" for count in p.counts)]
@@ -197,10 +136,10 @@ def test_confusions_are_those_counted(comparison):
     ]
 
 
-def test_missing_rows_and_commands_are_lines(comparison):
+def test_missing_rows_and_commands_are_lines(comparison, read_page):
     table = replace(comparison.tables[0], missing=(("other", "not installed: pip install <other>"),))
     comparison = replace(comparison, tables=(table,), notes=("a <note>",))
-    page = Page(to_html(comparison))
+    page = read_page(to_html(comparison))
     assert page.tables["scores"][-1] == ["other", "not installed: pip install <other>"]
     assert [row[2] for row in page.tables["commands"][1:]] == [
         f"{row.label} train --seed {seed}" for row in table.rows for seed in row.seeds
@@ -208,7 +147,7 @@ def test_missing_rows_and_commands_are_lines(comparison):
     assert "a <note>" in page.text
 
 
-def test_what_others_wrote_is_escaped(make_run):
+def test_what_others_wrote_is_escaped(make_run, read_page):
     evil = "<script>alert('x')</script>&amp;"
     folder = make_run(
         evil.replace("/", ""), arrays={"ids": np.array([f"{evil}{i}" for i in range(60)])}, noise=3.0
@@ -220,12 +159,12 @@ def test_what_others_wrote_is_escaped(make_run):
     tree["nodes"] = [f"{evil}{name}" for name in tree["nodes"]]
     (folder / "hierarchy.json").write_text(json.dumps(tree))
     text = to_html(compare([folder]))
-    Page(text)  # fails on a script
+    read_page(text)  # fails on a script
     assert evil in unescape(text)
     svgs(text)
 
 
-def test_worst_samples_are_the_pictures_of_the_data_set(make_run):
+def test_worst_samples_are_the_pictures_of_the_data_set(make_run, read_page):
     digits = load_dataset("digits", view="image")
     rng = np.random.default_rng(0)
     targets = digits.test.targets.numpy()
@@ -244,7 +183,7 @@ def test_worst_samples_are_the_pictures_of_the_data_set(make_run):
     (folder / "hierarchy.json").write_text(digits.hierarchy.to_json())
     comparison = compare([folder])
     inspection = inspect(comparison.tables[0])
-    images = [image for image in Page(to_html(comparison)).images if "png" in image]
+    images = [image for image in read_page(to_html(comparison)).images if "png" in image]
     confused = [node for pair in inspection.confusions for node in (pair.true, pair.other)]
     assert len(inspection.samples) == 12
     rows = [targets[:, node].argmax() for node in confused]  # the first of each class
@@ -254,112 +193,9 @@ def test_worst_samples_are_the_pictures_of_the_data_set(make_run):
     content = json.loads((folder / "results.json").read_text())
     content["dataset"]["checksum"] = "another"
     (folder / "results.json").write_text(json.dumps(content))
-    page = Page(to_html(compare([folder])))
+    page = read_page(to_html(compare([folder])))
     assert not [image for image in page.images if "png" in image]
     assert "No pictures: 'digits' is not the data set of the runs" in page.text
-
-
-def test_a_data_set_that_is_not_there_leaves_the_samples_without_pictures(comparison, tmp_path):
-    page = Page(to_html(comparison, tmp_path))
-    assert "No pictures:" in page.text
-    assert "'toy'" in page.text.split("No pictures:")[1][:80]
-    assert page.text.count("sample-") == len(inspect(comparison.tables[0]).samples)
-
-
-def test_no_file_is_read_that_was_not_asked_for(comparison, monkeypatch):
-    monkeypatch.setattr("hmc_shared.compare.html.pictures.load_dataset", pytest.fail)
-    page = Page(to_html(comparison))
-    assert "No pictures: pass `--pictures` with the folder of 'toy' to show its images" in page.text
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "folder:/etc",
-        "labels:../secret",
-        "table:~/t.csv",
-        "hf:/",
-        "hf:../../x",
-        "../toy",
-        "/etc",
-        "folder:in/../..",
-    ],
-)
-def test_a_run_cannot_name_a_place_outside_the_folder_of_pictures(tmp_path, name):
-    (tmp_path / "data" / "in").mkdir(parents=True)
-    with pytest.raises(ValueError, match="does not lie in"):
-        check_place(name, tmp_path / "data")
-
-
-@pytest.mark.parametrize("name", ["hf:owner/name", "folder:in/none"])  # relative to where the command runs
-def test_nothing_is_downloaded_for_pictures(tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="is not a folder on this machine"):
-        check_place(name, tmp_path)
-
-
-def test_what_lies_in_the_folder_of_pictures_may_be_read(tmp_path):
-    (tmp_path / "in").mkdir()
-    for name in ("digits", "grocery", f"folder:{tmp_path / 'in'}"):
-        check_place(name, tmp_path)
-
-
-@pytest.fixture
-def thumbnails(tmp_path) -> Path:
-    """The folder of pictures, with one of each kind for the 60 samples of the data set toy."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    with ZipFile(folder / "toy-thumbnails.zip", "w") as archive:
-        for row in range(60):
-            archive.writestr(f"sample-{row}", PICTURES[row % 3] + bytes([row]))
-    return folder
-
-
-PICTURES = (b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"RIFF\n\x00\x00\x00WEBP")
-
-
-def test_samples_and_confused_classes_have_the_pictures_of_the_archive(comparison, thumbnails):
-    inspection, page = inspect(comparison.tables[0]), Page(to_html(comparison, thumbnails))
-    run = load_run(comparison.tables[0].rows[0].runs[0].path)
-    confused = [node for pair in inspection.confusions for node in (pair.true, pair.other)]
-    rows = [run.targets[:, node].argmax() for node in confused]
-    rows += [int(sample.id.removeprefix("sample-")) for sample in inspection.samples]
-    kinds = ("jpeg", "png", "webp")
-    expected = [data_uri(PICTURES[row % 3] + bytes([row]), f"image/{kinds[row % 3]}") for row in rows]
-    assert [image for image in page.images if "svg" not in image] == expected
-    assert "No pictures" not in page.text
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (None, "has no readable 'sample-"),
-        (b"<script>", "should be a JPEG, PNG or WebP of at most 64 KiB"),
-        (PICTURES[0] + bytes(2**16), "should be a JPEG, PNG or WebP of at most 64 KiB"),
-    ],
-)
-def test_what_is_no_small_picture_is_not_shown(comparison, thumbnails, content, said):
-    with ZipFile(thumbnails / "toy-thumbnails.zip", "w") as archive:
-        for row in range(60) if content else ():
-            archive.writestr(f"sample-{row}", content)
-    page = Page(to_html(comparison, thumbnails))
-    assert f"No pictures: {thumbnails / 'toy-thumbnails.zip'}" in page.text
-    assert said in page.text
-    assert all("svg" in image for image in page.images)
-
-
-def test_a_damaged_archive_is_told(comparison, thumbnails):
-    path = thumbnails / "toy-thumbnails.zip"
-    path.write_bytes(path.read_bytes()[:-10])
-    assert f"No pictures: {path} is not readable" in Page(to_html(comparison, thumbnails)).text
-
-
-@pytest.mark.parametrize("name", ["../pictures/toy", "link"])
-def test_an_archive_outside_the_folder_is_not_opened(comparison, thumbnails, tmp_path, name):
-    (tmp_path / "asked").mkdir()
-    (tmp_path / "asked" / "link-thumbnails.zip").symlink_to(thumbnails / "toy-thumbnails.zip")
-    with pytest.raises(ValueError, match="does not lie in"):
-        open_thumbnails(name, tmp_path / "asked")
 
 
 def test_png_is_what_went_in():
@@ -397,12 +233,12 @@ def test_text_is_legible_on_every_colour(colours):
         assert (light + 0.05) / (dark + 0.05) > 4.5  # for text, by WCAG
 
 
-def test_a_wide_hierarchy_stays_bounded(make_run):
+def test_a_wide_hierarchy_stays_bounded(make_run, read_page):
     folder, hierarchy = wide_run(make_run)
     comparison = compare([folder])
     text = to_html(comparison)
     assert len(text.encode()) < 400_000
-    page = Page(text)
+    page = read_page(text)
     assert "80 of 2,000 classes are drawn" in page.text
     assert len(page.tables["confusions"]) == 21
     (svg,) = svgs(text)
@@ -428,12 +264,12 @@ def test_chosen_classes_hang_together(limit):
     assert choose_nodes(hierarchy, ap, 60) == list(range(60))
 
 
-def test_many_runs_make_the_report_neither_wider_nor_longer(make_run, monkeypatch):
+def test_many_runs_make_the_report_neither_wider_nor_longer(make_run, monkeypatch, read_page):
     monkeypatch.setattr(html_report, "LINES", 20)
     sizes = []
     for numbers in (range(14), range(14, 40)):
         roots = [make_run(f"method-{n:02d}", noise=0.5 + n / 100, n=30).parents[1] for n in numbers]
-        page = Page(text := to_html(compare(roots[:1])))
+        page = read_page(text := to_html(compare(roots[:1])))
         sizes.append(len(text))
         assert f"{numbers[-1] - 11} more rows are not shown below: it is of the 12 best." in page.text
         assert len(page.tables["confusions"][0]) == 3 + 12

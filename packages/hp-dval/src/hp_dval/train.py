@@ -62,10 +62,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     # Data: small images whole on the device
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view="image", **config.reading)
     training = dataset.training_split(config.protocol)
-    inputs, targets = training.inputs, training.targets
-    if not isinstance(inputs, ImageTable):
-        inputs = inputs.to(device)
-    labels, evaluated = targets.to(device), dataset.evaluated
+    inputs = training.inputs if isinstance(training.inputs, ImageTable) else training.inputs.to(device)
+    targets, labels, evaluated = training.targets, training.targets.to(device), dataset.evaluated
     validation_targets = dataset.validation.targets[:, evaluated].numpy()
 
     # Model

@@ -30,7 +30,7 @@ class DataOptions:
     title: ClassVar[str] = "data"
 
     dataset: str = "digits"
-    """Data set: an embedded one (digits, digit-scenes), or the name of a set below --data-dir;
+    """Data set: an embedded one (digits, digit-scenes, products), or the name of a set below --data-dir;
     table:PATH for a .csv, .tsv or .parquet file, folder:PATH for nested folders of images, labels:PATH for
     images with a labels.json, hf:PATH for a data set of the `datasets` library with --levels."""
     data_dir: Annotated[str | None, FREE] = None

@@ -2,7 +2,7 @@
 
 Names are:
 
-* "digits" and "digit-scenes" need no file.
+* "digits", "digit-scenes" and "products", which is vectors alone, need no file.
 * Image sets, whose folder is found in ``data_dir`` or up to two folders below: "cifar100", and
   "cifar-scenes" composed of it; "coco2014" (also "coco") and "coco2017", with "-tree" below their
   supercategories; "fgvc-aircraft" and "fgvc-aircraft-boxes", cropped to the bounding boxes;
@@ -57,8 +57,8 @@ def load_dataset(
         name: one of those that :mod:`hmc_shared.data.load` lists, in any case.
         data_dir: folder with the files of sets that are not embedded; default the environment variable
             HMC_DATA.
-        view: "vector" or "image", where a set has both: the embedded ones give flattened float32 or uint8
-            pixels. Default: the only one, and "vector" for the embedded sets.
+        view: "vector" or "image", where a set has both: digits give flattened float32 or uint8 pixels.
+            Default: the only one, and "vector" for digits.
         protocol: how feature vectors are preprocessed, see :mod:`hmc_shared.data.preprocessing`.
         levels: columns of labels, coarse to fine, of a "table:" or "hf:" set: a list, or text with commas.
         features, drop, categorical: columns of such a set, see :class:`hmc_shared.data.choice.FeatureChoice`.
