@@ -29,7 +29,9 @@ CONFIG = ("-c", ROOT / "pyproject.toml")
 # One file of tests, with what its fixtures trained, stays on one process.
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadscope")
 # What the newest Python leaves out: the acceptance tests of every method train, resume and predict as well.
-LONG = tuple(f"test_{name}.py" for name in ("train", "commands", "plot", "own_data", "explain"))
+LONG = tuple(
+    f"test_{name}.py" for name in ("train", "commands", "plot", "own_data", "explain", "run", "search")
+)
 
 
 def import_name(package: str) -> str:
@@ -122,6 +124,14 @@ def third_party(session: nox.Session) -> None:
         session.chdir(folder)
         session.env["PYTHONPATH"] = ""
         session.run("pytest", *CONFIG, *session.posargs, "toy/tests")
+
+
+@nox.session(python=OLDEST, default=False)
+def cluster(session: nox.Session) -> None:
+    """Run a study on a Ray of two workers, one of which is killed (a large download)."""
+    with tempfile.TemporaryDirectory() as folder:
+        install(session, ["shared"], folder, *project("shared")["optional-dependencies"]["cluster"])
+        session.run("pytest", *CONFIG, *session.posargs, ROOT / "shared/tests/study/test_cluster.py")
 
 
 @nox.session(python=OLDEST, default=False)
