@@ -32,8 +32,6 @@ PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadscope")
 LONG = tuple(
     f"test_{name}.py" for name in ("train", "commands", "plot", "own_data", "explain", "run", "search")
 )
-    f"test_{name}.py" for name in ("train", "commands", "plot", "own_data", "explain", "run", "search")
-)
 
 
 def import_name(package: str) -> str:
