@@ -8,17 +8,16 @@
 # that have no .md yet. Exit code 1 if a step failed, ran out of time or was not reached; the last table says which.
 #
 # Nothing is downloaded. Data sets below HMC_DATA are used (cellcycle, derisi, delicious, cifar100); without them
-# data of the same shape are made. Needed: the five packages and pytest and hypothesis, installed; or, with
-# PYTHONPATH=shared/src:packages/hcal/src:packages/hlstm/src:packages/mulsupcon-ld/src:packages/hp-dval/src, what
-# they depend on: torch torchvision numpy pillow accelerate timm open_clip_torch scikit-learn scipy datasets networkx
-# matplotlib huggingface_hub safetensors tyro pyyaml filelock jsonschema tqdm.
+# data of the same shape are made. The five packages should be installed, with pytest and hypothesis. Those that
+# are not are taken from this tree; then what they need should be there: torch torchvision numpy pillow accelerate
+# timm open_clip_torch scikit-learn scipy datasets networkx matplotlib huggingface_hub safetensors tyro pyyaml
+# filelock jsonschema tqdm.
 #
 # TIME is the seconds for all steps, LIMIT_FACTOR multiplies the limit of each, PYTHON is the interpreter.
 set -uo pipefail
-cd "$(dirname "$0")/.." || exit 2
-
 device=${DEVICE:-cuda} tiny=${TINY:-}
-out=${1:-benchmarks-gpu}
+out=$(realpath -m "${1:-benchmarks-gpu}")
+cd "$(dirname "$0")/.." || exit 2
 python=${PYTHON:-python}
 slow=1
 [[ $device == cuda ]] || slow=6
@@ -39,14 +38,36 @@ if [[ $(cat "$out/settings" 2>/dev/null || echo "$settings") != "$settings" ]]; 
 fi
 echo "$settings" >"$out/settings"
 
+# Folders of the packages that are not installed, whose entry points are written to FOLDER/site.
+sources=$("$python" - "$out/site" <<'END'
+import sys, tomllib
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+for file in [Path("shared/pyproject.toml"), *sorted(Path("packages").glob("*/pyproject.toml"))]:
+    project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+    name, version, points = project["name"], project["version"], project.get("entry-points", {})
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        info = Path(sys.argv[1]) / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True, exist_ok=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        groups = [[f"[{group}]", *map(" = ".join, of.items())] for group, of in points.items()]
+        (info / "entry_points.txt").write_text("\n".join(line for group in groups for line in group) + "\n")
+        print(file.resolve().parent / "src", end=":")
+END
+) || exit 2
+[[ -z $sources ]] || export PYTHONPATH="$sources$out/site${PYTHONPATH:+:$PYTHONPATH}"
+
 table=() failed=0
 
 # step NAME LIMIT COMMAND...: run it for LIMIT seconds at most, unless its result is there.
 step() {
     local name=$1 limit=$(($2 * factor)) started=$SECONDS state code
     shift 2
-    printf '\n## %s\n\n' "$name"
     if [[ -f $out/$name.md ]]; then
+        printf '\n## %s\n\n' "$name"
         cat "$out/$name.md"
         table+=("| $name | $(cat "$out/$name.seconds" 2>/dev/null) | done before |")
         return
@@ -57,6 +78,7 @@ step() {
         table+=("| $name | | not reached: start again |")
         return
     fi
+    printf '\n## %s\n\n' "$name"
     timeout --kill-after=10 "$limit" "$python" "$@" >"$out/$name.part" 2>"$out/$name.log"
     code=$?
     cat "$out/$name.part"
