@@ -303,7 +303,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST, default=False)
 def gpu(session: nox.Session) -> None:
-    """Measure what wants a GPU, in benchmarks-gpu/; `DEVICE=cpu TINY=1 nox -s gpu -- FOLDER` tries the steps."""
+    """Measure what wants a GPU, in benchmarks-gpu/; `DEVICE=cpu TINY=1 nox -s gpu -- FOLDER` tries it."""
     output = ROOT / Path(*session.posargs or ["benchmarks-gpu"])
     with tempfile.TemporaryDirectory() as folder:
         install(session, list(PACKAGES), folder)

@@ -105,7 +105,7 @@ if [[ -n $tiny ]]; then
     mulsupcon=(--steps 1 --rounds 1)
     clip=(--clip tiny --student small --size 32 --rounds 1)
     cifar=(--encoder resnet8 --images 256 --seconds 1)
-    compiled=()
+    compiled=() training_compiled=() images_compiled=()
 else
     made=()
     metrics=()
@@ -115,7 +115,7 @@ else
     mulsupcon=()
     clip=(--rounds 20)
     cifar=(--seconds 100)
-    compiled=(--compile)
+    compiled=(--compile) training_compiled=(--sets cellcycle_GO) images_compiled=(--images 5000 --batch 512)
 fi
 bf16=(--mixed-precision bf16)
 tests=(-q -m cuda -W default -p no:cacheprovider shared/tests packages)
@@ -130,9 +130,9 @@ step mulsupcon-ld 40 benchmarks/mulsupcon.py "${on[@]}" "${mulsupcon[@]}"
 step hp-dval 60 benchmarks/hp_dval.py "${on[@]}" --alignment "${clip[@]}"
 step hp-dval-bf16 60 benchmarks/hp_dval.py "${on[@]}" "${bf16[@]}" --alignment "${clip[@]}"
 step cifar100 130 benchmarks/cifar.py "${bf16[@]}" "${cifar[@]}"
-step hlstm-bf16 90 benchmarks/training.py "${on[@]}" "${bf16[@]}" "${compiled[@]}" "${training[@]}"
+step hlstm-bf16 90 benchmarks/training.py "${on[@]}" "${bf16[@]}" "${compiled[@]}" "${training[@]}" "${training_compiled[@]}"
 step mulsupcon-ld-bf16 90 benchmarks/mulsupcon.py "${on[@]}" "${bf16[@]}" "${compiled[@]}" "${mulsupcon[@]}"
-step hcal-bf16 150 benchmarks/hcal.py "${on[@]}" "${bf16[@]}" "${compiled[@]}" "${images[@]}"
+step hcal-bf16 150 benchmarks/hcal.py "${on[@]}" "${bf16[@]}" "${compiled[@]}" "${images[@]}" "${images_compiled[@]}"
 
 printf '\n## Steps (%s)\n\n| step | seconds | state |\n|---|---|---|\n' "$settings"
 printf '%s\n' "${table[@]}"
