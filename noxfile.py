@@ -313,6 +313,15 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST, default=False)
+def gpu(session: nox.Session) -> None:
+    """Measure what wants a GPU, in benchmarks-gpu/; `DEVICE=cpu TINY=1 nox -s gpu -- FOLDER` tries it."""
+    output = ROOT / Path(*session.posargs or ["benchmarks-gpu"])
+    with tempfile.TemporaryDirectory() as folder:
+        install(session, list(PACKAGES), folder)
+        session.run("bash", ROOT / "benchmarks" / "gpu.sh", output, external=True)
+
+
+@nox.session(python=OLDEST, default=False)
 def demo(session: nox.Session) -> None:
     """Train every method on embedded data and compare them, in runs/demo: `hmc demo` from the wheels."""
     with tempfile.TemporaryDirectory() as folder:

@@ -47,7 +47,7 @@ from hp_dval.build import (
 from hp_dval.clip import Clip, load_clip
 from hp_dval.config import Config
 
-BATCH, CLASSES, SIZE = 32, 80, 224
+BATCH, CLASSES = 32, 80
 STEP_BAR, PREDICTION_BAR, ALIGNMENT_BAR = 10, 1.05, 0.9
 PAPER_MILLIONS = 150.28  # Table VII
 COCO = """person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign
@@ -79,10 +79,10 @@ class NaivePrompts:
         return torch.stack(texts)
 
 
-def random_images(n: int) -> HierarchicalDataset:
-    """COCO's classes, n random images of 224x224 with about three labels each."""
+def random_images(n: int, size: int) -> HierarchicalDataset:
+    """COCO's classes, n random square images with about three labels each."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (n, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+    images = torch.randint(256, (n, 3, size, size), dtype=torch.uint8, generator=generator)
     targets = torch.rand(n, CLASSES, generator=generator) < 3 / CLASSES
     split = Split(images, targets, tuple(map(str, range(n))))
     hierarchy = Hierarchy.from_edges([], nodes=NAMES)
@@ -101,9 +101,9 @@ class Bench:
     def __init__(self, args: argparse.Namespace) -> None:
         self.rounds, self.device = args.rounds, torch.device(args.device)
         self.bf16 = args.mixed_precision == "bf16"
-        self.config = Config(clip="ViT-B-16", student="vit_b_16", batch_size=BATCH, workers=0)
-        self.dataset = random_images(2 * BATCH)
-        self.clip = load_clip("ViT-B-16").to(self.device)
+        self.config = Config(clip=args.clip, student=args.student, batch_size=BATCH, workers=0)
+        self.dataset = random_images(2 * BATCH, args.size)
+        self.clip = load_clip(args.clip).to(self.device)
         self.model = build_model(self.config, self.dataset, self.clip).to(self.device)
         self.inputs = self.dataset.train.inputs.to(self.device)  # type: ignore[union-attr]
         self.raw = self.inputs[:BATCH]
@@ -181,9 +181,11 @@ class Bench:
     def alignment(self) -> None:
         """Stage 1."""
         student = build_model(self.config, self.dataset, self.clip).student.to(self.device)
-        head = nn.Linear(768, CLASSES).to(self.device)
-        bare_optimizer = torch.optim.AdamW([*student.parameters(), *head.parameters()], lr=1e-5, fused=True)
         images = self.model.normalize(self.raw)
+        with torch.no_grad():
+            width = student(images[:1]).shape[-1]
+        head = nn.Linear(width, CLASSES).to(self.device)
+        bare_optimizer = torch.optim.AdamW([*student.parameters(), *head.parameters()], lr=1e-5, fused=True)
         teacher_images = self.clip.preprocess(self.raw)
         optimizer = torch.optim.AdamW(self.model.alignment_parameters(), lr=1e-5, fused=True)
         generator, targets = torch.Generator(self.device), self.dataset.train.targets.to(self.device)
@@ -240,7 +242,7 @@ class Bench:
 
     def parameters(self) -> None:
         parts = {
-            "CLIP ViT-B/16": self.clip.model.parameters(),
+            f"CLIP {self.config.clip}": self.clip.model.parameters(),
             "embedding layer": self.model.embedding.parameters(),  # type: ignore[union-attr]
             "learned vectors": [self.model.contexts],
             "student, in predictions instead of CLIP's image tower": self.model.student.parameters(),
@@ -262,6 +264,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--mixed-precision", choices=["no", "bf16"], default="no")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clip", default="ViT-B-16", help="as in hp-dval train; tiny, to see that it works")
+    parser.add_argument("--size", type=int, default=224, help="of the images, in pixels")
+    parser.add_argument("--student", default="vit_b_16", help="as in hp-dval train; small goes with tiny")
     parser.add_argument("--alignment", action="store_true", help="also stage 1, which is for a GPU")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

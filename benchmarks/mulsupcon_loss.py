@@ -37,18 +37,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from mulsupcon_ld.keys import Keys
 from mulsupcon_ld.losses import any_loss, ld_loss, mulsupcon_loss
 
-BATCH, QUEUE, DIM, TAU, ALPHA = 128, 4096, 256, 0.1, 0.1
+BATCH, DIM, TAU, ALPHA = 128, 256, 0.1, 0.1
 BARS = {"Algorithm 1": 50, "rows": 5}  # times slower, at least
 FLOOR_BAR = 2  # times the floor, at most
 Losses = Callable[[], Tensor]
 
 
-def label_rows(data_dir: str | None, generator: torch.Generator) -> tuple[Tensor, str]:
+def label_rows(data_dir: str | None, rows: int, generator: torch.Generator) -> tuple[Tensor, str]:
     dataset = real_or_made("delicious", data_dir, random_labels)
     targets = dataset.train.targets
-    return targets[
-        torch.randperm(len(targets), generator=generator)[: BATCH + QUEUE]
-    ], f"rows of {dataset.name}"
+    return targets[torch.randperm(len(targets), generator=generator)[:rows]], f"rows of {dataset.name}"
 
 
 def floor(z: Tensor, keys: Keys, mask: Tensor) -> Tensor:
@@ -89,12 +87,13 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=torch.get_num_threads(), help="fewer where cores are shared"
     )
+    parser.add_argument("--queue", type=int, default=4096, help="keys in the queue")
     parser.add_argument("--rounds", type=int, default=20, help="of the quick ones")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device, generator = args.device, torch.Generator().manual_seed(0)
 
-    labels_k, source = label_rows(args.data_dir, generator)
+    labels_k, source = label_rows(args.data_dir, BATCH + args.queue, generator)
     embeddings = F.normalize(torch.randn(len(labels_k), DIM, generator=generator))
     distributions = torch.randn(labels_k.shape, generator=generator).softmax(1)
     keys = Keys(embeddings.to(device), labels_k.to(device), distributions.to(device))

@@ -241,6 +241,7 @@ class MethodContract:
         self, dataset: HierarchicalDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
     ) -> None:
         monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # convolutions in float32, as on a CPU
+        monkeypatch.setattr("accelerate.state.AcceleratorState._shared_state", {})  # it keeps one precision
         self.module("train").train(self.config(tmp_path, mixed_precision=precision), dataset)
         for device in ("cpu", DEVICE):
             probabilities = load_model(tmp_path).to(device).predict_proba(dataset.test.inputs)
