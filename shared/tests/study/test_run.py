@@ -229,3 +229,23 @@ def test_the_last_line_is_the_newest_state_of_a_bar(tmp_path):
     assert task.last_lines() == ["first", "bar 1/3", "bar 2/3"]
     task.log.write_bytes(b"x" * 10_000 + b"\r bar 3/3 \xe2\x96\x88\n\n")
     assert task.last_line == "bar 3/3 \N{FULL BLOCK}"
+
+
+@pytest.mark.usefixtures("starts")
+def test_methods_are_ranked_over_the_data_sets(hmc, write_plan, capfd, tmp_path):
+    """By their labels: here one program is two of them."""
+    pytest.importorskip("scikit_posthocs")
+    path = write_plan("datasets: [toy]\nmethods: {first: quick train, second: quick train}\nseeds: [0]")
+    assert hmc("study", "run", path) == 0
+    assert "Ranks" not in capfd.readouterr().out  # of one data set there are none
+    results = tmp_path / "templates" / "quick" / "seed-0" / "results.json"
+    results.write_text(results.read_text().replace('"name": "toy"', '"name": "other"'))
+    path = write_plan(
+        "datasets: [toy, other]\nmethods: {first: quick train, second: quick train}\nseeds: [0]"
+    )
+    assert hmc("study", "run", path) == 0
+    out, err = capfd.readouterr()
+    rows = [line.split() for line in out.splitlines()]
+    assert ["average", "rank", "1.50", "1.50"] in rows
+    assert "wrote runs/study/ranks-default.svg" in err
+    assert "Ranks, protocol default" in (tmp_path / "runs" / "study" / "report.html").read_text()

@@ -58,6 +58,7 @@ class Row:
     label: str
     """The method, and the options in which its rows differ if it has several."""
     method: str
+    """Its name, or in a study its label."""
     runs: tuple[ScoredRun, ...]
     """Sorted by seed."""
 
@@ -291,7 +292,7 @@ def _rows(runs: Sequence[ScoredRun], labels: Mapping[Path, str]) -> list[Row]:
                         f"Seed {one.seed} of {label!r} on {one.dataset!r} (protocol {one.protocol}) should "
                         f"be there once. Found {one.path} and {other.path}."
                     )
-            rows.append(Row(label, members[0].method, tuple(members)))
+            rows.append(Row(label, method, tuple(members)))
     return rows
 
 

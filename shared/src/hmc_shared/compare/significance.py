@@ -130,16 +130,25 @@ def _tests(
     )
 
 
-def to_text(ranks: Ranks, alpha: float = 0.05) -> str:
+def to_text(ranks: Ranks) -> str:
     """The values, the average ranks and the tests, as aligned text."""
+    return f"{align(to_rows(ranks))}\n\n{describe_tests(ranks)}"
+
+
+def to_rows(ranks: Ranks) -> list[list[str]]:
+    """A heading, the values and ranks on each data set, the average ranks; the best method first."""
     best_first = ranks.average.argsort(kind="stable")
-    names = [ranks.methods[i] for i in best_first]
     rows = [
         [dataset, *(f"{values[i]:.4f} ({rank[i]:g})" for i in best_first)]
         for dataset, values, rank in zip(ranks.datasets, ranks.values, ranks.ranks, strict=True)
     ]
-    rows.append(["average rank", *(f"{ranks.average[i]:.2f}" for i in best_first)])
-    lines = [align([[f"{ranks.metric} (rank)", *names], *rows]), ""]
+    average = ["average rank", *(f"{ranks.average[i]:.2f}" for i in best_first)]
+    return [[f"{ranks.metric} (rank)", *(ranks.methods[i] for i in best_first)], *rows, average]
+
+
+def describe_tests(ranks: Ranks, alpha: float = 0.05) -> str:
+    """What the tests say: a line for that of Friedman, one for that of Nemenyi."""
+    best_first, lines = ranks.average.argsort(kind="stable"), list[str]()
     if not math.isnan(ranks.friedman):
         lines.append(f"Friedman: chi-squared {ranks.friedman:.2f}, p = {ranks.friedman_p:.2g}")
     apart = [

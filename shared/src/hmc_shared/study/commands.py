@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from hmc_shared.compare.align import align
-from hmc_shared.compare.output import terminal_width, warn, write_reports
+from hmc_shared.compare.output import terminal_width, warn, write_reports, wrote
 from hmc_shared.study.engine import Workers, run_all
 from hmc_shared.study.local import LocalWorkers
 from hmc_shared.study.options import Demo, RunStudy, Study, StudyList, StudyOptions, StudyReport, StudyStatus
@@ -79,7 +79,8 @@ def open_study(options: StudyOptions) -> Queue:
 def report(queue: Queue, pictures: Path | None = None) -> None:
     """Print the tables, and write them and report.html to the folder of the study."""
     from hmc_shared.compare import text  # imports torch: not before the runs have begun
-    from hmc_shared.study.report import compare_study
+    from hmc_shared.compare.significance import critical_difference_diagram
+    from hmc_shared.study.report import compare_study, rankings
 
     queue.check()
     comparison = compare_study(queue)
@@ -89,6 +90,10 @@ def report(queue: Queue, pictures: Path | None = None) -> None:
     if queue.plan.about:
         print(f"{queue.plan.about}\n")
     write_reports(comparison, queue.study, pictures)
+    for protocol, ranks in rankings(comparison).items():
+        path = queue.study / f"ranks-{protocol}.svg"
+        critical_difference_diagram(ranks, path)
+        wrote([path])
 
 
 def _workers(options: RunStudy, plan: Plan) -> Workers:

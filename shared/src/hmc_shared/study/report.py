@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hmc_shared.compare.comparison import Appendix, Comparison, ComparisonTable, Grid, Row, compare
+from hmc_shared.compare.significance import Ranks, describe_tests, rank_methods, to_rows
 from hmc_shared.study.plan import Plan
 from hmc_shared.study.queue import Queue, task_of
 from hmc_shared.study.records import Task
@@ -47,9 +48,33 @@ def compare_study(queue: Queue) -> Comparison:
         more = {"missing": tuple(lines.pop(dataset, {}).items()), "grids": _grids(plan, dataset, table)}
         tables.append(replace(table, **more))
     notes = [f"{dataset}: {label} {why}" for dataset, of in lines.items() for label, why in of.items()]
-    return replace(
-        comparison, tables=tuple(tables), notes=(*comparison.notes, *notes), appendices=_budgets(queue)
-    )
+    comparison = replace(comparison, tables=tuple(tables), notes=(*comparison.notes, *notes))
+    return replace(comparison, appendices=(*_ranks(comparison), *_budgets(queue)))
+
+
+def rankings(comparison: Comparison) -> dict[str, Ranks]:
+    """By protocol, where there are several data sets with two methods or more: ranks by the first metric.
+
+    Without the extra ``stats`` there are none.
+    """
+    found: dict[str, Ranks] = {}
+    for protocol in dict.fromkeys(table.protocol for table in comparison.tables):
+        tables = tuple(table for table in comparison.tables if table.protocol == protocol)
+        if len(tables) > 1 and tables[0].metrics:
+            try:
+                found[protocol] = rank_methods(replace(comparison, tables=tables), tables[0].metrics[0])
+            except ValueError:  # too little that all have
+                continue
+    return found
+
+
+def _ranks(comparison: Comparison) -> list[Appendix]:
+    appendices: list[Appendix] = []
+    for protocol, ranks in rankings(comparison).items():
+        head, *rows = map(tuple, to_rows(ranks))
+        text = " ".join([*ranks.notes, *describe_tests(ranks).splitlines()])
+        appendices.append(Appendix(f"Ranks, protocol {protocol}", text, head, tuple(rows)))
+    return appendices
 
 
 def _grids(plan: Plan, dataset: str, table: ComparisonTable) -> tuple[Grid, ...]:
