@@ -235,7 +235,8 @@ def test_the_last_line_is_the_newest_state_of_a_bar(tmp_path):
 def test_methods_are_ranked_over_the_data_sets(hmc, write_plan, capfd, tmp_path):
     """By their labels: here one program is two of them."""
     pytest.importorskip("scikit_posthocs")
-    path = write_plan("datasets: [toy]\nmethods: {first: quick train, second: quick train}\nseeds: [0]")
+    methods = "methods: {first: quick train, second: quick train}\nseeds: [0]"
+    path = write_plan(f"datasets: [toy]\n{methods}")
     assert hmc("study", "run", path) == 0
     assert "Ranks" not in capfd.readouterr().out  # of one data set there are none
     results = tmp_path / "templates" / "quick" / "seed-0" / "results.json"
