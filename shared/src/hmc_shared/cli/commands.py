@@ -185,11 +185,11 @@ def _shown(name: str, value: float | None) -> str:
 def command_line() -> str | None:
     """The command that repeats the run of this process: as it was started, less where it writes.
 
-    None unless the process was started as the command ``train`` of a method: from Python, the file
-    config.yaml says all that there is to say.
+    None unless the process was started as the command ``train`` of a method, or as ``hmc peer``: from Python,
+    the file config.yaml says all that there is to say.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)  # of `python -m NAME`
-    if sys.argv[1:2] != ["train"] and not (spec and spec.name.endswith(".train")):
+    if sys.argv[1:2] not in (["train"], ["peer"]) and not (spec and spec.name.endswith(".train")):
         return None
     words = ["python", "-m", spec.name.removesuffix(".__main__")] if spec else [Path(sys.argv[0]).stem]
     rest = iter(sys.argv[1:])
