@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -11,6 +12,8 @@ from hmc_shared.messages import reason
 
 FREE_BYTES, GROWTH = 256 << 20, 100
 """An archive may unpack to 256 MiB, or to 100 times its size."""
+_ONE_AT_A_TIME = threading.Lock()
+"""NumPy reads the head of an array with Python's parser, which in Python 3.11 fails in several threads."""
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -21,7 +24,7 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """
     try:
         # Opened here: np.load leaves a damaged file open.
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with Path(path).open("rb") as file, _ONE_AT_A_TIME, np.load(file, allow_pickle=False) as archive:
             check_unpacked(archive.zip, path)
             arrays = {name: archive[name] for name in archive.files}
             if other := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:

@@ -250,3 +250,19 @@ def test_methods_are_ranked_over_the_data_sets(hmc, write_plan, capfd, tmp_path)
     assert ["average", "rank", "1.50", "1.50"] in rows
     assert "wrote runs/study/ranks-default.svg" in err
     assert "Ranks, protocol default" in (tmp_path / "runs" / "study" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "words", "missing", "said"),
+    [
+        ("search: {trials: 2}", [], "optuna", "plan needs optuna: pip install 'hmc-shared[search]'."),
+        ("", ["--on", "ray"], "ray", "`--on ray` needs ray: pip install 'hmc-shared[cluster]'."),
+    ],
+)
+def test_a_missing_extra_is_one_line(hmc, write_plan, capfd, monkeypatch, more, words, missing, said):
+    for module in list(sys.modules):
+        if module.startswith(("hmc_shared.study.s", "hmc_shared.study.cluster")) or module == missing:
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert hmc("study", "run", write_plan(f"datasets: [toy]\nmethods: {{m: sh train}}\n{more}"), *words) == 2
+    assert said in capfd.readouterr().err

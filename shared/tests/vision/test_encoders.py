@@ -82,7 +82,9 @@ def test_only_vision_needs_torchvision() -> None:
         "sys.modules['torchvision'] = None  # to import it is now an error\n"
         "import importlib, pkgutil, hmc_shared\n"
         "for module in pkgutil.walk_packages(hmc_shared.__path__, 'hmc_shared.'):\n"
-        "    if not module.name.startswith('hmc_shared.vision.') and 'main' not in module.name:\n"
+        "    extras = map('hmc_shared.study.{}'.format, ('cluster', 'search', 'spaces'))\n"
+        "    needs = ('hmc_shared.vision.', *extras)\n"
+        "    if not module.name.startswith(needs) and 'main' not in module.name:\n"
         "        importlib.import_module(module.name)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

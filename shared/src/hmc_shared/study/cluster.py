@@ -8,11 +8,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-try:
-    import ray
-    import ray.exceptions
-except ModuleNotFoundError as error:
-    raise ValueError("`--on ray` needs Ray: pip install 'hmc-shared[cluster]'.") from error
+import ray
+import ray.exceptions
 from filelock import FileLock, Timeout
 
 from hmc_shared.cli.stopping import PARENT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from hmc_shared.compare.align import align
 from hmc_shared.compare.output import terminal_width, warn, write_reports, wrote
@@ -72,7 +73,7 @@ def open_study(options: StudyOptions) -> Queue:
         raise ValueError(f"`--output` should be a folder. Found the file {folder}.")
     searchers = {}
     if any(run.search for run in plan.runs):
-        searchers = import_module("hmc_shared.study.search").searchers(plan, folder)
+        searchers = _optional("search", "the search of this plan").searchers(plan, folder)
     return Queue(plan, folder, searchers)
 
 
@@ -98,7 +99,15 @@ def report(queue: Queue, pictures: Path | None = None) -> None:
 
 def _workers(options: RunStudy, plan: Plan) -> Workers:
     if options.on == "ray":
-        return import_module("hmc_shared.study.cluster").RayWorkers(options.jobs, options.address)
+        return _optional("cluster", "`--on ray`").RayWorkers(options.jobs, options.address)
     if options.address:
         raise ValueError("`--address` is of a Ray cluster: give --on ray as well.")
     return LocalWorkers(options.jobs, {run.words[0] for run in plan.runs})
+
+
+def _optional(name: str, what: str) -> Any:
+    """A module that needs the extra of its name. Raises ValueError, with the command that installs it."""
+    try:
+        return import_module(f"hmc_shared.study.{name}")
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{what} needs {error.name}: pip install 'hmc-shared[{name}]'.") from error

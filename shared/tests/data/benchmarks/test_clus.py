@@ -90,7 +90,9 @@ def test_names_that_are_unknown_or_ambiguous_are_refused(write_set: Writer, tmp_
     assert load_dataset("toy", tmp_path).name == "toy"
     with pytest.raises(ValueError, match=r"'TOY' stands for several sets under .*: Toy, toy"):
         load_dataset("TOY", tmp_path)
-    with pytest.raises(ValueError, match=r"Unknown data set 'boy'.*: digits, digit-scenes, Toy, toy"):
+    with pytest.raises(
+        ValueError, match=r"Unknown data set 'boy'.*: digits, digit-scenes, products, Toy, toy"
+    ):
         load_dataset("boy", tmp_path)
     with pytest.raises(ValueError, match=r"`data_dir` should be a folder. Found '.*nowhere'"):
         load_dataset("toy", tmp_path / "nowhere")
@@ -104,7 +106,7 @@ def test_the_folder_comes_from_the_environment(
 ) -> None:
     monkeypatch.delenv("HMC_DATA", raising=False)
     with pytest.raises(
-        ValueError, match=r"'toy' is not an embedded data set \(digits, digit-scenes\): .*HMC_DATA"
+        ValueError, match=r"'toy' is not an embedded data set \(digits, digit-scenes, products\): .*HMC_DATA"
     ):
         load_dataset("toy")
     write_set()
