@@ -38,7 +38,9 @@ class LocalWorkers:
         self._context: Any = multiprocessing.get_context("forkserver" if is_posix else "spawn")
         if is_posix:
             modules = [module for program in programs if (module := train_module(program))]
-            self._context.set_forkserver_preload([*PRELOAD, *dict.fromkeys(modules)])
+            self._context.set_forkserver_preload(
+                [*PRELOAD, *dict.fromkeys(modules), "hmc_shared.study.preloaded"]
+            )
 
     def has_room(self) -> bool:
         """Whether another task could start now; one of several processes may take more than there are."""
