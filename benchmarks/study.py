@@ -45,7 +45,7 @@ class NoWorkers:
 
     def start(self, task: Task) -> None:
         task.folder.mkdir(parents=True)
-        (task.folder / "results.json").touch()
+        (task.folder / "results.json").write_text("{}")
         self.ended.append((task, 0))
 
     def wait(self, seconds: float) -> list[tuple[Task, int]]:
@@ -112,7 +112,7 @@ def status(folder: str) -> None:
         task = task_of(run, study)
         task.folder.mkdir(parents=True)
         task.log.parent.mkdir(parents=True, exist_ok=True)
-        (task.folder / "results.json").touch()
+        (task.folder / "results.json").write_text("{}")
         task.end(0, 3.0)
     words = ["study", "status", str(plan), "--output", str(study)]
     wall, _ = cpu_seconds([sys.executable, "-c", START, *words])

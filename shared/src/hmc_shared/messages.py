@@ -17,11 +17,11 @@ def clipped(text: str, limit: int = 60) -> str:
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
-def listed(names: Iterable[object], limit: int = 10) -> str:
-    """Names with commas between them, the first of many, each cut where it is long."""
+def listed(names: Iterable[object], limit: int = 10, width: int = 60) -> str:
+    """Names with commas between them, the first of many, each cut where it is longer than ``width``."""
     every = list(names)
     more = [f"and {len(every) - limit} more"] if len(every) > limit else []
-    return ", ".join([clipped(str(name)) or "''" for name in every[:limit]] + more)
+    return ", ".join([clipped(str(name), width) or "''" for name in every[:limit]] + more)
 
 
 def some(names: Iterable[str], limit: int = 5) -> str:

@@ -103,7 +103,7 @@ def test_a_failed_run_is_told_tried_again_and_the_others_are_compared(hmc, write
     log = Path("runs", "study", "logs", "toy", "slow", "seed-0.log")
     assert f"toy/slow/seed-0: failed with exit code 1: slow: error: no such option (see {log})" in err
     (line,) = [line for line in out.splitlines() if line.startswith("slow")]
-    assert "seed 0 failed: slow: error: no such option" in line
+    assert "seed 0 failed with exit code 1: slow: error: no such option" in line
     assert "seed 1 failed" in line
     assert ["quick", "2"] in [line.split()[:2] for line in out.splitlines()]
     assert hmc("study", "status", path) == 0
@@ -117,7 +117,9 @@ def test_nothing_at_all_is_one_line(hmc, write_plan, capfd):
     path = write_plan("datasets: [toy]\nmethods: {hlstm: no-hlstm train}")
     assert hmc("study", "run", path) == 2
     err = capfd.readouterr().err.strip()
-    assert err == "hmc: error: There is no finished run to compare: hlstm there is no program no-hlstm."
+    assert (
+        err == "hmc: error: There is no finished run to compare: hlstm on toy there is no program no-hlstm."
+    )
 
 
 @pytest.mark.usefixtures("starts")
@@ -266,3 +268,42 @@ def test_a_missing_extra_is_one_line(hmc, write_plan, capfd, monkeypatch, more, 
     monkeypatch.setitem(sys.modules, missing, None)
     assert hmc("study", "run", write_plan(f"datasets: [toy]\nmethods: {{m: sh train}}\n{more}"), *words) == 2
     assert said in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("starts")
+def test_a_run_that_had_other_options_is_never_taken_for_this_one(hmc, write_plan, capfd, tmp_path):
+    """Another program, another order, no record, a damaged result."""
+    folder = tmp_path / "runs" / "study"
+    plan = "datasets: [toy]\nmethods: {{m: {}}}\noptions: {{mode: two}}"
+    assert hmc("study", "run", write_plan(plan.format("quick train --mode one"))) == 0
+    assert hmc("study", "run", write_plan(plan.format("slow train --mode one"))) == 2
+    path = write_plan("datasets: [toy]\nmethods: {m: quick train --mode two}\noptions: {mode: one}")
+    assert hmc("study", "run", path) == 2
+    assert "the plan says --mode one now" in capfd.readouterr().err
+    (folder / "logs" / "toy" / "m" / "seed-0.json").unlink()
+    assert hmc("study", "run", path) == 2  # results.json has the command, too
+    (folder / "toy" / "m" / "seed-0" / "results.json").write_text('{"schema": ')
+    assert hmc("study", "status", path) == 0
+    assert "everything is done" not in capfd.readouterr().out
+    assert hmc("study", "run", path) == 0
+
+
+def test_a_second_ctrl_c_ends_a_deaf_program(starts, write_plan, tmp_path):
+    program = tmp_path / "bin" / "deaf"
+    program.write_text(
+        f"#!{sys.executable}\nimport pathlib, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"path = pathlib.Path({str(tmp_path / 'beats')!r})\n"
+        "for beat in range(200):\n    path.write_text(str(beat))\n    time.sleep(0.1)\n"
+    )
+    program.chmod(0o755)
+    path = write_plan("datasets: [toy]\nmethods: {m: deaf train}")
+    study = background("study", "run", path, "--output", tmp_path / "runs")
+    wait_for(tmp_path / "beats", study)
+    study.send_signal(signal.SIGINT)
+    time.sleep(1.5)
+    study.send_signal(signal.SIGINT)
+    study.communicate(timeout=60)
+    time.sleep(1)
+    beat = (tmp_path / "beats").read_text()
+    time.sleep(1)
+    assert (tmp_path / "beats").read_text() == beat

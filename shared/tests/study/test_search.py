@@ -166,3 +166,18 @@ def test_if_every_trial_fails_nothing_is_trained(tuned, hmc, write_plan, capfd, 
     monkeypatch.setattr(searches, "load_space", lambda words: wrong)
     assert hmc("study", "run", write_plan(PLAN.replace("trials: 8", "trials: 2"))) == 1
     assert "no trial of its search was finished" in capfd.readouterr().err
+
+
+def test_trials_of_another_plan_are_refused_and_more_trials_go_on(tuned, hmc, write_plan, capfd):
+    starts = tuned()
+    one = PLAN.replace(", two: tuned train --method two", "").replace("trials: 8", "trials: 2")
+    assert hmc("study", "run", write_plan(one)) == 0
+    assert hmc("study", "run", write_plan(f"{one}options: {{y: 3}}\n")) == 2
+    assert "were made with other options" in capfd.readouterr().err
+    code = hmc("study", "run", write_plan(one.replace("trials: 2", "trials: 8")))
+    out, err = capfd.readouterr()
+    assert len([name for name in started(starts) if "/search/" in name]) == 8
+    if code:  # something better was found: the runs are those of another choice
+        assert "the plan says --x" in err
+    else:
+        assert "Each had 8 trials" in out

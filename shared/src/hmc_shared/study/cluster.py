@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 import ray
 import ray.exceptions
-from filelock import FileLock, Timeout
 
 from hmc_shared.cli.stopping import PARENT
 from hmc_shared.study.local import launch_words
@@ -42,8 +40,9 @@ class RayWorkers:
         self.slots = jobs or self.gpus or max(1, int(resources.get("CPU", 1)))
         self._running: dict[Task, Any] = {}
 
-    def has_room(self) -> bool:
-        return sum(task.processes for task in self._running) < self.slots
+    @property
+    def room(self) -> int:
+        return self.slots - sum(task.processes for task in self._running)
 
     def start(self, task: Task) -> None:
         share: dict[str, Any] = {"num_gpus": task.processes} if self.gpus else {"num_cpus": task.processes}
@@ -78,7 +77,7 @@ class RayWorkers:
 def _execute(task: Task, folder: str, environment: Mapping[str, str]) -> int:
     """In a worker: run a command line, which ends with the worker, and return its exit code."""
     os.chdir(folder)
-    _wait_for_lock(task.folder)
+    task.wait_until_free()
     environment = {"OMP_NUM_THREADS": "1", **os.environ, **environment}
     if task.processes == 1:  # torchrun's processes have torchrun as parent, which ends them
         environment[PARENT] = str(os.getpid())
@@ -96,14 +95,3 @@ def _execute(task: Task, folder: str, environment: Mapping[str, str]) -> int:
             process.terminate()
             process.wait()
             raise
-
-
-def _wait_for_lock(folder: Path, seconds: float = 60) -> None:
-    """What ran here before its worker was lost may still be writing its checkpoint."""
-    lock = FileLock(folder / ".lock", timeout=seconds)
-    if (folder / ".lock").exists():
-        try:
-            lock.acquire()
-        except Timeout:
-            return  # the run itself will say so
-        lock.release()

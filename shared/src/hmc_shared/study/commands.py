@@ -42,7 +42,7 @@ def run(options: RunStudy) -> None:
     """Exit code 1 if a run failed; the others are compared all the same."""
     if options.jobs is not None and options.jobs < 1:
         raise ValueError(f"`--jobs` should be at least 1. Found {options.jobs}.")
-    queue = open_study(options)
+    queue = open_study(options, is_new=True)
     queue.check()
     try:
         run_all(queue, _workers(options, queue.plan), queue.plan.name)
@@ -60,7 +60,7 @@ def run(options: RunStudy) -> None:
         sys.exit(1)
 
 
-def open_study(options: StudyOptions) -> Queue:
+def open_study(options: StudyOptions, *, is_new: bool = False) -> Queue:
     """The plan as the command line changes it, and what of it is done. Raises ValueError for a wrong plan."""
     for name in ("dataset", "methods", "seeds"):
         values = getattr(options, name)
@@ -73,7 +73,7 @@ def open_study(options: StudyOptions) -> Queue:
         raise ValueError(f"`--output` should be a folder. Found the file {folder}.")
     searchers = {}
     if any(run.search for run in plan.runs):
-        searchers = _optional("search", "the search of this plan").searchers(plan, folder)
+        searchers = _optional("search", "the search of this plan").searchers(plan, folder, is_new=is_new)
     return Queue(plan, folder, searchers)
 
 

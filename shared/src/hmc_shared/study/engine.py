@@ -20,8 +20,9 @@ class Workers(Protocol):
 
     slots: int
 
-    def has_room(self) -> bool:
-        """Whether another task of one process could start now."""
+    @property
+    def room(self) -> int:
+        """Processes that may start now."""
         ...
 
     def start(self, task: Task) -> None: ...
@@ -46,7 +47,7 @@ def run_all(queue: Queue, workers: Workers, title: str) -> None:
     with _display(title, queue, workers.slots) as display:
         try:
             while not queue.is_over:
-                while workers.has_room() and (task := queue.claim()):
+                while workers.room > 0 and (task := queue.claim(workers.room if running else None)):
                     workers.start(task)
                     running[task] = time.monotonic()
                 if not running:
@@ -91,7 +92,7 @@ class Display:
         self.bar.update(self.queue.finished - self.bar.n)
         how = f"done in {seconds:.0f} s"
         if not task.is_finished:
-            how = f"failed with exit code {code}: {task.last_line} (see {task.log})"
+            how = f"{task.failure(code)} (see {task.log})"
         tqdm.write(f"[{self.queue.finished}/{self.queue.total}] {task.place}: {how}", file=sys.stderr)
 
     def show(self, running: list[Task]) -> None:

@@ -9,8 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Collection, Sequence
-from importlib.metadata import EntryPoint
 from multiprocessing import connection
 from types import ModuleType
 from typing import Any
@@ -24,6 +24,10 @@ PRELOAD = (
 )
 """Imported once, as far as they are installed."""
 GPUS = "CUDA_VISIBLE_DEVICES"
+KILL = signal.SIGUSR1
+"""Sent to the process that has started another program: kill it and all its own."""
+PATIENCE = 60.0
+"""Seconds that a run has to write a checkpoint when the study is gone."""
 
 
 class LocalWorkers:
@@ -42,17 +46,16 @@ class LocalWorkers:
                 [*PRELOAD, *dict.fromkeys(modules), "hmc_shared.study.preloaded"]
             )
 
-    def has_room(self) -> bool:
-        """Whether another task could start now; one of several processes may take more than there are."""
-        return sum(task.processes for task in self._running) < self.slots
+    @property
+    def room(self) -> int:
+        """Processes that may start now."""
+        return self.slots - sum(task.processes for task in self._running)
 
     def start(self, task: Task) -> None:
         taken = [gpu for _, gpus in self._running.values() for gpu in gpus]
         gpus = [gpu for gpu in self.gpus if gpu not in taken][: task.processes]
-        program, *options = task.words
-        entry = find_entry(program) if task.processes == 1 else None
-        target, words = (_call, (entry, *options)) if entry else (_execute, launch_words(task))
-        process = self._context.Process(target=target, args=(words, str(task.log), gpus), daemon=False)
+        target, words = (_call, task.words) if _is_called(task) else (_execute, launch_words(task))
+        process = self._context.Process(target=target, args=(task, words, gpus), daemon=False)
         process.start()
         self._running[task] = process, gpus
 
@@ -72,7 +75,11 @@ class LocalWorkers:
 
     def kill(self, tasks: Collection[Task]) -> None:
         for task in tasks:
-            self._running[task][0].kill()
+            process = self._running[task][0]
+            if _is_called(task):
+                process.kill()
+            else:
+                os.kill(process.pid, KILL)  # it takes its program along
 
 
 def launch_words(task: Task) -> tuple[str, ...]:
@@ -100,31 +107,45 @@ def visible_gpus() -> list[str]:
     if shutil.which("nvidia-smi") is None:
         return []
     words = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.split()
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return [word for word in done.stdout.split() if word.isdigit()] if done.returncode == 0 else []
 
 
-def _call(words: tuple[EntryPoint, *tuple[str, ...]], log: str, gpus: Sequence[str]) -> None:
+def _is_called(task: Task) -> bool:
+    """Whether the program is a function of a package that is installed, and needs one process."""
+    return task.processes == 1 and find_entry(task.words[0]) is not None
+
+
+def _call(task: Task, words: Sequence[str], gpus: Sequence[str]) -> None:
     """In the new process: be the program, as if a shell had started it."""
-    entry, *options = words
-    _prepare(log, gpus)
+    program, *options = words
+    _prepare(task, gpus)
     _end_with_parent(os.getpid())
-    sys.argv = [find_program(entry.name) or entry.name, *options]
+    sys.argv = [find_program(program) or program, *options]
     sys.modules["__main__"] = ModuleType("__main__")  # which says what was started: not the study
+    entry = find_entry(program)
+    assert entry is not None
     entry.load()()
 
 
-def _execute(words: Sequence[str], log: str, gpus: Sequence[str]) -> None:
-    """In the new process: start another program, and be stopped together with it."""
-    _prepare(log, gpus)
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the program, too
-    _end_with_parent(process.pid)
+def _execute(task: Task, words: Sequence[str], gpus: Sequence[str]) -> None:
+    """In the new process: start another program, with all its own a group that ends together."""
+    _prepare(task, gpus)
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def forward(number: int, _: object) -> None:
+        os.killpg(process.pid, signal.SIGKILL if number == KILL else signal.SIGTERM)
+
+    for number in (signal.SIGTERM, KILL):
+        signal.signal(number, forward)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the study says what ends
+    _end_with_parent(os.getpid())
     sys.exit(process.wait())
 
 
-def _prepare(log: str, gpus: Sequence[str]) -> None:
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+def _prepare(task: Task, gpus: Sequence[str]) -> None:
+    task.wait_until_free()
+    file = os.open(task.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     for stream in (1, 2):
         os.dup2(file, stream)
     if gpus:
@@ -132,12 +153,14 @@ def _prepare(log: str, gpus: Sequence[str]) -> None:
 
 
 def _end_with_parent(process: int) -> None:
-    """Send SIGTERM to a process when the study ends, however it ends."""
+    """Send SIGTERM to a process when the study ends, however it ends; if that does not help, SIGKILL."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def watch() -> None:
         connection.wait([parent.sentinel])
         os.kill(process, signal.SIGTERM)
+        time.sleep(PATIENCE)
+        os.kill(process, KILL if signal.getsignal(KILL) != signal.SIG_DFL else signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()

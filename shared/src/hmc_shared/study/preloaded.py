@@ -1,4 +1,4 @@
-"""Imported last by the process that runs are forked from: what is loaded by then stays, and is not looked through."""
+"""Imported last by the process that runs are forked from: what is loaded by then is garbage no more."""
 
 import gc
 

@@ -35,7 +35,7 @@ class Queue:
 
     def __post_init__(self) -> None:
         here = [run for run in self.plan.runs if run.label not in self.plan.missing]
-        self._waiting = [run for run in here if not task_of(run, self.study).is_finished]
+        self._waiting = [run for run in here if not self._is_done(run)]
         self.finished, self.total = len(here) - len(self._waiting), len(here)
         self._looked: dict[str, float] = {}
         self._locks: dict[Task, FileLock] = {}
@@ -48,20 +48,22 @@ class Queue:
         """Raise ValueError for a finished run that had other options."""
         for run in self.plan.runs:
             task = task_of(run, self.study)
-            if task.is_finished and run.search is None:
-                task.check()
+            searcher = self.searchers.get((run.dataset, run.label))
+            if task.is_finished and (searcher is None or searcher.is_over):
+                chosen = (searcher.chosen if searcher else None) or {}
+                task_of(run, self.study, chosen).check()
 
-    def claim(self) -> Task | None:
-        """Something that can start now, locked until :meth:`ended`; None if there is nothing just now."""
+    def claim(self, room: int | None = None) -> Task | None:
+        """Something of ``room`` processes that can start now, locked until :meth:`ended`; None if none is."""
         for run in list(self._waiting):
             if time.monotonic() - self._looked.get(run.place, -LOOK) < LOOK:
                 continue  # another start is at it
+            if (room is not None and run.processes > room) or not self._is_ready(run):
+                continue
             searcher = self.searchers.get((run.dataset, run.label))
             if searcher and not searcher.is_over:
                 if trial := searcher.claim():
                     return self._take(*trial)
-                continue
-            if not self._is_ready(run):
                 continue
             chosen = searcher.chosen if searcher else {}
             if chosen is None:
@@ -75,8 +77,12 @@ class Queue:
             self._waiting.remove(run)
             if not task.is_finished:
                 return self._take(task, lock)
-            self.finished += 1  # another start has done it
-            lock.release()
+            lock.release()  # it was finished before, or by another start
+            try:
+                task.check()
+                self.finished += 1
+            except ValueError:  # of a search that has gone on since
+                self._give_up(run, f"the search has chosen other options since: delete {task.folder}")
         return None
 
     def ended(self, task: Task, code: int, seconds: float) -> None:
@@ -87,7 +93,7 @@ class Queue:
         else:
             self.finished += 1
             if not task.is_finished:
-                self.failed[task.place] = task.last_line or f"exit code {code}"
+                self.failed[task.place] = task.failure(code)
         self._locks.pop(task).release()
 
     def stopped(self, task: Task, seconds: float) -> None:
@@ -116,10 +122,15 @@ class Queue:
                 return False
         return True
 
+    def _is_done(self, run: Run) -> bool:
+        searcher = self.searchers.get((run.dataset, run.label))
+        return task_of(run, self.study).is_finished and (searcher is None or searcher.is_over)
+
     def _give_up(self, run: Run, why: str) -> None:
         self.failed[run.place] = why
         self.finished += 1
-        self._waiting.remove(run)
+        if run in self._waiting:
+            self._waiting.remove(run)
 
     def _searcher_of(self, task: Task) -> Searcher | None:
         return next((searcher for searcher in self.searchers.values() if searcher.has(task)), None)

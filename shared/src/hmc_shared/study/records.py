@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from hmc_shared.messages import clipped
 from hmc_shared.object_files import read_json
+from hmc_shared.runs.files import naming
 
 _KINDS: dict[str, Any] = {
     "seconds": int | float,
@@ -24,17 +28,41 @@ _KINDS: dict[str, Any] = {
     "state": str,
     "host": str,
 }
+_PLACES = ("--data-dir", "--output-dir", "--resume")
+PATIENCE = 60.0
+"""Seconds to wait for a run that was killed and is not gone yet."""
 _TAIL = 8192  # bytes of a log in which its last lines are looked for
 
 
-def _options(words: Sequence[str]) -> list[list[str]]:
-    """The options of a command line, less those that say where things lie, each with its values."""
-    options: list[list[str]] = []
-    for word in words[1:]:
-        if word.startswith("--") or not options:
-            options.append([])
-        options[-1].append(word)
-    return sorted(option for option in options if option[0] not in ("--data-dir", "--output-dir", "--resume"))
+def _is_right(name: str, value: Any) -> bool:
+    is_finite = not isinstance(value, float) or math.isfinite(value)
+    return is_finite and isinstance(value, _KINDS.get(name, object))
+
+
+def options_of(words: Sequence[str]) -> dict[str, list[str]]:
+    """The options of a command line with their values, the last of each; its program and command as "".
+
+    Less those that say where things lie.
+    """
+    options: dict[str, list[str]] = {"": []}
+    name = ""
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            options[name] = [value] if equals else []
+        else:
+            options[name].append(word)
+    return {name: values for name, values in options.items() if name not in _PLACES}
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file of JSON is there and ends as one does: what is cut off or empty is not finished."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - 16, 0))
+            return file.read().rstrip().endswith(b"}")
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -61,11 +89,22 @@ class Task:
 
     @property
     def is_finished(self) -> bool:
-        return (self.folder / self.done_file).is_file()
+        return _is_whole(self.folder / self.done_file)
 
     @property
     def record(self) -> Path:
         return self.log.with_suffix(".json")
+
+    def wait_until_free(self, seconds: float = PATIENCE) -> None:
+        """Wait for what still writes the run: a start that was killed may be at its last checkpoint."""
+        if (self.folder / ".lock").exists():
+            with suppress(Timeout, OSError), FileLock(self.folder / ".lock", timeout=seconds):
+                pass
+
+    def failure(self, code: int) -> str:
+        """Why it is not finished, in a line."""
+        said = clipped(self.last_line, 200)
+        return f"failed with exit code {code}: {said}" if code else f"ended without {self.done_file}: {said}"
 
     def lock(self) -> FileLock | None:
         """Held by the study that is at it, on whatever machine; None if another one is."""
@@ -79,8 +118,9 @@ class Task:
     def write(self, **values: Any) -> None:
         """Write the record; it is worth no waiting for the disk."""
         temporary = self.record.with_suffix(".partial")
-        temporary.write_text(json.dumps(values), encoding="utf-8")
-        temporary.replace(self.record)
+        with naming(self.record):
+            temporary.write_text(json.dumps(values), encoding="utf-8")
+            temporary.replace(self.record)
 
     def begin(self) -> None:
         where = {"host": socket.gethostname(), "process": os.getpid()}
@@ -92,16 +132,28 @@ class Task:
 
     def check(self) -> None:
         """Raise ValueError for a finished run that was started with other options."""
-        before = self.read().get("words")
-        if not isinstance(before, list) or not all(isinstance(word, str) for word in before):
+        if (before := self._words_before()) is None:
             return
-        if _options(before) != _options(self.words):
-            now, then = _options(self.words), _options(before)
-            different = [shlex.join(one) for one in now if one not in then] or ["fewer options"]
+        now, then = options_of(self.words), options_of(before)
+        if now != then:
+            different = [shlex.join([name, *now[name]]) for name in now if then.get(name) != now[name]]
             raise ValueError(
-                f"{self.folder} was run as `{shlex.join(before)}`; the plan says {', '.join(different)} now. "
+                f"{self.folder} was run as `{shlex.join(before)}`; the plan says "
+                f"{', '.join(different).strip() or 'fewer options'} now. "
                 "Choose another --output, or delete that folder."
             )
+
+    def _words_before(self) -> list[str] | None:
+        """The command line of a finished run, as the study remembers it, else as its results do."""
+        before = self.read().get("words")
+        if isinstance(before, list) and all(isinstance(word, str) for word in before):
+            return before
+        try:
+            command = read_json(self.folder / "results.json").get("command")
+            words = shlex.split(command) if isinstance(command, str) else []
+        except ValueError:
+            return None
+        return [*self.words[:2], *words[words.index("train") + 1 :]] if "train" in words else None
 
     def read(self) -> Mapping[str, Any]:
         """The record, less values of other types; empty if there is none that can be read."""
@@ -109,7 +161,7 @@ class Task:
             content = read_json(self.record)
         except ValueError:
             return {}
-        return {name: value for name, value in content.items() if isinstance(value, _KINDS.get(name, object))}
+        return {name: value for name, value in content.items() if _is_right(name, value)}
 
     @property
     def last_line(self) -> str:
@@ -123,4 +175,5 @@ class Task:
                 lines = re.split(r"[\r\n]+", file.read().decode(errors="replace"))
         except FileNotFoundError:
             return []
-        return [line.strip() for line in lines if line.strip()][-count:]
+        plain = (line.strip(" │╭╮╰╯─\t") for line in lines)  # such as the box around an error of options
+        return [line for line in plain if line][-count:]

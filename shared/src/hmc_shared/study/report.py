@@ -9,6 +9,7 @@ from typing import Any
 
 from hmc_shared.compare.comparison import Appendix, Comparison, ComparisonTable, Grid, Row, compare
 from hmc_shared.compare.significance import Ranks, describe_tests, rank_methods, to_rows
+from hmc_shared.messages import clipped, listed
 from hmc_shared.study.plan import Plan
 from hmc_shared.study.queue import Queue, task_of
 from hmc_shared.study.records import Task
@@ -39,8 +40,10 @@ def compare_study(queue: Queue) -> Comparison:
         for run in plan.runs
     }
     if not labels:
-        reasons = "; ".join(f"{label} {why}" for of in lines.values() for label, why in of.items())
-        raise ValueError(f"There is no finished run to compare: {reasons}.")
+        reasons = [
+            f"{label} on {dataset} {why}" for dataset, of in lines.items() for label, why in of.items()
+        ]
+        raise ValueError(f"There is no finished run to compare: {listed(reasons, 5, 300)}.")
     comparison = compare(labels, plan.metrics, labels)
     tables = []
     for table in comparison.tables:
@@ -72,7 +75,7 @@ def _ranks(comparison: Comparison) -> list[Appendix]:
     appendices: list[Appendix] = []
     for protocol, ranks in rankings(comparison).items():
         head, *rows = map(tuple, to_rows(ranks))
-        text = " ".join([*ranks.notes, *describe_tests(ranks).splitlines()])
+        text = ". ".join([*ranks.notes, *describe_tests(ranks).splitlines()]).replace("..", ".") + "."
         appendices.append(Appendix(f"Ranks, protocol {protocol}", text, head, tuple(rows)))
     return appendices
 
@@ -89,11 +92,12 @@ def _grids(plan: Plan, dataset: str, table: ComparisonTable) -> tuple[Grid, ...]
 
 
 def _state(queue: Queue, task: Task) -> str:
+    where = f" (see {task.log})" if task.log.exists() else ""
     if why := queue.failed.get(task.place):
-        return f"failed: {why} (see {task.log})"
+        return f"{why}{where}"
     state = state_of(task)
     if state == "failed":
-        return f"failed: {task.last_line} (see {task.log})"
+        return f"failed: {clipped(task.last_line, 200)}{where}"
     return {"running": "is running", "stopped": "was stopped"}.get(state, "has not begun")
 
 
@@ -102,7 +106,10 @@ def _budgets(queue: Queue) -> tuple[Appendix, ...]:
     if not queue.searchers:
         return ()
     searchers = queue.searchers.items()
-    budget = next(iter(queue.searchers.values())).search.budget
+    counts = [len(searcher.trials) for _, searcher in searchers]
+    trials = f"{counts[0]} trials" if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)} trials"
+    of_plan = next(iter(queue.searchers.values())).search
+    budget = trials if of_plan.trials else f"{of_plan.budget}, which were {trials}"
     rows = tuple((*key, *searcher.summary()) for key, searcher in searchers)
     text = f"Each had {budget}, on the validation split alone; the test split was scored once, afterwards."
     head = ("data set", "method", "trials", "pruned", "failed", "seconds", "best on validation")

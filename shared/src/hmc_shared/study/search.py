@@ -11,15 +11,16 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.storages import BaseStorage, JournalStorage, get_storage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hmc_shared.cli.parse import option_words
+from hmc_shared.messages import reason
 from hmc_shared.object_files import read_json
 from hmc_shared.runs.log import read_log
 from hmc_shared.study.plan import Plan, Run, Search
-from hmc_shared.study.records import Task
+from hmc_shared.study.records import Task, options_of
 from hmc_shared.study.spaces import Space, load_space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -29,8 +30,12 @@ VALIDATION = "validation.json"
 """What a run leaves behind that scored no test split."""
 
 
-def searchers(plan: Plan, study: Path) -> dict[tuple[str, str], Searcher]:
-    """By data set and label. Raises ValueError for a method without a space."""
+def searchers(plan: Plan, study: Path, *, is_new: bool = True) -> dict[tuple[str, str], Searcher]:
+    """By data set and label; nothing is written unless ``is_new``, where it begins if it has not.
+
+    Raises ValueError for a method without a space, a storage that cannot be opened, and trials of another
+    plan.
+    """
     found: dict[tuple[str, str], Searcher] = {}
     storages: dict[str | None, BaseStorage] = {}
     for run in plan.runs:
@@ -39,17 +44,32 @@ def searchers(plan: Plan, study: Path) -> dict[tuple[str, str], Searcher]:
             continue
         if (space := load_space(run.words)) is None:
             continue
-        if search.storage not in storages:
-            storages[search.storage] = _open_storage(search.storage, study)
-        found[run.dataset, run.label] = Searcher(run, search, study, storages[search.storage], space)
+        where = search.storage or str(study / FOLDER / "journal.log")
+        try:
+            if search.storage not in storages:
+                storages[search.storage] = _open_storage(search.storage, study, is_new)
+            found[run.dataset, run.label] = Searcher(
+                run, search, study, storages[search.storage], space, plan.name
+            )
+        except OtherPlanError as error:
+            raise ValueError(str(error)) from error
+        except Exception as error:  # of a dozen databases and their drivers
+            raise ValueError(f"the trials in {where} cannot be read: {reason(error)}") from error
     return found
 
 
-def _open_storage(url: str | None, study: Path) -> BaseStorage:
+def _open_storage(url: str | None, study: Path, is_new: bool) -> BaseStorage:
     if url:
         return get_storage(url)
-    (study / FOLDER).mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(study / FOLDER / "journal.log")))
+    journal = study / FOLDER / "journal.log"
+    if not is_new and not journal.exists():
+        return InMemoryStorage()
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    return JournalStorage(JournalFileBackend(str(journal)))
+
+
+class OtherPlanError(ValueError):
+    """Trials that were made with other options, or from another space."""
 
 
 class Searcher:
@@ -59,7 +79,9 @@ class Searcher:
     interrupted go on, and none that is finished is repeated.
     """
 
-    def __init__(self, run: Run, search: Search, study: Path, storage: BaseStorage, space: Space) -> None:
+    def __init__(
+        self, run: Run, search: Search, study: Path, storage: BaseStorage, space: Space, plan: str
+    ) -> None:
         self.run, self.search, self.folder, self.space = run, search, study, space
         self.place = f"{FOLDER}/{run.dataset}/{run.label}"
         self._pruned: set[Task] = set()
@@ -67,13 +89,27 @@ class Searcher:
         self._reported: dict[Task, int] = {}
         self._study = optuna.create_study(
             storage=storage,
-            study_name=f"{run.dataset}/{run.label}",
+            study_name=f"{plan}/{run.dataset}/{run.label}",
             direction="maximize",
             load_if_exists=True,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=5)
             if search.prune
             else optuna.pruners.NopPruner(),
         )
+
+        made_from = {"options": options_of(run.words), "spaces": space.texts, "seeds": search.seed}
+        before = self._study.user_attrs.get("made_from")
+        if before is None:
+            self._study.set_user_attr("made_from", made_from)
+        elif before != made_from:
+            what = next(name for name in made_from if before.get(name) != made_from[name])
+            raise OtherPlanError(
+                f"the trials of {run.label} on {run.dataset} in {study} were made with other {what}. Choose "
+                "another --output, or delete that folder."
+            )
+        # What failed before counts only if something else has not: its cause may be mended.
+        finished = [trial for trial in self.trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        self._forgiven = set() if finished else {t.number for t in self.trials if t.state == TrialState.FAIL}
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -86,6 +122,7 @@ class Searcher:
         return self._is_spent(trials) and all(trial.state != TrialState.RUNNING for trial in trials)
 
     def _is_spent(self, trials: list[FrozenTrial]) -> bool:
+        trials = [trial for trial in trials if trial.number not in self._forgiven]
         if self.search.trials is not None:
             return len(trials) >= self.search.trials
         return sum(map(_seconds, trials)) >= (self.search.seconds or 0)
@@ -99,13 +136,16 @@ class Searcher:
             trials = self.trials
             for trial in trials:
                 task = self._task(trial.number, trial.params)
-                if trial.state == TrialState.RUNNING and task not in self._mine and (lock := task.lock()):
+                if trial.state != TrialState.RUNNING or task in self._mine or (lock := task.lock()) is None:
+                    continue
+                if self._study.get_trials(deepcopy=False)[trial.number].state == TrialState.RUNNING:
                     self._mine[task] = Trial(self._study, trial._trial_id)  # pyright: ignore[reportPrivateUsage]
                     return task, lock
+                lock.release()  # another start has ended it in the meantime
             if self._is_spent(trials):
                 return None
-            if not trials:
-                self._study.enqueue_trial(dict(self.space.recipe), skip_if_exists=True)
+            if len(trials) == len(self._forgiven):
+                self._study.enqueue_trial(dict(self.space.recipe))
             # A seed for each trial: one that is asked for after a restart should not be the first again.
             seed = self.search.seed * 100_003 + len(trials)
             self._study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
@@ -120,7 +160,7 @@ class Searcher:
         """Tell what a trial has reached. One that failed counts as a trial, too."""
         trial = self._mine.pop(task)
         _add_seconds(trial, seconds)
-        value = read_json(task.folder / VALIDATION).get("validation") if task.is_finished else None
+        value = self._value(task)
         if value is not None:
             self._study.tell(trial, value)
         elif task in self._pruned:
@@ -129,6 +169,14 @@ class Searcher:
         else:
             self._study.tell(trial, state=TrialState.FAIL)
         shutil.rmtree(task.folder / "checkpoints", ignore_errors=True)
+
+    def _value(self, task: Task) -> float | None:
+        """What a trial has reached; None if it has not ended well."""
+        try:
+            value = read_json(task.folder / VALIDATION).get("validation")
+        except ValueError:
+            return None
+        return value if isinstance(value, int | float) and math.isfinite(value) else None
 
     def stopped(self, task: Task, seconds: float) -> None:
         """A trial that goes on another time."""

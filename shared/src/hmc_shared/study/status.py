@@ -36,7 +36,9 @@ def status_text(queue: Queue) -> str:
                 f"running  {task.place}, {duration(since)}, on {where}: {clipped(task.last_line, 80)}"
             )
         if state == "failed":
-            lines.append(f"failed   {task.place}: {' | '.join(task.last_lines())} (see {task.log})")
+            lines.append(
+                f"failed   {task.place}: {clipped(' | '.join(task.last_lines()), 200)} (see {task.log})"
+            )
     states = [state for state in STATES if any(count[state] for count in counts.values())]
     searching = [key for key in counts if key in queue.searchers]
     head = ["data set", "method", *states, *(["trials"] if searching else [])]
@@ -55,7 +57,10 @@ def state_of(task: Task) -> str:
     state = task.read().get("state", "waiting")
     if state != "running":
         return state if state in STATES else "waiting"
-    lock = task.lock()
+    try:
+        lock = task.lock()
+    except OSError:  # a disk that cannot be written
+        return "stopped"
     if lock is None:
         return "running"
     lock.release()
