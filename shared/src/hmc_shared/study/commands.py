@@ -67,7 +67,7 @@ def open_study(options: StudyOptions, *, is_new: bool = False) -> Queue:
         if len(set(values)) < len(values):
             raise ValueError(f"`--{name}` should name each once. Found {' '.join(map(str, values))}.")
     overrides = Overrides(options.dataset, options.methods, options.seeds, options.options)
-    plan = read_plan(options.plan, overrides)
+    plan = read_plan(options.plan, overrides, options.output)
     folder = options.output or Path("runs", plan.name)
     if folder.is_file():
         raise ValueError(f"`--output` should be a folder. Found the file {folder}.")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema import Draft202012Validator, ValidationError, validators
 from jsonschema.exceptions import best_match
 
 from hmc_shared.messages import listed, reason, shown
@@ -28,11 +29,17 @@ _TYPES = {
     "boolean": "true or false",
     "null": "nothing",
 }
+_CHECKER = Draft202012Validator.TYPE_CHECKER.redefine(
+    "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+)
+_VALIDATOR: Any = validators.extend(Draft202012Validator, type_checker=_CHECKER)
+"""For which 1.0 is no integer: it would be so in the names of folders."""
 _RULES = {
     "minItems": "not be empty",
     "minProperties": "not be empty",
     "uniqueItems": "name each once",
     "minimum": "be at least {}",
+    "maximum": "be at most {}",
     "exclusiveMinimum": "be above {}",
     "oneOf": "have either `trials` or `seconds`",
 }
@@ -58,7 +65,7 @@ class PlanFile:
             raise ValueError(about) from error
         content: Any = self._value(node, ()) if node else None
         schema = json.loads(files("hmc_shared.study").joinpath("plan.schema.json").read_text("utf-8"))
-        if error := best_match(Draft202012Validator(schema).iter_errors(content)):
+        if error := best_match(_VALIDATOR(schema).iter_errors(content)):
             raise self._wrong(error)
         self.content: dict[str, Any] = content
 
@@ -78,21 +85,24 @@ class PlanFile:
             content: dict[str, Any] = {}
             for key_node, part in node.value:
                 key = key_node.value
+                if not isinstance(key_node, yaml.ScalarNode):
+                    self.lines[(*place, "")] = key_node.start_mark.line + 1
+                    raise self.error((*place, ""), "a key should be text.")
                 inside = (*place, key)
-                if not isinstance(key_node, yaml.ScalarNode) or key in content:
-                    said = f"{shown(key)} stands here twice." if key in content else "a key should be text."
-                    self.lines[inside] = key_node.start_mark.line + 1
-                    raise self.error(inside, said)
                 self.lines[inside] = key_node.start_mark.line + 1
+                if key in content:
+                    raise self.error(inside, f"{shown(key)} stands here twice.")
                 content[key] = self._value(part, inside)
             return content
         try:
             is_quoted = isinstance(node, yaml.ScalarNode) and node.style
             if node.tag.endswith(":timestamp") or (node.tag.endswith(":str") and is_quoted):
                 return node.value  # a date is text, and so is what stands in quotes
-            if _FLOAT.fullmatch(node.value):
-                return float(node.value)  # 1e-3, which YAML 1.1 takes for text
-            return yaml.SafeLoader("").construct_object(node)
+            is_float = _FLOAT.fullmatch(node.value)  # 1e-3, which YAML 1.1 takes for text
+            value = float(node.value) if is_float else yaml.SafeLoader("").construct_object(node)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"a number should be finite. Found {shown(node.value)}.")
+            return value
         except (yaml.YAMLError, ValueError) as error:
             raise self.error(place, f"this is not readable as YAML: {reason(error)}") from error
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from hmc_shared.messages import listed, shown
+from hmc_shared.study.places import OPTION
 
 
 @lru_cache
@@ -46,6 +48,46 @@ def train_module(program: str) -> str | None:
     return commands["train"].run.partition(":")[0] if "train" in commands else None
 
 
+def options_of(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """The options that stand on a command line, as ``batch_size``, each with its values as text."""
+    name, values = "", list[str]()
+    for word in words:
+        if not OPTION.match(word):
+            values.append(word)
+            continue
+        if name:
+            yield name, values
+        name, equals, value = word.lstrip("-").partition("=")
+        name, values = name.replace("-", "_"), [value] if equals else []
+    if name:
+        yield name, values
+
+
+def check_command(words: Sequence[str]) -> None:
+    """Raise ValueError for a method's command that is not ``train``, and for a wrong option in it."""
+    if "train" in _commands(words[0]) and list(words[1:2]) != ["train"]:
+        raise ValueError(f"the command should be `{words[0]} train`. Found {shown(' '.join(words[:2]))}.")
+    options = train_options(words)
+    defaults = {field.name: field.default for field in fields(options)} if options else {}
+    for name, values in options_of(words[2:]):
+        positive = name.removeprefix("no_")
+        if isinstance(defaults.get(positive), bool):
+            check_train_options(words, positive, name == positive)
+            continue
+        default = defaults.get(name)
+        value: Any = values
+        if len(values) == 1 and isinstance(default, int | float | str):
+            value = values[0]
+            if not isinstance(default, str):
+                try:
+                    value = type(default)(value)
+                except ValueError as error:
+                    flag = f"--{name.replace('_', '-')}"
+                    kind = "an integer" if isinstance(default, int) else "a number"
+                    raise ValueError(f"`{flag}` should be {kind}. Found {shown(value)}.") from error
+        check_train_options(words, name, value)
+
+
 def check_train_options(command: Sequence[str], name: str, value: Any) -> None:
     """Raise ValueError for an option that the command does not have, and a value out of its bounds.
 
@@ -54,16 +96,36 @@ def check_train_options(command: Sequence[str], name: str, value: Any) -> None:
     options = train_options(command)
     if options is None:
         return
-    names = [field.name for field in fields(options)]
-    if name not in names:
+    defaults = {field.name: field.default for field in fields(options)}
+    if name not in defaults:
         raise ValueError(
-            f"`{' '.join(command[:2])}` has no option {shown(name)}; it has {listed(sorted(names), 99)}."
+            f"`{' '.join(command[:2])}` has no option {shown(name)}; it has {listed(sorted(defaults), 99)}."
         )
-    default = next(field.default for field in fields(options) if field.name == name)
-    if value is None or (default is MISSING and isinstance(value, list)):
+    default, flag = defaults[name], f"`--{name.replace('_', '-')}`"
+    if value is None:
+        if default is not None:
+            raise ValueError(f"{flag} should have a value. Found nothing.")
         return
-    if isinstance(default, bool) and not isinstance(value, bool):
-        raise ValueError(f"`--{name.replace('_', '-')}` should be true or false. Found {shown(value)}.")
+    if isinstance(value, list):
+        if default is not None and default is not MISSING and not isinstance(default, tuple):
+            raise ValueError(f"{flag} should have one value. Found {shown(value)}.")
+        return
+    if isinstance(default, bool) != isinstance(value, bool):
+        rule = "be true or false" if isinstance(default, bool) else "not be true or false"
+        raise ValueError(f"{flag} should {rule}. Found {shown(value)}.")
+    if default is MISSING:  # one value of a list
+        return
+    if name == "config" and not Path(str(value)).is_file() and value not in _configs(command[0]):
+        known = listed(sorted(_configs(command[0])), 30) or "none shipped"
+        raise ValueError(f"{flag} should be a YAML file or one of {known}. Found {shown(value)}.")
     if isinstance(value, int) and isinstance(default, float):
         value = float(value)
     options(**{name: value})
+
+
+@lru_cache
+def _configs(program: str) -> frozenset[str]:
+    """The names of the configurations that a method's package ships."""
+    entry = find_entry(program)
+    folder = Path(str(files(entry.module.partition(".")[0]))) / "configs" if entry else Path("configs")
+    return frozenset(path.stem for path in folder.glob("*.yaml")) if entry else frozenset()
