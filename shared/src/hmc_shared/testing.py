@@ -51,7 +51,7 @@ from hmc_shared.runs.progress import last_checkpoint
 from hmc_shared.runs.read import Run, load_run
 from hmc_shared.study.plan import read_plan
 from hmc_shared.study.shipped import shipped_plans
-from hmc_shared.testing_marks import DEVICE
+from hmc_shared.testing_marks import DEVICE, NEEDS_DEVICE
 
 
 class _Planted:
@@ -155,7 +155,7 @@ class MethodContract:
         train(self.config(folder, resume=True), dataset)
         assert np.array_equal(load_run(folder).scores, run.scores)
 
-    @pytest.mark.parametrize("tolerance", [0.0, pytest.param(1e-2, marks=pytest.mark.cuda)])
+    @pytest.mark.parametrize("tolerance", [0.0, pytest.param(1e-2, marks=[pytest.mark.cuda, NEEDS_DEVICE])])
     def test_a_killed_run_comes_back_with_the_same_bits_on_a_gpu_almost(
         self,
         run: Run,
@@ -235,6 +235,7 @@ class MethodContract:
 
     # On a GPU: equal up to the order of sums
 
+    @NEEDS_DEVICE
     @pytest.mark.cuda
     @pytest.mark.parametrize("precision", ["no", "bf16"])
     def test_the_cpu_predicts_what_a_gpu_trained(

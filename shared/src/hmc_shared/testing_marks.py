@@ -9,6 +9,9 @@ import torch
 
 DEVICE = os.environ.get("HMC_TEST_DEVICE", "cuda")
 """Where the tests marked `cuda` compute; "cpu" to see on any machine that they run."""
+HAS_DEVICE = DEVICE == "cpu" or torch.cuda.is_available()
+NEEDS_DEVICE = pytest.mark.skipif(not HAS_DEVICE, reason="needs a CUDA device")
+"""For tests that others run, whose ``conftest.py`` need not import what is below."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -20,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests whose benchmark files or device are not there; imported as the above."""
-    has = {"data": bool(os.environ.get("HMC_DATA")), "cuda": DEVICE == "cpu" or torch.cuda.is_available()}
+    has = {"data": bool(os.environ.get("HMC_DATA")), "cuda": HAS_DEVICE}
     needs = {"data": "benchmark files: set HMC_DATA to their folder", "cuda": "a CUDA device"}
     for item in items:
         for marker in needs:
