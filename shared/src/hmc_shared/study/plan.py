@@ -139,6 +139,8 @@ class _Reader:
         """Of all data sets, by name."""
         self.runs: dict[str, tuple[int, Run]] = {}
         """By place, each with the number of its seed."""
+        self.stands: dict[str, Place] = {}
+        """Of each run, by place, where its method stands."""
         self.count = 0
         self.labels: set[str] = set()
         self.missing: dict[str, str] = {}
@@ -256,7 +258,9 @@ class _Reader:
                     words, values = self._words(command, levels), tuple(of_grid.items())
                     for turn, seed in enumerate(seeds):
                         folder = self.folders[dataset]
-                        yield turn, Run(folder, label, seed, words, processes, search, method, values)
+                        run = Run(folder, label, seed, words, processes, search, method, values)
+                        self.stands.setdefault(run.place, of_method)
+                        yield turn, run
 
     def _combinations(self, grid: Mapping[str, list[Any]], place: Place) -> list[tuple[str, dict[str, Any]]]:
         """Every combination of the grid's values, with what it adds to the label."""
@@ -317,7 +321,7 @@ class _Reader:
                     if option in here:
                         raise ValueError(f"{shown(option)} stands here twice.")
                     if key not in self.checked:  # once, not for every combination
-                        check_option(option, value, taken)
+                        check_option(name, value, taken)
                         check_train_options(command, option, value)
                 except ValueError as error:
                     if level is self.overrides.options:
@@ -334,14 +338,14 @@ class _Reader:
         for run in runs:
             for place in run.needs:
                 if place not in labels and not (study / place / "results.json").is_file():
-                    raise ValueError(
-                        f"{self.file.path}: {run.place} needs the run {place}, {self._why(place)}."
-                    )
+                    said = f"{run.place} needs the run {place}, {self._why(place)}."
+                    raise self.file.error(self.stands[run.place], said)
         try:
             TopologicalSorter({run.place: run.needs for run in runs}).prepare()
         except CycleError as error:
-            circle = " needs ".join(reversed(error.args[1][:4]))
-            raise ValueError(f"{self.file.path}: runs wait for each other: {circle}.") from error
+            circle: list[str] = error.args[1][::-1]
+            said = f"runs wait for each other: {' needs '.join(circle[:4])}."
+            raise self.file.error(self.stands[circle[0]], said) from error
         while more := {
             run.label: f"needs {place}, which is not installed"
             for run in runs
