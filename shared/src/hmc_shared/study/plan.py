@@ -137,6 +137,8 @@ class _Reader:
         self.methods = {method.label: method for method in installed_methods()}
         self.folders: dict[str, str] = {}
         """Of all data sets, by name."""
+        self.names: dict[str, str] = {}
+        """The other way round."""
         self.runs: dict[str, tuple[int, Run]] = {}
         """By place, each with the number of its seed."""
         self.stands: dict[str, Place] = {}
@@ -204,8 +206,8 @@ class _Reader:
 
     def _name_folder(self, name: str) -> None:
         folder = folder_of(name)
-        other = next((other for other, of in self.folders.items() if of == folder and other != name), None)
-        if other is not None:
+        other = self.names.setdefault(folder, name)
+        if other != name:
             raise ValueError(f"the data sets {shown(other)} and {shown(name)} have one folder, {folder}.")
         self.folders[name] = folder
 
@@ -228,7 +230,7 @@ class _Reader:
             datasets = {name: datasets.get(name, (name, None)) for name in kept}
         seeds = self.overrides.seeds or part.get("seeds", [0])
         grid = part.get("grid", {})
-        self.count += len(datasets) * len(methods) * len(seeds) * prod(map(len, grid.values()))
+        self.count += max(len(datasets), 1) * len(methods) * len(seeds) * prod(map(len, grid.values()))
         if self.count > LARGEST:
             place = where.get("grid", where["methods"])
             raise self.file.error(place, f"a plan should have {LARGEST} runs at most. Found {self.count}.")
