@@ -31,7 +31,7 @@ _LONGEST = 200
 
 def folder_of(dataset: str) -> str:
     """The folder of the runs on a data set. Raises ValueError for a name that cannot have one."""
-    folder = re.sub(r"[^\w.+-]+", "-", dataset) if dataset.isprintable() else dataset
+    folder = _plain(dataset) if dataset.isprintable() else dataset
     _check_folder("the name of a data set", folder)
     if _TAKEN.fullmatch(folder):
         raise ValueError(f"{shown(dataset)} cannot be a data set: the study has a {folder} of its own.")
@@ -41,6 +41,10 @@ def folder_of(dataset: str) -> str:
 def check_label(label: str) -> None:
     """Raise ValueError for a label that is no name of a folder."""
     _check_folder("a label", label)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^\w.+-]+", "-", text)
 
 
 def _check_folder(what: str, name: str) -> None:
@@ -55,7 +59,7 @@ def _check_folder(what: str, name: str) -> None:
 
 def suffix_of(name: str, value: Any) -> str:
     """What an option of a grid adds to a label."""
-    return f"-{name.replace('_', '-')}-{re.sub(r'[^A-Za-z0-9_.+-]+', '-', str(value))}"
+    return f"-{name.replace('_', '-')}-{_plain(str(value))}"
 
 
 def check_option(name: str, value: Any, taken: Collection[str] = ENGINE_OPTIONS) -> None:
@@ -63,9 +67,9 @@ def check_option(name: str, value: Any, taken: Collection[str] = ENGINE_OPTIONS)
 
     So is an option in ``taken``, and text that would be read as another option.
     """
-    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
+    if not re.fullmatch(r"[A-Za-z][\w-]*", name, re.ASCII):
         raise ValueError(f"{shown(name)} is no name of an option.")
-    if name.removeprefix("no_") in taken:
+    if name.replace("-", "_").removeprefix("no_") in taken:
         raise ValueError(f"{shown(name)} is set by the study itself.")
     for item in value if isinstance(value, list) else [value]:
         if isinstance(item, str) and (OPTION.match(item) or not is_word(item)):

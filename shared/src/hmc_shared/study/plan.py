@@ -137,8 +137,12 @@ class _Reader:
         self.methods = {method.label: method for method in installed_methods()}
         self.folders: dict[str, str] = {}
         """Of all data sets, by name."""
+        self.names: dict[str, str] = {}
+        """The other way round."""
         self.runs: dict[str, tuple[int, Run]] = {}
         """By place, each with the number of its seed."""
+        self.stands: dict[str, Place] = {}
+        """Of each run, by place, where its method stands."""
         self.count = 0
         self.labels: set[str] = set()
         self.missing: dict[str, str] = {}
@@ -202,8 +206,8 @@ class _Reader:
 
     def _name_folder(self, name: str) -> None:
         folder = folder_of(name)
-        other = next((other for other, of in self.folders.items() if of == folder and other != name), None)
-        if other is not None:
+        other = self.names.setdefault(folder, name)
+        if other != name:
             raise ValueError(f"the data sets {shown(other)} and {shown(name)} have one folder, {folder}.")
         self.folders[name] = folder
 
@@ -226,7 +230,7 @@ class _Reader:
             datasets = {name: datasets.get(name, (name, None)) for name in kept}
         seeds = self.overrides.seeds or part.get("seeds", [0])
         grid = part.get("grid", {})
-        self.count += len(datasets) * len(methods) * len(seeds) * prod(map(len, grid.values()))
+        self.count += max(len(datasets), 1) * len(methods) * len(seeds) * prod(map(len, grid.values()))
         if self.count > LARGEST:
             place = where.get("grid", where["methods"])
             raise self.file.error(place, f"a plan should have {LARGEST} runs at most. Found {self.count}.")
@@ -256,7 +260,9 @@ class _Reader:
                     words, values = self._words(command, levels), tuple(of_grid.items())
                     for turn, seed in enumerate(seeds):
                         folder = self.folders[dataset]
-                        yield turn, Run(folder, label, seed, words, processes, search, method, values)
+                        run = Run(folder, label, seed, words, processes, search, method, values)
+                        self.stands.setdefault(run.place, of_method)
+                        yield turn, run
 
     def _combinations(self, grid: Mapping[str, list[Any]], place: Place) -> list[tuple[str, dict[str, Any]]]:
         """Every combination of the grid's values, with what it adds to the label."""
@@ -317,7 +323,7 @@ class _Reader:
                     if option in here:
                         raise ValueError(f"{shown(option)} stands here twice.")
                     if key not in self.checked:  # once, not for every combination
-                        check_option(option, value, taken)
+                        check_option(name, value, taken)
                         check_train_options(command, option, value)
                 except ValueError as error:
                     if level is self.overrides.options:
@@ -334,14 +340,14 @@ class _Reader:
         for run in runs:
             for place in run.needs:
                 if place not in labels and not (study / place / "results.json").is_file():
-                    raise ValueError(
-                        f"{self.file.path}: {run.place} needs the run {place}, {self._why(place)}."
-                    )
+                    said = f"{run.place} needs the run {place}, {self._why(place)}."
+                    raise self.file.error(self.stands[run.place], said)
         try:
             TopologicalSorter({run.place: run.needs for run in runs}).prepare()
         except CycleError as error:
-            circle = " needs ".join(reversed(error.args[1][:4]))
-            raise ValueError(f"{self.file.path}: runs wait for each other: {circle}.") from error
+            circle: list[str] = error.args[1][::-1]
+            said = f"runs wait for each other: {' needs '.join(circle[:4])}."
+            raise self.file.error(self.stands[circle[0]], said) from error
         while more := {
             run.label: f"needs {place}, which is not installed"
             for run in runs

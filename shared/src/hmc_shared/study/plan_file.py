@@ -100,11 +100,11 @@ class PlanFile:
                 return node.value  # a date is text, and so is what stands in quotes
             is_float = _FLOAT.fullmatch(node.value)  # 1e-3, which YAML 1.1 takes for text
             value = float(node.value) if is_float else yaml.SafeLoader("").construct_object(node)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"a number should be finite. Found {shown(node.value)}.")
-            return value
         except (yaml.YAMLError, ValueError) as error:
             raise self.error(place, f"this is not readable as YAML: {reason(error)}") from error
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self.error(place, f"a number should be finite. Found {shown(node.value)}.")
+        return value
 
     def _wrong(self, error: ValidationError) -> ValueError:
         place: Place = tuple(error.absolute_path)
