@@ -52,7 +52,7 @@ def load(
     :mod:`hmc_shared.data.formats.features`; ``choice`` chooses among them.
 
     ``path`` is the file, or a folder that holds one such file. The rows of a large one are mapped from the
-    cache, see :func:`hmc_shared.data.storage.mapped.mapped`. Raises ValueError, naming file and line.
+    cache, see ``hmc_shared.data.storage.mapped``. Raises ValueError, naming file and line.
     """
     file, choice = find_table(Path(path).expanduser()), choice or FeatureChoice()
     sources = {file.name: sha256(file)}
