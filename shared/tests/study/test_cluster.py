@@ -65,7 +65,8 @@ def test_a_run_whose_worker_is_killed_goes_on(make_run, hmc, write_plan, tmp_pat
     out, _ = capfd.readouterr()
     assert ["steady", "3"] in [line.split()[:2] for line in out.splitlines()]
     log = tmp_path / "runs" / "study" / "logs" / "toy" / "steady" / "seed-0.log"
-    assert log.read_text().splitlines()[0] in {f"from step {before[0]}", f"from step {int(before[0]) + 1}"}
+    first = log.read_text().splitlines()[0]  # of the last start; a step may end while its worker is killed
+    assert int(before[0]) <= int(first.removeprefix("from step ")) < 10
 
 
 def test_no_cluster_at_an_address_is_one_line(hmc, write_plan, capfd, monkeypatch):
