@@ -40,8 +40,9 @@ class NoWorkers:
     def __init__(self) -> None:
         self.ended: list[tuple[Task, int]] = []
 
-    def has_room(self) -> bool:
-        return len(self.ended) < self.slots
+    @property
+    def room(self) -> int:
+        return self.slots - len(self.ended)
 
     def start(self, task: Task) -> None:
         task.folder.mkdir(parents=True)
