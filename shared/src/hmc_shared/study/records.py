@@ -138,8 +138,8 @@ class Task:
         if now != then:
             different = [shlex.join([name, *now[name]]) for name in now if then.get(name) != now[name]]
             raise ValueError(
-                f"{self.folder} was run as `{shlex.join(before)}`; the plan says "
-                f"{', '.join(different).strip() or 'fewer options'} now. "
+                f"{self.folder} was run as `{clipped(shlex.join(before), 300)}`; the plan says "
+                f"{clipped(', '.join(different).strip(), 200) or 'fewer options'} now. "
                 "Choose another --output, or delete that folder."
             )
 
