@@ -26,8 +26,8 @@ METHOD = "method"
 """The group of the options that a ``Config`` defines itself."""
 GROUPS = (METHOD, "data", "images", "network", "loss", "optimisation", "run")
 """The groups in the order of ``--help``."""
-_NO_VALUE = re.compile(r"-(?![\d.])")
-"""How an option begins, and no number."""
+OPTION = re.compile(r"-(?![\d.])")
+"""How an option begins on a command line, and no number."""
 
 
 def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, package: str | None = None) -> Config:
@@ -137,7 +137,7 @@ def _check_keys(content: dict[str, Any], options: Any, path: Path, *sections: st
             _check_keys(value, options, path, *sections, key)
             continue
         items = value if isinstance(value, list) else [value]
-        wrong = next((item for item in items if isinstance(item, str) and _NO_VALUE.match(item)), None)
+        wrong = next((item for item in items if isinstance(item, str) and OPTION.match(item)), None)
         if str(key).replace("-", "_") in known and wrong is None:
             continue
         where = f"{path}{line_of(path, *sections, key)}"

@@ -81,17 +81,19 @@ def report(queue: Queue, pictures: Path | None = None) -> None:
     """Print the tables, and write them and report.html to the folder of the study."""
     from hmc_shared.compare import text  # imports torch: not before the runs have begun
     from hmc_shared.compare.significance import critical_difference_diagram
-    from hmc_shared.study.report import compare_study, rankings
+    from hmc_shared.study.report import compare_study, rankings, with_ranks
 
     queue.check()
     comparison = compare_study(queue)
+    found = rankings(comparison)
+    comparison = with_ranks(comparison, found)
     warn(comparison.notes)
     print(text.to_text(comparison, terminal_width()))
     print("\nCommands:\n" + "\n".join(text.commands(comparison)) + "\n")
     if queue.plan.about:
         print(f"{queue.plan.about}\n")
     write_reports(comparison, queue.study, pictures)
-    for protocol, ranks in rankings(comparison).items():
+    for protocol, ranks in found.items():
         path = queue.study / f"ranks-{protocol}.svg"
         critical_difference_diagram(ranks, path)
         wrote([path])

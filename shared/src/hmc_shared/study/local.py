@@ -120,7 +120,7 @@ def _call(task: Task, words: Sequence[str], gpus: Sequence[str]) -> None:
     """In the new process: be the program, as if a shell had started it."""
     program, *options = words
     _prepare(task, gpus)
-    _end_with_parent(os.getpid())
+    _end_with_parent(signal.SIGKILL)
     sys.argv = [find_program(program) or program, *options]
     sys.modules["__main__"] = ModuleType("__main__")  # which says what was started: not the study
     entry = find_entry(program)
@@ -139,7 +139,7 @@ def _execute(task: Task, words: Sequence[str], gpus: Sequence[str]) -> None:
     for number in (signal.SIGTERM, KILL):
         signal.signal(number, forward)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the study says what ends
-    _end_with_parent(os.getpid())
+    _end_with_parent(KILL)
     sys.exit(process.wait())
 
 
@@ -152,15 +152,15 @@ def _prepare(task: Task, gpus: Sequence[str]) -> None:
         os.environ[GPUS] = ",".join(gpus)
 
 
-def _end_with_parent(process: int) -> None:
-    """Send SIGTERM to a process when the study ends, however it ends; if that does not help, SIGKILL."""
+def _end_with_parent(last: signal.Signals) -> None:
+    """Send SIGTERM to this process when the study ends, however it ends; if that does not help, ``last``."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def watch() -> None:
         connection.wait([parent.sentinel])
-        os.kill(process, signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(PATIENCE)
-        os.kill(process, KILL if signal.getsignal(KILL) != signal.SIG_DFL else signal.SIGKILL)
+        os.kill(os.getpid(), last)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -7,14 +7,13 @@ from collections.abc import Collection, Mapping
 from fnmatch import filter as matching
 from typing import Any
 
+from hmc_shared.cli.parse import OPTION
 from hmc_shared.messages import listed, shown
 
 REFERENCE = re.compile(r"\{([^{}]+)/([^{}/]+)\}")
 """In an option, ``{data set/label}`` is the folder of that run with the same seed."""
 ENGINE_OPTIONS = frozenset({"dataset", "seed", "output_dir", "resume", "overwrite", "test"})
 """Options of train that the study itself gives to each run."""
-OPTION = re.compile(r"-(?![\d.])")
-"""How an option begins on a command line, and no number."""
 METRICS = (
     *("au_prc", "map", "f1_micro", "f1_macro", "f1_example", "hamming_accuracy", "precision_at_1"),
     *("map_head", "map_medium", "map_tail", "map_classes", "map_absent", "ap_variance", "incoherent"),

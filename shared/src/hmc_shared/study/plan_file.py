@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,7 @@ class PlanFile:
             about = said if said.startswith(str(path)) else f"{path} is not readable as YAML: {said}."
             raise ValueError(about) from error
         content: Any = self._value(node, ()) if node else None
-        schema = json.loads(files("hmc_shared.study").joinpath("plan.schema.json").read_text("utf-8"))
-        if error := best_match(_VALIDATOR(schema).iter_errors(content)):
+        if error := best_match(_VALIDATOR(_schema()).iter_errors(content)):
             raise self._wrong(error)
         self.content: dict[str, Any] = content
 
@@ -126,9 +126,13 @@ class PlanFile:
         return self.error(place, f"`{name}` should {what}. Found {shown(error.instance)}.")
 
 
+@cache
+def _schema() -> Any:
+    return json.loads(files("hmc_shared.study").joinpath("plan.schema.json").read_text("utf-8"))
+
+
 def _known(schema: Any) -> list[str]:
     names = list(schema.get("properties", {}))
     if "$ref" in schema:
-        content = json.loads(files("hmc_shared.study").joinpath("plan.schema.json").read_text("utf-8"))
-        names += content["$defs"][schema["$ref"].split("/")[-1]]["properties"]
+        names += _schema()["$defs"][schema["$ref"].split("/")[-1]]["properties"]
     return names

@@ -13,8 +13,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from hmc_shared.cli.parse import OPTION
 from hmc_shared.messages import listed, shown
-from hmc_shared.study.places import OPTION
 
 
 @lru_cache
@@ -38,7 +38,7 @@ def _commands(program: str) -> dict[str, Any]:
 
 def train_options(command: Sequence[str]) -> type | None:
     """The dataclass of the options of ``PROGRAM train``; None if it is another command, or not known."""
-    commands = _commands(command[0]) if command[1:2] == ["train"] or command[1:2] == ("train",) else {}
+    commands = _commands(command[0]) if "train" in command[1:2] else {}
     return commands["train"].options if "train" in commands else None
 
 
@@ -65,7 +65,7 @@ def options_of(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 
 def check_command(words: Sequence[str]) -> None:
     """Raise ValueError for a method's command that is not ``train``, and for a wrong option in it."""
-    if "train" in _commands(words[0]) and list(words[1:2]) != ["train"]:
+    if "train" in _commands(words[0]) and "train" not in words[1:2]:
         raise ValueError(f"the command should be `{words[0]} train`. Found {shown(' '.join(words[:2]))}.")
     options = train_options(words)
     defaults = {field.name: field.default for field in fields(options)} if options else {}

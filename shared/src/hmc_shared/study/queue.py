@@ -46,12 +46,9 @@ class Queue:
 
     def check(self) -> None:
         """Raise ValueError for a finished run that had other options."""
-        for run in self.plan.runs:
-            task = task_of(run, self.study)
-            searcher = self.searchers.get((run.dataset, run.label))
-            if task.is_finished and (searcher is None or searcher.is_over):
-                chosen = (searcher.chosen if searcher else None) or {}
-                task_of(run, self.study, chosen).check()
+        for run in filter(self._is_done, self.plan.runs):
+            searcher = self._searcher(run)
+            task_of(run, self.study, searcher and searcher.chosen).check()
 
     def claim(self, room: int | None = None) -> Task | None:
         """Something of ``room`` processes that can start now, locked until :meth:`ended`; None if none is."""
@@ -60,7 +57,7 @@ class Queue:
                 continue  # another start is at it
             if (room is not None and run.processes > room) or not self._is_ready(run):
                 continue
-            searcher = self.searchers.get((run.dataset, run.label))
+            searcher = self._searcher(run)
             if searcher and not searcher.is_over:
                 if trial := searcher.claim():
                     return self._take(*trial)
@@ -122,8 +119,11 @@ class Queue:
                 return False
         return True
 
+    def _searcher(self, run: Run) -> Searcher | None:
+        return self.searchers.get((run.dataset, run.label))
+
     def _is_done(self, run: Run) -> bool:
-        searcher = self.searchers.get((run.dataset, run.label))
+        searcher = self._searcher(run)
         return task_of(run, self.study).is_finished and (searcher is None or searcher.is_over)
 
     def _give_up(self, run: Run, why: str) -> None:

@@ -12,14 +12,17 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from hmc_shared.cli.parse import OPTION
 from hmc_shared.messages import clipped
 from hmc_shared.object_files import read_json
 from hmc_shared.runs.files import naming
+from hmc_shared.study.programs import options_of
 
 _KINDS: dict[str, Any] = {
     "seconds": int | float,
@@ -28,7 +31,7 @@ _KINDS: dict[str, Any] = {
     "state": str,
     "host": str,
 }
-_PLACES = ("--data-dir", "--output-dir", "--resume")
+_PLACES = ("data_dir", "output_dir", "resume")
 PATIENCE = 60.0
 """Seconds to wait for a run that was killed and is not gone yet."""
 _TAIL = 8192  # bytes of a log in which its last lines are looked for
@@ -39,20 +42,13 @@ def _is_right(name: str, value: Any) -> bool:
     return is_finite and isinstance(value, _KINDS.get(name, object))
 
 
-def options_of(words: Sequence[str]) -> dict[str, list[str]]:
-    """The options of a command line with their values, the last of each; its program and command as "".
+def settings_of(words: Sequence[str]) -> dict[str, list[str]]:
+    """What a command line sets: the last values of each option, and as "" what stands before the options.
 
-    Less those that say where things lie.
+    Less the options that say where things lie.
     """
-    options: dict[str, list[str]] = {"": []}
-    name = ""
-    for word in words:
-        if word.startswith("--"):
-            name, equals, value = word.partition("=")
-            options[name] = [value] if equals else []
-        else:
-            options[name].append(word)
-    return {name: values for name, values in options.items() if name not in _PLACES}
+    settings = {"": list(takewhile(lambda word: not OPTION.match(word), words)), **dict(options_of(words))}
+    return {name: values for name, values in settings.items() if name not in _PLACES}
 
 
 def _is_whole(path: Path) -> bool:
@@ -134,12 +130,16 @@ class Task:
         """Raise ValueError for a finished run that was started with other options."""
         if (before := self._words_before()) is None:
             return
-        now, then = options_of(self.words), options_of(before)
+        now, then = settings_of(self.words), settings_of(before)
         if now != then:
-            different = [shlex.join([name, *now[name]]) for name in now if then.get(name) != now[name]]
+            different = [
+                shlex.join([*(["--" + name.replace("_", "-")] if name else []), *values])
+                for name, values in now.items()
+                if then.get(name) != values
+            ]
             raise ValueError(
                 f"{self.folder} was run as `{clipped(shlex.join(before), 300)}`; the plan says "
-                f"{clipped(', '.join(different).strip(), 200) or 'fewer options'} now. "
+                f"{clipped(', '.join(different), 200) or 'fewer options'} now. "
                 "Choose another --output, or delete that folder."
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,9 @@ def compare_study(queue: Queue) -> Comparison:
         more = {"missing": tuple(lines.pop(dataset, {}).items()), "grids": _grids(plan, dataset, table)}
         tables.append(replace(table, **more))
     notes = [f"{dataset}: {label} {why}" for dataset, of in lines.items() for label, why in of.items()]
-    comparison = replace(comparison, tables=tuple(tables), notes=(*comparison.notes, *notes))
-    return replace(comparison, appendices=(*_ranks(comparison), *_budgets(queue)))
+    return replace(
+        comparison, tables=tuple(tables), notes=(*comparison.notes, *notes), appendices=_budgets(queue)
+    )
 
 
 def rankings(comparison: Comparison) -> dict[str, Ranks]:
@@ -71,13 +73,14 @@ def rankings(comparison: Comparison) -> dict[str, Ranks]:
     return found
 
 
-def _ranks(comparison: Comparison) -> list[Appendix]:
+def with_ranks(comparison: Comparison, found: Mapping[str, Ranks]) -> Comparison:
+    """The comparison with a table for each of its :func:`rankings`, before its other appendices."""
     appendices: list[Appendix] = []
-    for protocol, ranks in rankings(comparison).items():
+    for protocol, ranks in found.items():
         head, *rows = map(tuple, to_rows(ranks))
         text = ". ".join([*ranks.notes, *describe_tests(ranks).splitlines()]).replace("..", ".") + "."
         appendices.append(Appendix(f"Ranks, protocol {protocol}", text, head, tuple(rows)))
-    return appendices
+    return replace(comparison, appendices=(*appendices, *comparison.appendices))
 
 
 def _grids(plan: Plan, dataset: str, table: ComparisonTable) -> tuple[Grid, ...]:

@@ -20,7 +20,7 @@ from hmc_shared.messages import reason
 from hmc_shared.object_files import read_json
 from hmc_shared.runs.log import read_log
 from hmc_shared.study.plan import Plan, Run, Search
-from hmc_shared.study.records import Task, options_of
+from hmc_shared.study.records import Task, settings_of
 from hmc_shared.study.spaces import Space, load_space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -97,7 +97,7 @@ class Searcher:
             else optuna.pruners.NopPruner(),
         )
 
-        made_from = {"options": options_of(run.words), "spaces": space.texts, "seeds": search.seed}
+        made_from = {"options": settings_of(run.words), "spaces": space.texts, "seeds": search.seed}
         before = self._study.user_attrs.get("made_from")
         if before is None:
             self._study.set_user_attr("made_from", made_from)
@@ -229,7 +229,7 @@ class Searcher:
 
     def _best(self) -> FrozenTrial | None:
         done = [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
-        return max(done, key=lambda trial: trial.value or -math.inf, default=None)
+        return max(done, key=lambda trial: trial.value or 0.0, default=None)
 
     @property
     def _path(self) -> Path:

@@ -18,7 +18,7 @@ from optuna.distributions import (
 from hmc_shared.cli.parse import parse
 from hmc_shared.messages import shown
 from hmc_shared.object_files import read_yaml
-from hmc_shared.study.programs import check_train_options, find_entry, train_options
+from hmc_shared.study.programs import check_train_options, find_entry, options_of, train_options
 
 FILE = "spaces.yaml"
 """In a package: ``metric``, the figure of metrics.jsonl by which its methods choose their epoch; ``common``,
@@ -55,7 +55,7 @@ def load_space(words: tuple[str, ...]) -> Space | None:
     if content.get(config.label, {}) is None:
         return None
     specs = {**content.get("common", {}), **content.get(config.label, {})}
-    set_already = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in words}
+    set_already = {name for name, _ in options_of(words)}
     recipe: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
     for name, spec in specs.items():
