@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import EntryPoint
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from hmc_shared import __main__ as command
 from hmc_shared.methods import GROUP
 from hmc_shared.runs.read import SCHEMA
 from hmc_shared.testing_marks import pytest_collection_modifyitems, pytest_configure  # noqa: F401
@@ -136,3 +139,20 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     point = EntryPoint("toy", "toy:METHODS", GROUP)
     monkeypatch.setattr("hmc_shared.model.entry_points", lambda group: [point])
     return import_module("toy")
+
+
+@pytest.fixture
+def hmc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
+    """``hmc(*words)`` in an empty folder; returns the exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["hmc", *map(str, words)])
+        monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process is pytest's
+        try:
+            command.main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+        return 0
+
+    return run

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from hmc_shared import Hierarchy, peers
-from hmc_shared import __main__ as command
 from hmc_shared.cli.peer import Peer
 from hmc_shared.compare.comparison import compare
 from hmc_shared.data import HierarchicalDataset, load_dataset
@@ -99,20 +98,11 @@ def test_several_paths_and_dags_are_refused():
         peers.fit_hiclass(hiclass, Peer(), dag)
 
 
-def hmc(monkeypatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["hmc", *map(str, words)])
-    try:
-        command.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
-def test_the_command_writes_a_run_that_is_compared(monkeypatch, capsys, tmp_path):
+def test_the_command_writes_a_run_that_is_compared(hmc, capsys, tmp_path):
     pytest.importorskip("hiclass")
     folder = tmp_path / "digits" / "hiclass" / "seed-0"
     words = ["peer", "--method", "hiclass", "--dataset", "digits", "--output-dir", folder]
-    assert hmc(monkeypatch, *words) == 0
+    assert hmc(*words) == 0
     assert "test/accuracy_leaf" in capsys.readouterr().out
     run = load_run(folder)
     assert run.results["method"] == "hiclass"
@@ -123,24 +113,24 @@ def test_the_command_writes_a_run_that_is_compared(monkeypatch, capsys, tmp_path
     assert row.cost("parameters").mean == 65 * (5 + 3 + 3)  # two children need one regression
     assert row.runs[0].origin["command"] == "hmc peer --method hiclass --dataset digits"
 
-    assert hmc(monkeypatch, *words) == 2
+    assert hmc(*words) == 2
     assert "is not empty" in capsys.readouterr().err
-    assert hmc(monkeypatch, *words, "--resume", "--c", 2) == 2
+    assert hmc(*words, "--resume", "--c", 2) == 2
     assert "`c` is 1.0 there. Found 2.0" in capsys.readouterr().err
-    assert hmc(monkeypatch, *words, "--resume") == 0
+    assert hmc(*words, "--resume") == 0
     again = load_run(folder)
     torch.testing.assert_close(torch.from_numpy(again.scores), torch.from_numpy(run.scores), rtol=0, atol=0)
 
 
-def test_without_the_extra_there_is_one_line_and_no_folder(monkeypatch, capsys, tmp_path):
+def test_without_the_extra_there_is_one_line_and_no_folder(hmc, monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, "hiclass", None)
-    assert hmc(monkeypatch, "peer", "--dataset", "digits", "--output-dir", tmp_path / "run") == 2
+    assert hmc("peer", "--dataset", "digits", "--output-dir", tmp_path / "run") == 2
     said = "hmc: error: hiclass is not installed: pip install 'hmc-shared[peers]'\n"
     assert capsys.readouterr().err == said
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("option", "value"), [("--c", "0"), ("--seed", "-1"), ("--method", "forest")])
-def test_wrong_options_are_refused(monkeypatch, capsys, option, value):
-    assert hmc(monkeypatch, "peer", option, value) == 2
+def test_wrong_options_are_refused(hmc, capsys, option, value):
+    assert hmc("peer", option, value) == 2
     assert option in capsys.readouterr().err

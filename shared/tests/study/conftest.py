@@ -1,10 +1,9 @@
-"""Programs of methods that need no torch, and ``hmc`` in this process."""
+"""Programs of methods that need no torch."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import stat
 import sys
 from collections.abc import Callable
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from hmc_shared import __main__ as command
 from hmc_shared.study import programs
 
 # Three steps of progress, then the run folder that a fixture made before. It remembers its steps, as a
@@ -40,8 +38,6 @@ print("\\n{name}: all metrics")
 shutil.copytree(template, folder, dirs_exist_ok=True)
 """
 
-Hmc = Callable[..., int]
-
 
 @pytest.fixture
 def starts(make_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -61,23 +57,6 @@ def starts(make_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     programs.find_program.cache_clear()
     return templates / "starts"
-
-
-@pytest.fixture
-def hmc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hmc:
-    """``hmc(*words)`` in an empty folder; returns the exit code."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["hmc", *map(str, words)])
-        monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process is pytest's
-        try:
-            command.main()
-        except SystemExit as stop:
-            return int(stop.code or 0)
-        return 0
-
-    return run
 
 
 @pytest.fixture
