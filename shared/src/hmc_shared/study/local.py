@@ -42,9 +42,7 @@ class LocalWorkers:
         self._context: Any = multiprocessing.get_context("forkserver" if is_posix else "spawn")
         if is_posix:
             modules = [module for program in programs if (module := train_module(program))]
-            self._context.set_forkserver_preload(
-                [*PRELOAD, *dict.fromkeys(modules), "hmc_shared.study.preloaded"]
-            )
+            self._context.set_forkserver_preload([*PRELOAD, *dict.fromkeys(modules)])
 
     @property
     def room(self) -> int:

@@ -1,6 +1,0 @@
-"""Imported last by the process that runs are forked from: what is loaded by then is garbage no more."""
-
-import gc
-
-gc.collect()
-gc.freeze()
