@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from hmc_shared.cli.blend import Blend
 from hmc_shared.cli.commands import exit_codes
 from hmc_shared.cli.peer import Peer
 from hmc_shared.cli.version import distribution_version
@@ -140,6 +141,7 @@ Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Peer, tyro.conf.subcommand("peer")]
+    | Annotated[Blend, tyro.conf.subcommand("blend")]
     | Annotated[Datasets, tyro.conf.subcommand("datasets")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
@@ -169,6 +171,8 @@ def run(argv: list[str]) -> None:
             import_module("hmc_shared.study.commands").study(command)
         case Peer():
             import_module("hmc_shared.peers").command(command)
+        case Blend():
+            import_module("hmc_shared.blend").command(command)
         case Datasets():
             datasets(command)
         case Compare():

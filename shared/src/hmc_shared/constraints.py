@@ -1,6 +1,6 @@
 """Coherence constraints along the edges of a hierarchy: exact, differentiable, O(batch x edges).
 
-Both operators take one score for each node, logits or probabilities alike: max and min commute with the
+The operators take one score for each node, logits or probabilities alike: max and min commute with the
 sigmoid. They work on a (C, batch) copy, where one index moves a whole row of samples, and never build a
 (batch, C, C) tensor. Each result is one of the input scores, so the backward pass is a single scatter of
 the incoming gradient to the node that the score came from. Where scores tie this is a sub-gradient: the
@@ -10,7 +10,7 @@ makes the result NaN; its gradient goes to the NaN (maximum) or stays with the n
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -40,7 +40,24 @@ def max_over_descendants(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
             [0.5000, 0.2000]])
     """
     _check(scores, hierarchy)
-    return _MaxOverDescendants.apply(scores, hierarchy.to(scores.device))
+    return _MaxAlongEdges.apply(scores, hierarchy.to(scores.device), "up")
+
+
+def max_over_ancestors(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
+    """Raise each score to the largest among the node and its ancestors.
+
+    The mirror of :func:`max_over_descendants`, for scores of "is not of this class", which descendants
+    inherit: no class scores below its parent in the result.
+
+    Args, returns and errors as in :func:`max_over_descendants`.
+
+    >>> chain = Hierarchy.from_paths(["a/b"])
+    >>> max_over_ancestors(torch.tensor([[0.1, 0.3], [0.5, 0.2]]), chain)
+    tensor([[0.1000, 0.3000],
+            [0.5000, 0.5000]])
+    """
+    _check(scores, hierarchy)
+    return _MaxAlongEdges.apply(scores, hierarchy.to(scores.device), "down")
 
 
 def min_over_parents(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
@@ -69,26 +86,34 @@ def _check(scores: Tensor, hierarchy: Hierarchy) -> None:
         raise ValueError(f"`scores` should be floating point. Found {scores.dtype}.")
 
 
-class _MaxOverDescendants(torch.autograd.Function):
+class _MaxAlongEdges(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, hierarchy: Hierarchy) -> Tensor:
+    def forward(ctx: Any, scores: Tensor, hierarchy: Hierarchy, direction: Literal["up", "down"]) -> Tensor:
         values = scores.detach().T.clone(memory_format=torch.contiguous_format)  # (C, batch)
+        edges, ids = hierarchy.edges_bottom_up, _ids(hierarchy)
+        if direction == "up":
+            passes = [(children, parents) for parents, children in edges]
+            # Score and id in one number: its maximum is the largest score and, among tied ones, the node
+            # nearest in id. Descendants have larger ids, so on the way up a node's own score comes first.
+            rank = len(hierarchy) - ids
+        else:
+            passes, rank = list(reversed(edges)), ids
         if not ctx.needs_input_grad[0]:  # no gradient: where each maximum came from does not matter
-            for parents, children in hierarchy.edges_bottom_up:
-                values.scatter_reduce_(0, _rows(parents, values), values.index_select(0, children), "amax")
+            for start, end in passes:
+                values.scatter_reduce_(0, _rows(end, values), values.index_select(0, start), "amax")
             return values.T.contiguous()
-        # Score and id in one number: its maximum is the largest score and, among tied ones, the smallest id.
-        # Descendants have larger ids, so a node's own score comes first.
-        key = (_order(values) << 32) | (len(hierarchy) - _ids(hierarchy))
-        for parents, children in hierarchy.edges_bottom_up:
-            key.scatter_reduce_(0, _rows(parents, key), key.index_select(0, children), "amax")
-        source = len(hierarchy) - (key & 0xFFFFFFFF)
+        key = (_order(values) << 32) | rank
+        for start, end in passes:
+            key.scatter_reduce_(0, _rows(end, key), key.index_select(0, start), "amax")
+        source = key & 0xFFFFFFFF
+        if direction == "up":
+            source = len(hierarchy) - source
         ctx.save_for_backward(source)
         return values.gather(0, source).T.contiguous()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return _scatter_back(grads[0], ctx.saved_tensors[0]), None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return _scatter_back(grads[0], ctx.saved_tensors[0]), None, None
 
 
 class _MinOverParents(torch.autograd.Function):

@@ -67,7 +67,7 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
     library: ClassVar[str]
     """Name of the package that the model is of, as its entry point ``hmc.methods`` has it."""
     method: ClassVar[str]
-    batch_size: ClassVar[int] = 512
+    batch_size: int = 512
     """Rows that are scored at a time."""
     input_mean: Tensor
     """(F,) float64 of vectors, (channels, 1, 1) float32 of images."""
@@ -319,6 +319,8 @@ def load_model(folder: str | Path) -> HierarchicalModel:
         raise ValueError(
             f"{path / 'config.json'} is not the configuration of a model: it names no `library`."
         )
+    if library == "hmc_shared":
+        return import_module("hmc_shared.blend").load(path)
     installed = {point.name for point in entry_points(group=GROUP)}
     if library not in installed:
         names = ", ".join(sorted(installed)) or "none"

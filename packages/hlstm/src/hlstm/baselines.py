@@ -1,12 +1,15 @@
-"""The networks that Table II compares HLSTM with. All are made coherent by the same constraint in the end."""
+"""The networks that HLSTM is compared with, by Table II or since. All are coherent in the end."""
 
 # Annotations must be types here: see model.py.
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hlstm.model import CARD, HLSTM, CoherentModel, hidden_layers, merged_level_sizes
 from hmc_shared import Hierarchy
+from hmc_shared.constraints import max_over_ancestors
 
 
 class CHMCNN(CoherentModel, **CARD):
@@ -35,6 +38,46 @@ class CHMCNN(CoherentModel, **CARD):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.head(self.encoder(features))
         return logits, logits
+
+
+class DHN(CoherentModel, **CARD):
+    """DHN (2026): two outputs for each class, "is of it" and "is not", each with the constraint of its own.
+
+    What is of a class is of its ancestors, what is not of a class is not of its descendants. The score is
+    alpha MCM(h_y) + (1 - alpha) (1 - m), in which m is the largest h_n among the class and its ancestors:
+    coherent for every alpha. ``forward`` returns the logits of h_y and h_n.
+    """
+
+    method = "dhn"
+
+    def __init__(
+        self,
+        num_features: int,
+        hierarchy: Hierarchy,
+        hidden_size: int = 500,
+        num_layers: int = 3,
+        dropout: float = 0.7,
+        global_weight: float = 0.7,
+    ) -> None:
+        super().__init__(num_features, hierarchy)
+        self.global_weight = global_weight  # alpha
+        self.encoder = hidden_layers(num_features, hidden_size, num_layers, dropout)
+        self.head = nn.Linear(hidden_size, len(hierarchy))
+        self.negative_head = nn.Linear(hidden_size, len(hierarchy))
+
+    def init_output_bias(self, frequencies: Tensor) -> None:
+        with torch.no_grad():
+            self.head.bias.copy_(frequencies.logit())
+            self.negative_head.bias.copy_(-frequencies.logit())
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.encoder(features)
+        return self.head(hidden), self.negative_head(hidden)
+
+    def final_logits(self, global_logits: Tensor, local_logits: Tensor) -> Tensor:
+        positive = self.constrained(global_logits.float())
+        negative = max_over_ancestors(local_logits.float(), self.hierarchy)
+        return mixed_logits(positive, -negative, self.global_weight)
 
 
 class CHMCLSTM(HLSTM, **CARD):
@@ -150,8 +193,14 @@ class HMCLMLP(CoherentModel, **CARD):
         return together, together
 
 
-def mixed_logits(global_logits: Tensor, local_logits: Tensor) -> Tensor:
-    """Logits of the mean of both probabilities: HMCN's P_F with its beta = 0.5, without leaving logits."""
-    log_p = torch.logaddexp(F.logsigmoid(global_logits), F.logsigmoid(local_logits))
-    log_not_p = torch.logaddexp(F.logsigmoid(-global_logits), F.logsigmoid(-local_logits))
-    return log_p - log_not_p  # the 1/2 cancels
+def mixed_logits(first: Tensor, second: Tensor, weight: float = 0.5) -> Tensor:
+    """Logits of weight x first + (1 - weight) x second as probabilities, without leaving logits.
+
+    With weight 0.5, HMCN's P_F with its beta, of global and local logits.
+    """
+    if weight == 1:
+        return first
+    odds = math.log(weight / (1 - weight)) if weight else -math.inf  # of the weights: their sum cancels
+    log_p = torch.logaddexp(F.logsigmoid(first) + odds, F.logsigmoid(second))
+    log_not_p = torch.logaddexp(F.logsigmoid(-first) + odds, F.logsigmoid(-second))
+    return log_p - log_not_p

@@ -8,25 +8,29 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hlstm.baselines import CHMCLSTM, CHMCNN, HMCLMLP, HMCNCHMC, HMCNF, HMCNR, mixed_logits
+from hlstm.baselines import mixed_logits
 from hlstm.config import Config
-from hlstm.losses import bce, hybrid_loss, mc_loss, mean_class_weight, violation_loss
-from hlstm.model import HLSTM, CoherentModel
+from hlstm.forest import Forest
+from hlstm.losses import bce, dhn_loss, hybrid_loss, mc_loss, mean_class_weight, violation_loss
+from hlstm.members import NETWORKS, Members
+from hlstm.model import CoherentModel
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset
 from hmc_shared.model import load_pretrained
 
-MODELS: dict[str, type[CoherentModel]] = {
-    model.method: model for model in (HLSTM, CHMCNN, CHMCLSTM, HMCNR, HMCNF, HMCNCHMC, HMCLMLP)
-}
+MODELS: dict[str, type[CoherentModel]] = {**NETWORKS, Members.method: Members, Forest.method: Forest}
 
 
 def build_model(config: Config, dataset: HierarchicalDataset) -> CoherentModel:
     """The network of ``config.method``, with those options of ``config`` that its constructor names."""
-    model_type = MODELS[config.method]
+    model_type = NETWORKS[config.method]
     names = signature(model_type.__init__).parameters.keys() & vars(config).keys()
-    options = {name: getattr(config, name) for name in names}
-    model = model_type(dataset.num_features, dataset.hierarchy, **options)
+    options = {name: getattr(config, name) for name in sorted(names)}
+    shape = (dataset.num_features, dataset.hierarchy)
+    if config.members == 1:
+        model = model_type(*shape, **options)
+    else:
+        model = Members(*shape, network=config.method, members=config.members, options=options)
     model.learn_statistics(dataset)
     if config.prior_bias:
         targets = dataset.train.targets
@@ -64,9 +68,15 @@ def method_loss(
         violations = violation_loss(mixed_logits(global_logits, local_logits), hierarchy, weight)
         return bce(local_logits, targets, weight) + global_loss + config.violation_weight * violations
 
+    def dhn(global_logits: Tensor, local_logits: Tensor, targets: Tensor) -> Tensor:
+        return dhn_loss(
+            global_logits, local_logits, targets, hierarchy, weight, global_weight=config.global_weight
+        )
+
     return {
         "hlstm": hlstm,
         "chmcnn": constrained,
+        "dhn": dhn,
         "chmc-lstm": constrained,
         "hmcn-r": hmcn,
         "hmcn-f": hmcn,

@@ -5,17 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from hmc_shared.cli.bounds import Bounds, Count, NonNegative, Share, ShareBelow1
+from hmc_shared.cli.bounds import Bounds, Count, NonNegative, NonNegativeInt, Share, ShareBelow1, check
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
 from hmc_shared.cli.train_options import FeatureOptions, OptimisationOptions, TrainOptions
 
-MethodName = Literal["hlstm", "chmcnn", "chmc-lstm", "hmcn-r", "hmcn-f", "hmcn-chmc", "hmc-lmlp"]
+MethodName = Literal[
+    "hlstm", "chmcnn", "dhn", "chmc-lstm", "hmcn-r", "hmcn-f", "hmcn-chmc", "hmc-lmlp", "clus-ens"
+]
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
     title: ClassVar[str] = "network"
 
+    members: Count = 1
+    """Networks that are trained together, each with its own initial weights, dropout and order of rows; they
+    predict the mean of their probabilities."""
     hidden_size: Count = 512
     """Units of a hidden layer, and of the LSTM state."""
     num_layers: Count = 2
@@ -34,11 +39,32 @@ class NetworkOptions:
 
 
 @dataclass(frozen=True)
+class ForestOptions:
+    title: ClassVar[str] = "forest"
+
+    trees: Count = 50
+    """Trees of the forest (clus-ens)."""
+    min_leaf: Count = 5
+    """Training rows that a leaf has at least."""
+    max_features: Annotated[float, Bounds(0, 1, open_low=True)] = 1.0
+    """Share of the features that are tried at a split, drawn anew for each."""
+    splitter: Literal["best", "random"] = "best"
+    """best: the best split of a feature, on a bootstrap sample of the rows for each tree. random: a split of
+    each feature drawn at random, on all rows (extremely randomised trees)."""
+    level_weight: Annotated[float, Bounds(0, 1, open_low=True)] = 0.75
+    """w0: weight of a class in the variance that splits reduce, against the mean of its parents'."""
+    projections: NonNegativeInt = 0
+    """Random combinations of the classes, new for each tree, of which splits reduce the variance, in place of
+    the classes: faster where these are many; 0: the classes themselves."""
+
+
+@dataclass(frozen=True)
 class LossOptions:
     title: ClassVar[str] = "loss"
 
     global_weight: Share = 0.7
-    """b_r of Eq. (5): weight of MCLoss against LHLoss (hlstm); the paper has 0.5."""
+    """b_r of Eq. (5): weight of MCLoss against LHLoss (hlstm); the paper has 0.5. alpha (dhn): weight of what
+    is of a class against what is not."""
     mask_positive_parent: bool = False
     """Keep LHLoss from pushing down a positive parent that scores below its negative child."""
     violation_weight: NonNegative = 0.1
@@ -63,21 +89,28 @@ class AdamOptions(OptimisationOptions):
 
 
 @dataclass(frozen=True)
-class Config(NetworkOptions, LossOptions, AdamOptions, FeatureOptions, TrainOptions):
+class Config(NetworkOptions, ForestOptions, LossOptions, AdamOptions, FeatureOptions, TrainOptions):
     """Train HLSTM or one of its baselines on feature vectors with a tree or DAG of classes."""
 
     package: ClassVar[str] = "hlstm"
     title: ClassVar[str] = "method"
 
     method: MethodName = "hlstm"
-    """The paper's method or a baseline of its Table II, in the same trainer."""
-    protocol: Literal["default", "paper"] = "default"
-    """default: the epoch with the best validation AU(PRC). paper: train on training + validation rows, keep
-    the last epoch, with the papers' settings where the data set's configuration has them."""
+    """The paper's method, a baseline of its Table II, dhn (2026), or clus-ens, a forest of predictive
+    clustering trees; all in the same trainer."""
+    protocol: Literal["default", "refit", "paper"] = "default"
+    """default: the epoch with the best validation AU(PRC). refit: choose it so, then train anew on training +
+    validation rows, for as many steps. paper: train on training + validation rows, keep the last epoch, with
+    the papers' settings where the data set's configuration has them."""
 
     @property
     def label(self) -> str:
-        return self.method
+        return self.method if self.members == 1 else f"{self.method}-x{self.members}"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        is_one = self.members == 1 or self.method != "clus-ens"
+        check(self, "members", is_one, "be 1 with --method clus-ens, whose trees are --trees")
 
     def free_on_resume(self) -> frozenset[str]:
         return super().free_on_resume() | {"epochs"}
@@ -93,7 +126,7 @@ class EvaluateConfig(EvaluateOptions):
     """Preprocessing; default: that of the run."""
 
     def preprocessing(self, protocol: str) -> str:
-        return self.protocol or protocol
+        return self.protocol or ("paper" if protocol == "paper" else "default")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""MCLoss, LHLoss, their hybrid, and HMCN's violation loss, on logits.
+"""MCLoss, LHLoss, their hybrid, DHN's loss, and HMCN's violation loss, on logits.
 
 The papers write the losses with probabilities. Max and min commute with the sigmoid, so the constraints
 act on logits here and ``-ln(sigmoid(z))`` is softplus(-z): exact where a probability would round to 0 or 1.
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
-from hmc_shared.constraints import max_over_descendants, min_over_parents
+from hmc_shared.constraints import max_over_ancestors, max_over_descendants, min_over_parents
 
 
 def mean_class_weight(evaluated: Tensor) -> Tensor:
@@ -88,6 +88,37 @@ def hybrid_loss(
     return (1 - global_weight) * local + global_weight * mc_loss(
         global_logits, targets, hierarchy, class_weight
     )
+
+
+def negative_mc_loss(logits: Tensor, targets: Tensor, hierarchy: Hierarchy, class_weight: Tensor) -> Tensor:
+    """MCLoss turned upside down (DHN), for logits of "is not of this class", which descendants inherit.
+
+    m_A is the best among a class and its ancestors; for a class that is absent only absent ones count, which
+    answer for it. The loss is the binary cross-entropy of 1 - m_A.
+
+    >>> chain = Hierarchy.from_paths(["a/b"])
+    >>> logits, targets = torch.tensor([[0.0, 2.0]]), torch.tensor([[True, False]])
+    >>> negative_mc_loss(logits, targets, chain, torch.ones(2))  # ln 2 for a by itself, ln(1 + e^-2) for b
+    tensor([0.8201])
+    """
+    of_absent = logits.masked_fill(targets, -torch.inf)
+    absent, present = max_over_ancestors(torch.cat([of_absent, logits]), hierarchy).chunk(2)
+    return bce(torch.where(targets, present, absent), ~targets, class_weight)
+
+
+def dhn_loss(
+    logits: Tensor,
+    negative_logits: Tensor,
+    targets: Tensor,
+    hierarchy: Hierarchy,
+    class_weight: Tensor,
+    *,
+    global_weight: float,
+) -> Tensor:
+    """alpha MCLoss of "is of this class" + (1 - alpha) the same of "is not", turned upside down (DHN)."""
+    positive = mc_loss(logits, targets, hierarchy, class_weight)
+    negative = negative_mc_loss(negative_logits, targets, hierarchy, class_weight)
+    return global_weight * positive + (1 - global_weight) * negative
 
 
 def violation_loss(logits: Tensor, hierarchy: Hierarchy, class_weight: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ METHODS = (
         demo="",
         demo_minutes=0.2,
     ),
+    Method("dhn", "hlstm train --method dhn", "hlstm.baselines:DHN"),
     Method("chmc-lstm", "hlstm train --method chmc-lstm", "hlstm.baselines:CHMCLSTM"),
     Method("hmcn-r", "hlstm train --method hmcn-r", "hlstm.baselines:HMCNR"),
     Method("hmcn-f", "hlstm train --method hmcn-f", "hlstm.baselines:HMCNF"),

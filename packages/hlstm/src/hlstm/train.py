@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,13 +17,16 @@ from hlstm.__main__ import main
 from hlstm.batches import training_batches
 from hlstm.build import build_model, method_loss
 from hlstm.config import Config
+from hlstm.grow import grow
 from hmc_shared.cli.commands import format_metrics
 from hmc_shared.data import HierarchicalDataset, load_dataset
+from hmc_shared.data.vector_dataset import with_validation_rows
 from hmc_shared.metrics import au_prc
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
+from hmc_shared.runs.refit import Selection, fit_on_validation, select
 
 
 def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results | None:
@@ -39,24 +44,31 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     """
     # Options
     started = time.perf_counter()
+    if config.protocol == "refit" and not config.test:
+        config = replace(config, protocol="default")  # the part that validation chooses by
+    if config.method == "clus-ens":
+        return grow(config, dataset)
 
     # Accelerator
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
     folder = RunFolder.open(config, accelerator)
-    set_seed(config.seed, device_specific=True)  # each process drops other units; weights come from the first
 
     # Data: small vectors, whole on the device
+    preprocessing = "paper" if config.protocol == "paper" else "default"
     dataset = dataset or load_dataset(
-        config.dataset, config.data_dir, view="vector", protocol=config.protocol, **config.reading
+        config.dataset, config.data_dir, view="vector", protocol=preprocessing, **config.reading
     )
-    training = dataset.training_split(config.protocol)
+    selection = select(config, train, dataset, folder, accelerator) if config.protocol == "refit" else None
+    fitted = with_validation_rows(dataset) if selection else dataset
+    training = fitted.training_split(config.protocol)
     inputs, targets = training.inputs.to(device), training.targets.to(device)  # type: ignore[union-attr]
     evaluated = dataset.evaluated
     validation_targets = dataset.validation.targets[:, evaluated]
 
     # Model
-    model = build_model(config, dataset).to(device)
+    set_seed(config.seed, device_specific=True)  # each process drops other units; weights come from the first
+    model = build_model(config, fitted).to(device)
     loss_of = method_loss(config, dataset.hierarchy, evaluated.to(device))
 
     # Optimiser
@@ -83,13 +95,15 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     checkpoints.resume()
 
     # Epochs
-    bar = epoch_bar(accelerator, config.epochs, progress, f"{config.label} on {dataset.name}", dataset.notes)
-    while progress.epoch < config.epochs and not progress.is_stale(config.patience):
+    epochs, last_steps = refit_length(config, selection, len(dataset.train), len(inputs))
+    bar = epoch_bar(accelerator, epochs, progress, f"{config.label} on {dataset.name}", dataset.notes)
+    while progress.epoch < epochs and not progress.is_stale(config.patience):
         # Train
         network.train()
         losses = progress.begin_epoch()
+        steps = slice(progress.step, last_steps if progress.epoch == epochs - 1 else None)
         for batch in training_batches(
-            model, inputs, targets, config, progress.epoch, progress.step, rank=rank, world=world
+            model, inputs, targets, config, progress.epoch, steps, rank=rank, world=world
         ):
             global_logits, local_logits = network(batch.inputs)
             loss = batch.weights @ loss_of(global_logits, local_logits, batch.labels)
@@ -98,7 +112,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             optimizer.zero_grad()
             for average in averages if is_taken else []:
                 average.update_parameters(model)
-            losses.append(loss.detach())
+            losses.append(loss.detach() / config.members)
             checkpoints.after_step()
         step_losses: Any = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)
         check_finite(step_losses, progress, folder, *network.parameters())
@@ -128,10 +142,12 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         return folder.finish_trial(progress, accelerator)
     progress.restore_best(scored)
     logits = score_split(scored, dataset.test)
-    if config.protocol == "default":
-        scored.calibrate(score_split(scored, dataset.validation), dataset.validation.targets, evaluated)
     results = None
     if accelerator.is_main_process:
+        if config.protocol == "default":
+            fit_on_validation(scored, dataset, score_split(scored, dataset.validation), folder)
+        if selection:
+            selection.give_to(scored, folder)
         scored.save_pretrained(folder.model)
         results = folder.finish(
             dataset,
@@ -142,14 +158,29 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             seconds={"train": progress.train_seconds, "total": time.perf_counter() - started},
             device=device,
             processes=world,
-            extra=progress.summary(),
+            extra=progress.summary() | (selection.summary if selection else {}),
         )
-    accelerator.end_training()
     return results
+
+
+def refit_length(
+    config: Config, selection: Selection | None, training_rows: int, all_rows: int
+) -> tuple[int, int | None]:
+    """Epochs, and the steps of the last one, None for all of them.
+
+    After a selection as many steps as were best on the training rows, in epochs of all rows.
+    """
+    if selection is None:
+        return config.epochs, None
+    steps = selection.epochs * math.ceil(training_rows / config.batch_size)
+    steps_an_epoch = math.ceil(all_rows / config.batch_size)
+    epochs = math.ceil(steps / steps_an_epoch)
+    return epochs, steps - (epochs - 1) * steps_an_epoch
 
 
 def command(config: Config) -> None:
     results = train(config)
+    Accelerator().end_training()
     if results:
         print(format_metrics(results["metrics"]))
 

@@ -189,15 +189,22 @@ def command_line() -> str | None:
     the file config.yaml says all that there is to say.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)  # of `python -m NAME`
-    if sys.argv[1:2] not in (["train"], ["peer"]) and not (spec and spec.name.endswith(".train")):
+    if sys.argv[1:2] not in (["train"], ["peer"], ["blend"]) and not (spec and spec.name.endswith(".train")):
         return None
     words = ["python", "-m", spec.name.removesuffix(".__main__")] if spec else [Path(sys.argv[0]).stem]
     rest = iter(sys.argv[1:])
     for word in rest:
         name = word.split("=")[0].replace("_", "-")
-        if name == "--output-dir" and "=" not in word:
+        if name in ("--output-dir", "--output") and "=" not in word:
             next(rest, None)
-        elif name not in {"--output-dir", "--resume", "--no-resume", "--overwrite", "--no-overwrite"}:
+        elif name not in {
+            "--output-dir",
+            "--output",
+            "--resume",
+            "--no-resume",
+            "--overwrite",
+            "--no-overwrite",
+        }:
             words.append(word)
     return shlex.join(words)
 

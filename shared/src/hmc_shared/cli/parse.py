@@ -24,7 +24,7 @@ Config = TypeVar("Config")
 
 METHOD = "method"
 """The group of the options that a ``Config`` defines itself."""
-GROUPS = (METHOD, "data", "images", "network", "loss", "optimisation", "run")
+GROUPS = (METHOD, "data", "images", "network", "forest", "loss", "optimisation", "run")
 """The groups in the order of ``--help``."""
 OPTION = re.compile(r"-(?![\d.])")
 """How an option begins on a command line, and no number."""

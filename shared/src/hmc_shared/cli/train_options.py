@@ -126,10 +126,11 @@ class RunOptions:
     title: ClassVar[str] = "run"
 
     output_dir: Annotated[str | None, FREE] = None
-    """Run folder; default: runs/<dataset>/<method>/seed-<seed>, or <method>-paper under that protocol."""
+    """Run folder; default: runs/<dataset>/<method>/seed-<seed>, or <method>-<protocol> under another
+    protocol than the default."""
     config: Annotated[str | None, FREE] = None
     """YAML file of options, or the name of a shipped one; default: the shipped one named like --dataset."""
-    protocol: Literal["default", "paper"] = "default"
+    protocol: Literal["default", "refit", "paper"] = "default"
     """default: train on the training split, the epoch with the best validation score. paper: train on
     training + validation, keep the last epoch."""
     seed: Seed = 0
@@ -156,7 +157,7 @@ class TrainOptions(RunOptions, OptimisationOptions, DataOptions):
 
     def __post_init__(self) -> None:
         check_options(self)
-        has_validation = self.protocol == "default"
+        has_validation = self.protocol != "paper"
         check(
             self,
             "test",
@@ -171,7 +172,7 @@ class TrainOptions(RunOptions, OptimisationOptions, DataOptions):
 
     @property
     def run_folder(self) -> Path:
-        name = self.label + ("-paper" if self.protocol == "paper" else "")
+        name = self.label + ("" if self.protocol == "default" else f"-{self.protocol}")
         return Path(self.output_dir or f"runs/{self.dataset.replace(':', '-')}/{name}/seed-{self.seed}")
 
     def free_on_resume(self) -> frozenset[str]:

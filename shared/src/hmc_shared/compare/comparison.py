@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hmc_shared.compare.scoring import ScoredRun, in_threads, score_run
+from hmc_shared.runs.read import SELECTION
 
 DEFAULT_METRICS = ("au_prc", "map", "f1_micro", "accuracy_leaf", "hvr", "incoherent")
 LOWER_IS_BETTER = frozenset({"hvr", "hvr_relations", "incoherent", "ap_variance"})
@@ -191,6 +192,7 @@ def _search(top: Path) -> tuple[list[Path], list[Path]]:
             folders.clear()  # no run inside a run
         elif "config.yaml" in files and "validation.json" not in files:  # which is a trial of a search
             started.append(Path(current))
+            folders[:] = [name for name in folders if name != SELECTION]  # a part of the run
         folders[:] = [name for name in folders if not name.startswith(".")]
     return finished, [folder for folder in started if not any(folder in run.parents for run in finished)]
 

@@ -119,8 +119,8 @@ class HierarchicalDataset:
     def splits(self) -> dict[str, Split]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
-    def training_split(self, protocol: Literal["default", "paper"]) -> Split:
-        """What to train on: the training split, under "paper" with the validation split.
+    def training_split(self, protocol: Literal["default", "refit", "paper"]) -> Split:
+        """What to train on: the training split, but for "default" with the validation split.
 
         Without the latter where it is the training split itself, as in a few-shot episode.
         """

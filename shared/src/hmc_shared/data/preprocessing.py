@@ -35,16 +35,21 @@ def prepare(
     if sampled is not None:
         files |= divide(files, sampled)
     if protocol == "default":
-        fitted_on = impute(files["train"], column_means(files["train"]))
+        mean, scale = statistics(files["train"])
     else:
-        fitted_on = np.concatenate([files["train"], files["validation"]])
-
-    mean, deviation = fitted_on.mean(0), fitted_on.std(0)
-    # A constant column may have a deviation of 1e-17 instead of 0: compare its values, not its deviation.
-    constant = fitted_on.max(0) == fitted_on.min(0)
-    scale = np.where(constant, np.inf if protocol == "default" else 1.0, deviation)
-    del fitted_on
+        mean, scale = statistics(np.concatenate([files["train"], files["validation"]]), of_constant=1.0)
     return {name: files.pop(name).astype(np.float32) for name in list(files)}, mean, scale
+
+
+def statistics(x: np.ndarray, of_constant: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation (F,) of rows (n, F), missing values counted as the mean, for standardising.
+
+    A constant column has the deviation ``of_constant``; with inf it becomes 0 everywhere.
+    """
+    x = impute(x, column_means(x))
+    # A constant column may have a deviation of 1e-17 instead of 0: compare its values, not its deviation.
+    constant = x.max(0) == x.min(0)
+    return x.mean(0), np.where(constant, of_constant, x.std(0))
 
 
 def divide(files: Arrays, sampled: np.ndarray | None) -> Arrays:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ import numpy as np
 import torch
 
 from hmc_shared.data.dataset import HierarchicalDataset, Split
-from hmc_shared.data.preprocessing import Arrays, Protocol, divide, prepare, sample_splits, stratified_sample
+from hmc_shared.data.preprocessing import (
+    Arrays,
+    Protocol,
+    divide,
+    prepare,
+    sample_splits,
+    statistics,
+    stratified_sample,
+)
 from hmc_shared.data.storage.cache import cached
 from hmc_shared.data.storage.raw import RawSet
 from hmc_shared.data.storage.sources import read_bytes
@@ -123,6 +132,15 @@ def vector_dataset(
         feature_mean=torch.from_numpy(mean),
         feature_scale=torch.from_numpy(scale),
         feature_names=tuple(feature_names),
+    )
+
+
+def with_validation_rows(dataset: HierarchicalDataset) -> HierarchicalDataset:
+    """The set of vectors whose training split, and statistics, are those of training and validation rows."""
+    train = dataset.training_split("refit")
+    mean, scale = statistics(train.inputs.double().numpy())  # type: ignore[union-attr]
+    return replace(
+        dataset, train=train, feature_mean=torch.from_numpy(mean), feature_scale=torch.from_numpy(scale)
     )
 
 

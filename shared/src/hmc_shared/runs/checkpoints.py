@@ -196,7 +196,7 @@ class Checkpoints:
     def _stopped(self, number: int) -> Stopped:
         STOP.number, STOP.is_awaited = None, False
         text = f"stopped by {signal.Signals(number).name} after {self.progress.where}; the run goes on with\n"
-        return Stopped(number, text + resume_command(self.folder.path))
+        return Stopped(number, text + resume_command(self.folder.whole))
 
 
 def check_manifest(folder: Path, names: list[str], processes: int) -> None:

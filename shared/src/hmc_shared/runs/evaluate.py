@@ -15,8 +15,8 @@ from hmc_shared.data import HierarchicalDataset, ImageTable, load_dataset
 from hmc_shared.messages import listed
 from hmc_shared.model import HierarchicalModel, load_model_of
 from hmc_shared.predict.score import score_split
-from hmc_shared.runs.folder import split_metrics
 from hmc_shared.runs.read import open_run
+from hmc_shared.runs.tested import Tested
 
 
 def evaluate(config: EvaluateOptions, model: HierarchicalModel | None = None) -> dict[str, float | None]:
@@ -38,7 +38,9 @@ def evaluate(config: EvaluateOptions, model: HierarchicalModel | None = None) ->
     )
     logits = score_split(model, dataset.splits[config.split], config.workers)
     scores = model.to_scores(logits)
-    return split_metrics(dataset, config.split, scores, model.decision.threshold or 0.0)
+    return Tested.of_split(dataset, config.split).metrics(
+        scores, model.decision.threshold or 0.0, config.split
+    )
 
 
 def command(config: EvaluateOptions) -> None:

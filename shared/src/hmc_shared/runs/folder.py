@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,19 +18,19 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from hmc_shared.cli.blend import Blend
 from hmc_shared.cli.commands import command_line, launcher
 from hmc_shared.cli.peer import Peer
 from hmc_shared.cli.train_options import TrainOptions
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.messages import shown
-from hmc_shared.metrics import summarize
-from hmc_shared.metrics.calibration import expected_calibration_error
 from hmc_shared.predict.decision import FILE as DECISION_FILE
 from hmc_shared.predict.decision import load_decision
 from hmc_shared.runs.files import naming, replacing
 from hmc_shared.runs.log import read_log
 from hmc_shared.runs.progress import Progress
-from hmc_shared.runs.read import SCHEMA, read_config
+from hmc_shared.runs.read import SCHEMA, SELECTION, read_config
+from hmc_shared.runs.tested import Tested, or_null
 
 try:
     import resource
@@ -98,6 +98,11 @@ class RunFolder:
             _empty(self.path)
 
     @property
+    def whole(self) -> Path:
+        """The folder of the run that this one is a part of, or its own."""
+        return self.path.parent if self.path.name == SELECTION else self.path
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -125,8 +130,7 @@ class RunFolder:
     def write_config(self, text: str) -> None:
         """Write ``config.yaml``. Results of a run that goes on are taken away: they are those of before."""
         (self.path / "results.json").unlink(missing_ok=True)
-        with replacing(self.path / "config.yaml") as file:
-            file.write(text.encode())
+        self.write("config.yaml", text.encode())
 
     def check_same_options(self, options: Mapping[str, Any], *, free: Collection[str]) -> None:
         """Raise ValueError if a run to resume had other options, ``free`` ones aside; naming the first."""
@@ -140,6 +144,30 @@ class RunFolder:
                     f"`--resume` should keep the options of {path}: `{name}` is {shown(before[name])} there. "
                     f"Found {shown(value)}."
                 )
+
+    def write(self, name: str, content: bytes) -> None:
+        with replacing(self.path / name) as file:
+            file.write(content)
+
+    def write_predictions(
+        self,
+        name: str,
+        targets: Tensor,
+        ids: Sequence[str],
+        scores: Tensor,
+        probabilities: Tensor,
+        **more: np.ndarray,
+    ) -> None:
+        """Write ``name`` as :func:`hmc_shared.runs.read.load_predictions` reads it."""
+        arrays: dict[str, Any] = {
+            "scores": scores.detach().float().cpu().numpy(),
+            "probabilities": probabilities.float().cpu().numpy(),
+            "targets": targets.cpu().numpy(),
+            "ids": np.asarray(ids, dtype=np.str_),
+            **more,
+        }
+        with replacing(self.path / name) as file:
+            np.savez_compressed(file, **arrays)
 
     def log_epoch(self, record: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``; an undefined number, NaN, is null."""
@@ -157,21 +185,19 @@ class RunFolder:
             file.write("".join(kept).encode())
 
     def finish_trial(self, progress: Progress, accelerator: Accelerator) -> None:
-        """Write ``validation.json``, all that is left of a run with ``--no-test``, and end the processes."""
+        """Write ``validation.json``, all that is left of a run with ``--no-test``."""
         if accelerator.is_main_process:
             content = {**progress.summary(), "seconds": progress.train_seconds}
-            with replacing(self.path / "validation.json") as file:
-                file.write((json.dumps(content, indent=2) + "\n").encode())
+            self.write("validation.json", (json.dumps(content, indent=2) + "\n").encode())
             self._lock.release()
-        accelerator.end_training()
 
     def finish(
         self,
-        dataset: HierarchicalDataset,
+        dataset: HierarchicalDataset | Tested,
         scores: Tensor,
         probabilities: Tensor | None = None,
         *,
-        config: TrainOptions | Peer,
+        config: TrainOptions | Peer | Blend,
         parameters: int,
         seconds: Mapping[str, float],
         device: torch.device,
@@ -188,31 +214,26 @@ class RunFolder:
         :func:`hmc_shared.metrics.summarize` with the prefix ``test/``.
         """
         decision = load_decision(self.model)
+        tested = dataset if isinstance(dataset, Tested) else Tested.of_split(dataset, "test")
         probabilities = scores.sigmoid() if probabilities is None else probabilities
-        arrays: dict[str, Any] = {
-            "scores": scores.detach().float().cpu().numpy(),
-            "probabilities": probabilities.float().cpu().numpy(),
-            "targets": dataset.test.targets.cpu().numpy(),
-            "ids": np.asarray(dataset.test.ids, dtype=np.str_),
-            "evaluated": dataset.evaluated.cpu().numpy(),
-            "train_counts": dataset.train_counts.cpu().numpy(),
-        }
-        with replacing(self.path / "predictions.npz") as file:
-            np.savez_compressed(file, **arrays)
-        with replacing(self.path / "hierarchy.json") as file:
-            file.write(dataset.hierarchy.to_json().encode())
+        self.write_predictions(
+            "predictions.npz",
+            tested.targets,
+            tested.ids,
+            scores,
+            probabilities,
+            evaluated=tested.evaluated.cpu().numpy(),
+            train_counts=tested.train_counts.cpu().numpy(),
+        )
+        self.write("hierarchy.json", tested.hierarchy.to_json().encode())
         results: Results = {
             "schema": SCHEMA,
             "method": config.label,
-            "protocol": config.protocol,
+            "protocol": tested.protocol or getattr(config, "protocol", "default"),
             "seed": config.seed,
-            "dataset": {
-                "name": dataset.name,
-                "checksum": dataset.checksum,
-                "sizes": {name: len(split) for name, split in dataset.splits.items()},
-            },
-            "metrics": split_metrics(dataset, "test", scores, decision.threshold or 0.0),
-            "calibration_error": _calibration_error(dataset, arrays["probabilities"]),
+            "dataset": {"name": tested.name, "checksum": tested.checksum, "sizes": dict(tested.sizes)},
+            "metrics": tested.metrics(scores, decision.threshold or 0.0),
+            "calibration_error": tested.calibration_error(probabilities),
             "decision": None if decision.threshold is None else DECISION,
             "parameters": parameters,
             "seconds": dict(seconds),
@@ -220,8 +241,8 @@ class RunFolder:
             "config": asdict(config),  # type: ignore[call-overload]
             **(extra or {}),  # type: ignore[typeddict-item]
         }
-        with replacing(self.path / "results.json") as file:  # last: its presence says that a run is complete
-            file.write((json.dumps(results, indent=2) + "\n").encode())
+        # Last: its presence says that a run is complete.
+        self.write("results.json", (json.dumps(results, indent=2) + "\n").encode())
         self._lock.release()
         return results
 
@@ -264,31 +285,6 @@ def _origin(package: str, device: torch.device, processes: int) -> Any:
         "command": command_line(),
         "launcher": launcher(),
     }
-
-
-def _calibration_error(dataset: HierarchicalDataset, probabilities: np.ndarray) -> float | None:
-    targets, evaluated = dataset.test.targets.cpu().numpy(), dataset.evaluated.cpu().numpy()
-    return or_null(expected_calibration_error(probabilities, targets, dataset.hierarchy, evaluated))
-
-
-def split_metrics(
-    dataset: HierarchicalDataset, split: str, scores: Tensor, threshold: float = 0.0
-) -> dict[str, float | None]:
-    """The metrics of :func:`hmc_shared.metrics.summarize`, named ``<split>/<metric>``; None if undefined."""
-    metrics = summarize(
-        scores.detach().float().cpu().numpy(),
-        dataset.splits[split].targets.cpu(),
-        dataset.hierarchy,
-        evaluated=dataset.evaluated,
-        train_counts=dataset.train_counts.cpu(),
-        threshold=threshold,
-    )
-    return {f"{split}/{metric}": or_null(value) for metric, value in metrics.items()}
-
-
-def or_null(value: Any) -> Any:
-    """A metric, or what else is logged, as JSON can write it: an undefined number, NaN, is null."""
-    return None if value != value else value
 
 
 def peak_memory_mib(device: torch.device) -> float | None:

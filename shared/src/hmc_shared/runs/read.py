@@ -20,6 +20,11 @@ from hmc_shared.predict.decision import load_decision
 SCHEMA = 2
 """Of the run folder: raised when what it holds changes its meaning."""
 
+SELECTION = "selection"
+"""Folder, within that of a run, of the run that chooses for it."""
+VALIDATION = "validation.npz"
+"""As ``predictions.npz``, of the validation split, where the run was chosen by it."""
+
 _TEXT, _MAPPING, _NUMBER = (str, "text"), (dict, "a mapping"), (int | float | None, "a number or null")
 _REQUIRED: dict[str, tuple[Any, str]] = {
     "method": _TEXT,

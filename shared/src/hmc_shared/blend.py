@@ -1,0 +1,232 @@
+"""``hmc blend``: several trained models as one, the mean of their probabilities, weighted by validation."""
+
+# No `from __future__ import annotations`: huggingface_hub reads the constructor's annotations as types.
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import snapshot_download
+from torch import Tensor, nn
+
+from hmc_shared.cli.blend import Blend as BlendOptions
+from hmc_shared.cli.commands import format_metrics
+from hmc_shared.cli.parse import to_yaml
+from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import listed, shown
+from hmc_shared.metrics import au_prc, average_precision
+from hmc_shared.model import HierarchicalModel, load_model, load_pretrained, model_card
+from hmc_shared.runs.folder import Results, RunFolder
+from hmc_shared.runs.read import VALIDATION, Run, load_predictions, load_run
+from hmc_shared.runs.tested import Tested
+
+SMALLEST = 1e-7
+"""Probability that is taken for 0 or, below 1, for 1, which have no log-odds."""
+MEMBERS = "members"
+
+CARD = model_card(
+    "hmc-shared",
+    """# {{ model_name | default("Hierarchical multi-label classifier", true) }}
+
+The weighted mean of several models, each in a folder below `members`:
+
+```python
+from hmc_shared import load_model
+
+model = load_model("path/to/this/folder")
+probabilities = model.predict_proba(inputs)  # raw inputs as each member takes them; (n, C)
+```
+""",
+    ["hierarchical-multi-label-classification"],
+)
+
+
+class Blend(HierarchicalModel, **CARD):
+    """Models of one hierarchy whose probabilities are averaged; coherent if all of them are.
+
+    Args:
+        hierarchy: the C classes.
+        input_shape: of the raw inputs.
+        weights: of the models, which :attr:`members` holds.
+    """
+
+    library = "hmc_shared"
+    method = "blend"
+
+    def __init__(self, hierarchy: Hierarchy, input_shape: Sequence[int], weights: Sequence[float]) -> None:
+        super().__init__(hierarchy, input_shape)
+        self.weights = tuple(weights)
+        self.members = nn.ModuleList()
+
+    def normalize(self, raw: Tensor) -> Tensor:
+        """As it is: each member has statistics of its own."""
+        return raw
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Log-odds (batch, C) of the weighted mean of the members' probabilities."""
+        members: Any = self.members
+        return self.constrained(mixed([member.probabilities(inputs) for member in members], self.weights))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        members, self.members = self.members, nn.ModuleList()  # each goes into a folder of its own
+        try:
+            super()._save_pretrained(save_directory)
+        finally:
+            self.members = members
+        for number, member in enumerate(members):
+            member.save_pretrained(save_directory / MEMBERS / str(number))  # type: ignore[operator]
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> "Blend":
+        folder = Path(model_id if Path(model_id).is_dir() else snapshot_download(model_id))
+        model: Blend = super()._from_pretrained(model_id=str(folder), **options)
+        folders = [folder / MEMBERS / str(number) for number in range(len(model.weights))]
+        model.members.extend(load_model(member) for member in folders)
+        return model
+
+
+def mixed(probabilities: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Log-odds (n, C) of the weighted mean of probabilities, (n, C) each."""
+    mean = sum(weight * each for weight, each in zip(weights, probabilities, strict=True))
+    return torch.as_tensor(mean).clamp(SMALLEST, 1 - SMALLEST).logit()
+
+
+def load(folder: str | Path) -> Blend:
+    """Load what ``save_pretrained`` wrote."""
+    return load_pretrained(folder, {Blend.method: Blend})
+
+
+def choose_weights(
+    held_out: Sequence[np.ndarray], score: Callable[[np.ndarray], float], rounds: int
+) -> list[float]:
+    """Convex weights of predictions by greedy selection with replacement (Caruana et al. 2004).
+
+    From the best one on, each round adds the one with which the mean scores best; of all rounds the best
+    counts, so the mean never scores below the best one.
+    """
+    counts = np.zeros(len(held_out), dtype=int)
+    total, best, chosen = np.zeros_like(held_out[0]), -np.inf, counts
+    for _ in range(rounds):
+        scores = [score((total + each) / (counts.sum() + 1)) for each in held_out]
+        winner = int(np.argmax(scores))
+        counts[winner] += 1
+        total = total + held_out[winner]
+        if scores[winner] > best:
+            best, chosen = scores[winner], counts.copy()
+    return (chosen / chosen.sum()).tolist()
+
+
+def blend(config: BlendOptions) -> Results:
+    """Choose the weights, mix the test predictions, and write the run folder.
+
+    Returns the content of ``results.json``. Raises ValueError, naming the run, for runs that do not fit
+    together, or lack their model or their predictions of the validation split.
+    """
+    started = time.perf_counter()
+    runs = [load_run(path) for path in config.runs]
+    held_out = [_validation(run) for run in runs]
+    check_together(runs, held_out, config.dataset)
+    first, targets = runs[0], held_out[0]["targets"]
+    name = first.results["dataset"]["name"]
+    folder = RunFolder(config.folder_for(name), resume=config.resume, overwrite=config.overwrite)
+    if config.resume:
+        folder.check_same_options(asdict(config), free=config.free_on_resume())
+    folder.write_config(to_yaml(replace(config, dataset=name)))
+
+    def score(probabilities: np.ndarray) -> float:
+        of = probabilities[:, first.evaluated], targets[:, first.evaluated]
+        return au_prc(*of) if config.metric == "au_prc" else float(np.nanmean(average_precision(*of)))
+
+    predictions = [part["probabilities"].astype(np.float64) for part in held_out]
+    single = [score(each) for each in predictions]
+    all_weights = choose_weights(predictions, score, config.rounds)
+    used = [number for number, weight in enumerate(all_weights) if weight]
+    weights = [all_weights[number] for number in used]
+    if len(used) == 1:
+        print(f"note: blending does not help: {runs[used[0]].path} alone is best", file=sys.stderr)
+    members = [load_model(runs[number].path) for number in used]
+    model = Blend(first.hierarchy, members[0].input_shape, weights)
+    model.members.extend(members)
+    model.decision = replace(members[0].decision, threshold=None)
+    mix = mixed([torch.from_numpy(predictions[number]).float() for number in used], weights)
+    labels = torch.from_numpy(targets.astype(bool))
+    evaluated = torch.from_numpy(first.evaluated)
+    model.calibrate(mix, labels, evaluated)
+    if not model.decision.single_path:
+        model.choose_threshold(mix, labels, evaluated)
+    folder.write_predictions(
+        VALIDATION, labels, held_out[0]["ids"].tolist(), model.to_scores(mix), model.to_probabilities(mix)
+    )
+    model.save_pretrained(folder.model)
+    scores = mixed([torch.from_numpy(runs[number].probabilities).float() for number in used], weights)
+    return folder.finish(
+        Tested.of_run(first),
+        scores,
+        model.to_probabilities(scores),
+        config=config,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        seconds={
+            "train": sum(float((run.results.get("seconds") or {}).get("train", 0)) for run in runs),
+            "total": time.perf_counter() - started,
+        },
+        device=torch.device("cpu"),
+        extra={
+            "validation": score(mix.sigmoid().numpy()),
+            "blend": {
+                str(run.path): {"weight": weight, "validation": alone}
+                for run, weight, alone in zip(runs, all_weights, single, strict=True)
+            },
+        },
+    )
+
+
+def _validation(run: Run) -> dict[str, np.ndarray]:
+    path = run.path / VALIDATION
+    if not path.is_file():
+        raise ValueError(
+            f"{run.path} has no {VALIDATION}, by which weights are chosen: it was trained under the protocol "
+            f"{shown(run.results['protocol'])}."
+        )
+    return load_predictions(path, run.hierarchy)
+
+
+def check_together(
+    runs: Sequence[Run], held_out: Sequence[dict[str, np.ndarray]], dataset: str | None = None
+) -> None:
+    """Raise ValueError unless the runs are on the same samples and classes, under one protocol."""
+    first = runs[0]
+    name = first.results["dataset"]["name"]
+    if dataset is not None and name != dataset:
+        raise ValueError(f"`--dataset` is {shown(dataset)}. Found a run on {shown(name)}: {first.path}.")
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise ValueError(f"Each run should be named once. Found {listed([str(run.path) for run in runs])}.")
+    for run, part in zip(runs[1:], held_out[1:], strict=True):
+        for what, one, other in (
+            ("data set", first.results["dataset"]["name"], run.results["dataset"]["name"]),
+            ("protocol", first.results["protocol"], run.results["protocol"]),
+        ):
+            if one != other:
+                raise ValueError(
+                    f"Runs that are mixed should have one {what}. Found {shown(one)} in {first.path}, "
+                    f"{shown(other)} in {run.path}."
+                )
+        same = (
+            first.hierarchy == run.hierarchy
+            and np.array_equal(first.evaluated, run.evaluated)
+            and all(np.array_equal(getattr(first, key), getattr(run, key)) for key in ("ids", "targets"))
+            and all(np.array_equal(held_out[0][key], part[key]) for key in ("ids", "targets"))
+        )
+        if not same:
+            raise ValueError(f"{run.path} has other samples, targets or classes than {first.path}.")
+
+
+def command(config: BlendOptions) -> None:
+    results: Any = blend(config)
+    for path, part in results["blend"].items():
+        print(f"{part['weight']:.2f}  {path}  (validation {part['validation']:.4f})")
+    print(f"validation of the mix{results['validation']:14.4f}")
+    print(format_metrics(results["metrics"]))
