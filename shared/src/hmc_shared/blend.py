@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hmc_shared.cli.blend import Blend as BlendOptions
 from hmc_shared.cli.commands import format_metrics
@@ -24,8 +25,6 @@ from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.read import VALIDATION, Run, load_predictions, load_run
 from hmc_shared.runs.tested import Tested
 
-SMALLEST = 1e-7
-"""Probability that is taken for 0 or, below 1, for 1, which have no log-odds."""
 MEMBERS = "members"
 
 CARD = model_card(
@@ -46,7 +45,9 @@ probabilities = model.predict_proba(inputs)  # raw inputs as each member takes t
 
 
 class Blend(HierarchicalModel, **CARD):
-    """Models of one hierarchy whose probabilities are averaged; coherent if all of them are.
+    """Models of one hierarchy whose uncalibrated probabilities are averaged, then calibrated together.
+
+    No class exceeds its parent, whatever the models say.
 
     Args:
         hierarchy: the C classes.
@@ -69,7 +70,8 @@ class Blend(HierarchicalModel, **CARD):
     def logits(self, inputs: Tensor) -> Tensor:
         """Log-odds (batch, C) of the weighted mean of the members' probabilities."""
         members: Any = self.members
-        return self.constrained(mixed([member.probabilities(inputs) for member in members], self.weights))
+        scores = [member.to_scores(member.logits(member.normalize(inputs))) for member in members]
+        return self.constrained(mixed(scores, self.weights))
 
     def _save_pretrained(self, save_directory: Path) -> None:
         members, self.members = self.members, nn.ModuleList()  # each goes into a folder of its own
@@ -89,10 +91,11 @@ class Blend(HierarchicalModel, **CARD):
         return model
 
 
-def mixed(probabilities: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Log-odds (n, C) of the weighted mean of probabilities, (n, C) each."""
-    mean = sum(weight * each for weight, each in zip(weights, probabilities, strict=True))
-    return torch.as_tensor(mean).clamp(SMALLEST, 1 - SMALLEST).logit()
+def mixed(scores: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Log-odds (n, C) of the weighted mean of probabilities, whose log-odds are the scores, (n, C) each."""
+    stacked, log_weights = torch.stack([*scores]), torch.tensor(weights).log()[:, None, None].to(scores[0])
+    log_p = (F.logsigmoid(stacked) + log_weights).logsumexp(0)
+    return log_p - (F.logsigmoid(-stacked) + log_weights).logsumexp(0)
 
 
 def load(folder: str | Path) -> Blend:
@@ -141,7 +144,8 @@ def blend(config: BlendOptions) -> Results:
         of = probabilities[:, first.evaluated], targets[:, first.evaluated]
         return au_prc(*of) if config.metric == "au_prc" else float(np.nanmean(average_precision(*of)))
 
-    predictions = [part["probabilities"].astype(np.float64) for part in held_out]
+    logits = [torch.from_numpy(part["scores"]).float() for part in held_out]
+    predictions = [each.double().sigmoid().numpy() for each in logits]
     single = [score(each) for each in predictions]
     all_weights = choose_weights(predictions, score, config.rounds)
     used = [number for number, weight in enumerate(all_weights) if weight]
@@ -152,7 +156,7 @@ def blend(config: BlendOptions) -> Results:
     model = Blend(first.hierarchy, members[0].input_shape, weights)
     model.members.extend(members)
     model.decision = replace(members[0].decision, threshold=None)
-    mix = mixed([torch.from_numpy(predictions[number]).float() for number in used], weights)
+    mix = model.constrained(mixed([logits[number] for number in used], weights))
     labels = torch.from_numpy(targets.astype(bool))
     evaluated = torch.from_numpy(first.evaluated)
     model.calibrate(mix, labels, evaluated)
@@ -162,7 +166,8 @@ def blend(config: BlendOptions) -> Results:
         VALIDATION, labels, held_out[0]["ids"].tolist(), model.to_scores(mix), model.to_probabilities(mix)
     )
     model.save_pretrained(folder.model)
-    scores = mixed([torch.from_numpy(runs[number].probabilities).float() for number in used], weights)
+    tested = [torch.from_numpy(runs[number].scores).float() for number in used]
+    scores = model.constrained(mixed(tested, weights))
     return folder.finish(
         Tested.of_run(first),
         scores,

@@ -11,7 +11,8 @@ from hmc_shared.cli.parse import OPTION
 from hmc_shared.messages import listed, shown
 
 REFERENCE = re.compile(r"\{([^{}]+)/([^{}/]+)\}")
-"""In an option, ``{data set/label}`` is the folder of that run with the same seed."""
+"""In an option, ``{data set/label}`` is the folder of that run with the same seed; ``{./label}``: of the run
+on the same data set."""
 ENGINE_OPTIONS = frozenset({"dataset", "seed", "output_dir", "resume", "overwrite", "test"})
 """Options of train that the study itself gives to each run."""
 METRICS = (
@@ -88,11 +89,15 @@ def check_metric(name: str) -> None:
         raise ValueError(f"`metrics` should be among {known}. Found {shown(name)}.")
 
 
-def references(words: Collection[str], folders: Mapping[str, str], labels: Collection[str]) -> dict[str, str]:
+def references(
+    words: Collection[str], folders: Mapping[str, str], labels: Collection[str], own: str
+) -> dict[str, str]:
     """Text of each reference in words to the place it names, less the seed.
 
-    What names neither a data set of the plan nor one of its labels is text. ``folders``: name to folder.
+    What names neither a data set of the plan nor one of its labels is text. ``folders``: name to folder;
+    ``own``: that of the data set that ``.`` stands for.
     """
+    folders = {**folders, ".": own}
     found = (match for word in words for match in REFERENCE.finditer(word))
     return {
         match[0]: f"{folders.get(match[1], match[1])}/{match[2]}"

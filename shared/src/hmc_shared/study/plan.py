@@ -72,11 +72,13 @@ class Run:
     """The options of the grid, with their values here."""
     references: tuple[tuple[str, str], ...] = ()
     """What stands in ``words`` for the folder of a run, and that run's place, less its seed."""
+    folder: str = ""
+    """In place of the usual folder below the study's, for the one run of its method."""
 
     @property
     def place(self) -> str:
         """Its folder below the study's, which is also its name."""
-        return f"{self.dataset}/{self.label}/seed-{self.seed}"
+        return self.folder or f"{self.dataset}/{self.label}/seed-{self.seed}"
 
     @property
     def needs(self) -> list[str]:
@@ -143,6 +145,8 @@ class _Reader:
         """By place, each with the number of its seed."""
         self.stands: dict[str, Place] = {}
         """Of each run, by place, where its method stands."""
+        self.short_folders: dict[str, str] = {}
+        """By method, where the plan asks for one."""
         self.count = 0
         self.labels: set[str] = set()
         self.missing: dict[str, str] = {}
@@ -159,13 +163,22 @@ class _Reader:
             )
         runs = [run for _, run in sorted(self.runs.values(), key=lambda pair: pair[0])]
         runs = [
-            replace(run, references=tuple(references(run.words, self.folders, self.labels).items()))
+            replace(
+                run,
+                references=tuple(references(run.words, self.folders, self.labels, run.dataset).items()),
+                folder=self._short_folder(run, runs),
+            )
             for run in runs
         ]
         self._check_needs(runs, study)
         return Plan(
             name, content.get("about", ""), tuple(content.get("metrics", ())), tuple(runs), self.missing
         )
+
+    def _short_folder(self, run: Run, runs: list[Run]) -> str:
+        """The folder that its method asks for, if this is the one run of it."""
+        folder = self.short_folders.get(run.method, "")
+        return folder if folder and sum(other.method == run.method for other in runs) == 1 else ""
 
     def _read(self) -> None:
         """Find the runs of all parts."""
@@ -282,6 +295,11 @@ class _Reader:
     def _method(self, label: str, content: Any, place: Place) -> tuple[tuple[str, ...], dict[str, Any], int]:
         """Command, options and processes of a method."""
         content = {"command": content} if isinstance(content, str) else content or {}
+        if folder := content.get("folder"):
+            folder = self._at((*place, "folder"), folder_of, folder)
+            if folder in self.names:
+                raise self.file.error((*place, "folder"), f"{shown(folder)} is the folder of a data set.")
+            self.short_folders[label] = folder
         command = content.get("command")
         if command is None and label not in self.methods:
             known = listed(sorted(self.methods), 40) or "none"
