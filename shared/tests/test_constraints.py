@@ -1,4 +1,4 @@
-"""Constraint operators against loops over descendants and parents, on random DAGs and trees."""
+"""Constraint operators against loops over descendants, ancestors and parents, on random DAGs and trees."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import hmc_shared.constraints
 from hmc_shared import Hierarchy
-from hmc_shared.constraints import max_over_descendants, min_over_parents
+from hmc_shared.constraints import max_over_ancestors, max_over_descendants, min_over_parents
 from hmc_shared.testing import DEVICE
 
 Operator = Callable[[Tensor, Hierarchy], Tensor]
 
-BOTH = pytest.mark.parametrize("operator", [max_over_descendants, min_over_parents])
+EACH = pytest.mark.parametrize("operator", [max_over_descendants, max_over_ancestors, min_over_parents])
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 # The compilers of older torch releases warn about their own insides.
 COMPILES = pytest.mark.filterwarnings("ignore")
@@ -63,6 +63,10 @@ def descendants(node: int, h: Hierarchy) -> set[int]:
     return {node}.union(*(descendants(child, h) for child in h.children(node)))
 
 
+def ancestors(node: int, h: Hierarchy) -> set[int]:
+    return {node}.union(*(ancestors(parent, h) for parent in h.parents(node)))
+
+
 def brute_force(
     operator: Operator, scores: Tensor, h: Hierarchy
 ) -> tuple[list[list[float]], list[list[int]]]:
@@ -74,6 +78,8 @@ def brute_force(
         for node in range(len(h)):
             if operator is max_over_descendants:
                 candidates, best = sorted(descendants(node, h)), max
+            elif operator is max_over_ancestors:
+                candidates, best = sorted(ancestors(node, h), reverse=True), max
             else:
                 candidates, best = [node, *sorted(h.parents(node), reverse=True)], min
             has_nan = any(math.isnan(row[i]) for i in candidates)
@@ -81,7 +87,7 @@ def brute_force(
             results[-1].append(result)
             if has_nan:  # a NaN equals nothing, itself included: min_over_parents leaves it with the node
                 nans = [i for i in candidates if math.isnan(row[i])]
-                sources[-1].append(nans[0] if operator is max_over_descendants else node)
+                sources[-1].append(node if operator is min_over_parents else nans[0])
             else:
                 sources[-1].append(next(i for i in candidates if row[i] == result))
     return results, sources
@@ -102,7 +108,7 @@ def assert_identical(actual: Tensor, expected: Tensor) -> None:
 # Values
 
 
-@BOTH
+@EACH
 @given(case=cases())
 def test_values_are_those_of_the_loop(operator: Operator, case: tuple[Tensor, Hierarchy]) -> None:
     scores, h = case
@@ -114,7 +120,7 @@ def test_values_are_those_of_the_loop(operator: Operator, case: tuple[Tensor, Hi
     assert_identical(scores, before)
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("batch", [1, 3])
 def test_any_memory_layout_is_read_and_none_written(operator: Operator, batch: int) -> None:
     h = Hierarchy.from_paths(["a/b/c", "a/d", "e"])
@@ -141,6 +147,19 @@ def test_the_maximum_is_coherent_and_idempotent(case: tuple[Tensor, Hierarchy]) 
 
 
 @given(cases(nan=False))
+def test_the_maximum_over_ancestors_is_that_over_descendants_of_the_hierarchy_upside_down(
+    case: tuple[Tensor, Hierarchy],
+) -> None:
+    scores, h = case
+    nodes = [h.names[i] for i in range(len(h))]
+    upside_down = Hierarchy.from_edges([(nodes[c], nodes[p]) for p, c in h.edges.tolist()], nodes=nodes)
+    there = torch.tensor([nodes.index(name) for name in upside_down.names])
+    expected = torch.empty_like(scores)
+    expected[:, there] = max_over_descendants(scores[:, there], upside_down)
+    assert_identical(max_over_ancestors(scores, h), expected)
+
+
+@given(cases(nan=False))
 def test_rounds_of_the_minimum_end_at_the_minimum_over_ancestors(case: tuple[Tensor, Hierarchy]) -> None:
     scores, h = case
     result = scores
@@ -151,14 +170,14 @@ def test_rounds_of_the_minimum_end_at_the_minimum_over_ancestors(case: tuple[Ten
     assert_identical(min_over_parents(result, h), result)
 
 
-@BOTH
+@EACH
 def test_constraints_commute_with_the_sigmoid(operator: Operator) -> None:
     h = Hierarchy.from_parents({"a": None, "b": "a", "c": ["a", "b"], "d": "a", "e": ["c", "d"]})
     logits = 3 * distinct_scores(h, batch=8)
     assert_identical(operator(logits, h).sigmoid(), operator(logits.sigmoid(), h))
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_without_edges_nothing_changes(operator: Operator, dtype: torch.dtype) -> None:
     h = Hierarchy.from_edges([], nodes=["a", "b", "c"])
@@ -171,7 +190,7 @@ def test_without_edges_nothing_changes(operator: Operator, dtype: torch.dtype) -
 # Gradients
 
 
-@BOTH
+@EACH
 @given(case=cases(), seed=st.integers(0, 2**32 - 1))
 def test_each_gradient_goes_to_the_one_source_of_its_result(
     operator: Operator, case: tuple[Tensor, Hierarchy], seed: int
@@ -189,7 +208,7 @@ def test_each_gradient_goes_to_the_one_source_of_its_result(
     assert_identical(grad.sum(1), weights.sum(1))
 
 
-@BOTH
+@EACH
 @given(h=hierarchies(), seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=15)
 def test_gradients_of_first_and_second_order_where_no_scores_tie(
@@ -211,7 +230,7 @@ def test_sums_of_many_half_precision_gradients_do_not_stall(dtype: torch.dtype, 
     assert grad[:, -1].tolist() == [1000.0] * 3
 
 
-@BOTH
+@EACH
 def test_scores_that_need_no_gradient_get_none(operator: Operator) -> None:
     h = Hierarchy.from_paths(["a/b"])
     assert not operator(torch.zeros(1, 2), h).requires_grad
@@ -222,7 +241,7 @@ def test_scores_that_need_no_gradient_get_none(operator: Operator) -> None:
 # Precision, compilation, devices
 
 
-@BOTH
+@EACH
 def test_autocast_changes_neither_values_nor_dtype(operator: Operator) -> None:
     h = Hierarchy.from_parents({"a": None, "b": "a", "c": ["a", "b"]})
     scores, weights = distinct_scores(h).float(), distinct_scores(h, seed=1).float()
@@ -256,7 +275,7 @@ def compile_cases() -> list[tuple[Hierarchy, Tensor]]:
 
 
 @COMPILES
-@BOTH
+@EACH
 def test_compiled_graph_equals_eager(operator: Operator) -> None:
     compiled_equals_eager(operator, "aot_eager", compile_cases())
 
@@ -276,7 +295,7 @@ def test_compiled_code_equals_eager() -> None:
 
 
 @pytest.mark.cuda
-@BOTH
+@EACH
 @given(case=cases(), seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=30)
 def test_cuda_equals_cpu(operator: Operator, case: tuple[Tensor, Hierarchy], seed: int) -> None:
@@ -293,7 +312,7 @@ def test_cuda_equals_cpu(operator: Operator, case: tuple[Tensor, Hierarchy], see
 
 @pytest.mark.cuda
 @COMPILES
-@BOTH
+@EACH
 def test_compiled_cuda_graph_equals_eager(operator: Operator) -> None:
     cases = [(h.to(DEVICE), scores.to(DEVICE)) for h, scores in compile_cases()]
     compiled_equals_eager(operator, "aot_eager", cases)
@@ -319,7 +338,7 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-@BOTH
+@EACH
 def test_no_tensor_is_larger_than_the_batch_times_nodes_and_edges(operator: Operator) -> None:
     """A (batch, C, C) tensor would be 200 times the batch times C."""
     edges = {(str(i // 2), str(i)) for i in range(1, 200)} | {(str(i // 3), str(i)) for i in range(1, 200)}
@@ -334,7 +353,7 @@ def test_no_tensor_is_larger_than_the_batch_times_nodes_and_edges(operator: Oper
 # Errors and documentation
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("shape", [(3,), (2, 4), (3, 2), (1, 2, 3)])
 def test_scores_of_another_shape_are_refused(operator: Operator, shape: tuple[int, ...]) -> None:
     message = f"`scores` should have shape (batch, 3). Found {shape}."
@@ -342,7 +361,7 @@ def test_scores_of_another_shape_are_refused(operator: Operator, shape: tuple[in
         operator(torch.zeros(shape), Hierarchy.from_paths(["a/b", "c"]))
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
 def test_scores_that_are_not_floating_point_are_refused(operator: Operator, dtype: torch.dtype) -> None:
     message = f"`scores` should be floating point. Found {dtype}."

@@ -7,7 +7,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hlstm.losses import bce, hybrid_loss, lh_loss, mc_loss, mean_class_weight, violation_loss
+from hlstm.baselines import DHN
+from hlstm.losses import (
+    bce,
+    dhn_loss,
+    hybrid_loss,
+    lh_loss,
+    mc_loss,
+    mean_class_weight,
+    negative_mc_loss,
+    violation_loss,
+)
 from hmc_shared import Hierarchy
 
 # The papers write A -> B for "B is the parent of A": id 0 is B, id 1 is A.
@@ -73,14 +83,17 @@ def test_losses_equal_the_formulas_on_probabilities(case):
     p, y = logits.sigmoid(), targets.double()
     below = hierarchy.ancestors.T  # row i: i and its descendants
     for sample in range(2):
-        mc = lh = 0.0
+        mc = lh = negative = 0.0
         for j in range(len(hierarchy)):
             down = below[j].nonzero().flatten().tolist()
             up = [j, *hierarchy.parents(j)]
+            above = hierarchy.ancestors[j].nonzero().flatten().tolist()
             if targets[sample, j]:
+                negative -= math.log(1 - max(p[sample, i].item() for i in above))
                 mc -= math.log(max((y * p)[sample, i].item() for i in down))
                 lh -= math.log(min((y * p)[sample, i].item() for i in up))
             else:
+                negative -= math.log(max(p[sample, i].item() for i in above if not targets[sample, i]))
                 mc -= math.log(1 - max(p[sample, i].item() for i in down))
                 lh -= math.log(1 - min(p[sample, i].item() for i in up))
         weight = torch.ones(len(hierarchy), dtype=torch.float64)
@@ -90,6 +103,11 @@ def test_losses_equal_the_formulas_on_probabilities(case):
         assert lh_loss(logits, targets, hierarchy, weight)[sample].item() == pytest.approx(
             lh, rel=1e-9, abs=1e-9
         )
+        assert negative_mc_loss(logits, targets, hierarchy, weight)[sample].item() == pytest.approx(
+            negative, rel=1e-9, abs=1e-9
+        )
+        dhn = dhn_loss(logits, logits, targets, hierarchy, weight, global_weight=0.3)[sample].item()
+        assert dhn == pytest.approx(0.3 * mc + 0.7 * negative, rel=1e-9, abs=1e-9)
         both = hybrid_loss(logits, logits, targets, hierarchy, weight, global_weight=0.3)[sample].item()
         assert both == pytest.approx(0.7 * lh + 0.3 * mc, rel=1e-9, abs=1e-9)
 
@@ -109,7 +127,28 @@ def test_violation_loss_is_the_squared_excess():
     assert violation_loss(logits, PAIR, SUM).tolist() == pytest.approx([0.2**2, 0.0])
 
 
-@pytest.mark.parametrize("loss", [mc_loss, lh_loss])
+@given(scored_dags(), st.floats(0, 1))
+@settings(deadline=None)
+def test_scores_of_dhn_are_its_formula_and_coherent_for_every_alpha(case, alpha):
+    hierarchy, logits, _ = case
+    model = DHN(2, hierarchy, hidden_size=1, global_weight=alpha)
+    positive, negative = logits.float(), logits.float().flip(1)
+    p, n = positive.sigmoid(), negative.sigmoid()
+    above, below = hierarchy.ancestors, hierarchy.ancestors.T
+    expected = torch.stack(
+        [
+            alpha * p[:, below[j]].amax(1) + (1 - alpha) * (1 - n[:, above[j]].amax(1))
+            for j in range(len(hierarchy))
+        ],
+        dim=1,
+    )
+    found = model.final_logits(positive, negative).sigmoid()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    parents, children = hierarchy.edges.unbind(1)
+    assert (found[:, children] <= found[:, parents] + 1e-6).all()
+
+
+@pytest.mark.parametrize("loss", [mc_loss, lh_loss, negative_mc_loss])
 def test_float32_is_stable_where_probabilities_round_to_0_and_1(loss):
     logits = torch.tensor([[-200.0, 200.0], [200.0, -200.0], [-200.0, -200.0]], requires_grad=True)
     assert logits.sigmoid().detach().unique().tolist() == [0.0, 1.0]

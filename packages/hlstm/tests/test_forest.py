@@ -1,0 +1,113 @@
+"""The forest against scikit-learn's own predictions, and the shares of classes in its leaves."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.ensemble import ExtraTreesRegressor
+
+from hlstm.build import load_model
+from hlstm.config import Config
+from hlstm.forest import Forest
+from hlstm.grow import class_weights, grow_forest, rounded_down
+from hlstm.train import train
+from hmc_shared import Hierarchy
+from hmc_shared.data import load_dataset
+from hmc_shared.metrics import incoherent
+from hmc_shared.predict.export import export_program
+from hmc_shared.predict.score import score_split
+from hmc_shared.runs.read import load_run
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits", view="vector")
+
+
+def small(**options):
+    return Config(method="clus-ens", **{"trees": 5, **options})
+
+
+@pytest.mark.parametrize("splitter", ["best", "random"])
+def test_probabilities_are_the_mean_shares_of_the_leaves(digits, splitter):
+    """Leaf by leaf, from the rows that were drawn for each tree."""
+    model = grow_forest(small(splitter=splitter), digits, digits.train.targets, digits.train.inputs)
+    rows = digits.test.inputs[:20]
+    leaves = model.leaves(model.normalize(rows))
+    assert torch.equal(model.leaves(model.normalize(digits.train.inputs)).T, model.leaf_of_row)
+    expected = torch.zeros(20, len(digits.hierarchy))
+    for tree in range(5):
+        for row in range(20):
+            inside = model.leaf_of_row[tree] == leaves[row, tree]
+            weight = model.weight_of_row[tree][inside]
+            assert weight.sum().item() == pytest.approx(1)
+            assert inside.sum() >= 5
+            expected[row] += weight @ digits.train.targets[inside].float() / 5
+    torch.testing.assert_close(model(model.normalize(rows))[0].sigmoid(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_bootstrap_sample_leaves_out_a_third_and_random_splits_none(digits):
+    drawn = {
+        splitter: grow_forest(
+            small(splitter=splitter), digits, digits.train.targets, digits.train.inputs
+        ).weight_of_row
+        for splitter in ("best", "random")
+    }
+    assert (drawn["best"] == 0).float().mean().item() == pytest.approx(np.exp(-1), abs=0.03)
+    assert (drawn["random"] > 0).all()
+
+
+def test_it_is_as_good_as_scikit_learns_forest(digits):
+    options = {"min_samples_leaf": 5, "max_features": 0.3, "random_state": 0}
+    x, y = digits.train.inputs.numpy(), digits.train.targets.numpy()
+    theirs = ExtraTreesRegressor(50, **options).fit(x, y).predict(digits.test.inputs.numpy())
+    configuration = small(trees=50, splitter="random", max_features=0.3, level_weight=1.0)
+    model = grow_forest(configuration, digits, digits.train.targets, digits.train.inputs)
+    ours = score_split(model, digits.test).sigmoid().numpy()
+    assert np.abs(ours - theirs).mean() < 0.02
+    right = digits.test.targets.numpy()
+    assert ((ours >= 0.5) == right).mean() > ((theirs >= 0.5) == right).mean() - 0.01
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1), st.lists(st.floats(-1e6, 1e6, width=32), min_size=1))
+def test_a_rounded_threshold_sends_every_float32_the_same_way(thresholds, values):
+    thresholds, values = np.array(thresholds), np.array(values, dtype=np.float32)
+    exact = values[:, None].astype(np.float64) <= thresholds
+    assert np.array_equal(values[:, None] <= rounded_down(thresholds).astype(np.float32), exact)
+
+
+def test_class_weights_fall_with_the_mean_of_the_parents():
+    h = Hierarchy.from_parents({"a": None, "b": "a", "c": ["a", "b"], "d": ["c", "a"]})
+    weights = class_weights(h, 0.5)
+    found = {name: weights[h.index(name)].item() for name in h.names}
+    assert found == pytest.approx({"a": 1, "b": 0.5, "c": 0.5 * 0.75, "d": 0.5 * (0.375 + 1) / 2})
+
+
+def test_a_run_can_be_loaded_exported_and_told_again(tmp_path, digits):
+    results = train(small(output_dir=str(tmp_path / "run")), digits)
+    run = load_run(tmp_path / "run")
+    model = load_model(tmp_path / "run" / "model")
+    assert isinstance(model, Forest)
+    scores = score_split(model, digits.test)
+    assert np.array_equal(scores.numpy(), run.scores)
+    assert incoherent(run.scores, digits.hierarchy) == 0
+    assert results["validation"] > 0.9
+    program = export_program(model).module()
+    rows = digits.test.inputs[:7]
+    torch.testing.assert_close(program(rows), model.probabilities(rows))
+    again = train(small(output_dir=str(tmp_path / "again")), digits)
+    assert again["metrics"] == results["metrics"]
+    other = train(small(output_dir=str(tmp_path / "other"), seed=1), digits)
+    assert other["metrics"] != results["metrics"]
+
+
+def test_combinations_of_classes_give_a_forest_that_is_almost_as_good(digits):
+    results = {}
+    for projections in (0, 8):
+        configuration = small(trees=30, projections=projections)
+        model = grow_forest(configuration, digits, digits.train.targets, digits.train.inputs)
+        right = (score_split(model, digits.test) >= 0) == digits.test.targets
+        results[projections] = right.float().mean().item()
+    assert results[8] != results[0]
+    assert results[8] == pytest.approx(results[0], abs=0.02)
