@@ -171,7 +171,7 @@ def as_table(rows: datasets.Dataset, path: str, levels: Sequence[str], names: Se
         inner = getattr(kind, "feature", None)  # of a list
         if name in levels:
             if isinstance(kind, datasets.ClassLabel):
-                cells = class_names(cells, kind, f"{path}: the column {name!r}")
+                cells = class_names(cells, kind, f"{path}: the column {name!r}", len(levels) == 1)
             elif isinstance(inner, datasets.ClassLabel) and is_list(cells.type):
                 cells = lists_of_names(cells, inner, f"{path}: the column {name!r}")
         elif isinstance(kind, datasets.ClassLabel) or isinstance(inner, datasets.ClassLabel):
@@ -180,9 +180,12 @@ def as_table(rows: datasets.Dataset, path: str, levels: Sequence[str], names: Se
     return TableFile(path, columns, len(rows))
 
 
-def class_names(ids: Column, kind: datasets.ClassLabel, where: str) -> Column:
-    """Texts of class labels, null for -1, which stands for none."""
+def class_names(ids: Column, kind: datasets.ClassLabel, where: str, as_lists: bool = False) -> Column:
+    """Texts of class labels, null for -1, which stands for none; or lists of one, whose text is not split."""
     cells = [_class_name(cell, kind, where, row) for row, cell in enumerate(ids.to_pylist())]
+    if as_lists:
+        lists = [None if cell is None else [cell] for cell in cells]
+        return pa.chunked_array([pa.array(lists, pa.list_(pa.string()))])
     return pa.chunked_array([pa.array(cells, pa.string())])
 
 

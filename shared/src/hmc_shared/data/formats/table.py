@@ -28,7 +28,7 @@ from hmc_shared.messages import listed, shown
 
 EDGES = "edges.csv"
 VALIDATION_SHARE = 0.2
-READER = "table 1"
+READER = "table 2"
 """Raise the number where the same table gives other numbers than before."""
 
 
@@ -43,7 +43,8 @@ def load(
     * ``labels`` (or ``label``): names of classes separated by "|" or ";", or a list of them, with ancestors
       or without. The file ``edges.csv`` beside the table, with the columns parent and child, joins them; a
       line without a parent names a root. Without that file the classes are the labels, and have no parents.
-    * With ``levels``, instead of these: columns of labels, coarse to fine, which spell out a tree.
+    * With ``levels``, instead of these: columns of labels, coarse to fine, which spell out a tree; or one
+      column that is read as ``labels`` is.
     * ``split``, optional: train, val or test. Missing splits are sampled by iterative stratification: 20 % of
       the training rows for validation, or 60, 20 and 20 % of all.
     * ``id``, optional: names of the rows.
