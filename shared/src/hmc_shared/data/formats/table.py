@@ -80,7 +80,6 @@ def read_set(
     taken = {name for name in (*label_columns, split, id_column) if name is not None}
     feature_names, words, more = choose_features(table, taken, choice)
     notes += more
-    features = read_features(table, feature_names)
     ids = list(map(str, range(len(table))))
     if id_column:
         ids = as_texts(table.columns[id_column])
@@ -90,11 +89,13 @@ def read_set(
         found, more = split_rows([cell.strip() for cell in table.texts(split)], str(file), table.where)
         rows = {part: np.array(at) for part, at in found.items()}
         notes += more
+    features = read_features(table, feature_names, rows=np.concatenate([*rows.values()]) if split else None)
     table.columns.clear()  # a large part of the memory, which Arrow keeps unless it is told
     pa.default_memory_pool().release_unused()
-    parts = {
-        part: RawPart(features[at] if split else features, [labels[row] for row in at])
-        for part, at in rows.items()
+    ends = np.cumsum([len(at) for at in rows.values()])
+    parts = {  # whose features are no copies
+        part: RawPart(features[end - len(at) : end], [labels[row] for row in at])
+        for (part, at), end in zip(rows.items(), ends.tolist(), strict=True)
     }
     ids_of = {part: [ids[row] for row in at] for part, at in rows.items()}
     del features, labels, ids, rows
