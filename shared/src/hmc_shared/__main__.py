@@ -256,6 +256,7 @@ def ranks(command: Ranks) -> None:
 
 
 def difference(command: Difference) -> None:
+    from hmc_shared.compare.comparison import study_label
     from hmc_shared.compare.significance import paired_bootstrap
 
     result = paired_bootstrap(
@@ -267,8 +268,11 @@ def difference(command: Difference) -> None:
         seed=command.seed,
         progress=True,
     )
+    labels = [study_label(run) for run in (command.first, command.second)]
+    one, other = (f" of {label}" if label else "" for label in labels)
     print(
-        f"{result.metric}: {result.first:.4f} and {result.second:.4f}, difference {result.difference:+.4f}, "
+        f"{result.metric}: {result.first:.4f}{one} and {result.second:.4f}{other}, "
+        f"difference {result.difference:+.4f}, "
         f"{100 * result.level:g} % interval {result.low:+.4f} to {result.high:+.4f} "
         f"({result.resamples - result.undefined} draws of the test samples)"
     )

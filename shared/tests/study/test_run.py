@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -110,6 +111,31 @@ def test_a_failed_run_is_told_tried_again_and_the_others_are_compared(hmc, write
     assert "failed   toy/slow/seed-0: slow: error: no such option" in capfd.readouterr().out
     write_plan(PLAN)
     assert hmc("study", "run", path) == 0
+
+
+@pytest.mark.usefixtures("starts")
+def test_the_labels_of_the_plan_are_those_of_every_comparison(hmc, write_plan, capfd, tmp_path):
+    """Here one program is two labels, with the same options."""
+    path = write_plan("datasets: [toy]\nmethods: {first: quick train, second: quick train}\nseeds: [0, 1]")
+    assert hmc("study", "run", path) == 0
+    assert hmc("study", "run", path, "--output", "other", "--methods", "first", "--seeds", 0) == 0
+    capfd.readouterr()
+    assert hmc("compare", "runs/study") == 0
+    rows = [line.split()[:2] for line in capfd.readouterr().out.splitlines()]
+    assert sorted(rows[2:4]) == [["first", "2"], ["second", "2"]]
+    os.chdir("runs/study/toy/second/seed-1")
+    assert hmc("compare", ".", "../../first") == 0
+    rows = [line.split()[:2] for line in capfd.readouterr().out.splitlines()]
+    assert sorted(rows[2:4]) == [["first", "2"], ["second", "1"]]
+    os.chdir(tmp_path)
+    assert hmc("compare", "runs/study", "other") == 0  # rows of two studies are never one
+    rows = [line.split()[0] for line in capfd.readouterr().out.splitlines()[2:5]]
+    assert sorted(rows) == ["first", "first", "second"]
+    runs = [f"runs/study/toy/{label}/seed-0" for label in ("first", "second")]
+    assert hmc("difference", *runs, "--resamples", 3) == 0
+    assert re.match(r"au_prc: \S+ of first and \S+ of second, difference", capfd.readouterr().out)
+    assert hmc("ranks", "runs/study") == 2
+    assert "Found 2 methods on 1 data set." in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("starts")
@@ -280,6 +306,10 @@ def test_a_run_that_had_other_options_is_never_taken_for_this_one(hmc, write_pla
     path = write_plan("datasets: [toy]\nmethods: {m: quick train --mode two}\noptions: {mode: one}")
     assert hmc("study", "run", path) == 2
     assert "the plan says --mode one now" in capfd.readouterr().err
+    write_plan("datasets: [toy]\nmethods: {m: quick train}")
+    assert hmc("study", "run", path) == 2
+    assert "the plan says no --mode two now" in capfd.readouterr().err
+    write_plan("datasets: [toy]\nmethods: {m: quick train --mode two}\noptions: {mode: one}")
     (folder / "logs" / "toy" / "m" / "seed-0.json").unlink()
     assert hmc("study", "run", path) == 2  # results.json has the command, too
     (folder / "toy" / "m" / "seed-0" / "results.json").write_text('{"schema": ')

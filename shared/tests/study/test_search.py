@@ -12,6 +12,8 @@ import pytest
 
 from hmc_shared.study.plan import read_plan
 from hmc_shared.study.programs import find_program
+from hmc_shared.study.queue import Queue
+from hmc_shared.study.status import status_text
 
 optuna = pytest.importorskip("optuna")
 from hmc_shared.study import search as searches  # noqa: E402
@@ -114,6 +116,12 @@ def test_an_interrupted_trial_goes_on_and_others_are_not_repeated(tuned, write_p
     third = second.claim()
     assert third is not None
     assert third[0].place.endswith("trial-2")
+    for begun in (task, other, third[0]):
+        begun.begin()
+    status = status_text(Queue(plan, tmp_path / "study", {("toy", "one"): second})).splitlines()
+    running = [line.split(",")[0] for line in status if line.startswith("running")]
+    assert running == [f"running  search/toy/one/trial-{number}" for number in range(3)]
+    assert status[-1].startswith("4 runs and 8 trials are left; nothing has been finished yet")
     other.folder.mkdir(parents=True)
     (other.folder / "validation.json").write_text('{"validation": 0.5}')
     first.ended(other, 0, 2.0)
@@ -128,6 +136,11 @@ def test_an_interrupted_trial_goes_on_and_others_are_not_repeated(tuned, write_p
     (task.folder / "validation.json").write_text('{"validation": 0.1}')
     second.ended(task, 0, 4.0)
     assert second.summary()[3] == "9"  # seconds, of both starts
+    third[1].release()  # as if it were killed
+    status = status_text(Queue(plan, tmp_path / "study", {("toy", "one"): second})).splitlines()
+    assert not any(line.startswith("running") for line in status)
+    # A trial of 2 s and one of 7 s: six trials and four runs of 4.5 s each.
+    assert status[-1] == "4 runs and 6 trials are left, about 45 s if one runs at a time"
     assert second.chosen is not None
     assert f"{second.chosen['x']}" == other.words[other.words.index("--x") + 1]
     assert not second.is_over

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hmc_shared.cli.parse import option_words
-from hmc_shared.messages import listed, shown
+from hmc_shared.messages import counted, listed, shown
 from hmc_shared.methods import PUBLISHED, installed_methods
 from hmc_shared.study.places import (
     ENGINE_OPTIONS,
@@ -51,7 +51,7 @@ class Search:
 
     @property
     def budget(self) -> str:
-        return f"{self.trials} trials" if self.trials else f"{self.seconds:g} s"
+        return counted(self.trials, "trial") if self.trials else f"{self.seconds:g} s"
 
 
 @dataclass(frozen=True)

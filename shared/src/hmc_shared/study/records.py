@@ -51,6 +51,11 @@ def settings_of(words: Sequence[str]) -> dict[str, list[str]]:
     return {name: values for name, values in settings.items() if name not in _PLACES}
 
 
+def _told(name: str, values: Sequence[str]) -> str:
+    """One setting as a command line says it."""
+    return shlex.join([*(["--" + name.replace("_", "-")] if name else []), *values])
+
+
 def _is_whole(path: Path) -> bool:
     """Whether a file of JSON is there and ends as one does: what is cut off or empty is not finished."""
     try:
@@ -132,15 +137,11 @@ class Task:
             return
         now, then = settings_of(self.words), settings_of(before)
         if now != then:
-            different = [
-                shlex.join([*(["--" + name.replace("_", "-")] if name else []), *values])
-                for name, values in now.items()
-                if then.get(name) != values
-            ]
+            different = [_told(name, values) for name, values in now.items() if then.get(name) != values]
+            different += [f"no {_told(name, values)}" for name, values in then.items() if name not in now]
             raise ValueError(
                 f"{self.folder} was run as `{clipped(shlex.join(before), 300)}`; the plan says "
-                f"{clipped(', '.join(different), 200) or 'fewer options'} now. "
-                "Choose another --output, or delete that folder."
+                f"{clipped(', '.join(different), 200)} now. Choose another --output, or delete that folder."
             )
 
     def _words_before(self) -> list[str] | None:

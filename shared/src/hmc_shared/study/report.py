@@ -10,7 +10,7 @@ from typing import Any
 
 from hmc_shared.compare.comparison import Appendix, Comparison, ComparisonTable, Grid, Row, compare
 from hmc_shared.compare.significance import Ranks, describe_tests, rank_methods, to_rows
-from hmc_shared.messages import clipped, listed
+from hmc_shared.messages import clipped, counted, listed
 from hmc_shared.study.plan import Plan
 from hmc_shared.study.queue import Queue, task_of
 from hmc_shared.study.records import Task
@@ -110,9 +110,11 @@ def _budgets(queue: Queue) -> tuple[Appendix, ...]:
         return ()
     searchers = queue.searchers.items()
     counts = [len(searcher.trials) for _, searcher in searchers]
-    trials = f"{counts[0]} trials" if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)} trials"
+    trials = (
+        counted(counts[0], "trial") if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)} trials"
+    )
     of_plan = next(iter(queue.searchers.values())).search
-    budget = trials if of_plan.trials else f"{of_plan.budget}, which were {trials}"
+    budget = trials if of_plan.trials else f"{of_plan.budget}, in which were {trials}"
     rows = tuple((*key, *searcher.summary()) for key, searcher in searchers)
     text = f"Each had {budget}, on the validation split alone; the test split was scored once, afterwards."
     head = ("data set", "method", "trials", "pruned", "failed", "seconds", "best on validation")

@@ -191,7 +191,7 @@ def test_an_unknown_label_is_refused_with_what_would_help(tmp_path: Path) -> Non
     for cell, message in (
         ("Dog", r"line 3: 'Dog' is not a class of edges\.csv: is it 'dog'\?"),
         ("cat,dog", r"line 3: 'cat,dog' is not .*: labels are separated by ';' or '\|'"),
-        ("GO:1; GO:2", r"line 3: 'GO:1' is not .*edges\.csv, and 1 more labels are none: add a line for it"),
+        ("GO:1; GO:2", r"line 3: 'GO:1' is not .*edges\.csv, and 1 more label is none: add a line for it"),
     ):
         with pytest.raises(ValueError, match=message):
             load_dataset(text(tmp_path, ["cat", cell] * (N // 2), EDGES))

@@ -14,7 +14,7 @@ from hmc_shared.data.formats.level_columns import level_labels
 from hmc_shared.data.formats.table_file import TableFile
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.indicators import refuse_vectors
-from hmc_shared.messages import clipped, listed, shown
+from hmc_shared.messages import clipped, counted, listed, shown
 
 Names = list[list[str]]
 SEPARATOR = re.compile("[|;]")
@@ -135,7 +135,8 @@ def known_labels(
                 unknown.setdefault(name, row)
     if unknown:
         name, row = next(iter(unknown.items()))
-        others = f", and {len(unknown) - 1} more labels are none" if len(unknown) > 1 else ""
+        more = len(unknown) - 1
+        others = f", and {counted(more, 'more label')} {'is' if more == 1 else 'are'} none" if more else ""
         lower = {known.lower(): known for known in hierarchy.names}
         like = lower.get(name.lower())
         way = f"is it {like!r}?" if like else "add a line for it there, or take the label out."
