@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 
 import hmc_shared
+from hmc_shared.cli.train_options import TrainOptions
 from hmc_shared.study import plan as plans
+from hmc_shared.study import queue as queues
 from hmc_shared.study.records import Task
+from hmc_shared.study.report import compare_study
 
 SOURCE = Path(hmc_shared.__file__).parents[1]
 PLAN = """
@@ -337,3 +340,40 @@ def test_a_second_ctrl_c_ends_a_deaf_program(starts, write_plan, tmp_path):
     beat = (tmp_path / "beats").read_text()
     time.sleep(1)
     assert (tmp_path / "beats").read_text() == beat
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no-such-set", "Unknown data set 'no-such-set'. Embedded or found under {}: "),
+        ("cifar100", "cifar100 is not under {}: no cifar-100-python/meta there"),
+        ("table:gone.csv", "table:gone.csv: there is no such file or folder."),
+    ],
+)
+def test_a_data_set_that_is_not_there_is_told_once(write_plan, tmp_path, monkeypatch, name, said):
+    """Nothing more is started on it; the others go on."""
+    monkeypatch.setattr(queues, "train_options", lambda words: TrainOptions)
+    plan = plans.read_plan(
+        str(
+            write_plan(
+                f"datasets: [digits, '{name}']\nmethods: {{m: sh train, n: sh train}}\nseeds: [0, 1]\n"
+                f"options: {{data_dir: {tmp_path}}}"
+            )
+        )
+    )
+    queue = queues.Queue(plan, tmp_path / "study")
+    folder = plan.runs[1].dataset
+    started = []
+    while task := queue.claim():
+        started.append(task.place)
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        message = said.format(tmp_path) + "more" if folder in task.place else "`--epochs` should be"
+        task.log.write_text(f"m: error: {message} and two folders below.\n")
+        queue.ended(task, 2, 1.0)
+    assert [place for place in started if folder in place] == [f"{folder}/m/seed-0"]
+    assert len(started) == 5
+    assert queue.is_over
+    assert len(queue.failed) == 8
+    with pytest.raises(ValueError, match="no finished run") as caught:
+        compare_study(queue)
+    assert str(caught.value).count(said.format(tmp_path)[:30]) == 1

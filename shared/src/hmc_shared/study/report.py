@@ -25,10 +25,13 @@ def compare_study(queue: Queue) -> Comparison:
     plan = queue.plan
     labels: dict[Path, str] = {}
     missing: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    absent: dict[str, str] = {}
     for run in plan.runs:
         task = task_of(run, queue.study)
         if task.is_finished:
             labels[task.folder] = run.label
+        elif run.dataset in queue.absent:
+            absent[run.dataset] = queue.absent[run.dataset]
         elif run.label in plan.missing:
             missing[run.dataset][run.label] = [plan.missing[run.label]]
         else:
@@ -41,7 +44,8 @@ def compare_study(queue: Queue) -> Comparison:
         for run in plan.runs
     }
     if not labels:
-        reasons = [
+        reasons = [why.rstrip(".") for why in absent.values()]
+        reasons += [
             f"{label} on {dataset} {why}" for dataset, of in lines.items() for label, why in of.items()
         ]
         raise ValueError(f"There is no finished run to compare: {listed(reasons, 5, 300)}.")
@@ -51,7 +55,8 @@ def compare_study(queue: Queue) -> Comparison:
         dataset = table.rows[0].runs[0].path.relative_to(queue.study).parts[0]
         more = {"missing": tuple(lines.pop(dataset, {}).items()), "grids": _grids(plan, dataset, table)}
         tables.append(replace(table, **more))
-    notes = [f"{dataset}: {label} {why}" for dataset, of in lines.items() for label, why in of.items()]
+    notes = [f"{dataset}: {why}" for dataset, why in absent.items()]
+    notes += [f"{dataset}: {label} {why}" for dataset, of in lines.items() for label, why in of.items()]
     return replace(
         comparison, tables=tuple(tables), notes=(*comparison.notes, *notes), appendices=_budgets(queue)
     )
