@@ -301,6 +301,16 @@ def test_what_needs_a_method_that_is_not_installed_is_missing_too(write_plan):
     assert grid.missing == {"a-g-1": "there is no program absent"}
 
 
+def test_a_published_method_that_is_not_installed_is_a_row_and_a_typo_an_error(write_plan, monkeypatch):
+    monkeypatch.setattr("hmc_shared.study.plan.find_program", lambda name: None)
+    monkeypatch.setattr("hmc_shared.study.plan.installed_methods", list)
+    for methods in ("[hlstm, hcal]", "{hlstm: , hcal: {options: {epochs: 3}}}"):
+        plan = read_plan(str(write_plan(f"datasets: [d]\nmethods: {methods}")))
+        assert plan.missing == {name: f"not installed: pip install {name}" for name in ("hlstm", "hcal")}
+    with pytest.raises(ValueError, match=r"give 'hlsmt' a `command`: it is no method that is installed"):
+        read_plan(str(write_plan("datasets: [d]\nmethods: [hlsmt]")))
+
+
 def test_what_is_needed_may_be_left_out_once_it_is_finished(write_plan, tmp_path):
     path = write_plan("datasets: [d, e]\nmethods: {base: prog train, tuned: 'prog train {d/base}'}")
     for overrides in (Overrides(methods=("tuned",)), Overrides(datasets=("e",))):

@@ -283,6 +283,8 @@ class _Reader:
         """Command, options and processes of a method."""
         content = {"command": content} if isinstance(content, str) else content or {}
         command = content.get("command")
+        if command is None and label in PUBLISHED and find_program(label) is None:
+            command = f"{label} train"  # a row that says how to install it
         if command is None and label not in self.methods:
             known = listed(sorted(self.methods), 40) or "none"
             said = f"give {shown(label)} a `command`: it is no method that is installed ({known})."
