@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from hmc_shared.cli.commands import Command as Program
 from hmc_shared.cli.commands import exit_codes
 from hmc_shared.cli.peer import Peer
 from hmc_shared.cli.version import distribution_version
@@ -146,6 +147,10 @@ Command = (
     | Annotated[Ranks, tyro.conf.subcommand("ranks")]
     | Annotated[Difference, tyro.conf.subcommand("difference")]
 )
+
+
+COMMANDS = {"peer": Program("train another library's classifier", Peer, "hmc_shared.peers:command")}
+"""What a plan of `hmc study` may name."""
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from hmc_shared.study.status import status_text
 
 optuna = pytest.importorskip("optuna")
 from hmc_shared.study import search as searches  # noqa: E402
-from hmc_shared.study.spaces import Space  # noqa: E402
+from hmc_shared.study.spaces import Space, load_space  # noqa: E402
 
 # Validation is best at x = .3; one trial in four fails; the test split is scored only without --no-test.
 METHOD = """#!{python}
@@ -194,3 +195,24 @@ def test_trials_of_another_plan_are_refused_and_more_trials_go_on(tuned, hmc, wr
         assert "the plan says --x" in err
     else:
         assert "Each had 8 trials" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("m: {x: {low: 0, high: 1}}", "`metric` should be a figure such as validation/map. Found none."),
+        ("metric: 3", "`metric` should be a figure such as validation/map. Found 3."),
+        ("metric: validation/map\ncommon: [1]", "`common` should map options to ranges. Found [1]."),
+        ("metric: validation/map\nhiclass: c", "`hiclass` should map options to ranges. Found 'c'."),
+        ("metric: validation/map\nhiclass: {c: 1}", "should have `low` and `high`, or `choices`. Found 1."),
+        ("metric: validation/map\nhiclass: {c: {low: a, high: 1}}", "`c` of hiclass: "),
+        ("metric: validation/map\nhiclass: {d: {low: 1, high: 2}}", "`hmc peer` has no option 'd'"),
+        ("metric: validation/map", "has nothing to search for hiclass: leave it out by `search: false`."),
+    ],
+)
+def test_a_wrong_file_of_spaces_is_one_line_that_names_it(tmp_path, monkeypatch, text, said):
+    monkeypatch.setattr("hmc_shared.study.spaces.files", lambda package: tmp_path)
+    (tmp_path / "spaces.yaml").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(said)) as caught:
+        load_space(("hmc", "peer"))
+    assert str(caught.value).startswith(str(tmp_path / "spaces.yaml"))

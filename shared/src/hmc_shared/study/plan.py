@@ -239,6 +239,7 @@ class _Reader:
         for method, key, content in _entries(methods):
             of_method = (*where["methods"], key)
             command, options, processes = self._method(method, content, of_method)
+            of_search = search if not isinstance(content, dict) or content.get("search", True) else None
             for dataset, (at, of_dataset) in datasets.items():
                 for suffix, of_grid in combinations:
                     label = method + suffix
@@ -260,7 +261,7 @@ class _Reader:
                     words, values = self._words(command, levels), tuple(of_grid.items())
                     for turn, seed in enumerate(seeds):
                         folder = self.folders[dataset]
-                        run = Run(folder, label, seed, words, processes, search, method, values)
+                        run = Run(folder, label, seed, words, processes, of_search, method, values)
                         self.stands.setdefault(run.place, of_method)
                         yield turn, run
 

@@ -16,6 +16,9 @@ from typing import Any
 from hmc_shared.cli.parse import OPTION
 from hmc_shared.messages import listed, shown
 
+TRAINING = ("train", "peer")
+"""The commands that train, of which a program has one."""
+
 
 @lru_cache
 def find_entry(name: str) -> EntryPoint | None:
@@ -36,16 +39,21 @@ def _commands(program: str) -> dict[str, Any]:
     return getattr(import_module(entry.module), "COMMANDS", {}) if entry else {}
 
 
+def _training(program: str) -> str | None:
+    """The command by which a program trains; None for another program."""
+    return next((name for name in TRAINING if name in _commands(program)), None)
+
+
 def train_options(command: Sequence[str]) -> type | None:
-    """The dataclass of the options of ``PROGRAM train``; None if it is another command, or not known."""
-    commands = _commands(command[0]) if "train" in command[1:2] else {}
-    return commands["train"].options if "train" in commands else None
+    """The dataclass of the options of a training; None if it is another command, or not known."""
+    name = _training(command[0])
+    return _commands(command[0])[name].options if name in command[1:2] and name else None
 
 
 def train_module(program: str) -> str | None:
     """The module that does the training of a method's program."""
-    commands = _commands(program)
-    return commands["train"].run.partition(":")[0] if "train" in commands else None
+    name = _training(program)
+    return _commands(program)[name].run.partition(":")[0] if name else None
 
 
 def options_of(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -64,9 +72,9 @@ def options_of(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def check_command(words: Sequence[str]) -> None:
-    """Raise ValueError for a method's command that is not ``train``, and for a wrong option in it."""
-    if "train" in _commands(words[0]) and "train" not in words[1:2]:
-        raise ValueError(f"the command should be `{words[0]} train`. Found {shown(' '.join(words[:2]))}.")
+    """Raise ValueError for a method's command that trains nothing, and for a wrong option in it."""
+    if (name := _training(words[0])) and name not in words[1:2]:
+        raise ValueError(f"the command should be `{words[0]} {name}`. Found {shown(' '.join(words[:2]))}.")
     options = train_options(words)
     defaults = {field.name: field.default for field in fields(options)} if options else {}
     for name, values in options_of(words[2:]):
