@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import hmc_shared
 from hmc_shared.cli.train_options import TrainOptions
 from hmc_shared.study import plan as plans
 from hmc_shared.study import queue as queues
-from hmc_shared.study.records import Task
+from hmc_shared.study.records import Task, killed
 from hmc_shared.study.report import compare_study
 
 SOURCE = Path(hmc_shared.__file__).parents[1]
@@ -32,7 +33,7 @@ metrics: [au_prc, "accuracy_level_*"]
 """
 
 
-def background(*words: object) -> subprocess.Popen[str]:
+def background(*words: object, alone: bool = False) -> subprocess.Popen[str]:
     """``hmc`` as a terminal starts it: of what runs in the background, a shell lets SIGINT be ignored."""
     return subprocess.Popen(
         [sys.executable, "-m", "hmc_shared", *map(str, words)],
@@ -41,6 +42,7 @@ def background(*words: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        start_new_session=alone,
     )
 
 
@@ -201,6 +203,67 @@ def test_killed_it_leaves_what_is_done_and_goes_on(starts, hmc, write_plan, capf
     assert (folder / "logs" / "toy" / "slow" / "seed-1.log").read_text().startswith(f"from step {steps}\n")
     assert {run: run.stat().st_mtime_ns for run in kept} == kept
     assert out.startswith("toy, protocol default")
+
+
+def forkserver_of(study: subprocess.Popen[str]) -> int:
+    """The process from which runs are forked, as Linux names it."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for child in Path(f"/proc/{study.pid}/task/{study.pid}/children").read_text().split():
+            if "forkserver import main" in Path(f"/proc/{child}/cmdline").read_text():
+                return int(child)
+        time.sleep(0.02)
+    raise AssertionError
+
+
+ON_LINUX = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds a process by /proc")
+
+
+@ON_LINUX
+@pytest.mark.usefixtures("starts")
+def test_ctrl_c_while_it_still_imports_is_no_traceback(write_plan, tmp_path):
+    """A terminal sends the signal to all processes, also to that from which runs are forked."""
+    study = background("study", "run", write_plan(PLAN), "--output", tmp_path / "runs", alone=True)
+    wait_for(tmp_path / "runs" / "logs" / "toy" / "slow" / "seed-0.json", study)
+    server = forkserver_of(study)
+    time.sleep(0.5)
+    os.killpg(study.pid, signal.SIGINT)
+    assert study.wait(timeout=60) == 130
+    os.kill(server, signal.SIGKILL)  # else it ends once it has imported all
+    _, err = study.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert "the same command goes on from there" in err
+
+
+@ON_LINUX
+@pytest.mark.usefixtures("starts")
+def test_that_the_process_which_starts_runs_was_killed_is_said(hmc, write_plan, tmp_path, capfd):
+    path = write_plan("datasets: [toy]\nmethods: {slow: slow train}")
+    study = background("study", "run", path, "--output", tmp_path / "runs", "--jobs", 1)
+    wait_for(tmp_path / "runs" / "toy" / "slow" / "seed-0" / "steps", study)
+    os.kill(forkserver_of(study), signal.SIGKILL)
+    _, err = study.communicate(timeout=60)
+    assert "lost its parent, from which runs are started: it was killed" in err
+    assert "255" not in err
+
+
+def test_what_a_signal_ended_is_said_by_its_name():
+    assert killed(-9) == "was killed by SIGKILL, as where memory runs out"
+    assert killed(-11) == "was killed by SIGSEGV"
+    assert killed(-200) == "was killed by signal 200"
+    assert killed(1) == killed(0) == ""
+
+
+def test_the_module_is_imported_where_there_are_no_such_signals(monkeypatch):
+    """As on Windows."""
+    for name in ("SIGUSR1", "SIGKILL"):
+        monkeypatch.delattr(signal, name)
+    monkeypatch.delattr(os, "killpg")
+    spec = find_spec("hmc_shared.study.local")
+    assert spec
+    assert spec.loader
+    spec.loader.exec_module(module := module_from_spec(spec))
+    assert module.KILL == signal.SIGTERM
 
 
 def test_two_starts_share_the_runs(starts, write_plan, tmp_path):

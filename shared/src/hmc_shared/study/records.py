@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shlex
+import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,8 @@ _KINDS: dict[str, Any] = {
 _PLACES = ("data_dir", "output_dir", "resume")
 PATIENCE = 60.0
 """Seconds to wait for a run that was killed and is not gone yet."""
+LOST = 255
+"""What multiprocessing gives as exit code of a process whose forkserver has ended before it."""
 _TAIL = 8192  # bytes of a log in which its last lines are looked for
 
 
@@ -49,6 +52,17 @@ def settings_of(words: Sequence[str]) -> dict[str, list[str]]:
     """
     settings = {"": list(takewhile(lambda word: not OPTION.match(word), words)), **dict(options_of(words))}
     return {name: values for name, values in settings.items() if name not in _PLACES}
+
+
+def killed(code: int) -> str:
+    """What ended a program that did not end itself; "" for other exit codes."""
+    if code == LOST:
+        return "lost its parent, from which runs are started: it was killed, as where memory runs out"
+    if code >= 0:
+        return ""
+    names = {number.value: number.name for number in signal.Signals}
+    why = ", as where memory runs out" if names.get(-code) == "SIGKILL" else ""
+    return f"was killed by {names.get(-code, f'signal {-code}')}{why}"
 
 
 def _told(name: str, values: Sequence[str]) -> str:
@@ -105,7 +119,8 @@ class Task:
     def failure(self, code: int) -> str:
         """Why it is not finished, in a line."""
         said = clipped(self.last_line, 200)
-        return f"failed with exit code {code}: {said}" if code else f"ended without {self.done_file}: {said}"
+        how = killed(code) or (f"failed with exit code {code}" if code else f"ended without {self.done_file}")
+        return f"{how}: {said}" if said else how
 
     def lock(self) -> FileLock | None:
         """Held by the study that is at it, on whatever machine; None if another one is."""

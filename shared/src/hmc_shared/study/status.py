@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from hmc_shared.compare.align import align
 from hmc_shared.messages import clipped, counted
 from hmc_shared.study.queue import Queue, task_of
-from hmc_shared.study.records import Task
+from hmc_shared.study.records import Task, killed
 
 STATES = ("done", "running", "stopped", "failed", "waiting")
 Row = tuple[str, str]
@@ -40,8 +40,10 @@ def status_text(queue: Queue) -> str:
         if state == "running":
             add_running(task)
         if state == "failed":
+            code = record.get("exit_code")
+            said = [killed(code) if isinstance(code, int) else "", *task.last_lines()]
             lines.append(
-                f"failed   {task.place}: {clipped(' | '.join(task.last_lines()), 200)} (see {task.log})"
+                f"failed   {task.place}: {clipped(' | '.join(filter(None, said)), 200)} (see {task.log})"
             )
     for searcher in queue.searchers.values():
         for task in filter(lambda task: state_of(task) == "running", searcher.open_tasks):
@@ -99,6 +101,7 @@ def _time_left(queue: Queue, counts: dict[Row, Counter[str]], seconds: dict[Row,
 
 def _mean(key: Row, seconds: Mapping[Row, list[float]], method: Mapping[Row, str]) -> float:
     """About how long a run takes: of those that are most like it, as far as any is finished."""
+    alike: list[float] = []
     kinds: list[Callable[[Row], object]] = [lambda row: row, lambda row: row[1], lambda row: method[row]]
     for kind in (*kinds, lambda _: None):
         if alike := [value for row, values in seconds.items() if kind(row) == kind(key) for value in values]:

@@ -14,6 +14,7 @@ import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import torch
+from datasets.config import DOWNLOADED_DATASETS_PATH
 
 from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset, Split
@@ -216,7 +217,7 @@ def read_images(rows: datasets.Dataset, column: str, origin: str) -> Iterator[by
     `datasets` unpacks archives and keeps what is of the hub; and for a file that cannot be read.
     """
     folder = Path(origin).expanduser()
-    kept = (datasets.config.DOWNLOADED_DATASETS_PATH, huggingface_hub.constants.HF_HUB_CACHE)
+    kept = (DOWNLOADED_DATASETS_PATH, huggingface_hub.constants.HF_HUB_CACHE)
     roots = [place for root in (folder, *kept) for place in (Path(root).absolute(), Path(root).resolve())]
     for number, row in enumerate(rows):
         image = row[column] or {}  # type: ignore[index]
