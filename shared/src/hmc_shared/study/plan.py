@@ -19,6 +19,7 @@ from hmc_shared.study.places import (
     check_label,
     check_metric,
     check_option,
+    folded,
     folder_of,
     is_word,
     references,
@@ -138,9 +139,11 @@ class _Reader:
         self.folders: dict[str, str] = {}
         """Of all data sets, by name."""
         self.names: dict[str, str] = {}
-        """The other way round."""
+        """The other way round, folded."""
         self.runs: dict[str, tuple[int, Run]] = {}
         """By place, each with the number of its seed."""
+        self.folded: dict[str, str] = {}
+        """Folded place of each run to its place."""
         self.stands: dict[str, Place] = {}
         """Of each run, by place, where its method stands."""
         self.count = 0
@@ -188,6 +191,9 @@ class _Reader:
                 raise ValueError(f"`--seeds` should be from 0 to {LARGEST_SEED}. Found {seed}.")
         for part, where in parts:
             for turn, run in self._runs(part, where, named):
+                if (like := self.folded.setdefault(folded(run.place), run.place)) != run.place:
+                    said = f"{like} and {run.place} are one folder on some disks: name one otherwise."
+                    raise self.file.error(self.stands[run.place], said)
                 _, there = self.runs.setdefault(run.place, (turn, run))
                 if there != run:  # else two parts share it
                     said = f"{run.place} stands in the plan twice, with other options or another search."
@@ -206,9 +212,11 @@ class _Reader:
 
     def _name_folder(self, name: str) -> None:
         folder = folder_of(name)
-        other = self.names.setdefault(folder, name)
+        other = self.names.setdefault(folded(folder), name)
         if other != name:
-            raise ValueError(f"the data sets {shown(other)} and {shown(name)} have one folder, {folder}.")
+            where = "" if self.folders[other] == folder else " on some disks"
+            said = f"the data sets {shown(other)} and {shown(name)} have one folder{where}, {folder}."
+            raise ValueError(said)
         self.folders[name] = folder
 
     def _runs(
