@@ -9,7 +9,6 @@ from typing import Any
 
 from hmc_shared.compare.align import align
 from hmc_shared.compare.output import terminal_width, warn, write_reports, wrote
-from hmc_shared.messages import counted
 from hmc_shared.study.engine import Workers, run_all
 from hmc_shared.study.local import LocalWorkers
 from hmc_shared.study.options import Demo, RunStudy, Study, StudyList, StudyOptions, StudyReport, StudyStatus
@@ -49,7 +48,7 @@ def run(options: RunStudy) -> None:
         run_all(queue, _workers(options, queue.plan), queue.plan.name)
     except KeyboardInterrupt:
         have = "has" if queue.finished == 1 else "have"
-        ended = f"{queue.finished} of {counted(queue.total, 'run')} {have} ended"
+        ended = f"{queue.finished} of {queue.total} runs {have} ended"
         said = f"{ended}; the same command goes on from there, and"
         print(f"{said} `hmc study report {options.plan}` compares what is there.", file=sys.stderr)
         raise

@@ -19,8 +19,6 @@ from hmc_shared.study.records import Task
 if TYPE_CHECKING:
     from hmc_shared.study.search import Searcher
 
-USAGE = 2
-"""Exit code of a program that was given wrong options or data."""
 LOOK = 1.0
 """Seconds after which runs that another start of the study is at are looked at again."""
 
@@ -97,7 +95,7 @@ class Queue:
             self.finished += 1
             if not task.is_finished:
                 self.failed[task.place] = task.failure(code)
-        if code == USAGE and (why := _why_absent(task)):
+        if code and (why := _why_absent(task)):
             self._leave_out(task, why)
         self._locks.pop(task).release()
 

@@ -37,6 +37,8 @@ PATIENCE = 60.0
 """Seconds to wait for a run that was killed and is not gone yet."""
 LOST = 255
 """What multiprocessing gives as exit code of a process whose forkserver has ended before it."""
+_TORCHRUN = re.compile(r"[EW]\d{4} .*torch/distributed/elastic/")
+"""How it begins to tell that a process has failed."""
 _TAIL = 8192  # bytes of a log in which its last lines are looked for
 
 
@@ -63,6 +65,13 @@ def killed(code: int) -> str:
     names = {number.value: number.name for number in signal.Signals}
     why = ", as where memory runs out" if names.get(-code) == "SIGKILL" else ""
     return f"was killed by {names.get(-code, f'signal {-code}')}{why}"
+
+
+def _of_the_program(lines: list[str]) -> list[str]:
+    """The lines without the report of torchrun, of which the signal that was the cause is kept."""
+    at = next((at for at, line in enumerate(lines) if _TORCHRUN.match(line)), len(lines))
+    causes = [line for line in lines[at:] if line.startswith("exitcode")]
+    return [*lines[:at], *(line for line in causes[-1:] if "(SIG" in line)]
 
 
 def _told(name: str, values: Sequence[str]) -> str:
@@ -192,4 +201,4 @@ class Task:
         except FileNotFoundError:
             return []
         plain = (line.strip(" │╭╮╰╯─\t") for line in lines)  # such as the box around an error of options
-        return [line for line in plain if line][-count:]
+        return _of_the_program([line for line in plain if line])[-count:]
