@@ -14,7 +14,7 @@ import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import torch
-from datasets.config import DOWNLOADED_DATASETS_PATH
+from datasets.config import DOWNLOADED_DATASETS_PATH, EXTRACTED_DATASETS_PATH
 
 from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset, Split
@@ -213,12 +213,13 @@ def _class_name(cell: int | None, kind: datasets.ClassLabel, where: str, row: in
 def read_images(rows: datasets.Dataset, column: str, origin: str) -> Iterator[bytes]:
     """The image of each row, as it is encoded; b"" where there is none.
 
-    Raises ValueError, naming the row, for a path that leads out of the data set's folder, or out of where
-    `datasets` unpacks archives and keeps what is of the hub; and for a file that cannot be read.
+    Raises ValueError, naming the row, for a path that leads out of the data set's folder (or out of where
+    `datasets` unpacks its archives, and keeps what is of the hub); and for a file that cannot be read.
     """
     folder = Path(origin).expanduser()
-    kept = (DOWNLOADED_DATASETS_PATH, huggingface_hub.constants.HF_HUB_CACHE)
-    roots = [place for root in (folder, *kept) for place in (Path(root).absolute(), Path(root).resolve())]
+    of_hub = (DOWNLOADED_DATASETS_PATH, huggingface_hub.constants.HF_HUB_CACHE)
+    kept = (folder, EXTRACTED_DATASETS_PATH) if folder.exists() else of_hub
+    roots = [place for root in kept for place in (Path(root).absolute(), Path(root).resolve())]
     for number, row in enumerate(rows):
         image = row[column] or {}  # type: ignore[index]
         if image.get("bytes") is not None or not image.get("path"):
