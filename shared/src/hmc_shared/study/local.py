@@ -91,7 +91,7 @@ def _start_forkserver() -> None:
         forkserver.ensure_running()
     finally:
         if is_main:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, before or signal.SIG_DFL)  # None: of no Python code
 
 
 def launch_words(task: Task) -> tuple[str, ...]:
