@@ -156,3 +156,13 @@ def hmc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
         return 0
 
     return run
+
+
+@pytest.fixture
+def write_plan(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str, **_: Any) -> Path:
+        path = tmp_path / "study.yaml"
+        path.write_text(text)
+        return path
+
+    return write

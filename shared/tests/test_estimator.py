@@ -65,6 +65,7 @@ def test_a_label_below_two_parents_is_two_classes_of_one_label() -> None:
         ([["a", ["b"]]], r"texts or integers\. Found \['b'\] in row 0"),
         ([[1, 2], ["1", 3]], r"one label for a class\. Found 1, and '1' in row 1"),
         ([[None], [None]], "should hold labels. Found none"),
+        ([["a/b", ""], ["c", "b"], ["a", "b"]], r"`y`, row 2: .* would be one class, 'a/b': take '/' out"),
         (scipy.sparse.eye(3), "as no `hierarchy` is given"),
         (None, "requires y to be passed"),
     ],

@@ -56,7 +56,7 @@ def from_json_of(nodes: object, edges: object) -> Callable[[], Hierarchy]:
         (lambda: Hierarchy.from_levels(["ab", "cd"]), "`matrix` should have shape (n, levels). Found (2,)."),
         (
             lambda: Hierarchy.from_levels([["a", "x"], ["b", "x"]]),
-            "'x' stands for two classes, ['a', 'x'] and ['b', 'x']",
+            "'x' stands for two classes, ['a', 'x'] and ['b', 'x']: pass qualify=True",
         ),
         (lambda: Hierarchy.from_levels([["a", "a"]]), "'a' stands for two classes, ['a'] and ['a', 'a']"),
         (
@@ -65,7 +65,7 @@ def from_json_of(nodes: object, edges: object) -> Callable[[], Hierarchy]:
         ),
         (
             lambda: Hierarchy.from_levels([["a/b", None], ["a", "b"]], qualify=True),
-            "'a/b' stands for two classes, ['a/b'] and ['a', 'b']",
+            "'a/b' stands for two classes, ['a/b'] and ['a', 'b']: labels should have no '/'.",
         ),
         (lambda: Hierarchy.from_networkx(networkx.Graph([("a", "b")])), "undirected"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from hmc_shared.compare.comparison import compare
 from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.data.dataset import targets_with_ancestors
 from hmc_shared.data.vector_dataset import from_arrays
+from hmc_shared.object_files import read_json
 from hmc_shared.runs.read import load_run
+from hmc_shared.study.plan import Overrides, read_plan
 
 
 def make(paths: list[str], classes: int, n: int = 300, seed: int = 0) -> HierarchicalDataset:
@@ -120,6 +123,47 @@ def test_the_command_writes_a_run_that_is_compared(hmc, capsys, tmp_path):
     assert hmc(*words, "--resume") == 0
     again = load_run(folder)
     torch.testing.assert_close(torch.from_numpy(again.scores), torch.from_numpy(run.scores), rtol=0, atol=0)
+
+
+def test_a_search_chooses_its_penalty_on_validation(hmc, write_plan, capsys, monkeypatch):
+    """And another method of the plan is left out of the search."""
+    pytest.importorskip("hiclass")
+    pytest.importorskip("optuna")
+    path = write_plan(
+        "datasets: [digits]\nsearch: {trials: 2}\nmethods:\n  hiclass: hmc peer\n"
+        "  fixed: {command: hmc peer --c 2, search: false}\n"
+    )
+    assert hmc("study", "run", path, "--jobs", 1) == 0
+    out = capsys.readouterr().out
+    assert "Each had 2 trials" in out
+    trials = [read_json(Path(f"runs/study/search/digits/hiclass/trial-{i}/validation.json")) for i in (0, 1)]
+    assert all(0.5 < trial["validation"] < 1 for trial in trials)
+    assert not Path("runs/study/search/digits/fixed").exists()
+    assert not list(Path("runs/study/search").glob("**/predictions.npz"))
+    chosen = load_run("runs/study/digits/hiclass/seed-0").results["config"]["c"]
+    assert chosen == 1.0 or trials[1]["validation"] > trials[0]["validation"]
+    assert load_run("runs/study/digits/fixed/seed-0").results["config"]["c"] == 2
+
+
+def test_a_study_knows_the_options_of_a_peer(write_plan):
+    pytest.importorskip("optuna")
+    from hmc_shared.study.spaces import load_space
+
+    words = ("hmc", "peer", "--dataset", "digits")
+    space = load_space(words)
+    assert space is not None
+    assert (space.metric, space.texts, space.recipe) == (peers.METRIC, {"c": "[0.001, 1000] log"}, {"c": 1.0})
+    with pytest.raises(ValueError, match=r"spaces.yaml has nothing to search for hiclass"):
+        load_space((*words, "--c", "3"))
+    path = str(write_plan("datasets: [digits]\nmethods: {h: hmc peer}"))
+    for option, said in (
+        ({"epochs": 5}, "`--set epochs`: `hmc peer` has no option 'epochs'"),
+        ({"c": 0}, "`--set c`: `--c` should be finite and above 0. Found 0.0."),
+    ):
+        with pytest.raises(ValueError, match=said):
+            read_plan(path, Overrides(options=option))
+    with pytest.raises(ValueError, match=r"the command should be `hmc peer`\. Found 'hmc compare'"):
+        read_plan(str(write_plan("datasets: [digits]\nmethods: {h: hmc compare}")))
 
 
 def test_without_the_extra_there_is_one_line_and_no_folder(hmc, monkeypatch, capsys, tmp_path):

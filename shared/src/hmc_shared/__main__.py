@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from hmc_shared.cli.blend import Blend
+from hmc_shared.cli.commands import Command as Program
 from hmc_shared.cli.commands import exit_codes
 from hmc_shared.cli.peer import Peer
 from hmc_shared.cli.version import distribution_version
@@ -150,6 +151,13 @@ Command = (
 )
 
 
+COMMANDS = {
+    "peer": Program("train another library's classifier", Peer, "hmc_shared.peers:command"),
+    "blend": Program("mix finished runs", Blend, "hmc_shared.blend:command"),
+}
+"""What a plan of `hmc study` may name."""
+
+
 def main() -> None:
     """Entry point of the console script."""
     exit_codes(lambda: run(sys.argv[1:]), "hmc")
@@ -260,6 +268,7 @@ def ranks(command: Ranks) -> None:
 
 
 def difference(command: Difference) -> None:
+    from hmc_shared.compare.comparison import study_label
     from hmc_shared.compare.significance import paired_bootstrap
 
     result = paired_bootstrap(
@@ -271,8 +280,11 @@ def difference(command: Difference) -> None:
         seed=command.seed,
         progress=True,
     )
+    labels = [study_label(run) for run in (command.first, command.second)]
+    one, other = (f" of {label}" if label else "" for label in labels)
     print(
-        f"{result.metric}: {result.first:.4f} and {result.second:.4f}, difference {result.difference:+.4f}, "
+        f"{result.metric}: {result.first:.4f}{one} and {result.second:.4f}{other}, "
+        f"difference {result.difference:+.4f}, "
         f"{100 * result.level:g} % interval {result.low:+.4f} to {result.high:+.4f} "
         f"({result.resamples - result.undefined} draws of the test samples)"
     )

@@ -79,7 +79,7 @@ def level_labels(y: Any) -> LevelLabels:
     texts = [[str(label) for label in path] for path in paths]
     depth = max(map(len, texts))
     matrix = [[*path, *[""] * (depth - len(path))] for path in texts]
-    hierarchy, qualified = tree_of(matrix)
+    hierarchy, qualified = tree_of(matrix, lambda row: f"`y`, row {row}")
     labels: list[Any] = [None] * len(hierarchy)
     targets = np.zeros((len(paths), len(hierarchy)), dtype=bool)
     for row, (path, names) in enumerate(zip(paths, texts, strict=True)):

@@ -124,8 +124,7 @@ class Hierarchy:
         >>> Hierarchy.from_levels([["animal", "cat"], ["animal", "dog"], ["plant", None]]).is_tree
         True
         """
-        rows = []
-        matrix = np.asarray(matrix, dtype=object)
+        rows, matrix = [], np.asarray(matrix, dtype=object)
         if matrix.ndim != 2:
             raise ValueError(f"`matrix` should have shape (n, levels). Found {matrix.shape}.")
         for number, row in enumerate(matrix):
@@ -134,7 +133,10 @@ class Hierarchy:
             if any(parts[length:]):
                 raise ValueError(f"Row {number} of the level matrix has a gap: {shown(parts, 200)}.")
             rows.append(parts[:length])
-        return cls._from_parts(rows, "/".join if qualify else lambda parts: parts[-1])
+        if qualify:
+            return cls._from_parts(rows, "/".join, "labels should have no '/'.")
+        remedy = "pass qualify=True to name classes by their path (no '/' in labels then)."
+        return cls._from_parts(rows, lambda parts: parts[-1], remedy)
 
     @classmethod
     def from_folder(cls, path: str | Path) -> Hierarchy:
@@ -181,7 +183,9 @@ class Hierarchy:
         return hierarchy
 
     @classmethod
-    def _from_parts(cls, rows: Iterable[list[str]], name_of: Callable[[list[str]], str]) -> Hierarchy:
+    def _from_parts(
+        cls, rows: Iterable[list[str]], name_of: Callable[[list[str]], str], remedy: str = ""
+    ) -> Hierarchy:
         """Tree over label paths given as lists of parts; ``name_of`` gives the name of a path."""
         path_of: dict[str, list[str]] = {}
         edges: dict[Edge, None] = {}
@@ -192,13 +196,9 @@ class Hierarchy:
                 raise ValueError(f"A label path should have {MAX_PARTS} parts or fewer. Found {len(parts)}.")
             paths = [parts[: end + 1] for end in range(len(parts))]
             for path in paths:
-                other = path_of.setdefault(name_of(path), path)
-                if other != path:
-                    raise ValueError(
-                        f"The name {shown(name_of(path))} stands for two classes, {shown(other, 200)} and "
-                        f"{shown(path, 200)}: "
-                        "pass qualify=True to name classes by their path (no '/' in labels then)."
-                    )
+                if (other := path_of.setdefault(name_of(path), path)) != path:
+                    two = f"two classes, {shown(other, 200)} and {shown(path, 200)}"
+                    raise ValueError(f"The name {shown(name_of(path))} stands for {two}: {remedy}")
             edges.update(dict.fromkeys(pairwise(map(name_of, paths))))
         return cls.from_edges(edges, nodes=path_of)
 

@@ -24,6 +24,11 @@ def listed(names: Iterable[object], limit: int = 10, width: int = 60) -> str:
     return ", ".join([clipped(str(name), width) or "''" for name in every[:limit]] + more)
 
 
+def counted(number: int, what: str) -> str:
+    """The number of things, such as "1 run" and "2 runs"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def some(names: Iterable[str], limit: int = 5) -> str:
     """The first few names, and how many more there are."""
     names = list(names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,10 +20,14 @@ from hmc_shared.cli.parse import to_yaml
 from hmc_shared.cli.peer import Peer
 from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.metrics.levels import level_targets
-from hmc_shared.runs.folder import Results, RunFolder
+from hmc_shared.runs.files import replacing
+from hmc_shared.runs.folder import Results, RunFolder, split_metrics
 
 SMALLEST = 1e-30
 """Probability that is taken for 0, which has no log-odds."""
+
+METRIC = "validation/accuracy_leaf"
+"""By which a search chooses."""
 
 ROOT = -1
 """Id of what HiClass puts above the roots."""
@@ -31,11 +36,12 @@ Fitted = tuple[Callable[[Tensor], np.ndarray], int]
 """From raw inputs (n, F) to probabilities (n, C) float64; and the number of parameters."""
 
 
-def train(config: Peer, dataset: HierarchicalDataset | None = None) -> Results:
+def train(config: Peer, dataset: HierarchicalDataset | None = None) -> Results | None:
     """Fit on the training split, score the test split, write the run folder.
 
     Scores are the log-odds of the probabilities, which are not calibrated. ``dataset`` is used in place of
-    loading ``config.dataset``. Returns the content of ``results.json``. Raises ValueError for wrong options
+    loading ``config.dataset``. Returns the content of ``results.json``; or None with ``--no-test``, where
+    ``validation.json`` is all that is left. Raises ValueError for wrong options
     or data, a library that is not installed, and an occupied run folder.
     """
     started = time.perf_counter()
@@ -50,6 +56,12 @@ def train(config: Peer, dataset: HierarchicalDataset | None = None) -> Results:
     begun = time.perf_counter()
     predict, parameters = fit(config, dataset)
     train_seconds = time.perf_counter() - begun
+    if not config.test:
+        scores = log_odds(predict(dataset.validation.inputs))  # type: ignore[arg-type]
+        value = split_metrics(dataset, "validation", scores)[METRIC]
+        with replacing(folder.path / "validation.json") as file:
+            file.write((json.dumps({"validation": value, "seconds": train_seconds}) + "\n").encode())
+        return None
     return folder.finish(
         dataset,
         log_odds(predict(dataset.test.inputs)),  # type: ignore[arg-type]
@@ -61,7 +73,8 @@ def train(config: Peer, dataset: HierarchicalDataset | None = None) -> Results:
 
 
 def command(config: Peer) -> None:
-    print(format_metrics(train(config)["metrics"]))
+    if results := train(config):
+        print(format_metrics(results["metrics"]))
 
 
 def log_odds(probabilities: np.ndarray) -> Tensor:

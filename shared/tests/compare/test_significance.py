@@ -112,8 +112,8 @@ class TestRanks:
         [
             (comparison_of(AUC, METHODS), "mapp", (), "`--metric` should be one that the runs have"),
             (comparison_of(AUC, METHODS), "map", ("C5",), "`--methods` should be among C4.5, .* Found 'C5'"),
-            (comparison_of(AUC, METHODS), "map", ("C4.5",), "Found 1 methods on 14 data sets"),
-            (comparison_of(AUC[:1], METHODS), "map", (), "Found 4 methods on 1 data sets"),
+            (comparison_of(AUC, METHODS), "map", ("C4.5",), "Found 1 method on 14 data sets"),
+            (comparison_of(AUC[:1], METHODS), "map", (), "Found 4 methods on 1 data set"),
             (
                 Comparison(
                     (

@@ -8,7 +8,6 @@ import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -57,13 +56,3 @@ def starts(make_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     programs.find_program.cache_clear()
     return templates / "starts"
-
-
-@pytest.fixture
-def write_plan(tmp_path: Path) -> Callable[[str], Path]:
-    def write(text: str, **_: Any) -> Path:
-        path = tmp_path / "study.yaml"
-        path.write_text(text)
-        return path
-
-    return write

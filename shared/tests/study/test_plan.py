@@ -150,6 +150,19 @@ def test_a_path_as_data_set_has_a_plain_folder(write_plan):
         ("datasets:\n  Logs:\nmethods: {m: x}", 2, "the study has a Logs of its own."),
         ("datasets: [search]\nmethods: {m: x}", 1, "the study has a search of its own."),
         ("datasets:\n- a b\n- a-b\nmethods: {m: x}", 3, "'a b' and 'a-b' have one folder, a-b."),
+        ("datasets:\n- D\n- d\nmethods: {m: x}", 3, "'D' and 'd' have one folder on some disks, d."),
+        (
+            "datasets: [d]\nmethods:\n  Flat: x\n  flat: x",
+            4,
+            "d/Flat/seed-0 and d/flat/seed-0 are one folder",
+        ),
+        (
+            "parts:\n- {datasets: [d], methods: {m: x}}\n- {datasets: [d],\n   methods: {M: y}}",
+            4,
+            "d/m/seed-0 and d/M/seed-0 are one folder on some disks",
+        ),
+        ("datasets: [d]\nmethods:\n  é: x\n  e\u0301: x", 4, "are one folder on some disks"),
+        ("datasets: [d]\nmethods:\n  m: x\ngrid: {g: [a, A]}", 3, "and d/m-g-A/seed-0 are one folder"),
         ("datasets: [d]\nmethods:\n  ./a: x", 3, "a label should be a plain name"),
         ('datasets: [d]\nmethods:\n  "a\\nb": x', 3, "a label should be a plain name"),
         ('datasets: [d]\nmethods:\n  "a\\0": x', 3, "a label should be a plain name"),
@@ -299,6 +312,16 @@ def test_what_needs_a_method_that_is_not_installed_is_missing_too(write_plan):
     }
     grid = read_plan(str(write_plan("datasets: [d]\nmethods: {a: absent train}\ngrid: {g: [1]}")))
     assert grid.missing == {"a-g-1": "there is no program absent"}
+
+
+def test_a_published_method_that_is_not_installed_is_a_row_and_a_typo_an_error(write_plan, monkeypatch):
+    monkeypatch.setattr("hmc_shared.study.plan.find_program", lambda name: None)
+    monkeypatch.setattr("hmc_shared.study.plan.installed_methods", list)
+    for methods in ("[hlstm, hcal]", "{hlstm: , hcal: {options: {epochs: 3}}}"):
+        plan = read_plan(str(write_plan(f"datasets: [d]\nmethods: {methods}")))
+        assert plan.missing == {name: f"not installed: pip install {name}" for name in ("hlstm", "hcal")}
+    with pytest.raises(ValueError, match=r"give 'hlsmt' a `command`: it is no method that is installed"):
+        read_plan(str(write_plan("datasets: [d]\nmethods: [hlsmt]")))
 
 
 def test_what_is_needed_may_be_left_out_once_it_is_finished(write_plan, tmp_path):

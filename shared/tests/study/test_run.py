@@ -1,22 +1,21 @@
-"""Studies are run: in processes of their own, interrupted, shared, with failures and missing methods."""
+"""Studies are run: in processes of their own, with failures and missing methods."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
+import re
 import sys
-import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import hmc_shared
+from hmc_shared.cli.train_options import TrainOptions
 from hmc_shared.study import plan as plans
+from hmc_shared.study import queue as queues
 from hmc_shared.study.records import Task
+from hmc_shared.study.report import compare_study
 
-SOURCE = Path(hmc_shared.__file__).parents[1]
 PLAN = """
 datasets: [toy]
 methods:
@@ -26,26 +25,6 @@ methods:
 seeds: [0, 1]
 metrics: [au_prc, "accuracy_level_*"]
 """
-
-
-def background(*words: object) -> subprocess.Popen[str]:
-    """``hmc`` as a terminal starts it: of what runs in the background, a shell lets SIGINT be ignored."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "hmc_shared", *map(str, words)],
-        env=os.environ | {"PYTHONPATH": str(SOURCE)},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-
-
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_all_runs_one_table_and_a_line_for_what_is_missing(starts, hmc, write_plan, capfd, tmp_path):
@@ -113,6 +92,31 @@ def test_a_failed_run_is_told_tried_again_and_the_others_are_compared(hmc, write
 
 
 @pytest.mark.usefixtures("starts")
+def test_the_labels_of_the_plan_are_those_of_every_comparison(hmc, write_plan, capfd, tmp_path):
+    """Here one program is two labels, with the same options."""
+    path = write_plan("datasets: [toy]\nmethods: {first: quick train, second: quick train}\nseeds: [0, 1]")
+    assert hmc("study", "run", path) == 0
+    assert hmc("study", "run", path, "--output", "other", "--methods", "first", "--seeds", 0) == 0
+    capfd.readouterr()
+    assert hmc("compare", "runs/study") == 0
+    rows = [line.split()[:2] for line in capfd.readouterr().out.splitlines()]
+    assert sorted(rows[2:4]) == [["first", "2"], ["second", "2"]]
+    os.chdir("runs/study/toy/second/seed-1")
+    assert hmc("compare", ".", "../../first") == 0
+    rows = [line.split()[:2] for line in capfd.readouterr().out.splitlines()]
+    assert sorted(rows[2:4]) == [["first", "2"], ["second", "1"]]
+    os.chdir(tmp_path)
+    assert hmc("compare", "runs/study", "other") == 0  # rows of two studies are never one
+    rows = [line.split()[0] for line in capfd.readouterr().out.splitlines()[2:5]]
+    assert sorted(rows) == ["first", "first", "second"]
+    runs = [f"runs/study/toy/{label}/seed-0" for label in ("first", "second")]
+    assert hmc("difference", *runs, "--resamples", 3) == 0
+    assert re.match(r"au_prc: \S+ of first and \S+ of second, difference", capfd.readouterr().out)
+    assert hmc("ranks", "runs/study") == 2
+    assert "Found 2 methods on 1 data set." in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("starts")
 def test_nothing_at_all_is_one_line(hmc, write_plan, capfd):
     path = write_plan("datasets: [toy]\nmethods: {hlstm: no-hlstm train}")
     assert hmc("study", "run", path) == 2
@@ -138,52 +142,6 @@ def test_a_run_waits_for_those_it_names(hmc, write_plan, capfd, tmp_path):
     assert ended == ["toy/broken/seed-0:", "toy/first/seed-0:", "fine/second/seed-0:"]
     assert "third" in out
     assert "needs toy/broken/seed-0, which failed" in out
-
-
-@pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
-)
-def test_killed_it_leaves_what_is_done_and_goes_on(starts, hmc, write_plan, capfd, tmp_path, sent, code):
-    path = write_plan(PLAN)
-    folder = tmp_path / "runs" / "study"
-    first = background("study", "run", path, "--jobs", 1, "--output", folder)
-    running = folder / "toy" / "slow" / "seed-1"
-    wait_for(running / "steps", first)  # slow 0 and quick 0 are done
-    first.send_signal(sent)
-    _, err = first.communicate(timeout=60)
-    assert first.returncode == code
-    if sent != signal.SIGKILL:
-        assert "2 of 4 runs have ended; the same command goes on from there" in err
-    time.sleep(0.5)  # what a killed study leaves behind ends by itself
-    steps = (running / "steps").read_text()
-    time.sleep(1)  # a run that was left behind would go on
-    assert (running / "steps").read_text() == steps < "3"
-    kept = {run: run.stat().st_mtime_ns for run in folder.glob("toy/*/seed-0/*")}
-    assert len(kept) > 4
-    assert hmc("study", "status", path) == 0
-    assert ["toy", "slow", "1", "1", "-"] in [line.split() for line in capfd.readouterr().out.splitlines()]
-
-    assert hmc("study", "run", path, "--jobs", 1) == 0
-    out, err = capfd.readouterr()
-    assert [line.split(": ")[0] for line in err.splitlines() if line.startswith("[")] == [
-        "[3/4] toy/slow/seed-1",
-        "[4/4] toy/quick/seed-1",
-    ]
-    assert (folder / "logs" / "toy" / "slow" / "seed-1.log").read_text().startswith(f"from step {steps}\n")
-    assert {run: run.stat().st_mtime_ns for run in kept} == kept
-    assert out.startswith("toy, protocol default")
-
-
-def test_two_starts_share_the_runs(starts, write_plan, tmp_path):
-    path = write_plan(PLAN.replace("[0, 1]", "[0, 1, 2]"))
-    both = [background("study", "run", path, "--jobs", 1, "--output", tmp_path / "runs") for _ in range(2)]
-    for process in both:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-        assert out.startswith("toy, protocol default")
-    counts = Counter(starts.read_text().splitlines())
-    assert len(counts) == 6
-    assert set(counts.values()) == {1}
 
 
 @pytest.mark.usefixtures("starts")
@@ -280,6 +238,10 @@ def test_a_run_that_had_other_options_is_never_taken_for_this_one(hmc, write_pla
     path = write_plan("datasets: [toy]\nmethods: {m: quick train --mode two}\noptions: {mode: one}")
     assert hmc("study", "run", path) == 2
     assert "the plan says --mode one now" in capfd.readouterr().err
+    write_plan("datasets: [toy]\nmethods: {m: quick train}")
+    assert hmc("study", "run", path) == 2
+    assert "the plan says no --mode two now" in capfd.readouterr().err
+    write_plan("datasets: [toy]\nmethods: {m: quick train --mode two}\noptions: {mode: one}")
     (folder / "logs" / "toy" / "m" / "seed-0.json").unlink()
     assert hmc("study", "run", path) == 2  # results.json has the command, too
     (folder / "toy" / "m" / "seed-0" / "results.json").write_text('{"schema": ')
@@ -288,22 +250,38 @@ def test_a_run_that_had_other_options_is_never_taken_for_this_one(hmc, write_pla
     assert hmc("study", "run", path) == 0
 
 
-def test_a_second_ctrl_c_ends_a_deaf_program(starts, write_plan, tmp_path):
-    program = tmp_path / "bin" / "deaf"
-    program.write_text(
-        f"#!{sys.executable}\nimport pathlib, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        f"path = pathlib.Path({str(tmp_path / 'beats')!r})\n"
-        "for beat in range(200):\n    path.write_text(str(beat))\n    time.sleep(0.1)\n"
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no-such-set", "Unknown data set 'no-such-set'. Embedded or found under {}: "),
+        ("cifar100", "cifar100 is not under {}: no cifar-100-python/meta there"),
+        ("table:gone.csv", "table:gone.csv: there is no such file or folder."),
+    ],
+)
+def test_a_data_set_that_is_not_there_is_told_once(write_plan, tmp_path, monkeypatch, name, said):
+    """Nothing more is started on it; the others go on."""
+    monkeypatch.setattr(queues, "train_options", lambda words: TrainOptions)
+    plan = plans.read_plan(
+        str(
+            write_plan(
+                f"datasets: [digits, '{name}']\nmethods: {{m: sh train, n: sh train}}\nseeds: [0, 1]\n"
+                f"options: {{data_dir: {tmp_path}}}"
+            )
+        )
     )
-    program.chmod(0o755)
-    path = write_plan("datasets: [toy]\nmethods: {m: deaf train}")
-    study = background("study", "run", path, "--output", tmp_path / "runs")
-    wait_for(tmp_path / "beats", study)
-    study.send_signal(signal.SIGINT)
-    time.sleep(1.5)
-    study.send_signal(signal.SIGINT)
-    study.communicate(timeout=60)
-    time.sleep(1)
-    beat = (tmp_path / "beats").read_text()
-    time.sleep(1)
-    assert (tmp_path / "beats").read_text() == beat
+    queue = queues.Queue(plan, tmp_path / "study")
+    folder = plan.runs[1].dataset
+    started = []
+    while task := queue.claim():
+        started.append(task.place)
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        message = said.format(tmp_path) + "more" if folder in task.place else "`--epochs` should be"
+        task.log.write_text(f"m: error: {message} and two folders below.\n")
+        queue.ended(task, len(started) % 2 + 1, 1.0)  # torchrun gives 1 for any
+    assert [place for place in started if folder in place] == [f"{folder}/m/seed-0"]
+    assert len(started) == 5
+    assert queue.is_over
+    assert len(queue.failed) == 8
+    with pytest.raises(ValueError, match="no finished run") as caught:
+        compare_study(queue)
+    assert str(caught.value).count(said.format(tmp_path)[:30]) == 1

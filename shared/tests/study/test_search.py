@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -12,10 +13,12 @@ import pytest
 
 from hmc_shared.study.plan import read_plan
 from hmc_shared.study.programs import find_program
+from hmc_shared.study.queue import Queue
+from hmc_shared.study.status import status_text
 
 optuna = pytest.importorskip("optuna")
 from hmc_shared.study import search as searches  # noqa: E402
-from hmc_shared.study.spaces import Space  # noqa: E402
+from hmc_shared.study.spaces import Space, load_space  # noqa: E402
 
 # Validation is best at x = .3; one trial in four fails; the test split is scored only without --no-test.
 METHOD = """#!{python}
@@ -114,6 +117,12 @@ def test_an_interrupted_trial_goes_on_and_others_are_not_repeated(tuned, write_p
     third = second.claim()
     assert third is not None
     assert third[0].place.endswith("trial-2")
+    for begun in (task, other, third[0]):
+        begun.begin()
+    status = status_text(Queue(plan, tmp_path / "study", {("toy", "one"): second})).splitlines()
+    running = [line.split(",")[0] for line in status if line.startswith("running")]
+    assert running == [f"running  search/toy/one/trial-{number}" for number in range(3)]
+    assert status[-1].startswith("4 runs and 8 trials are left; nothing has been finished yet")
     other.folder.mkdir(parents=True)
     (other.folder / "validation.json").write_text('{"validation": 0.5}')
     first.ended(other, 0, 2.0)
@@ -128,6 +137,11 @@ def test_an_interrupted_trial_goes_on_and_others_are_not_repeated(tuned, write_p
     (task.folder / "validation.json").write_text('{"validation": 0.1}')
     second.ended(task, 0, 4.0)
     assert second.summary()[3] == "9"  # seconds, of both starts
+    third[1].release()  # as if it were killed
+    status = status_text(Queue(plan, tmp_path / "study", {("toy", "one"): second})).splitlines()
+    assert not any(line.startswith("running") for line in status)
+    # A trial of 2 s and one of 7 s: six trials and four runs of 4.5 s each.
+    assert status[-1] == "4 runs and 6 trials are left, about 45 s if one runs at a time"
     assert second.chosen is not None
     assert f"{second.chosen['x']}" == other.words[other.words.index("--x") + 1]
     assert not second.is_over
@@ -181,3 +195,24 @@ def test_trials_of_another_plan_are_refused_and_more_trials_go_on(tuned, hmc, wr
         assert "the plan says --x" in err
     else:
         assert "Each had 8 trials" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("m: {x: {low: 0, high: 1}}", "`metric` should be a figure such as validation/map. Found none."),
+        ("metric: 3", "`metric` should be a figure such as validation/map. Found 3."),
+        ("metric: validation/map\ncommon: [1]", "`common` should map options to ranges. Found [1]."),
+        ("metric: validation/map\nhiclass: c", "`hiclass` should map options to ranges. Found 'c'."),
+        ("metric: validation/map\nhiclass: {c: 1}", "should have `low` and `high`, or `choices`. Found 1."),
+        ("metric: validation/map\nhiclass: {c: {low: a, high: 1}}", "`c` of hiclass: "),
+        ("metric: validation/map\nhiclass: {d: {low: 1, high: 2}}", "`hmc peer` has no option 'd'"),
+        ("metric: validation/map", "has nothing to search for hiclass: leave it out by `search: false`."),
+    ],
+)
+def test_a_wrong_file_of_spaces_is_one_line_that_names_it(tmp_path, monkeypatch, text, said):
+    monkeypatch.setattr("hmc_shared.study.spaces.files", lambda package: tmp_path)
+    (tmp_path / "spaces.yaml").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(said)) as caught:
+        load_space(("hmc", "peer"))
+    assert str(caught.value).startswith(str(tmp_path / "spaces.yaml"))

@@ -30,6 +30,9 @@ class Peer(FeatureOptions):
     """Inverse strength of the L2 penalty, C of scikit-learn's LogisticRegression."""
     seed: Seed = 0
     """Seed of all that is random; nothing is in hiclass."""
+    test: Annotated[bool, FREE] = True
+    """Score the test split. --no-test, for a search: the leaf accuracy on validation goes to
+    validation.json."""
     output_dir: Annotated[str | None, FREE] = None
     """Run folder; default: runs/<dataset>/<method>/seed-<seed>."""
     resume: Annotated[bool, FREE] = False

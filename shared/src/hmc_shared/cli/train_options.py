@@ -37,7 +37,7 @@ class DataOptions:
     """Folder of the data sets; default: the environment variable HMC_DATA."""
     levels: str | None = None
     """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them; or one
-    column of lists of labels."""
+    column of several labels, as `labels` of table:PATH."""
 
     @property
     def reading(self) -> dict[str, Any]:

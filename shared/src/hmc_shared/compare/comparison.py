@@ -204,9 +204,9 @@ def compare(
 
     ``metrics`` are names as in ``results.json``, with or without ``test/``, or patterns like
     ``accuracy_level_*``; by default those of ``DEFAULT_METRICS`` that the data have. ``labels`` names the
-    rows of run folders, which are else named by method and differing options. Raises ValueError if
-    there is no finished run, a run is damaged, runs of one data set do not share their data, a seed is there
-    twice, or a metric is unknown.
+    rows of run folders, which are else named by :func:`study_label`, or method and differing options. Raises
+    ValueError if there is no finished run, a run is damaged, runs of one data set do not share their data, a
+    seed is there twice, or a metric is unknown.
     """
     paths = list(paths)
     if not paths:
@@ -273,14 +273,17 @@ def _table(
 
 
 def _rows(runs: Sequence[ScoredRun], labels: Mapping[Path, str]) -> list[Row]:
-    """Group the runs of a table by their labels, those without one by method and options."""
+    """Group the runs of a table by their labels, those of a study by place, others by method and options."""
     methods: dict[str, dict[frozenset[tuple[str, str]], list[ScoredRun]]] = defaultdict(
         lambda: defaultdict(list)
     )
     for run in runs:
-        label = labels.get(run.path)
         # What has a label is one row: options may name folders by their seed.
-        methods[label or run.method][frozenset() if label else _settings(run)].append(run)
+        label, settings = labels.get(run.path), frozenset[tuple[str, str]]()
+        if label is None:
+            label = study_label(run.path)
+            settings = frozenset({("folder", str(run.path.parent))}) if label else _settings(run)
+        methods[label or run.method][settings].append(run)
     rows = []
     for method, groups in sorted(methods.items()):
         shared = frozenset.intersection(*groups)
@@ -296,6 +299,16 @@ def _rows(runs: Sequence[ScoredRun], labels: Mapping[Path, str]) -> list[Row]:
                     )
             rows.append(Row(label, method, tuple(members)))
     return rows
+
+
+def study_label(run: Path) -> str | None:
+    """The label of a run's method in the study to which it belongs, by its record there; None without one."""
+    place = Path(os.path.abspath(run))
+    if len(place.parents) < 4:
+        return None
+    dataset, label = place.parents[1].name, place.parent.name
+    is_recorded = (place.parents[2] / "logs" / dataset / label / f"{place.name}.json").is_file()
+    return label if is_recorded else None
 
 
 def _settings(run: ScoredRun) -> frozenset[tuple[str, str]]:

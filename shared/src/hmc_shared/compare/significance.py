@@ -17,6 +17,7 @@ from tqdm import trange
 from hmc_shared.compare.align import align
 from hmc_shared.compare.comparison import LOWER_IS_BETTER, NOT_RANKED, Comparison
 from hmc_shared.compare.plots import save
+from hmc_shared.messages import counted
 from hmc_shared.metrics import summarize
 from hmc_shared.runs.read import Run, load_run
 
@@ -96,7 +97,7 @@ def rank_methods(comparison: Comparison, metric: str, methods: Sequence[str] = (
         reasons = " ".join(["", *notes])
         raise ValueError(
             "Ranks should be of at least two methods on at least two data sets that have all of them. "
-            f"Found {len(names)} methods on {len(datasets)} data sets.{reasons}"
+            f"Found {counted(len(names), 'method')} on {counted(len(datasets), 'data set')}.{reasons}"
         )
     return _tests(metric, names, tuple(datasets), np.array(values), tuple(notes))
 

@@ -29,11 +29,11 @@ from inspect import signature
 from pathlib import Path
 from typing import Literal
 
-from hmc_shared.data.catalog import EMBEDDED, FORMATS, Entry, find_entry
+from hmc_shared.data.catalog import CATALOG, EMBEDDED, FORMATS, Entry, find_entry
 from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.image_check import OnError, check_images
-from hmc_shared.data.storage.find import LABELS, find_files
+from hmc_shared.data.storage.find import LABELS, find_files, find_folder
 
 View = Literal["vector", "image"]
 
@@ -80,11 +80,25 @@ def load_dataset(
         form = "hf with --levels" if source.lower() == "hf" and levels is not None else source.lower()
         dataset = _read(FORMATS[form], options)
     else:
-        dataset = _load_benchmark(name, data_dir or os.environ.get("HMC_DATA"), options)
+        dataset = _load_benchmark(name, _data_dir(name, data_dir), options)
     if view not in (None, dataset.kind):
         wanted, content = ("images", "feature vectors") if view == "image" else ("feature vectors", "images")
         raise ValueError(f"`--dataset` should have {wanted}. Found the {content} of {name!r}.")
     return check_images(dataset, on_error, workers)
+
+
+def find_source(name: str, data_dir: str | Path | None = None) -> None:
+    """Raise ValueError, as :func:`load_dataset` does, if a data set is not there; its files are not read."""
+    source, _, path = name.partition(":")
+    if path and source.lower() in FORMATS:
+        if source.lower() != "hf" and not Path(path).expanduser().exists():
+            raise ValueError(f"{name}: there is no such file or folder.")
+        return
+    entry, data_dir = find_entry(name), _data_dir(name, data_dir)
+    if entry is None:
+        find_files(name, data_dir or "")
+    elif entry.kind == "images" and entry.name in CATALOG:
+        find_folder(entry.name, data_dir or "")
 
 
 def _check_columns(name: str, levels: str | Sequence[str] | None, choice: FeatureChoice) -> None:
@@ -103,14 +117,19 @@ def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...])
         raise ValueError(f"`{name}` should be {names}. Found {value!r}.")
 
 
+def _data_dir(name: str, data_dir: str | Path | None) -> str | Path | None:
+    """The folder of the data sets. Raises ValueError if a set needs one, and none is given."""
+    data_dir, entry = data_dir or os.environ.get("HMC_DATA"), find_entry(name)
+    if not data_dir and (entry is None or entry.kind not in ("embedded", "added")):
+        known = ", ".join(EMBEDDED)
+        raise ValueError(f"{name!r} is not an embedded data set ({known}): pass `data_dir` or set HMC_DATA.")
+    return data_dir
+
+
 def _load_benchmark(
     name: str, data_dir: str | Path | None, options: dict[str, object]
 ) -> HierarchicalDataset:
     entry = find_entry(name)
-    needs_files = entry is None or entry.kind not in ("embedded", "added")
-    if needs_files and not data_dir:
-        known = ", ".join(EMBEDDED)
-        raise ValueError(f"{name!r} is not an embedded data set ({known}): pass `data_dir` or set HMC_DATA.")
     if entry and entry.kind in ("embedded", "images", "added"):
         return _read(entry, options | {"name": entry.name, "data_dir": data_dir})
     name, files = find_files(name, data_dir or "")

@@ -47,7 +47,9 @@ def run(options: RunStudy) -> None:
     try:
         run_all(queue, _workers(options, queue.plan), queue.plan.name)
     except KeyboardInterrupt:
-        said = f"{queue.finished} of {queue.total} runs have ended; the same command goes on from there, and"
+        have = "has" if queue.finished == 1 else "have"
+        ended = f"{queue.finished} of {queue.total} runs {have} ended"
+        said = f"{ended}; the same command goes on from there, and"
         print(f"{said} `hmc study report {options.plan}` compares what is there.", file=sys.stderr)
         raise
     try:

@@ -15,7 +15,7 @@ from multiprocessing import connection
 from types import ModuleType
 from typing import Any
 
-from hmc_shared.study.programs import find_entry, find_program, train_module
+from hmc_shared.study.programs import find_entry, find_program, train_modules
 from hmc_shared.study.records import Task
 
 PRELOAD = (
@@ -24,7 +24,7 @@ PRELOAD = (
 )
 """Imported once, as far as they are installed."""
 GPUS = "CUDA_VISIBLE_DEVICES"
-KILL = signal.SIGUSR1
+KILL = getattr(signal, "SIGUSR1", signal.SIGTERM)  # Windows has neither this nor SIGKILL, nor groups
 """Sent to the process that has started another program: kill it and all its own."""
 PATIENCE = 60.0
 """Seconds that a run has to write a checkpoint when the study is gone."""
@@ -41,8 +41,9 @@ class LocalWorkers:
         is_posix = sys.platform != "win32"
         self._context: Any = multiprocessing.get_context("forkserver" if is_posix else "spawn")
         if is_posix:
-            modules = [module for program in programs if (module := train_module(program))]
+            modules = [module for program in programs for module in train_modules(program)]
             self._context.set_forkserver_preload([*PRELOAD, *dict.fromkeys(modules)])
+            _start_forkserver()
 
     @property
     def room(self) -> int:
@@ -78,6 +79,19 @@ class LocalWorkers:
                 process.kill()
             else:
                 os.kill(process.pid, KILL)  # it takes its program along
+
+
+def _start_forkserver() -> None:
+    """With SIGINT ignored: Ctrl-C in a terminal goes to all its processes, and this one would print where."""
+    from multiprocessing import forkserver  # which Windows has not
+
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
+    try:
+        forkserver.ensure_running()
+    finally:
+        if is_main:
+            signal.signal(signal.SIGINT, before or signal.SIG_DFL)  # None: of no Python code
 
 
 def launch_words(task: Task) -> tuple[str, ...]:
@@ -118,7 +132,7 @@ def _call(task: Task, words: Sequence[str], gpus: Sequence[str]) -> None:
     """In the new process: be the program, as if a shell had started it."""
     program, *options = words
     _prepare(task, gpus)
-    _end_with_parent(signal.SIGKILL)
+    _end_with_parent(getattr(signal, "SIGKILL", signal.SIGTERM))
     sys.argv = [find_program(program) or program, *options]
     sys.modules["__main__"] = ModuleType("__main__")  # which says what was started: not the study
     entry = find_entry(program)
@@ -132,7 +146,10 @@ def _execute(task: Task, words: Sequence[str], gpus: Sequence[str]) -> None:
     process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def forward(number: int, _: object) -> None:
-        os.killpg(process.pid, signal.SIGKILL if number == KILL else signal.SIGTERM)
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL if number == KILL else signal.SIGTERM)
 
     for number in (signal.SIGTERM, KILL):
         signal.signal(number, forward)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Mapping
 from fnmatch import filter as matching
 from typing import Any
@@ -55,6 +56,11 @@ def _check_folder(what: str, name: str) -> None:
     else:
         return
     raise ValueError(f"{what} should {rule}. Found {shown(name)}.")
+
+
+def folded(name: str) -> str:
+    """Equal for names that some disks take for one: letters in another case, or accents written otherwise."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def suffix_of(name: str, value: Any) -> str:

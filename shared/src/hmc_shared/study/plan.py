@@ -12,20 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from hmc_shared.cli.parse import option_words
-from hmc_shared.messages import listed, shown
+from hmc_shared.messages import counted, listed, shown
 from hmc_shared.methods import PUBLISHED, installed_methods
 from hmc_shared.study.places import (
     ENGINE_OPTIONS,
     check_label,
     check_metric,
     check_option,
+    folded,
     folder_of,
     is_word,
     references,
     suffix_of,
 )
 from hmc_shared.study.plan_file import Place, PlanFile
-from hmc_shared.study.programs import check_command, check_train_options, find_program, options_of
+from hmc_shared.study.programs import check_command, check_train_options, lacks, options_of
 from hmc_shared.study.shipped import find_plan
 
 DEMO = "demo"
@@ -51,7 +52,7 @@ class Search:
 
     @property
     def budget(self) -> str:
-        return f"{self.trials} trials" if self.trials else f"{self.seconds:g} s"
+        return counted(self.trials, "trial") if self.trials else f"{self.seconds:g} s"
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,11 @@ class _Reader:
         self.folders: dict[str, str] = {}
         """Of all data sets, by name."""
         self.names: dict[str, str] = {}
-        """The other way round."""
+        """The other way round, folded."""
         self.runs: dict[str, tuple[int, Run]] = {}
         """By place, each with the number of its seed."""
+        self.folded: dict[str, str] = {}
+        """Folded place of each run to its place."""
         self.stands: dict[str, Place] = {}
         """Of each run, by place, where its method stands."""
         self.short_folders: dict[str, str] = {}
@@ -201,6 +204,9 @@ class _Reader:
                 raise ValueError(f"`--seeds` should be from 0 to {LARGEST_SEED}. Found {seed}.")
         for part, where in parts:
             for turn, run in self._runs(part, where, named):
+                if (like := self.folded.setdefault(folded(run.place), run.place)) != run.place:
+                    said = f"{like} and {run.place} are one folder on some disks: name one otherwise."
+                    raise self.file.error(self.stands[run.place], said)
                 _, there = self.runs.setdefault(run.place, (turn, run))
                 if there != run:  # else two parts share it
                     said = f"{run.place} stands in the plan twice, with other options or another search."
@@ -219,9 +225,11 @@ class _Reader:
 
     def _name_folder(self, name: str) -> None:
         folder = folder_of(name)
-        other = self.names.setdefault(folder, name)
+        other = self.names.setdefault(folded(folder), name)
         if other != name:
-            raise ValueError(f"the data sets {shown(other)} and {shown(name)} have one folder, {folder}.")
+            where = "" if self.folders[other] == folder else " on some disks"
+            said = f"the data sets {shown(other)} and {shown(name)} have one folder{where}, {folder}."
+            raise ValueError(said)
         self.folders[name] = folder
 
     def _runs(
@@ -252,6 +260,7 @@ class _Reader:
         for method, key, content in _entries(methods):
             of_method = (*where["methods"], key)
             command, options, processes = self._method(method, content, of_method)
+            of_search = search if not isinstance(content, dict) or content.get("search", True) else None
             for dataset, (at, of_dataset) in datasets.items():
                 for suffix, of_grid in combinations:
                     label = method + suffix
@@ -259,7 +268,7 @@ class _Reader:
                     self.labels |= {method, label}
                     if self.overrides.methods and not {method, label} & set(self.overrides.methods):
                         continue
-                    if why := _lacks(command):
+                    if why := lacks(command[0]):
                         self.missing[label] = why
                     of_dataset_at = (*where["datasets"], at)
                     levels: list[Level] = [
@@ -273,7 +282,7 @@ class _Reader:
                     words, values = self._words(command, levels), tuple(of_grid.items())
                     for turn, seed in enumerate(seeds):
                         folder = self.folders[dataset]
-                        run = Run(folder, label, seed, words, processes, search, method, values)
+                        run = Run(folder, label, seed, words, processes, of_search, method, values)
                         self.stands.setdefault(run.place, of_method)
                         yield turn, run
 
@@ -301,6 +310,8 @@ class _Reader:
                 raise self.file.error((*place, "folder"), f"{shown(folder)} is the folder of a data set.")
             self.short_folders[label] = folder
         command = content.get("command")
+        if command is None and label in PUBLISHED and lacks(label):
+            command = f"{label} train"  # a row that says how to install it
         if command is None and label not in self.methods:
             known = listed(sorted(self.methods), 40) or "none"
             said = f"give {shown(label)} a `command`: it is no method that is installed ({known})."
@@ -324,9 +335,7 @@ class _Reader:
         """The longest first; and those of the published packages that are not installed, as missing."""
         here = [method for method in self.methods.values() if method.demo is not None]
         here.sort(key=lambda method: -method.demo_minutes)
-        self.missing |= {
-            name: f"not installed: pip install {name}" for name in PUBLISHED if find_program(name) is None
-        }
+        self.missing |= {name: why for name in PUBLISHED if (why := lacks(name))}
         return {method.label: shlex.join(method.demo_command) for method in here}
 
     def _words(self, command: tuple[str, ...], levels: list[Level]) -> tuple[str, ...]:
@@ -381,16 +390,6 @@ class _Reader:
         if place in whole.runs:
             return "which is not finished, and `--methods` or `--dataset` leaves it out"
         return "which the plan has not"
-
-
-def _lacks(command: tuple[str, ...]) -> str:
-    """How to install a program that is not here."""
-    program = command[0]
-    if find_program(program) is not None:
-        return ""
-    return (
-        f"not installed: pip install {program}" if program in PUBLISHED else f"there is no program {program}"
-    )
 
 
 def _entries(content: Any) -> list[tuple[str, str | int, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -15,6 +15,10 @@ from typing import Any
 
 from hmc_shared.cli.parse import OPTION
 from hmc_shared.messages import listed, shown
+from hmc_shared.methods import PUBLISHED
+
+TRAINING = ("train", "peer", "blend")
+"""The commands that write run folders."""
 
 
 @lru_cache
@@ -36,16 +40,28 @@ def _commands(program: str) -> dict[str, Any]:
     return getattr(import_module(entry.module), "COMMANDS", {}) if entry else {}
 
 
+def lacks(program: str) -> str:
+    """How to install a program that is not here."""
+    if find_program(program) is not None:
+        return ""
+    published = program in PUBLISHED
+    return f"not installed: pip install {program}" if published else f"there is no program {program}"
+
+
+def _training(program: str) -> dict[str, Any]:
+    """The commands by which a program trains; none for another program."""
+    return {name: command for name, command in _commands(program).items() if name in TRAINING}
+
+
 def train_options(command: Sequence[str]) -> type | None:
-    """The dataclass of the options of ``PROGRAM train``; None if it is another command, or not known."""
-    commands = _commands(command[0]) if "train" in command[1:2] else {}
-    return commands["train"].options if "train" in commands else None
+    """The dataclass of the options of a training; None if it is another command, or not known."""
+    commands = _training(command[0])
+    return next((commands[name].options for name in command[1:2] if name in commands), None)
 
 
-def train_module(program: str) -> str | None:
-    """The module that does the training of a method's program."""
-    commands = _commands(program)
-    return commands["train"].run.partition(":")[0] if "train" in commands else None
+def train_modules(program: str) -> list[str]:
+    """The modules that do the training of a method's program."""
+    return [command.run.partition(":")[0] for command in _training(program).values()]
 
 
 def options_of(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -64,9 +80,10 @@ def options_of(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def check_command(words: Sequence[str]) -> None:
-    """Raise ValueError for a method's command that is not ``train``, and for a wrong option in it."""
-    if "train" in _commands(words[0]) and "train" not in words[1:2]:
-        raise ValueError(f"the command should be `{words[0]} train`. Found {shown(' '.join(words[:2]))}.")
+    """Raise ValueError for a method's command that trains nothing, and for a wrong option in it."""
+    known = [f"`{words[0]} {name}`" for name in _training(words[0])]
+    if known and f"`{' '.join(words[:2])}`" not in known:
+        raise ValueError(f"the command should be {' or '.join(known)}. Found {shown(' '.join(words[:2]))}.")
     options = train_options(words)
     defaults = {field.name: field.default for field in fields(options)} if options else {}
     for name, values in options_of(words[2:]):
@@ -120,7 +137,12 @@ def check_train_options(command: Sequence[str], name: str, value: Any) -> None:
         raise ValueError(f"{flag} should be a YAML file or one of {known}. Found {shown(value)}.")
     if isinstance(value, int) and isinstance(default, float):
         value = float(value)
-    options(**{name: value})
+    required = {field.name: () for field in fields(options) if _is_required(field)}
+    options(**{**required, name: value})
+
+
+def _is_required(option: Field[Any]) -> bool:
+    return option.default is MISSING and option.default_factory is MISSING
 
 
 @lru_cache

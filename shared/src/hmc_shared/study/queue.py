@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from hmc_shared.cli.parse import option_words
+from hmc_shared.messages import reason
 from hmc_shared.study.plan import Plan, Run
+from hmc_shared.study.programs import options_of, train_options
 from hmc_shared.study.records import Task
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ class Queue:
     """By data set and label, where the plan chooses options first."""
     failed: dict[str, str] = field(default_factory=dict[str, str])
     """Place to reason, of what failed in this start."""
+    absent: dict[str, str] = field(default_factory=dict[str, str])
+    """Data set to reason, where a run of this start has failed because it is not there."""
 
     def __post_init__(self) -> None:
         here = [run for run in self.plan.runs if run.label not in self.plan.missing]
@@ -91,7 +95,17 @@ class Queue:
             self.finished += 1
             if not task.is_finished:
                 self.failed[task.place] = task.failure(code)
+        if code and (why := _why_absent(task)):
+            self._leave_out(task, why)
         self._locks.pop(task).release()
+
+    def _leave_out(self, task: Task, why: str) -> None:
+        """Start nothing more that needs a data set which is not there."""
+        for run in self.plan.runs:
+            if data_of(run.words) == data_of(task.words):
+                self.absent[run.dataset] = why
+                if run in self._waiting:
+                    self._give_up(run, why)
 
     def stopped(self, task: Task, seconds: float) -> None:
         """Let go of a task that goes on another time."""
@@ -134,6 +148,29 @@ class Queue:
 
     def _searcher_of(self, task: Task) -> Searcher | None:
         return next((searcher for searcher in self.searchers.values() if searcher.has(task)), None)
+
+
+def data_of(words: Sequence[str]) -> tuple[str, str | None]:
+    """The data set of a command line, and the folder of the data sets."""
+    options = dict(options_of(words))
+    name, data_dir = (options.get(option, []) for option in ("dataset", "data_dir"))
+    return "".join(name[:1]), data_dir[0] if data_dir else None
+
+
+def _why_absent(task: Task) -> str | None:
+    """Why the data set of a run that failed is not there; None if it is, or the run was not about it."""
+    if train_options(task.words) is None:
+        return None
+    from hmc_shared.data.load import find_source  # imports torch: not before something has failed
+
+    name, data_dir = data_of(task.words)
+    try:
+        find_source(name, data_dir)
+    except ValueError as error:
+        why = reason(error)
+        said = " ".join(task.last_lines(20))
+        return why if ":" in name or why[:100] in said else None
+    return None
 
 
 def task_of(run: Run, study: Path, chosen: Mapping[str, object] | None = None) -> Task:

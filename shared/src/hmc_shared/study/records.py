@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shlex
+import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,10 @@ _KINDS: dict[str, Any] = {
 _PLACES = ("data_dir", "output_dir", "resume")
 PATIENCE = 60.0
 """Seconds to wait for a run that was killed and is not gone yet."""
+LOST = 255
+"""What multiprocessing gives as exit code of a process whose forkserver has ended before it."""
+_TORCHRUN = re.compile(r"[EW]\d{4} .*torch/distributed/elastic/")
+"""How it begins to tell that a process has failed."""
 _TAIL = 8192  # bytes of a log in which its last lines are looked for
 
 
@@ -49,6 +54,29 @@ def settings_of(words: Sequence[str]) -> dict[str, list[str]]:
     """
     settings = {"": list(takewhile(lambda word: not OPTION.match(word), words)), **dict(options_of(words))}
     return {name: values for name, values in settings.items() if name not in _PLACES}
+
+
+def killed(code: int) -> str:
+    """What ended a program that did not end itself; "" for other exit codes."""
+    if code == LOST:
+        return "lost its parent, from which runs are started: it was killed, as where memory runs out"
+    if code >= 0:
+        return ""
+    names = {number.value: number.name for number in signal.Signals}
+    why = ", as where memory runs out" if names.get(-code) == "SIGKILL" else ""
+    return f"was killed by {names.get(-code, f'signal {-code}')}{why}"
+
+
+def _of_the_program(lines: list[str]) -> list[str]:
+    """The lines without the report of torchrun, of which the signal that was the cause is kept."""
+    at = next((at for at, line in enumerate(lines) if _TORCHRUN.match(line)), len(lines))
+    causes = [line for line in lines[at:] if line.startswith("exitcode")]
+    return [*lines[:at], *(line for line in causes[-1:] if "(SIG" in line)]
+
+
+def _told(name: str, values: Sequence[str]) -> str:
+    """One setting as a command line says it."""
+    return shlex.join([*(["--" + name.replace("_", "-")] if name else []), *values])
 
 
 def _is_whole(path: Path) -> bool:
@@ -100,7 +128,8 @@ class Task:
     def failure(self, code: int) -> str:
         """Why it is not finished, in a line."""
         said = clipped(self.last_line, 200)
-        return f"failed with exit code {code}: {said}" if code else f"ended without {self.done_file}: {said}"
+        how = killed(code) or (f"failed with exit code {code}" if code else f"ended without {self.done_file}")
+        return f"{how}: {said}" if said else how
 
     def lock(self) -> FileLock | None:
         """Held by the study that is at it, on whatever machine; None if another one is."""
@@ -132,15 +161,11 @@ class Task:
             return
         now, then = settings_of(self.words), settings_of(before)
         if now != then:
-            different = [
-                shlex.join([*(["--" + name.replace("_", "-")] if name else []), *values])
-                for name, values in now.items()
-                if then.get(name) != values
-            ]
+            different = [_told(name, values) for name, values in now.items() if then.get(name) != values]
+            different += [f"no {_told(name, values)}" for name, values in then.items() if name not in now]
             raise ValueError(
                 f"{self.folder} was run as `{clipped(shlex.join(before), 300)}`; the plan says "
-                f"{clipped(', '.join(different), 200) or 'fewer options'} now. "
-                "Choose another --output, or delete that folder."
+                f"{clipped(', '.join(different), 200)} now. Choose another --output, or delete that folder."
             )
 
     def _words_before(self) -> list[str] | None:
@@ -176,4 +201,4 @@ class Task:
         except FileNotFoundError:
             return []
         plain = (line.strip(" │╭╮╰╯─\t") for line in lines)  # such as the box around an error of options
-        return [line for line in plain if line][-count:]
+        return _of_the_program([line for line in plain if line])[-count:]

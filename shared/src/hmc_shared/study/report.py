@@ -10,7 +10,7 @@ from typing import Any
 
 from hmc_shared.compare.comparison import Appendix, Comparison, ComparisonTable, Grid, Row, compare
 from hmc_shared.compare.significance import Ranks, describe_tests, rank_methods, to_rows
-from hmc_shared.messages import clipped, listed
+from hmc_shared.messages import clipped, counted, listed
 from hmc_shared.study.plan import Plan
 from hmc_shared.study.queue import Queue, task_of
 from hmc_shared.study.records import Task
@@ -25,10 +25,13 @@ def compare_study(queue: Queue) -> Comparison:
     plan = queue.plan
     labels: dict[Path, str] = {}
     missing: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    absent: dict[str, str] = {}
     for run in plan.runs:
         task = task_of(run, queue.study)
         if task.is_finished:
             labels[task.folder] = run.label
+        elif run.dataset in queue.absent:
+            absent[run.dataset] = queue.absent[run.dataset]
         elif run.label in plan.missing:
             missing[run.dataset][run.label] = [plan.missing[run.label]]
         else:
@@ -41,7 +44,8 @@ def compare_study(queue: Queue) -> Comparison:
         for run in plan.runs
     }
     if not labels:
-        reasons = [
+        reasons = [why.rstrip(".") for why in absent.values()]
+        reasons += [
             f"{label} on {dataset} {why}" for dataset, of in lines.items() for label, why in of.items()
         ]
         raise ValueError(f"There is no finished run to compare: {listed(reasons, 5, 300)}.")
@@ -51,7 +55,8 @@ def compare_study(queue: Queue) -> Comparison:
         dataset = table.rows[0].runs[0].path.relative_to(queue.study).parts[0]
         more = {"missing": tuple(lines.pop(dataset, {}).items()), "grids": _grids(plan, dataset, table)}
         tables.append(replace(table, **more))
-    notes = [f"{dataset}: {label} {why}" for dataset, of in lines.items() for label, why in of.items()]
+    notes = [f"{dataset}: {why}" for dataset, why in absent.items()]
+    notes += [f"{dataset}: {label} {why}" for dataset, of in lines.items() for label, why in of.items()]
     return replace(
         comparison, tables=tuple(tables), notes=(*comparison.notes, *notes), appendices=_budgets(queue)
     )
@@ -110,9 +115,11 @@ def _budgets(queue: Queue) -> tuple[Appendix, ...]:
         return ()
     searchers = queue.searchers.items()
     counts = [len(searcher.trials) for _, searcher in searchers]
-    trials = f"{counts[0]} trials" if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)} trials"
+    trials = (
+        counted(counts[0], "trial") if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)} trials"
+    )
     of_plan = next(iter(queue.searchers.values())).search
-    budget = trials if of_plan.trials else f"{of_plan.budget}, which were {trials}"
+    budget = trials if of_plan.trials else f"{of_plan.budget}, in which were {trials}"
     rows = tuple((*key, *searcher.summary()) for key, searcher in searchers)
     text = f"Each had {budget}, on the validation split alone; the test split was scored once, afterwards."
     head = ("data set", "method", "trials", "pruned", "failed", "seconds", "best on validation")

@@ -121,8 +121,11 @@ class Searcher:
         trials = self.trials
         return self._is_spent(trials) and all(trial.state != TrialState.RUNNING for trial in trials)
 
+    def _counted(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        return [trial for trial in trials if trial.number not in self._forgiven]
+
     def _is_spent(self, trials: list[FrozenTrial]) -> bool:
-        trials = [trial for trial in trials if trial.number not in self._forgiven]
+        trials = self._counted(trials)
         if self.search.trials is not None:
             return len(trials) >= self.search.trials
         return sum(map(_seconds, trials)) >= (self.search.seconds or 0)
@@ -213,6 +216,28 @@ class Searcher:
     def status(self) -> str:
         done = [trial for trial in self.trials if trial.state != TrialState.RUNNING]
         return f"{len(done)} of {self.search.budget}" if self.search.trials else f"{len(done)}"
+
+    @property
+    def open_tasks(self) -> list[Task]:
+        """Trials that have begun and not ended: they are at work, or were interrupted."""
+        trials = [trial for trial in self.trials if trial.state == TrialState.RUNNING]
+        return [self._task(trial.number, trial.params) for trial in trials]
+
+    @property
+    def seconds_of_trials(self) -> list[float]:
+        """Of those that were finished."""
+        return [_seconds(trial) for trial in self.trials if trial.state == TrialState.COMPLETE]
+
+    @property
+    def trials_left(self) -> int:
+        """0 where the budget is one of seconds."""
+        ended = [trial for trial in self._counted(self.trials) if trial.state != TrialState.RUNNING]
+        return max((self.search.trials or 0) - len(ended), 0)
+
+    def seconds_left(self, each: float) -> float:
+        """Until the budget is spent, if a trial takes ``each``."""
+        spent = sum(map(_seconds, self.trials))
+        return self.trials_left * each if self.search.seconds is None else max(self.search.seconds - spent, 0)
 
     def summary(self) -> tuple[str, ...]:
         """Trials, those pruned and failed, seconds, and the best figure on validation."""

@@ -54,7 +54,16 @@ def load_space(words: tuple[str, ...]) -> Space | None:
     content = read_yaml(path)
     if content.get(config.label, {}) is None:
         return None
-    specs = {**content.get("common", {}), **content.get(config.label, {})}
+    if not isinstance(content.get("metric"), str):
+        found = shown(content.get("metric")) if "metric" in content else "none"
+        raise ValueError(f"{path}: `metric` should be a figure such as validation/map. Found {found}.")
+    specs: dict[str, Any] = {}
+    for section in ("common", config.label):
+        if not isinstance(options_there := content.get(section) or {}, dict):
+            raise ValueError(
+                f"{path}: `{section}` should map options to ranges. Found {shown(options_there)}."
+            )
+        specs |= options_there
     set_already = {name for name, _ in options_of(words)}
     recipe: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
@@ -71,8 +80,8 @@ def load_space(words: tuple[str, ...]) -> Space | None:
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: `{name}` of {config.label}: {error}") from error
     if not distributions:
-        raise ValueError(f"{path} has nothing to search for {config.label}.")
-    return Space(str(content["metric"]), distributions, recipe)
+        raise ValueError(f"{path} has nothing to search for {config.label}: leave it out by `search: false`.")
+    return Space(content["metric"], distributions, recipe)
 
 
 def _distribution(spec: Mapping[str, Any], recipe: Any) -> BaseDistribution:

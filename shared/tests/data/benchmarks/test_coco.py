@@ -245,3 +245,28 @@ def test_the_real_images_of_val2017_read_as_coco(tmp_path: Path) -> None:
         for name, target in zip(split.ids, split.targets, strict=True):
             stem, file = name.split("/")
             assert target.nonzero().flatten().tolist() == sorted(labels[stem][file])
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("dog", "animal"), "each should be given once. Found again: animal/dog."),
+        (("dog", ""), "has a gap"),
+        (("a", "b/c"), "'b/c/a' stands for two classes"),
+    ],
+)
+def test_categories_that_make_no_tree_are_told_with_the_file(
+    folder: Path, more: tuple[str, str], said: str
+) -> None:
+    categories = [*CATEGORIES, (19, "c/a", "b"), (20, *more)]
+    for part in SIZES:
+        change(
+            folder,
+            part,
+            lambda content: content.update(
+                categories=[{"id": i, "name": n, "supercategory": s} for i, n, s in categories]
+            ),
+        )
+    with pytest.raises(ValueError, match=said) as caught:
+        load(folder, "-tree")
+    assert str(caught.value).startswith(f"{folder}/annotations/instances_train{year(folder)}.json, categor")

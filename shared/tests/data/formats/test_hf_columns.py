@@ -4,9 +4,11 @@ import io
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import load_dataset
@@ -154,3 +156,56 @@ def test_a_split_without_images_is_refused(tmp_path):
     save_quietly(build(n=2, picture=[picture(0), picture(1)]), tmp_path / "few")
     with pytest.raises(ValueError, match=r"few: the \w+ split should have images\. Found none in 2 images"):
         load_dataset(f"hf:{tmp_path / 'few'}", levels="kind,species")
+
+
+def test_images_of_other_folders_are_not_read(tmp_path):
+    """A data set may come from anybody: cells that are paths read nothing outside its folder."""
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(picture(1)["bytes"])
+    folder = tmp_path / "set"
+    (folder / "images").mkdir(parents=True)
+    for i in range(30):
+        (folder / "images" / f"{i}").write_bytes(picture(i)["bytes"])
+    kinds = datasets.Features({"kind": datasets.Value("string"), "picture": datasets.Image()})
+    for last, said in (
+        (str(secret), r"row 30: an image should lie inside the folder\. Found '.*secret\.png'"),
+        ("../secret.png", r"row 30: an image should lie inside the folder\. Found '\.\./secret\.png'"),
+        ("images/../../secret.png", "row 30: an image should lie inside"),
+        (f"{folder}-b/../secret.png", "row 30: an image should lie inside"),
+        ("images/none", r"row 30: .*set/images/none cannot be read"),
+        ("images/29", None),
+        (str(folder / "images" / "29"), None),
+    ):
+        paths = [*(f"images/{i}" for i in range(29)), last]
+        table = pa.table({"kind": ["a", "b"] * 15, "picture": [{"bytes": None, "path": p} for p in paths]})
+        parquet.write_table(table.cast(kinds.arrow_schema), folder / "t.parquet")
+        if said:
+            with pytest.raises(ValueError, match=said):
+                load_dataset(f"hf:{folder}", levels="kind")
+        else:
+            dataset = load_dataset(f"hf:{folder}", levels="kind")
+            seen = {
+                int(image.unique())
+                for split in dataset.splits.values()
+                for image in map(split.inputs.__getitem__, range(len(split)))
+            }
+            assert seen == set(range(30))
+
+
+def test_a_row_without_an_image_is_told(tmp_path):
+    save_quietly(build(picture=[*map(picture, range(29)), None]), tmp_path)
+    with pytest.raises(ValueError, match="'all-29' is not an image"):
+        load_dataset(f"hf:{tmp_path}", levels="kind")
+
+
+def test_a_folder_of_images_that_datasets_reads(tmp_path, monkeypatch):
+    for i in range(30):
+        path = tmp_path / "set" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(i)["bytes"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "set")
+    for name in ("set", "link", "../" + tmp_path.name + "/set"):
+        dataset = load_dataset(f"hf:{name}", levels="label")
+        assert dataset.hierarchy.names == ("a", "b")
+        assert sum(map(len, dataset.splits.values())) == 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import datasets
@@ -57,6 +58,75 @@ def test_lists_written_out_are_several_labels(tmp_path: Path) -> None:
         seen = labels_of(load_dataset(text(tmp_path, cells * (N // 2), EDGES)))
         assert seen[0] == {"animal", "cat"}
         assert seen[1] == {"animal", "cat", "dog"}
+
+
+WRITTEN = ["a", "a;b", "a|b", "b | a", "['a', 'b']", '["c"]', "", "NA"]
+READ = [{"a"}, {"a", "b"}, {"a", "b"}, {"a", "b"}, {"a", "b"}, {"c"}, set(), set()]
+
+
+@pytest.mark.parametrize("levels", [None, "labels"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "categories", "hf"])
+def test_one_column_of_levels_is_read_as_a_column_of_labels(tmp_path: Path, kind: str, levels: str) -> None:
+    """Several labels in a text are several, whoever names the column and whatever file holds it."""
+    cells, x = WRITTEN * 5, [float(i) for i in range(40)]
+    content = pa.table({"x": x, "labels": cells})
+    name = f"table:{tmp_path / 't.parquet'}"
+    if kind == "categories":
+        content = content.set_column(1, "labels", content["labels"].dictionary_encode())
+    if kind in ("csv", "tsv"):
+        name = f"table:{tmp_path / f't.{kind}'}"
+        with (tmp_path / f"t.{kind}").open("w") as file:
+            csv.writer(file, delimiter="," if kind == "csv" else "\t").writerows(
+                [["x", "labels"], *zip(x, cells, strict=True)]
+            )
+    elif kind == "hf":
+        name, levels = f"hf:{tmp_path / 's'}", "labels"
+        save_quietly(datasets.Dataset.from_dict({"x": x, "labels": cells}), tmp_path / "s")
+    else:
+        parquet.write_table(content, tmp_path / "t.parquet")
+    dataset = load_dataset(name, levels=levels)
+    assert labels_of(dataset) == {i: READ[i % 8] for i in range(40)}
+    assert dataset.hierarchy.names == ("a", "b", "c")
+
+
+def test_a_class_label_is_one_name_whatever_stands_in_it(tmp_path: Path) -> None:
+    names = ["a;b", "['c']", "none"]
+    rows = datasets.Dataset.from_dict({"x": [float(i) for i in range(24)], "a": [0, 1, 2, -1] * 6})
+    save_quietly(rows.cast_column("a", datasets.ClassLabel(names=names)), tmp_path / "s")
+    dataset = load_dataset(f"hf:{tmp_path / 's'}", levels="a")
+    assert labels_of(dataset) == {i: {names[i % 4]} if i % 4 < 3 else set() for i in range(24)}
+
+
+def test_names_that_look_like_paths_or_lists_in_levels_are_said(tmp_path: Path) -> None:
+    said = "labels such as 'a/b' and 'a/c' are plain names, not paths"
+    path = text(tmp_path, ["a/b", "a/c", "TV/monitor", "d"] * (N // 4))
+    for levels in (None, "labels"):
+        dataset = load_dataset(path, levels=levels)
+        assert dataset.hierarchy.names == ("TV/monitor", "a/b", "a/c", "d")
+        assert said in dataset.notes[-1]
+    dataset = load_dataset(text(tmp_path, ["TV/monitor", "d"] * (N // 2)))
+    assert not any("paths" in note for note in dataset.notes)
+    columns = {"x": X, "up": ["a;b", "c"] * (N // 2), "low": ["d", "e"] * (N // 2)}
+    parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    dataset = load_dataset(f"table:{tmp_path / 't.parquet'}", levels="up,low")
+    assert dataset.hierarchy.names == ("a;b", "c", "d", "e")
+    assert "labels of 'up' such as 'a;b' are one name each: levels have one label" in dataset.notes
+
+
+@pytest.mark.parametrize("scheme", ["table", "hf"])
+def test_two_classes_of_one_path_are_told_in_the_words_of_the_file(tmp_path: Path, scheme: str) -> None:
+    columns = {"up": ["a/b", "c", "a"] * 8, "low": ["", "b", "b"] * 8, "x": [float(i) for i in range(24)]}
+    path = tmp_path / "t.parquet"
+    if scheme == "hf":
+        save_quietly(datasets.Dataset.from_dict(columns), tmp_path / "s")
+        path = tmp_path / "s"
+    else:
+        parquet.write_table(pa.table(columns), path)
+    with pytest.raises(ValueError, match="would be one class") as caught:
+        load_dataset(f"{scheme}:{path}", levels="up,low")
+    assert str(caught.value) == (
+        f"{path}, row 3: ['a/b'] and ['a', 'b'] would be one class, 'a/b': take '/' out of the labels."
+    )
 
 
 def test_lists_of_class_labels(tmp_path: Path) -> None:
@@ -121,7 +191,7 @@ def test_an_unknown_label_is_refused_with_what_would_help(tmp_path: Path) -> Non
     for cell, message in (
         ("Dog", r"line 3: 'Dog' is not a class of edges\.csv: is it 'dog'\?"),
         ("cat,dog", r"line 3: 'cat,dog' is not .*: labels are separated by ';' or '\|'"),
-        ("GO:1; GO:2", r"line 3: 'GO:1' is not .*edges\.csv, and 1 more labels are none: add a line for it"),
+        ("GO:1; GO:2", r"line 3: 'GO:1' is not .*edges\.csv, and 1 more label is none: add a line for it"),
     ):
         with pytest.raises(ValueError, match=message):
             load_dataset(text(tmp_path, ["cat", cell] * (N // 2), EDGES))

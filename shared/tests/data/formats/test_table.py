@@ -1,5 +1,7 @@
 """`table:PATH`: features, labels and an edge list, or columns of levels."""
 
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -204,3 +206,20 @@ def test_edges_that_are_none_are_named(tmp_path, edges, message):
     write(tmp_path, "edges.csv", edges)
     with pytest.raises(ValueError, match=message):
         load_dataset(f"table:{file}")
+
+
+def test_a_table_with_splits_is_in_memory_once(tmp_path):
+    """Its features in float64, and the smaller arrays made of them: 1.8 times as much at most, not 2.4."""
+    n, width = 40_000, 40
+    rng = np.random.default_rng(0)
+    columns = {f"x{at}": rng.normal(size=n).astype(np.float32) for at in range(width)}
+    columns |= {"labels": ["a", "b"] * (n // 2), "split": ["train", "val", "test", "unlabeled"] * (n // 4)}
+    parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    tracemalloc.start()
+    dataset = load_dataset(f"table:{tmp_path / 't.parquet'}")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    for part, split in enumerate(dataset.splits.values()):
+        assert split.inputs[:, 3].tolist() == columns["x3"][part::4].tolist()
+        assert split.ids[:2] == (str(part), str(part + 4))
+    assert peak < 2.1 * 8 * n * 3 / 4 * width

@@ -46,7 +46,10 @@ def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
     categories = contents["train"]["categories"]
     if contents["test"]["categories"] != categories:
         raise ValueError(f"{folder}: the categories of training and validation images should be the same.")
-    hierarchy = build_hierarchy(categories, name.endswith(TREE))
+    try:
+        hierarchy = build_hierarchy(categories, name.endswith(TREE))
+    except ValueError as error:
+        raise ValueError(f"{folder / f'instances_train{year}.json'}, categories: {error}") from error
     evaluated = torch.arange(len(hierarchy)) >= len(hierarchy) - len(categories)
     first = int(evaluated.int().argmax())
     return image_dataset(
@@ -65,10 +68,16 @@ def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
 
 
 def build_hierarchy(categories: list[tuple[str, str]], tree: bool) -> Hierarchy:
-    """Of (category, supercategory): the categories alone, or below their supercategories."""
+    """Of (category, supercategory): the categories alone, or below their supercategories.
+
+    Raises ValueError for a category that is given twice or has no name.
+    """
     if not tree:
         return Hierarchy.from_edges([], nodes=[name for name, _ in categories])
-    return Hierarchy.from_levels([(above, name) for name, above in categories], qualify=True)
+    paths = [(above, name) for name, above in categories]
+    if repeated := [path for number, path in enumerate(paths) if path in paths[:number]]:
+        raise ValueError(f"each should be given once. Found again: {'/'.join(repeated[0])}.")
+    return Hierarchy.from_levels(paths, qualify=True)
 
 
 def read_instances(path: Path, stem: str) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def read_boxes(path: Path) -> dict[str, list[int]]:
 
 
 def build_hierarchy(paths: Iterable[tuple[str, ...]], folder: Path) -> Hierarchy:
-    """The tree of (manufacturer, family, variant). Raises ValueError where a class has two parents.
+    """The tree of (manufacturer, family, variant). Raises ValueError where a class has two parents or names.
 
     A class is named by its path, and each level is sorted by that.
     """
@@ -121,7 +121,10 @@ def build_hierarchy(paths: Iterable[tuple[str, ...]], folder: Path) -> Hierarchy
                     f"{folder}: the {LEVELS[child]} {shown(path[child])} should have one {LEVELS[parent]}. "
                     f"Found {shown(parent_of[path[child]])} and {shown(path[parent])}."
                 )
-    return Hierarchy.from_levels(different, qualify=True)
+    try:
+        return Hierarchy.from_levels(different, qualify=True)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
 
 
 def cut(

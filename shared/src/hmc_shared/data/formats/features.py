@@ -158,8 +158,13 @@ def vectors(table: TableFile, column: str, width: int | None = None) -> np.ndarr
     return values
 
 
-def read_features(table: TableFile, names: Sequence[str], widths: dict[str, int] | None = None) -> np.ndarray:
-    """(n, F) float64 of features by their names, NaN where missing.
+def read_features(
+    table: TableFile,
+    names: Sequence[str],
+    widths: dict[str, int] | None = None,
+    rows: np.ndarray | None = None,
+) -> np.ndarray:
+    """(n, F) float64 of features by their names, NaN where missing; of some ``rows``, in their order.
 
     ``widths``, of columns of lists, are those of the blocks of a file before this one; it adds its own.
 
@@ -167,7 +172,7 @@ def read_features(table: TableFile, names: Sequence[str], widths: dict[str, int]
     a number that float32 does not hold, such as inf.
     """
     widths = {} if widths is None else widths
-    features = np.empty((len(table), len(names)))
+    features = np.empty((len(table) if rows is None else len(rows), len(names)))
     words: dict[str, np.ndarray] = {}
     lists: dict[str, np.ndarray] = {}
     for at, name in enumerate(names):
@@ -204,7 +209,7 @@ def read_features(table: TableFile, names: Sequence[str], widths: dict[str, int]
                 f"{table.where(row)}: features should be finite, at most {FLOAT32_MAX:.2g}. Found "
                 f"{values[row]} (column {name!r})."
             )
-        features[:, at] = values
+        features[:, at] = values if rows is None else values[rows]
     return features
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import torch
+from datasets.config import DOWNLOADED_DATASETS_PATH, EXTRACTED_DATASETS_PATH
 
 from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset, Split
@@ -28,7 +31,7 @@ from hmc_shared.data.storage.raw import RawPart, RawSet
 from hmc_shared.data.vector_dataset import vector_dataset
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.indicators import refuse_vectors
-from hmc_shared.messages import listed, reason
+from hmc_shared.messages import listed, reason, shown
 
 READER_VERSION = 1
 NO_FEATURES = {"id", "split"}
@@ -111,7 +114,7 @@ def _images(
     files = [Path(file["filename"]) for file in rows.cache_files]
     encoded = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
     table, digest = cached_images(
-        f"hf {READER_VERSION}", Path(path), ids, files, lambda: read_images(encoded, column)
+        f"hf {READER_VERSION}", Path(path), ids, files, lambda: read_images(encoded, column, path)
     )
     splits = {
         part: Split(table.select(at), targets[torch.from_numpy(at)], tuple(ids[row] for row in at))
@@ -140,7 +143,7 @@ def open_dataset(path: str) -> dict[str, datasets.Dataset]:
         raise ValueError(
             f"`--levels` should not be given for {path}: it has a hierarchy.json. Found it there."
         )
-    shown = not datasets.are_progress_bars_disabled()
+    has_bars = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
         saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
@@ -153,7 +156,7 @@ def open_dataset(path: str) -> dict[str, datasets.Dataset]:
             f"hf:{path} is neither a folder of `datasets` nor on the hub: {reason(error)}"
         ) from error
     finally:
-        if shown:
+        if has_bars:
             datasets.enable_progress_bars()
     return dict(dataset) if isinstance(dataset, dict) else {"all": dataset}
 
@@ -171,7 +174,7 @@ def as_table(rows: datasets.Dataset, path: str, levels: Sequence[str], names: Se
         inner = getattr(kind, "feature", None)  # of a list
         if name in levels:
             if isinstance(kind, datasets.ClassLabel):
-                cells = class_names(cells, kind, f"{path}: the column {name!r}")
+                cells = class_names(cells, kind, f"{path}: the column {name!r}", len(levels) == 1)
             elif isinstance(inner, datasets.ClassLabel) and is_list(cells.type):
                 cells = lists_of_names(cells, inner, f"{path}: the column {name!r}")
         elif isinstance(kind, datasets.ClassLabel) or isinstance(inner, datasets.ClassLabel):
@@ -180,9 +183,12 @@ def as_table(rows: datasets.Dataset, path: str, levels: Sequence[str], names: Se
     return TableFile(path, columns, len(rows))
 
 
-def class_names(ids: Column, kind: datasets.ClassLabel, where: str) -> Column:
-    """Texts of class labels, null for -1, which stands for none."""
+def class_names(ids: Column, kind: datasets.ClassLabel, where: str, as_lists: bool = False) -> Column:
+    """Texts of class labels, null for -1, which stands for none; or lists of one, whose text is not split."""
     cells = [_class_name(cell, kind, where, row) for row, cell in enumerate(ids.to_pylist())]
+    if as_lists:
+        lists = [None if cell is None else [cell] for cell in cells]
+        return pa.chunked_array([pa.array(lists, pa.list_(pa.string()))])
     return pa.chunked_array([pa.array(cells, pa.string())])
 
 
@@ -204,7 +210,29 @@ def _class_name(cell: int | None, kind: datasets.ClassLabel, where: str, row: in
     return kind.names[cell]
 
 
-def read_images(rows: datasets.Dataset, column: str) -> Iterator[bytes]:
-    for row in rows:
-        image = row[column]  # type: ignore[index]
-        yield image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
+def read_images(rows: datasets.Dataset, column: str, origin: str) -> Iterator[bytes]:
+    """The image of each row, as it is encoded; b"" where there is none.
+
+    Raises ValueError, naming the row, for a path that leads out of the data set's folder (or out of where
+    `datasets` unpacks its archives, and keeps what is of the hub); and for a file that cannot be read.
+    """
+    folder = Path(origin).expanduser()
+    of_hub = (DOWNLOADED_DATASETS_PATH, huggingface_hub.constants.HF_HUB_CACHE)
+    kept = (folder, EXTRACTED_DATASETS_PATH) if folder.exists() else of_hub
+    roots = [place for root in kept for place in (Path(root).absolute(), Path(root).resolve())]
+    for number, row in enumerate(rows):
+        image = row[column] or {}  # type: ignore[index]
+        if image.get("bytes") is not None or not image.get("path"):
+            yield image.get("bytes") or b""
+            continue
+        path = Path(os.path.normpath(folder.absolute() / image["path"]))
+        where = f"{origin}, row {number + 1}"
+        if "\0" in image["path"] or not any(path.is_relative_to(root) for root in roots):
+            raise ValueError(
+                f"{where}: an image should lie inside the folder. Found {shown(image['path'], 200)}: save "
+                "the data set with its images."
+            )
+        try:
+            yield path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{where}: {path} cannot be read: {error.strerror}.") from error

@@ -14,9 +14,10 @@ from hmc_shared.data.formats.level_columns import level_labels
 from hmc_shared.data.formats.table_file import TableFile
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.indicators import refuse_vectors
-from hmc_shared.messages import clipped, listed, shown
+from hmc_shared.messages import clipped, counted, listed, shown
 
 Names = list[list[str]]
+SEPARATOR = re.compile("[|;]")
 
 
 def label_names(table: TableFile, column: str, known: Collection[str] = ()) -> tuple[Names, list[str]]:
@@ -46,7 +47,7 @@ def label_names(table: TableFile, column: str, known: Collection[str] = ()) -> t
                 lists_of[cell] = _written_out(text, lambda row=row: table.where(row))
                 names_of[cell] = _listed(lists_of[cell], lambda row=row: table.where(row))
             else:
-                parts = (whole(part.strip()) for part in re.split(r"[|;]", text))
+                parts = (whole(part.strip()) for part in SEPARATOR.split(text))
                 names_of[cell] = list(dict.fromkeys(part for part in parts if part))
             words = [name for name in names_of[cell] if name.lower() in MISSING and name not in known]
             missing |= dict.fromkeys(words, row)
@@ -60,6 +61,19 @@ def label_names(table: TableFile, column: str, known: Collection[str] = ()) -> t
 
 def no_label_note(words: Collection[str]) -> list[str]:
     return [f"no label where the cell says {listed(map(repr, sorted(words)))}"] if words else []
+
+
+def path_note(names: Collection[str]) -> list[str]:
+    """Where names without a hierarchy look like paths."""
+    first: dict[str, str] = {}
+    for name in names:
+        top, slash, _ = name.partition("/")
+        if slash and first.setdefault(top, name) != name:
+            return [
+                f"labels such as {shown(first[top])} and {shown(name)} are plain names, not paths: a tree "
+                "takes a column for each level, or an edge list"
+            ]
+    return []
 
 
 def _of_lists(table: TableFile, column: str) -> Names:
@@ -106,7 +120,7 @@ def plain_labels(table: TableFile, column: str) -> tuple[Hierarchy, list[list[in
     if not used:
         raise ValueError(f"{table.origin} should have labels in the column {column!r}. Found none.")
     hierarchy = Hierarchy.from_edges([], nodes=used)
-    return hierarchy, ids_of(labels, hierarchy), notes
+    return hierarchy, ids_of(labels, hierarchy), [*notes, *path_note(used)]
 
 
 def known_labels(
@@ -121,7 +135,8 @@ def known_labels(
                 unknown.setdefault(name, row)
     if unknown:
         name, row = next(iter(unknown.items()))
-        others = f", and {len(unknown) - 1} more labels are none" if len(unknown) > 1 else ""
+        more = len(unknown) - 1
+        others = f", and {counted(more, 'more label')} {'is' if more == 1 else 'are'} none" if more else ""
         lower = {known.lower(): known for known in hierarchy.names}
         like = lower.get(name.lower())
         way = f"is it {like!r}?" if like else "add a line for it there, or take the label out."
@@ -143,13 +158,15 @@ def labels_of_levels(
 ) -> tuple[Hierarchy, list[list[int]], list[str]]:
     """Classes, ids of each row's labels, and notes, from columns of labels, coarse to fine.
 
-    One column of lists holds several labels a row, which have no parents. Raises ValueError, naming file and
-    row, as :func:`hmc_shared.data.formats.level_columns.level_labels` and :func:`label_names` do.
+    One column alone is read as :func:`label_names` says: several labels a row, which have no parents. Raises
+    ValueError, naming file and row, as :func:`hmc_shared.data.formats.level_columns.level_labels` and
+    :func:`label_names` do.
     """
-    if is_list(table.column(columns[0]).type) and len(columns) == 1:
+    if len(columns) == 1:
         hierarchy, labels, notes = plain_labels(table, columns[0])
         return hierarchy, labels, [f"levels: {columns[0]}", *notes]
     missing: set[str] = set()
+    several: list[str] = []
     texts: dict[str, list[str]] = {}
     for name in columns:
         if is_list(table.column(name).type):
@@ -160,6 +177,10 @@ def labels_of_levels(
         cells = [cell.strip() for cell in table.texts(name)]
         words = {cell for cell in {*cells} if cell and cell.lower() in MISSING}
         missing |= words
+        if cell := next((cell for cell in cells if SEPARATOR.search(cell)), None):
+            several.append(
+                f"labels of {name!r} such as {shown(cell)} are one name each: levels have one label"
+            )
         texts[name] = ["" if cell in words else cell for cell in cells] if words else cells
     hierarchy, labels, notes = level_labels(texts, table.origin, table.where)
-    return hierarchy, labels, [*notes, *no_label_note(missing)]
+    return hierarchy, labels, [*notes, *no_label_note(missing), *several]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.data.formats.label_cells import path_note
 from hmc_shared.data.image_dataset import image_dataset
 from hmc_shared.data.image_table import needs_pillow
 from hmc_shared.data.split_names import parts_of
@@ -71,7 +72,7 @@ def load(path: str) -> HierarchicalDataset:
         hierarchy,
         reader=f"labels {READER_VERSION}",
         sources=sources,
-        notes=notes,
+        notes=[*notes, *path_note(classes)],
     )
 
 

@@ -20,12 +20,24 @@ def split_levels(levels: str | Sequence[str]) -> list[str]:
     return names
 
 
-def tree_of(paths: Sequence[Sequence[str]]) -> tuple[Hierarchy, bool]:
-    """The tree that label paths spell out, and whether names are paths: where a label stands for several."""
+def tree_of(paths: Sequence[Sequence[str]], where: Callable[[int], str]) -> tuple[Hierarchy, bool]:
+    """The tree that label paths spell out, and whether names are paths: where a label stands for several.
+
+    Raises ValueError, at the place that ``where`` gives of a path, for two classes of one path.
+    """
     try:
         return Hierarchy.from_levels(paths), False
     except ValueError:
-        return Hierarchy.from_levels(paths, qualify=True), True
+        parts_of: dict[str, Sequence[str]] = {}
+    for number, path in enumerate(paths):
+        for end in range(1, 1 + sum(map(bool, path))):
+            name, parts = "/".join(path[:end]), path[:end]
+            if (other := parts_of.setdefault(name, parts)) != parts:
+                two = f"{shown([*other], 200)} and {shown([*parts], 200)}"
+                raise ValueError(
+                    f"{where(number)}: {two} would be one class, {shown(name)}: take '/' out of the labels."
+                )
+    return Hierarchy.from_levels(paths, qualify=True), True
 
 
 def level_labels(
@@ -38,8 +50,8 @@ def level_labels(
 
     Returns the tree, for each of the n rows a list of one id or none, and notes.
 
-    Raises ValueError for a gap in a path, at the place that ``where`` gives of the row, and, naming
-    ``origin``, for no label at all.
+    Raises ValueError for a gap in a path and two classes of one path, at the place that ``where`` gives of
+    the row, and, naming ``origin``, for no label at all.
     """
     rows = list(zip(*columns.values(), strict=True))
     for number, row in enumerate(rows):
@@ -52,7 +64,7 @@ def level_labels(
     if not paths:
         raise ValueError(f"{origin} should have labels in the column {next(iter(columns))!r}. Found none.")
     notes = [f"levels: {', '.join(columns)}"]
-    hierarchy, qualified = tree_of(paths)
+    hierarchy, qualified = tree_of(paths, lambda number: where(rows.index(paths[number])))
     if qualified:
         notes.append("classes are named by their paths: a label stands for several")
 

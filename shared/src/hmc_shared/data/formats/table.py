@@ -28,7 +28,7 @@ from hmc_shared.messages import listed, shown
 
 EDGES = "edges.csv"
 VALIDATION_SHARE = 0.2
-READER = "table 1"
+READER = "table 2"
 """Raise the number where the same table gives other numbers than before."""
 
 
@@ -43,7 +43,8 @@ def load(
     * ``labels`` (or ``label``): names of classes separated by "|" or ";", or a list of them, with ancestors
       or without. The file ``edges.csv`` beside the table, with the columns parent and child, joins them; a
       line without a parent names a root. Without that file the classes are the labels, and have no parents.
-    * With ``levels``, instead of these: columns of labels, coarse to fine, which spell out a tree.
+    * With ``levels``, instead of these: columns of labels, coarse to fine, which spell out a tree; or one
+      column that is read as ``labels`` is.
     * ``split``, optional: train, val or test. Missing splits are sampled by iterative stratification: 20 % of
       the training rows for validation, or 60, 20 and 20 % of all.
     * ``id``, optional: names of the rows.
@@ -79,7 +80,6 @@ def read_set(
     taken = {name for name in (*label_columns, split, id_column) if name is not None}
     feature_names, words, more = choose_features(table, taken, choice)
     notes += more
-    features = read_features(table, feature_names)
     ids = list(map(str, range(len(table))))
     if id_column:
         ids = as_texts(table.columns[id_column])
@@ -89,11 +89,13 @@ def read_set(
         found, more = split_rows([cell.strip() for cell in table.texts(split)], str(file), table.where)
         rows = {part: np.array(at) for part, at in found.items()}
         notes += more
+    features = read_features(table, feature_names, rows=np.concatenate([*rows.values()]) if split else None)
     table.columns.clear()  # a large part of the memory, which Arrow keeps unless it is told
     pa.default_memory_pool().release_unused()
-    parts = {
-        part: RawPart(features[at] if split else features, [labels[row] for row in at])
-        for part, at in rows.items()
+    ends = np.cumsum([len(at) for at in rows.values()])
+    parts = {  # whose features are no copies
+        part: RawPart(features[end - len(at) : end], [labels[row] for row in at])
+        for (part, at), end in zip(rows.items(), ends.tolist(), strict=True)
     }
     ids_of = {part: [ids[row] for row in at] for part, at in rows.items()}
     del features, labels, ids, rows

@@ -1,0 +1,29 @@
+"""A study whose plan asks for two processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from hmc_shared.runs.read import load_run
+
+
+@pytest.mark.distributed
+def test_a_run_of_two_processes_is_a_run_of_a_study(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    (tmp_path / "plan.yaml").write_text(
+        "datasets: [digits]\noptions: {epochs: 2, hidden_size: 8, batch_size: 256}\n"
+        "methods: {two: {command: hlstm train --method chmcnn, processes: 2}}\n"
+    )
+    words = [sys.executable, "-m", "hmc_shared", "study", "run", "plan.yaml", "--jobs", "1"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "[1/1] digits/two/seed-0: done in" in done.stderr
+    run = load_run(tmp_path / "runs/plan/digits/two/seed-0")
+    assert run.results["processes"] == 2
+    assert "torch.distributed.run" in run.results["launcher"]
+    assert len((run.path / "metrics.jsonl").read_text().splitlines()) == 2
+    assert not (run.path / "checkpoints" / "partial").exists()
