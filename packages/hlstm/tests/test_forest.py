@@ -58,16 +58,17 @@ def test_a_bootstrap_sample_leaves_out_a_third_and_random_splits_none(digits):
     assert (drawn["random"] > 0).all()
 
 
-def test_it_is_as_good_as_scikit_learns_forest(digits):
-    options = {"min_samples_leaf": 5, "max_features": 0.3, "random_state": 0}
+def test_it_differs_from_scikit_learns_forest_no_more_than_that_from_another_of_its_own(digits):
     x, y = digits.train.inputs.numpy(), digits.train.targets.numpy()
-    theirs = ExtraTreesRegressor(50, **options).fit(x, y).predict(digits.test.inputs.numpy())
+    theirs = [
+        ExtraTreesRegressor(50, min_samples_leaf=5, max_features=0.3, random_state=seed).fit(x, y)
+        for seed in range(2)
+    ]
+    first, second = (forest.predict(digits.test.inputs.numpy()) for forest in theirs)
     configuration = small(trees=50, splitter="random", max_features=0.3, level_weight=1.0)
     model = grow_forest(configuration, digits, digits.train.targets, digits.train.inputs)
     ours = score_split(model, digits.test).sigmoid().numpy()
-    assert np.abs(ours - theirs).mean() < 0.02
-    right = digits.test.targets.numpy()
-    assert ((ours >= 0.5) == right).mean() > ((theirs >= 0.5) == right).mean() - 0.01
+    assert np.abs(ours - first).mean() < 1.1 * np.abs(second - first).mean()
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1), st.lists(st.floats(-1e6, 1e6, width=32), min_size=1))
@@ -80,7 +81,7 @@ def test_a_rounded_threshold_sends_every_float32_the_same_way(thresholds, values
 def test_class_weights_fall_with_the_mean_of_the_parents():
     h = Hierarchy.from_parents({"a": None, "b": "a", "c": ["a", "b"], "d": ["c", "a"]})
     weights = class_weights(h, 0.5)
-    found = {name: weights[h.index(name)].item() for name in h.names}
+    found = {name: weights[h.index[name]].item() for name in h.names}
     assert found == pytest.approx({"a": 1, "b": 0.5, "c": 0.5 * 0.75, "d": 0.5 * (0.375 + 1) / 2})
 
 
@@ -93,8 +94,8 @@ def test_a_run_can_be_loaded_exported_and_told_again(tmp_path, digits):
     assert np.array_equal(scores.numpy(), run.scores)
     assert incoherent(run.scores, digits.hierarchy) == 0
     assert results["validation"] > 0.9
-    program = export_program(model).module()
     rows = digits.test.inputs[:7]
+    program = export_program(model, rows).module()
     torch.testing.assert_close(program(rows), model.probabilities(rows))
     again = train(small(output_dir=str(tmp_path / "again")), digits)
     assert again["metrics"] == results["metrics"]

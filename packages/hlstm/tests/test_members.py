@@ -6,7 +6,7 @@ import torch
 from hlstm.batches import member_seeds, training_batches
 from hlstm.build import build_model, load_model, method_loss
 from hlstm.config import Config
-from hlstm.members import NETWORKS, Members, mean_logits
+from hlstm.members import NETWORKS, Members, mean_logits, transposed
 from hlstm.train import train
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import incoherent
@@ -32,7 +32,7 @@ def single_networks(together, digits, configuration):
     for number, network in enumerate(networks):
         own = network.state_dict()
         network.load_state_dict(
-            {name: state[name][number] if name in together.stacked else own[name] for name in own}
+            {name: transposed(state[name])[number] if name in together.stacked else own[name] for name in own}
         )
     return networks
 
@@ -61,7 +61,7 @@ def test_outputs_and_gradients_are_those_of_single_networks(digits, method):
         for name, parameter in network.named_parameters():
             if parameter.grad is not None:
                 torch.testing.assert_close(
-                    parameters[name].grad[number], parameter.grad, rtol=1e-4, atol=1e-5
+                    transposed(parameters[name].grad)[number], parameter.grad, rtol=1e-4, atol=1e-5
                 )
 
 
@@ -124,7 +124,7 @@ def test_two_trained_together_are_two_trained_alone(tmp_path, digits):
                 (batch.weights @ loss_of(*network(batch.inputs), batch.labels)).backward()
                 optimizer.step()
         for name, parameter in network.named_parameters():
-            there = both.networks.get_parameter(name)[number]
+            there = transposed(both.networks.get_parameter(name))[number]
             torch.testing.assert_close(there, parameter, rtol=1e-3, atol=1e-4)
 
 

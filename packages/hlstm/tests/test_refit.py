@@ -84,7 +84,7 @@ def test_the_last_epoch_ends_with_the_last_step(tmp_path, best, rows):
 
 
 @METHODS
-@pytest.mark.parametrize("calls", [1, 4])
+@pytest.mark.parametrize("calls", [1, 3])
 def test_a_run_that_is_cut_off_goes_on_and_gives_the_same_bits(tmp_path, digits, monkeypatch, method, calls):
     """Within the part that chooses, or after it."""
     train(small(tmp_path / "straight", **method), digits)

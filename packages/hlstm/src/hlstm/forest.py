@@ -56,7 +56,7 @@ class Forest(CoherentModel, **CARD):
 
     def leaves(self, features: Tensor) -> Tensor:
         """The leaf of each tree, (batch, T), that standardised features (batch, F) fall into."""
-        node = torch.zeros(len(features), len(self.feature), dtype=torch.int64, device=features.device)
+        node = torch.zeros(features.shape[0], len(self.feature), dtype=torch.int64, device=features.device)
         tree = torch.arange(len(self.feature), device=features.device)
         for _ in range(self.depth):
             value = features.gather(1, self.feature[tree, node])

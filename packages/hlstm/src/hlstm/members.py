@@ -3,6 +3,7 @@
 # Annotations must be types here: see model.py.
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
@@ -23,7 +24,7 @@ class Members(CoherentModel, **CARD):
 
     Their parameters stand behind one another in one tensor, so that a step of all is a step of one larger
     network. ``forward`` takes (members, batch, F), or (batch, F) for all, and returns the logits of one
-    member after the other, (members x batch, C).
+    member after the other, (members x batch, C). A matrix of the networks is kept as (members, in, out).
 
     Args:
         num_features: F, width of an input row.
@@ -59,12 +60,9 @@ class Members(CoherentModel, **CARD):
         for name in self.stacked:
             owner, _, leaf = name.rpartition(".")
             stack = parameters[name] if name in parameters else buffers[name]
-            if stack.ndim == 3:  # laid out as products of batches of matrices give its gradient: no copy
-                stack = stack.detach().mT.contiguous().mT
-            value = (
-                nn.Parameter(stack.detach(), parameters[name].requires_grad) if name in parameters else stack
-            )
-            setattr(self.networks.get_submodule(owner), leaf, value)
+            if name in parameters:
+                stack = nn.Parameter(transposed(stack.detach()).contiguous(), stack.requires_grad)
+            setattr(self.networks.get_submodule(owner), leaf, stack)
 
     def init_output_bias(self, frequencies: Tensor) -> None:
         self.networks.init_output_bias(frequencies)
@@ -72,20 +70,29 @@ class Members(CoherentModel, **CARD):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised features to global and local logits, one member after the other."""
         state = {**dict(self.networks.named_parameters()), **dict(self.networks.named_buffers())}
-        of_members = {name: state[name] for name in self.stacked}
+        stacked = {name: transposed(state[name]) for name in self.stacked}
 
         def one(member: dict[str, Tensor], rows: Tensor) -> Any:
             return functional_call(self.networks, member, (rows,))
 
-        each = vmap(one, in_dims=(0, 0 if features.ndim == 3 else None), randomness="different")
-        global_logits, local_logits = each(of_members, features)
+        if features.ndim == 2:  # one by one: torch.export takes no vmap over a batch of any size
+            members = ({name: stack[i] for name, stack in stacked.items()} for i in range(self.members))
+            outputs = [one(member, features) for member in members]
+            global_logits, local_logits = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+            return global_logits, local_logits
+        global_logits, local_logits = vmap(one, randomness="different")(stacked, features)
         return global_logits.flatten(0, 1), local_logits.flatten(0, 1)
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Logits (batch, C) of the mean of the members' coherent probabilities, itself coherent."""
         each = self.networks.final_logits(*self(inputs)).float()
-        coherent = self.constrained(each).unflatten(0, (self.members, len(inputs)))
+        coherent = self.constrained(each).unflatten(0, (self.members, -1))
         return self.constrained(mean_logits(coherent))  # once more, against rounding
+
+
+def transposed(stack: Tensor) -> Tensor:
+    """Matrices are kept transposed, as products of batches give their gradients: else each is copied."""
+    return stack.mT if stack.ndim == 3 else stack
 
 
 def mean_logits(logits: Tensor) -> Tensor:

@@ -1,0 +1,176 @@
+"""``hmc blend``: weights that validation prefers, and a run folder whose model gives what the mix has."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hmc_shared.blend import blend, choose_weights, mixed
+from hmc_shared.cli.blend import Blend
+from hmc_shared.cli.train_options import TrainOptions
+from hmc_shared.data import load_dataset
+from hmc_shared.metrics import au_prc, incoherent
+from hmc_shared.model import load_model
+from hmc_shared.predict.score import score_split
+from hmc_shared.runs.folder import RunFolder
+from hmc_shared.runs.read import VALIDATION, load_predictions, load_run
+from hmc_shared.runs.refit import fit_on_validation
+
+
+class Options(TrainOptions):
+    package = "toy"
+
+    @property
+    def label(self):
+        return "linear"
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits", view="vector")
+
+
+@pytest.fixture
+def run(toy, digits, tmp_path):
+    """``run(name, seed)`` leaves the folder of a toy model whose weights are least squares of some pixels."""
+
+    def make(name, seed, coherent=True, protocol="default"):
+        options = Options(dataset="digits", output_dir=str(tmp_path / name), protocol=protocol)
+        folder = RunFolder(options.run_folder)
+        folder.write_config(yaml.safe_dump({"dataset": "digits"}))
+        model = toy.LinearModel(64, digits.hierarchy, coherent)
+        model.learn_statistics(digits)
+        pixels = torch.randperm(64, generator=torch.Generator().manual_seed(seed))[:20]
+        features = model.normalize(digits.train.inputs)[:, pixels]
+        with torch.no_grad():
+            model.layer.weight.zero_()
+            solution = torch.linalg.lstsq(features, 4.0 * digits.train.targets - 2.0).solution
+            model.layer.weight[:, pixels] = solution.T
+        fit_on_validation(model, digits, score_split(model, digits.validation), folder)
+        model.save_pretrained(folder.model)
+        logits = score_split(model, digits.test)
+        folder.finish(
+            digits,
+            logits,
+            model.to_probabilities(logits),
+            config=options,
+            parameters=1,
+            seconds={"train": 2.0},
+            device=torch.device("cpu"),
+        )
+        return str(folder.path)
+
+    return make
+
+
+def options(tmp_path, *runs, **more):
+    return Blend(runs, output_dir=str(tmp_path / "blend"), **more)
+
+
+def test_the_model_gives_what_the_run_folder_has(run, digits, tmp_path):
+    runs = [run("one", 1), run("two", 2), run("three", 3)]
+    results = blend(options(tmp_path, *runs))
+    mix, model = load_run(tmp_path / "blend"), load_model(tmp_path / "blend")
+    scores = score_split(model, digits.test)
+    np.testing.assert_allclose(scores.numpy(), mix.scores, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(model.predict_proba(digits.test.inputs), mix.probabilities, atol=1e-6)
+    assert incoherent(mix.scores, digits.hierarchy) == 0
+    weights = [part["weight"] for part in results["blend"].values()]
+    assert list(results["blend"]) == runs
+    assert sum(weights) == pytest.approx(1)
+    expected = sum(
+        weight * load_run(path).uncalibrated.astype(float) for weight, path in zip(weights, runs, strict=True)
+    )
+    np.testing.assert_allclose(mix.uncalibrated, expected, atol=1e-6)
+
+
+def test_it_is_never_worse_on_validation_than_the_best_of_them(run, digits, tmp_path, capsys):
+    runs = [run("one", 1), run("two", 2)]
+    results = blend(options(tmp_path, *runs))
+    assert results["validation"] >= max(part["validation"] for part in results["blend"].values())
+    held_out = load_predictions(tmp_path / "blend" / VALIDATION, digits.hierarchy)
+    assert au_prc(held_out["scores"], digits.validation.targets) == pytest.approx(results["validation"])
+    assert "blending does not help" not in capsys.readouterr().err
+
+
+def test_one_that_cannot_help_gets_no_weight_and_that_is_said(run, tmp_path, capsys):
+    good, bad = run("good", 1), run("bad", 2)
+    arrays = dict(np.load(f"{bad}/{VALIDATION}"))
+    arrays["scores"] = -arrays["scores"]
+    np.savez(f"{bad}/{VALIDATION}", **arrays)
+    results = blend(options(tmp_path, good, bad))
+    assert [part["weight"] for part in results["blend"].values()] == [1.0, 0.0]
+    assert f"blending does not help: {good} alone is best" in capsys.readouterr().err
+    assert len(load_model(tmp_path / "blend").members) == 1
+
+
+def test_a_mix_can_be_mixed_again(run, tmp_path):
+    blend(options(tmp_path, run("one", 1), run("two", 2)))
+    again = Blend((str(tmp_path / "blend"), run("three", 3)), output_dir=str(tmp_path / "again"))
+    assert blend(again)["validation"] >= load_run(tmp_path / "blend").results["validation"]
+    assert load_run(tmp_path / "again").results["protocol"] == "default"
+
+
+@pytest.mark.parametrize("metric", ["au_prc", "map"])
+def test_weights_are_chosen_for_the_metric(run, tmp_path, metric):
+    results = blend(options(tmp_path, run("one", 1), run("two", 2), metric=metric))
+    assert results["validation"] >= max(part["validation"] for part in results["blend"].values())
+
+
+def test_runs_that_do_not_fit_together_are_refused_by_name(run, tmp_path):
+    one, two = run("one", 1), run("two", 2, protocol="paper")
+    with pytest.raises(ValueError, match=r"one protocol\. Found 'default' in .*one, 'paper' in .*two"):
+        blend(options(tmp_path, one, two))
+    with pytest.raises(ValueError, match="should be named once"):
+        blend(options(tmp_path, one, one))
+    with pytest.raises(ValueError, match=r"`--dataset` is 'products'\. Found a run on 'digits'"):
+        blend(options(tmp_path, one, dataset="products"))
+    other = run("other", 3)
+    arrays = dict(np.load(f"{other}/{VALIDATION}"))
+    np.savez(f"{other}/{VALIDATION}", **{**arrays, "ids": arrays["ids"][::-1]})
+    with pytest.raises(ValueError, match=r"other has other samples, targets or classes than .*one"):
+        blend(options(tmp_path, one, other))
+    (tmp_path / "one" / VALIDATION).unlink()
+    with pytest.raises(ValueError, match=f"one has no {VALIDATION}"):
+        blend(options(tmp_path, one))
+    assert not (tmp_path / "blend").exists()
+
+
+def test_an_occupied_folder_is_refused_and_can_be_overwritten(run, tmp_path):
+    one = run("one", 1)
+    first = blend(options(tmp_path, one))
+    with pytest.raises(ValueError, match="is not empty"):
+        blend(options(tmp_path, one))
+    assert blend(replace(options(tmp_path, one), overwrite=True))["metrics"] == first["metrics"]
+
+
+PREDICTIONS = st.integers(1, 4).flatmap(
+    lambda count: st.lists(
+        st.lists(st.floats(0, 1, width=32), min_size=6, max_size=6), min_size=count, max_size=count
+    )
+)
+
+
+@given(PREDICTIONS, st.integers(1, 8))
+def test_weights_are_convex_and_never_below_the_best_alone(predictions, rounds):
+    held_out = [np.array(row).reshape(3, 2) for row in predictions]
+    targets = np.array([[1, 0], [0, 1], [1, 1]], dtype=bool)
+    weights = choose_weights(held_out, lambda p: au_prc(p, targets), rounds)
+    assert sum(weights) == pytest.approx(1)
+    assert min(weights) >= 0
+    mix = sum(weight * part for weight, part in zip(weights, held_out, strict=True))
+    assert au_prc(mix, targets) >= max(au_prc(part, targets) for part in held_out) - 1e-12
+
+
+@given(PREDICTIONS)
+def test_the_mix_is_the_mean_of_the_probabilities(predictions):
+    probabilities = [torch.tensor(row).reshape(3, 2).clamp(1e-6, 1 - 1e-6) for row in predictions]
+    weights = [2.0**-i for i in range(len(probabilities))]
+    weights = [weight / sum(weights) for weight in weights]
+    found = mixed([p.logit() for p in probabilities], weights).sigmoid()
+    expected = sum(weight * p for weight, p in zip(weights, probabilities, strict=True))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
