@@ -196,6 +196,7 @@ class RunFolder:
             "ids": np.asarray(dataset.test.ids, dtype=np.str_),
             "evaluated": dataset.evaluated.cpu().numpy(),
             "train_counts": dataset.train_counts.cpu().numpy(),
+            "information": dataset.information,
         }
         with replacing(self.path / "predictions.npz") as file:
             np.savez_compressed(file, **arrays)
@@ -281,6 +282,7 @@ def split_metrics(
         dataset.hierarchy,
         evaluated=dataset.evaluated,
         train_counts=dataset.train_counts.cpu(),
+        information=dataset.information,
         threshold=threshold,
     )
     return {f"{split}/{metric}": or_null(value) for metric, value in metrics.items()}
