@@ -26,6 +26,7 @@ File = tyro.conf.arg(metavar="FILE")
 Folder = tyro.conf.arg(metavar="DIR")
 Paths = tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="")
 Columns = tyro.conf.arg(metavar="COLUMN [COLUMN ...]", help_behavior_hint="")
+Codes = tyro.conf.arg(metavar="CODE [CODE ...]", help_behavior_hint="")
 Names = tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="")
 
 
@@ -41,6 +42,8 @@ class SetOptions:
     """Columns to leave out."""
     categorical: Annotated[tuple[str, ...], Columns] = ()
     """Columns of words to take, each word of the training rows as a feature."""
+    evidence: Annotated[tuple[str, ...], Codes] = ()
+    """Evidence codes that count in a .gaf file beside a table; default: all."""
     data_dir: Annotated[Path | None, Folder] = None
     """Folder with the files of sets that are not embedded; default: the environment variable HMC_DATA."""
 
@@ -111,7 +114,7 @@ class Evaluate:
     """Annotations of training samples, from which the information of terms is taken."""
     ia: Annotated[Path | None, File] = None
     """Instead, lines of term and information."""
-    evidence: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CODE [CODE ...]", help_behavior_hint="")] = ()
+    evidence: Annotated[tuple[str, ...], Codes] = ()
     """Evidence codes that count in .gaf files; default: all."""
     relations: Annotated[tuple[str, ...], Names] = ("is_a", "part_of")
     """What makes a term a child of another."""
@@ -229,8 +232,8 @@ def datasets(command: Datasets) -> None:
 def load(name: str, command: SetOptions) -> HierarchicalDataset:
     from hmc_shared import data
 
-    columns = {option: getattr(command, option) for option in ("levels", "features", "drop", "categorical")}
-    return data.load_dataset(name, command.data_dir, **columns)
+    names = ("levels", "features", "drop", "categorical", "evidence")
+    return data.load_dataset(name, command.data_dir, **{option: getattr(command, option) for option in names})
 
 
 def export(command: Export) -> None:

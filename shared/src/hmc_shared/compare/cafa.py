@@ -98,8 +98,7 @@ def evaluate_files(
         notes += training.notes
     grid = None if step is None else np.arange(step, 1, step)
     found = []
-    for namespace in dict.fromkeys(ontology.namespaces.values()):
-        part = part_of(ontology, namespace)
+    for namespace, part in parts_of(ontology).items():
         true = Labels(annotations.terms, part)
         if not len(true):
             continue
@@ -112,13 +111,16 @@ def evaluate_files(
     return found, tuple(dict.fromkeys(notes))
 
 
-def part_of(ontology: Ontology, namespace: str) -> Hierarchy:
-    """The terms of one namespace."""
-    every = ontology.hierarchy
-    names = [name for name in every.names if ontology.namespaces[name] == namespace]
-    inside = set(names)
-    edges = [(every.names[a], every.names[b]) for a, b in every.edges.tolist()]
-    return Hierarchy.from_edges([edge for edge in edges if edge[1] in inside], nodes=names)
+def parts_of(ontology: Ontology) -> dict[str, Hierarchy]:
+    """Namespace to its terms."""
+    names = ontology.hierarchy.names
+    nodes = {namespace: list[str]() for namespace in ontology.namespaces.values()}
+    edges = {namespace: list[tuple[str, str]]() for namespace in nodes}
+    for name in names:
+        nodes[ontology.namespaces[name]].append(name)
+    for parent, child in ontology.hierarchy.edges.tolist():
+        edges[ontology.namespaces[names[child]]].append((names[parent], names[child]))
+    return {name: Hierarchy.from_edges(edges[name], nodes=nodes[name]) for name in nodes}
 
 
 class Labels:

@@ -37,7 +37,7 @@ _NAMES: Any = ((list, str, type(None)), "text or a list")
 _OPTIONS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("dataset", "protocol", "on_error"), _TEXT),
     "data_dir": _OPTIONAL,
-    **dict.fromkeys(("levels", "features", "drop", "categorical"), _NAMES),
+    **dict.fromkeys(("levels", "features", "drop", "categorical", "evidence"), _NAMES),
 }
 """Those of ``config.yaml`` by which the data set of a run is found again."""
 
