@@ -245,6 +245,28 @@ def test_a_wrong_line_is_named(monkeypatch, capsys, files, name, text, message):
     assert len(err.splitlines()) == 1
 
 
+def test_evidence_counts_in_gaf_files_alone(monkeypatch, capsys, files):
+    cells = [
+        ["DB", name, "", "", term, "", code, *[""] * 10]
+        for name, term, code in (("a", "X:4", "EXP"), ("b", "X:2", "IC"), ("b", "X:3", "IEA"))
+    ]
+    (files / "t.gaf").write_text("\n".join("\t".join(line) for line in cells))
+    words = [
+        "--truth",
+        files / "t.gaf",
+        "--train-annotations",
+        files / "train.tsv",
+        "--evidence",
+        "EXP",
+        "IC",
+        "TAS",
+    ]
+    code, out, err = evaluate(monkeypatch, capsys, files, *words)
+    assert code == 0, err
+    assert out.splitlines()[1].split()[4] == "0.8571"
+    assert evaluate(monkeypatch, capsys, files, *words[:-1], "XYZ")[0] == 2
+
+
 def test_terms_that_the_ontology_lacks_are_left_out_on_demand(monkeypatch, capsys, files):
     (files / "p.tsv").write_text(PREDICTIONS + "b\tX:6\t1\nb\tX:9\t1\n")
     code, out, err = evaluate(monkeypatch, capsys, files, "--on-error", "skip")
@@ -258,7 +280,7 @@ def test_terms_that_the_ontology_lacks_are_left_out_on_demand(monkeypatch, capsy
     [
         (["--step", "1"], "`--step` should lie between 0 and 1. Found 1.0."),
         (["--threshold", "0"], "`--threshold` is for runs and .npz files. Found it with `--truth`."),
-        (["--evidence", "EXP"], "`--evidence` is for .gaf files only."),
+        (["--evidence", "EXP"], "`--evidence` is for .gaf files. Found none among"),
         (["--ia", "x", "--train-annotations", "y"], "Information is taken from"),
     ],
 )

@@ -13,7 +13,14 @@ import torch
 
 from hmc_shared.compare.align import align
 from hmc_shared.constraints import max_over_descendants
-from hmc_shared.data.formats.annotations import Scores, read_annotations, read_information, read_scores
+from hmc_shared.data.formats.annotations import (
+    Annotations,
+    Scores,
+    is_gaf,
+    read_annotations,
+    read_information,
+    read_scores,
+)
 from hmc_shared.data.formats.obo import RELATIONS, Ontology, read_obo
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.metrics.cafa import Block, Curve, curve_of, information, with_and_possible
@@ -87,14 +94,20 @@ def evaluate_files(
         raise ValueError(f"`--step` should lie between 0 and 1. Found {step}.")
     if train is not None and ia is not None:
         raise ValueError("Information is taken from `--train-annotations` or `--ia`. Found both.")
+    if evidence and not any(is_gaf(path) for path in (truth, train) if path is not None):
+        raise ValueError(f"`--evidence` is for .gaf files. Found none among {truth} and {train}.")
     ontology = read_obo(obo, relations)
-    annotations = read_annotations(truth, ontology, evidence, skip=skip)
+
+    def read(path: str | Path) -> Annotations:
+        return read_annotations(path, ontology, evidence if is_gaf(path) else (), skip=skip)
+
+    annotations = read(truth)
     scores = read_scores(predictions, ontology, skip=skip)
     notes = [*annotations.notes, *scores.notes]
     known = read_information(ia, ontology) if ia is not None else None
     training = None
     if train is not None:
-        training = read_annotations(train, ontology, evidence, skip=skip)
+        training = read(train)
         notes += training.notes
     grid = None if step is None else np.arange(step, 1, step)
     found = []

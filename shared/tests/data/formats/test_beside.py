@@ -174,7 +174,9 @@ def test_evidence(folder):
     assert labels_of(dataset) == EXPECTED | {"S1": {"GO:1", "GO:2", "GO:3"}}
     with pytest.raises(ValueError, match="the test split should have rows"):
         load_dataset(name, evidence=["IDA", "IMP"])
-    with pytest.raises(ValueError, match=r"`--evidence` should be among IDA, IEA, IMP, EXP of .*Found 'ISS'"):
+    with pytest.raises(ValueError, match=r"`--evidence` should be among IDA, IEA, IMP, EXP of .*Found 'ISX'"):
+        load_dataset(name, evidence=["ISX"])
+    with pytest.raises(ValueError, match=r"sgd.gaf should hold annotations with the evidence ISS"):
         load_dataset(name, evidence=["ISS"])
 
 

@@ -17,6 +17,11 @@ from hmc_shared.messages import listed, shown
 
 GAF = (".gaf", ".gaf.gz")
 GAF_VERSIONS = ("2.0", "2.1", "2.2")
+EVIDENCE = (
+    *("EXP", "IDA", "IPI", "IMP", "IGI", "IEP", "HTP", "HDA", "HMP", "HGI", "HEP", "IBA", "IBD"),
+    *("IKR", "IRD", "ISS", "ISO", "ISA", "ISM", "IGC", "RCA", "TAS", "NAS", "IC", "ND", "IEA"),
+)
+"""Codes of GO."""
 GAF_COLUMNS = 15
 """That a line has at least; two more may be empty."""
 SUBMISSION = ("AUTHOR", "MODEL", "KEYWORDS", "ACCURACY", "END")
@@ -62,7 +67,7 @@ def read_annotations(
     or obsolete term, unless these are to be left out: ``skip``.
     """
     path = Path(path)
-    if path.name.endswith(GAF):
+    if is_gaf(path):
         return _of_gaf(path, ontology, evidence, skip)
     if evidence:
         raise ValueError(f"`--evidence` is for .gaf files only. Found {path}.")
@@ -77,6 +82,11 @@ def read_annotations(
         for name in resolved[term]:
             found.setdefault(names[target], {})[name] = None
     return Annotations(_lists(found, path), notes=known.notes)
+
+
+def is_gaf(path: str | Path) -> bool:
+    """Whether a file is one of GAF, by its ending."""
+    return str(path).lower().endswith(GAF)
 
 
 def read_scores(path: str | Path, ontology: Ontology, *, skip: bool = False) -> Scores:
@@ -156,9 +166,12 @@ class _Terms:
         return tuple(notes)
 
 
-def _lists(found: dict[str, dict[str, None]], path: Path) -> dict[str, list[str]]:
+def _lists(
+    found: dict[str, dict[str, None]], path: Path, evidence: Collection[str] = ()
+) -> dict[str, list[str]]:
     if not found:
-        raise ValueError(f"{path} should hold annotations. Found none.")
+        of = f" with the evidence {listed(evidence)}" if evidence else ""
+        raise ValueError(f"{path} should hold annotations{of}. Found none.")
     return {target: list(terms) for target, terms in found.items()}
 
 
@@ -237,6 +250,8 @@ def _of_gaf(path: Path, ontology: Ontology, evidence: Collection[str], skip: boo
         for alias in (symbol, *synonyms.split("|")):
             if alias and alias != target:
                 aliases.setdefault(alias, {})[target] = None
-    if missing := [code for code in evidence if code not in codes]:
-        raise ValueError(f"`--evidence` should be among {listed(codes, 30)} of {path}. Found {missing[0]!r}.")
-    return Annotations(_lists(found, path), {name: tuple(of) for name, of in aliases.items()}, known.notes)
+    if unknown := [code for code in evidence if code not in (*EVIDENCE, *codes)]:
+        raise ValueError(f"`--evidence` should be among {listed(codes, 30)} of {path}. Found {unknown[0]!r}.")
+    return Annotations(
+        _lists(found, path, evidence), {name: tuple(of) for name, of in aliases.items()}, known.notes
+    )

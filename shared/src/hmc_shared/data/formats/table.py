@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.data.formats.annotations import is_gaf
 from hmc_shared.data.formats.beside import EDGES, Beside, RowLabels, find_beside, ontology_labels
 from hmc_shared.data.formats.cells import as_texts
 from hmc_shared.data.formats.features import choose_features, read_features
@@ -60,7 +61,7 @@ def load(
     """
     file, choice = find_table(Path(path).expanduser()), choice or FeatureChoice()
     beside = find_beside(file.parent) if levels is None else Beside()
-    if evidence and not (beside.annotations and ".gaf" in beside.annotations.name.lower()):
+    if evidence and not (beside.annotations and is_gaf(beside.annotations)):
         raise ValueError(
             f"`--evidence` is for tables with a .gaf file beside them. Found none beside {file}."
         )
