@@ -64,6 +64,17 @@ def test_terms_and_parents(ontology, tmp_path):
     assert edges(read_obo(tmp_path / "zoo.obo.gz", relations=["is_a"])) == is_a
 
 
+def test_a_relation_that_the_file_does_not_have_is_refused(ontology, tmp_path):
+    (tmp_path / "zoo.obo").write_text(OBO)
+    assert ("Z:2", "Z:4") in edges(read_obo(tmp_path / "zoo.obo", relations=["eats"]))
+    with pytest.raises(
+        ValueError, match="`relations` should be among is_a, part_of, eats of .*zoo.obo. Found 'isa'"
+    ):
+        read_obo(tmp_path / "zoo.obo", relations=["isa"])
+    (tmp_path / "zoo.obo").write_text(OBO.replace("part_of", "lives_in"))
+    assert edges(read_obo(tmp_path / "zoo.obo")) == edges(read_obo(tmp_path / "zoo.obo", relations=["is_a"]))
+
+
 def test_other_ids(ontology):
     assert ontology.resolve("Z:3") == ("Z:3",)
     assert ontology.resolve("Z:20") == ("Z:2",)

@@ -74,7 +74,7 @@ def read_obo(path: str | Path, relations: Collection[str] = RELATIONS) -> Ontolo
     that the file does not have.
 
     Raises ValueError, naming file and line, for other text, a term given twice, a parent that is no term, and
-    for a cycle; and if obonet is not installed.
+    for a cycle; for a relation that the file does not have; and if obonet is not installed.
     """
     path = Path(path)
     try:
@@ -144,6 +144,11 @@ def _default_namespace(lines: list[str]) -> str:
 def _ontology(
     graph: Any, line_of: Mapping[str, int], default: str, relations: Collection[str], path: Path
 ) -> Ontology:
+    present = dict.fromkeys(relation for *_, relation in graph.edges(keys=True))
+    if unknown := [relation for relation in relations if relation not in (*RELATIONS, *present)]:
+        raise ValueError(
+            f"`relations` should be among {listed(present)} of {path}. Found {shown(unknown[0])}."
+        )
     terms = {name: data for name, data in graph.nodes(data=True) if name in line_of}
     is_obsolete = {name for name, data in terms.items() if data.get("is_obsolete") == "true"}
     nodes = [name for name in terms if name not in is_obsolete]
