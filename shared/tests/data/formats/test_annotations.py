@@ -67,9 +67,7 @@ def test_terms_and_parents(ontology, tmp_path):
 def test_a_relation_that_the_file_does_not_have_is_refused(ontology, tmp_path):
     (tmp_path / "zoo.obo").write_text(OBO)
     assert ("Z:2", "Z:4") in edges(read_obo(tmp_path / "zoo.obo", relations=["eats"]))
-    with pytest.raises(
-        ValueError, match="`relations` should be among is_a, part_of, eats of .*zoo.obo. Found 'isa'"
-    ):
+    with pytest.raises(ValueError, match=r"should be among is_a, part_of, eats. Found 'isa'"):
         read_obo(tmp_path / "zoo.obo", relations=["isa"])
     (tmp_path / "zoo.obo").write_text(OBO.replace("part_of", "lives_in"))
     assert edges(read_obo(tmp_path / "zoo.obo")) == edges(read_obo(tmp_path / "zoo.obo", relations=["is_a"]))

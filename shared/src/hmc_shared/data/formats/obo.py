@@ -147,7 +147,7 @@ def _ontology(
     present = dict.fromkeys(relation for *_, relation in graph.edges(keys=True))
     if unknown := [relation for relation in relations if relation not in (*RELATIONS, *present)]:
         raise ValueError(
-            f"`relations` should be among {listed(present)} of {path}. Found {shown(unknown[0])}."
+            f"A relation of {path} should be among {listed(present)}. Found {shown(unknown[0])}."
         )
     terms = {name: data for name, data in graph.nodes(data=True) if name in line_of}
     is_obsolete = {name for name, data in terms.items() if data.get("is_obsolete") == "true"}
