@@ -227,6 +227,7 @@ def test_by_hand(monkeypatch, capsys, files):
             "a\tX:2\t1\nb\tX:2\n",
             "p.tsv:2: a line should hold target, term and score, with tabs. Found",
         ),
+        ("p.tsv", "A\tX:4\t1\n", "p.tsv should be of targets of t.tsv, a, b. Found A."),
         ("p.tsv", "", "p.tsv should hold lines of 3 columns. Found none."),
         ("t.tsv", "a\tX:2\nb\n", "t.tsv:2: a line should hold target and term, with tabs. Found 'b'."),
         ("t.tsv", "a\tX:2\n\xff\n", "t.tsv:2: not UTF-8 text."),
@@ -243,6 +244,16 @@ def test_a_wrong_line_is_named(monkeypatch, capsys, files, name, text, message):
     assert (code, out) == (2, "")
     assert message in err.replace(f"{files}/", "")
     assert len(err.splitlines()) == 1
+
+
+def test_what_is_not_predicted_is_undefined(monkeypatch, capsys, files):
+    (files / "go.obo").write_text(OBO + "\n[Term]\nid: Y:1\nname: other\nnamespace: y\n")
+    (files / "t.tsv").write_text(TRUTH + "a\tY:1\n")
+    found = json.loads(evaluate(monkeypatch, capsys, files, "--json", "--roots")[1])["y"]
+    assert (found["targets"], found["terms"], found["coverage"]) == (1, 1, 0.0)
+    assert found["fmax"] == {"value": None, "threshold": None}
+    line = evaluate(monkeypatch, capsys, files)[1].splitlines()[2]
+    assert line.split() == ["y", "1", "0", "0.0000", "-", "-", "-", "-"]
 
 
 def test_evidence_counts_in_gaf_files_alone(monkeypatch, capsys, files):

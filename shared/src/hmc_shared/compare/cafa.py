@@ -23,6 +23,7 @@ from hmc_shared.data.formats.annotations import (
 )
 from hmc_shared.data.formats.obo import RELATIONS, Ontology, read_obo
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import listed
 from hmc_shared.metrics.cafa import Block, Curve, curve_of, information, with_and_possible
 
 ROWS_TIMES_TERMS = 2**22
@@ -87,8 +88,8 @@ def evaluate_files(
         roots: count terms without parents, which every target of an ontology has.
         skip: leave out terms that the ontology does not have.
 
-    Raises ValueError as the readers of these files do, for a step outside (0, 1), and for both of train and
-    ia.
+    Raises ValueError as the readers of these files do, if no target has predictions, for a step outside
+    (0, 1), and for both of train and ia.
     """
     if step is not None and not 0 < step < 1:
         raise ValueError(f"`--step` should lie between 0 and 1. Found {step}.")
@@ -103,6 +104,9 @@ def evaluate_files(
 
     annotations = read(truth)
     scores = read_scores(predictions, ontology, skip=skip)
+    if not annotations.terms.keys() & set(scores.targets):
+        known, found = listed(annotations.terms, 3), listed(scores.targets, 3)
+        raise ValueError(f"{predictions} should be of targets of {truth}, {known}. Found {found}.")
     notes = [*annotations.notes, *scores.notes]
     known = read_information(ia, ontology) if ia is not None else None
     training = None
