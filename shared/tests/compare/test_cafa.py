@@ -12,6 +12,8 @@ import pytest
 
 from hmc_shared import __main__ as command
 from hmc_shared.compare.cafa import evaluate_files
+from hmc_shared.compare.scoring import score_run
+from hmc_shared.metrics import fmax, smin
 
 NAMESPACES = {"biological_process": 0.6, "molecular_function": 0.3, "cellular_component": 0.1}
 
@@ -306,3 +308,16 @@ def test_options_of_cafa_need_the_truth(monkeypatch, capsys, files):
     with pytest.raises(SystemExit):
         command.main()
     assert "`--obo` should come with `--truth`" in capsys.readouterr().err
+
+
+def test_the_information_of_a_run_gives_its_weighted_metrics(make_run):
+    bits = np.array([0, 0, 1, 0.5, 2, 1])
+    folder = make_run("with", arrays={"information": bits})
+    with np.load(folder / "predictions.npz") as arrays:
+        expected = [metric(arrays["scores"], arrays["targets"], bits) for metric in (fmax, smin)]
+    metrics = score_run(folder).evaluation.metrics
+    assert [metrics["fmax_weighted"], metrics["smin"]] == expected
+    assert not {"smin", "fmax_weighted"} & set(score_run(make_run("without")).evaluation.metrics)
+    damaged = make_run("damaged", arrays={"information": np.full(6, np.nan)})
+    with pytest.raises(ValueError, match=r"predictions.npz: `information` should be finite and at least 0"):
+        score_run(damaged)

@@ -18,7 +18,6 @@ from sklearn.metrics import average_precision_score
 from hmc_shared.compare import text as report
 from hmc_shared.compare.comparison import DEFAULT_METRICS, Statistic, compare, find_runs
 from hmc_shared.compare.scoring import evaluate_path, score_run
-from hmc_shared.metrics import fmax, smin
 
 
 def predictions(folder: Path) -> dict[str, np.ndarray]:
@@ -101,20 +100,6 @@ class TestRecomputed:
         assert evaluation.metrics["au_prc"] == pytest.approx(expected, abs=1e-12)
         assert evaluation.classes == 4
         assert [level.depth for level in evaluation.levels] == [1, 2]
-
-    def test_information_gives_the_weighted_metrics(self, make_run):
-        bits = np.array([0, 0, 1, 0.5, 2, 1])
-        folder = make_run("with", arrays={"information": bits})
-        arrays = predictions(folder)
-        metrics = score_run(folder).evaluation.metrics
-        assert metrics["smin"] == smin(arrays["scores"], arrays["targets"], bits)
-        assert metrics["fmax_weighted"] == fmax(arrays["scores"], arrays["targets"], bits)
-        assert not {"smin", "fmax_weighted"} & set(score_run(make_run("without")).evaluation.metrics)
-        damaged = make_run("damaged", arrays={"information": np.full(6, np.nan)})
-        with pytest.raises(
-            ValueError, match=r"predictions.npz: `information` should be finite and at least 0"
-        ):
-            score_run(damaged)
 
     def test_levels_and_groups_split_the_classes(self, make_run):
         folder = make_run(several=True)

@@ -91,12 +91,7 @@ def evaluate_files(
     Raises ValueError as the readers of these files do, if no target has predictions, for a step outside
     (0, 1), and for both of train and ia.
     """
-    if step is not None and not 0 < step < 1:
-        raise ValueError(f"`--step` should lie between 0 and 1. Found {step}.")
-    if train is not None and ia is not None:
-        raise ValueError("Information is taken from `--train-annotations` or `--ia`. Found both.")
-    if evidence and not any(is_gaf(path) for path in (truth, train) if path is not None):
-        raise ValueError(f"`--evidence` is for .gaf files. Found none among {truth} and {train}.")
+    _check(truth, train, ia, evidence, step)
     ontology = read_obo(obo, relations)
 
     def read(path: str | Path) -> Annotations:
@@ -109,23 +104,40 @@ def evaluate_files(
         raise ValueError(f"{predictions} should be of targets of {truth}, {known}. Found {found}.")
     notes = [*annotations.notes, *scores.notes]
     known = read_information(ia, ontology) if ia is not None else None
-    training = None
-    if train is not None:
-        training = read(train)
-        notes += training.notes
+    training = read(train) if train is not None else None
+    notes += training.notes if training else ()
     grid = None if step is None else np.arange(step, 1, step)
     found = []
     for namespace, part in parts_of(ontology).items():
-        true = Labels(annotations.terms, part)
-        if not len(true):
-            continue
-        bits = None
-        if training is not None:
-            bits = information(*Labels(training.terms, part).counts())
-        elif known is not None:
-            bits = np.array([known.get(name, 0.0) for name in part.names])
-        found.append(_evaluate(namespace, true, scores, bits, grid, roots))
+        if len(true := Labels(annotations.terms, part)):
+            bits = _information(part, training, known)
+            found.append(_evaluate(namespace, true, scores, bits, grid, roots))
     return found, tuple(dict.fromkeys(notes))
+
+
+def _check(
+    truth: str | Path,
+    train: str | Path | None,
+    ia: str | Path | None,
+    evidence: Collection[str],
+    step: float | None,
+) -> None:
+    """Raise ValueError for options of :func:`evaluate_files` that do not fit together."""
+    if step is not None and not 0 < step < 1:
+        raise ValueError(f"`--step` should lie between 0 and 1. Found {step}.")
+    if train is not None and ia is not None:
+        raise ValueError("Information is taken from `--train-annotations` or `--ia`. Found both.")
+    if evidence and not any(is_gaf(path) for path in (truth, train) if path is not None):
+        raise ValueError(f"`--evidence` is for .gaf files. Found none among {truth} and {train}.")
+
+
+def _information(
+    part: Hierarchy, training: Annotations | None, known: Mapping[str, float] | None
+) -> np.ndarray | None:
+    """(C,) of the terms of a namespace; None where nothing tells it."""
+    if training is not None:
+        return information(*Labels(training.terms, part).counts())
+    return None if known is None else np.array([known.get(name, 0.0) for name in part.names])
 
 
 def parts_of(ontology: Ontology) -> dict[str, Hierarchy]:
