@@ -138,7 +138,7 @@ def cluster(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Feed damaged files to every reader: 100,000 each, or HMC_FUZZ, chosen by HMC_FUZZ_SEED (hours)."""
     with tempfile.TemporaryDirectory() as folder:
-        install(session, list(METHODS), folder)
+        install(session, list(PACKAGES), folder)
         session.env.setdefault("HMC_FUZZ", "100000")
         session.env.setdefault("OMP_NUM_THREADS", "1")
         session.run("pytest", *CONFIG, *session.posargs, ROOT / "tests" / "fuzz")

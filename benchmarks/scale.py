@@ -43,7 +43,7 @@ from hmc_shared.data.formats import table
 from hmc_shared.data.storage.cache import cached, cached_images
 from hmc_shared.data.storage.raw import RawPart, RawSet
 from hmc_shared.losses import asymmetric_loss
-from hmc_shared.metrics import au_prc, average_precision, summarize
+from hmc_shared.metrics import au_prc, average_precision, fmax, summarize
 from hmc_shared.predict.decision import Decision
 from hmc_shared.predict.inputs import command
 
@@ -175,7 +175,7 @@ def scored(folder: Path, rows: int, hierarchy: Hierarchy, mapped: bool) -> tuple
 def metric(folder: Path, rows: int, classes: int, of: str, mapped: bool = False) -> Step:
     hierarchy = dag(classes)
     scores, targets = scored(folder, rows, hierarchy, mapped)
-    functions = {"au_prc": au_prc, "mAP": average_precision}
+    functions = {"au_prc": au_prc, "mAP": average_precision, "Fmax": fmax}
     of_scores = functions.get(of, lambda s, t: summarize(s, t, hierarchy))
     return lambda: of_scores(scores, targets)
 
@@ -219,9 +219,11 @@ STEPS: dict[str, tuple[str, tuple[int, ...], Callable[[Path, int], Step]]] = {
     "predict, parquet": ("rows", ROWS, partial(predict, kind="parquet")),
     "au_prc, 100 classes": ("rows", ROWS, partial(of_rows, of="au_prc")),
     "mAP, 100 classes": ("rows", ROWS, partial(of_rows, of="mAP")),
+    "Fmax, 100 classes": ("rows", ROWS, partial(of_rows, of="Fmax")),
     "summarize, 100 classes": ("rows", ROWS, partial(of_rows, of="summarize")),
     "au_prc, 1000 classes, mapped": ("rows", ROWS, partial(metric, classes=1000, of="au_prc", mapped=True)),
     "mAP, 1000 classes, mapped": ("rows", ROWS, partial(metric, classes=1000, of="mAP", mapped=True)),
+    "Fmax, 1000 classes, mapped": ("rows", ROWS, partial(metric, classes=1000, of="Fmax", mapped=True)),
     "build hierarchy": ("classes", CLASSES, build),
     "constraint, 32 rows": ("classes", CLASSES, constraint),
     "losses, 32 rows": ("classes", CLASSES, losses),

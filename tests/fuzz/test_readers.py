@@ -12,12 +12,13 @@ from harness import SECONDS, Reader, complaint, damaged, failures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from models import READERS as MODELS
+from ontologies import READERS as ONTOLOGIES
 from readers import READERS as FORMATS
 from run_files import READERS as RUN_FILES
 from sets import READERS as SETS
 from studies import READERS as STUDIES
 
-READERS = (*FORMATS, *RUN_FILES, *SETS, *MODELS, *STUDIES)
+READERS = (*FORMATS, *ONTOLOGIES, *RUN_FILES, *SETS, *MODELS, *STUDIES)
 
 COUNT = int(os.environ.get("HMC_FUZZ", "150"))
 SEED = int(os.environ.get("HMC_FUZZ_SEED", "0"))
@@ -35,7 +36,7 @@ def test_valid_files_are_read(reader: Reader, tmp_path: Path) -> None:
         reader.read(content, tmp_path)
 
 
-@pytest.mark.parametrize("reader", FORMATS, ids=lambda reader: reader.name)
+@pytest.mark.parametrize("reader", [*FORMATS, *ONTOLOGIES], ids=lambda reader: reader.name)
 @settings(
     max_examples=min(COUNT, 1000), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

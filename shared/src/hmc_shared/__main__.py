@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -28,6 +28,7 @@ File = tyro.conf.arg(metavar="FILE")
 Folder = tyro.conf.arg(metavar="DIR")
 Paths = tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="")
 Columns = tyro.conf.arg(metavar="COLUMN [COLUMN ...]", help_behavior_hint="")
+Codes = tyro.conf.arg(metavar="CODE [CODE ...]", help_behavior_hint="")
 Names = tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="")
 
 
@@ -43,6 +44,8 @@ class SetOptions:
     """Columns to leave out."""
     categorical: Annotated[tuple[str, ...], Columns] = ()
     """Columns of words to take, each word of the training rows as a feature."""
+    evidence: Annotated[tuple[str, ...], Codes] = ()
+    """Evidence codes that count in a .gaf file beside a table; default: all."""
     data_dir: Annotated[Path | None, Folder] = None
     """Folder with the files of sets that are not embedded; default: the environment variable HMC_DATA."""
 
@@ -91,16 +94,38 @@ class Compare:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Recompute all metrics of one run folder, or of any predictions.npz with its hierarchy.json."""
+    """Recompute all metrics of one run folder, or of any predictions.npz with its hierarchy.json.
+
+    Or, with `--truth` and `--obo`, Fmax, weighted Fmax and Smin of predictions of terms as CAFA takes them.
+    """
 
     path: Annotated[Path, Positional]
-    """Run folder, or .npz file with the arrays scores (n, C) and targets (n, C)."""
+    """Run folder, or .npz file with the arrays scores (n, C) and targets (n, C); or, with --truth, lines of
+    target, term and score."""
     hierarchy: Annotated[Path | None, File] = None
     """Hierarchy as JSON; default: the hierarchy.json beside the predictions."""
     threshold: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
     """A class is predicted if its score is at least this; default: the stored threshold, else 0."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON instead of text."""
+    truth: Annotated[Path | None, File] = None
+    """Annotations: lines of target and term, or a .gaf file."""
+    obo: Annotated[Path | None, File] = None
+    """Ontologies in the OBO format. Needs the extra `go`: pip install 'hmc-shared[go]'."""
+    train_annotations: Annotated[Path | None, File] = None
+    """Annotations of training samples, from which the information of terms is taken."""
+    ia: Annotated[Path | None, File] = None
+    """Instead, lines of term and information."""
+    evidence: Annotated[tuple[str, ...], Codes] = ()
+    """Evidence codes that count in .gaf files; default: all."""
+    relations: Annotated[tuple[str, ...], Names] = ("is_a", "part_of")
+    """What makes a term a child of another."""
+    step: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
+    """Try the thresholds STEP, 2 STEP, ... below 1, as cafaeval does; default: all thresholds."""
+    roots: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Count the roots of the ontologies, as cafaeval does without -no_orphans."""
+    on_error: Literal["refuse", "skip"] = "refuse"
+    """Refuse terms that the ontologies do not have, or leave them out."""
 
 
 @dataclass(frozen=True)
@@ -219,8 +244,8 @@ def datasets(command: Datasets) -> None:
 def load(name: str, command: SetOptions) -> HierarchicalDataset:
     from hmc_shared import data
 
-    columns = {option: getattr(command, option) for option in ("levels", "features", "drop", "categorical")}
-    return data.load_dataset(name, command.data_dir, **columns)
+    names = ("levels", "features", "drop", "categorical", "evidence")
+    return data.load_dataset(name, command.data_dir, **{option: getattr(command, option) for option in names})
 
 
 def export(command: Export) -> None:
@@ -245,12 +270,42 @@ def compare(command: Compare) -> None:
 
 
 def evaluate(command: Evaluate) -> None:
+    if command.truth is not None:
+        evaluate_cafa(command)
+        return
+    for option in ("obo", "train_annotations", "ia", "evidence", "step", "roots"):
+        if getattr(command, option):
+            raise ValueError(f"`--{option.replace('_', '-')}` should come with `--truth`. Found no truth.")
     from hmc_shared.compare import text as report
     from hmc_shared.compare.scoring import evaluate_path
 
     evaluation, notes = evaluate_path(command.path, command.hierarchy, command.threshold)
     warn(notes)
     print(report.evaluation_to_json(evaluation) if command.json else report.evaluation_to_text(evaluation))
+
+
+def evaluate_cafa(command: Evaluate) -> None:
+    from hmc_shared.compare import cafa
+
+    for option in ("hierarchy", "threshold"):
+        if getattr(command, option) is not None:
+            raise ValueError(f"`--{option}` is for runs and .npz files. Found it with `--truth`.")
+    if command.truth is None or command.obo is None:
+        raise ValueError("`--truth` should come with `--obo`. Found no ontology.")
+    found, notes = cafa.evaluate_files(
+        command.path,
+        command.truth,
+        command.obo,
+        train=command.train_annotations,
+        ia=command.ia,
+        evidence=command.evidence,
+        relations=command.relations,
+        step=command.step,
+        roots=command.roots,
+        skip=command.on_error == "skip",
+    )
+    warn(notes)
+    print(cafa.to_json(found) if command.json else cafa.to_text(found))
 
 
 def ranks(command: Ranks) -> None:

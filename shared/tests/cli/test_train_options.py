@@ -57,8 +57,8 @@ def test_every_group_has_a_title_and_no_option_is_in_two():
     assert {group.title for group in groups} <= set(GROUPS)
     names = [field.name for group in groups for field in fields(group)]
     assert len(set(names)) == len(names)
-    of_columns = {"features", "drop", "categorical"}
+    of_columns = {"features", "drop", "categorical", "evidence"}
     assert {field.name for field in fields(Toy)} == {*names} | of_columns
-    columns = {"levels": None, "features": [], "drop": ["x"], "categorical": []}
+    columns = {"levels": None, "features": [], "drop": ["x"], "categorical": [], "evidence": []}
     assert Toy(drop=["x"]).reading == columns | {"on_error": "refuse", "workers": 2}
     assert DataOptions(levels="a").reading == {"levels": "a"}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hmc_shared.metrics import _inputs, levels, ranking
+from hmc_shared.metrics import _inputs, cafa, levels, ranking
 
 
 @pytest.fixture(scope="module", params=[_inputs.BLOCK, 3], ids=["one block", "many blocks"])
@@ -15,4 +15,5 @@ def blocks(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (_inputs, levels, ranking):
             patch.setattr(module, "BLOCK", request.param)
+        patch.setattr(cafa, "MANY", request.param)
         yield

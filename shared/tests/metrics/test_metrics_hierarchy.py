@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
+from hiclass.metrics import f1 as f1_of_hiclass
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +15,7 @@ from hmc_shared import Hierarchy
 from hmc_shared.metrics import (
     accuracy_leaf,
     accuracy_per_level,
+    hierarchical_f1_example,
     hierarchical_precision_recall_f1,
     hvr,
     hvr_relations,
@@ -192,6 +196,20 @@ def test_incoherent_equals_the_loop_over_samples_and_edges(h, seed):
     assert incoherent(with_ancestors, h) == 0.0
 
 
+@given(TREES, SEEDS)
+def test_hierarchical_f1_is_that_of_hiclass(tree, seed):
+    predictions, targets = (random_paths(np.random.default_rng(seed + i), tree, 5) for i in range(2))
+    paths = [
+        np.array([[str(node) if node >= 0 else "" for node in row] for row in level_targets(x, tree)])
+        for x in (targets, predictions)
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of samples that share nothing
+        expected = [f1_of_hiclass(*paths, average=average) for average in ("micro", "macro")]
+    assert hierarchical_precision_recall_f1(predictions, targets, tree)[2] == pytest.approx(expected[0])
+    assert hierarchical_f1_example(predictions, targets, tree) == pytest.approx(expected[1])
+
+
 def ancestors_of(h: Hierarchy, nodes: list[int]) -> set[int]:
     ancestors, waiting = set(), list(nodes)
     while waiting:
@@ -221,6 +239,8 @@ def test_hierarchical_measures_equal_sets(h, seed, without_roots):
     f1 = 2 * both / (predicted + true) if predicted + true else np.nan
     ours = hierarchical_precision_recall_f1(predictions, targets, h, evaluated=evaluated)
     assert ours == pytest.approx((precision, recall, f1), nan_ok=True)
+    by_sample = np.mean([2 * len(p & t) / (len(p) + len(t)) if p | t else 1.0 for p, t in pairs])
+    assert hierarchical_f1_example(predictions, targets, h, evaluated=evaluated) == pytest.approx(by_sample)
     if both:
         assert f1 == pytest.approx(2 / (1 / precision + 1 / recall))
     tensors = map(torch.from_numpy, (predictions, targets))

@@ -12,16 +12,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, label_ranking_loss
+from sklearn.metrics import coverage_error as sklearn_coverage
 from sklearn.metrics import precision_recall_curve as sklearn_curve
 
 from hmc_shared.metrics import (
     ap_variance,
     au_prc,
     average_precision,
+    coverage_error,
+    fmax,
     head_medium_tail,
     mean_average_precision,
     precision_at_1,
+    ranking_loss,
 )
 from hmc_shared.metrics.ranking import pooled
 from hmc_shared.testing import DEVICE
@@ -145,6 +149,16 @@ def test_precision_at_1_equals_the_loop(case):
     assert precision_at_1(scores, targets) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.usefixtures("blocks")
+@given(cases())
+def test_coverage_and_ranking_loss_equal_sklearn(case):
+    scores, targets = case
+    if scores.shape[1] == 1:  # which scikit-learn takes for a binary problem
+        scores, targets = (np.hstack([x, np.zeros_like(x)]) for x in case)
+    assert coverage_error(scores, targets) == pytest.approx(sklearn_coverage(targets, scores))
+    assert ranking_loss(scores, targets) == pytest.approx(label_ranking_loss(targets, scores))
+
+
 def all_metrics(scores, targets) -> np.ndarray:
     return np.array(
         [
@@ -154,6 +168,9 @@ def all_metrics(scores, targets) -> np.ndarray:
             mean_average_precision(scores, targets, absent="zero"),
             ap_variance(scores, targets),
             precision_at_1(scores, targets),
+            coverage_error(scores, targets),
+            ranking_loss(scores, targets),
+            fmax(scores, targets),
         ]
     )
 
@@ -205,7 +222,8 @@ def test_a_single_positive_has_the_reciprocal_of_its_rank(rank):
 
 def test_without_positives_areas_are_nan_and_precision_at_1_is_0():
     scores, targets = np.ones((3, 2)), np.zeros((3, 2), dtype=bool)
-    assert np.isnan(all_metrics(scores, targets)).tolist() == [True, True, True, False, True, False]
+    undefined = np.isnan(all_metrics(scores, targets)).tolist()
+    assert undefined == [True, True, True, False, True, False, False, False, True]
     assert mean_average_precision(scores, targets, absent="zero") == 0.0
     assert precision_at_1(scores, targets) == 0.0
     assert np.isnan(pooled(scores, targets, [slice(None)])[0].precision_at(np.array([0.0, 1.0]))).all()
@@ -213,7 +231,7 @@ def test_without_positives_areas_are_nan_and_precision_at_1_is_0():
 
 def test_without_samples_everything_is_undefined():
     values = all_metrics(np.ones((0, 3)), np.ones((0, 3)))
-    assert np.isnan(values).tolist() == [True, True, True, False, True, True]
+    assert np.isnan(values).tolist() == [True, True, True, False, *[True] * 5]
 
 
 def test_infinite_scores_are_ranked():

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hmc_shared import Hierarchy, metrics
-from hmc_shared.metrics import hierarchical, levels, ranking, summary, thresholded
+from hmc_shared.metrics import cafa, hierarchical, levels, ranking, summary, thresholded
 from hmc_shared.metrics import summarize as summarize_scores
 
 ALWAYS = {
@@ -21,14 +21,19 @@ ALWAYS = {
     "map_absent",
     "ap_variance",
     "precision_at_1",
+    "coverage_error",
+    "ranking_loss",
     "f1_micro",
     "f1_macro",
     "f1_example",
+    "exact_match",
     "hamming_accuracy",
     "hierarchical_precision",
     "hierarchical_recall",
     "hierarchical_f1",
+    "hierarchical_f1_example",
     "incoherent",
+    "fmax",
 }
 SINGLE_PATH = {
     "accuracy_level_0",
@@ -60,7 +65,8 @@ def test_names_for_single_paths_and_for_several(single_path):
 
 def test_every_value_is_that_of_its_own_function(single_path):
     scores, targets = single_path
-    result = summarize_scores(scores, targets, TREE, evaluated=EVALUATED, threshold=0.5)
+    bits = np.arange(len(TREE)) / 2 + 1
+    result = summarize_scores(scores, targets, TREE, evaluated=EVALUATED, information=bits, threshold=0.5)
     s, t, p = scores[:, 1:], targets[:, 1:], scores[:, 1:] >= 0.5
     ids, true = metrics.level_predictions(scores, TREE), metrics.level_targets(targets, TREE)
     by_level = metrics.accuracy_per_level(ids, true)
@@ -73,14 +79,23 @@ def test_every_value_is_that_of_its_own_function(single_path):
         "map_absent": 0.0,
         "ap_variance": metrics.ap_variance(s, t),
         "precision_at_1": metrics.precision_at_1(s, t),
+        "coverage_error": metrics.coverage_error(s, t),
+        "ranking_loss": metrics.ranking_loss(s, t),
         "f1_micro": metrics.f1_micro(p, t),
         "f1_macro": metrics.f1_macro(p, t),
         "f1_example": metrics.f1_example(p, t),
+        "exact_match": metrics.exact_match(p, t),
         "hamming_accuracy": metrics.hamming_accuracy(p, t),
         "hierarchical_precision": hp,
         "hierarchical_recall": hr,
         "hierarchical_f1": hf,
+        "hierarchical_f1_example": metrics.hierarchical_f1_example(
+            scores >= 0.5, targets, TREE, evaluated=EVALUATED
+        ),
         "incoherent": metrics.incoherent(scores, TREE),
+        "fmax": metrics.fmax(scores, targets, EVALUATED),
+        "fmax_weighted": metrics.fmax(scores, targets, bits * EVALUATED),
+        "smin": metrics.smin(scores, targets, bits * EVALUATED),
         "accuracy_level_0": by_level[0],
         "accuracy_level_1": by_level[1],
         "accuracy_level_2": by_level[2],
@@ -115,6 +130,12 @@ def test_groups_are_the_evaluated_classes_with_positives():
     }
 
 
+def test_information_of_classes_that_do_not_count_gives_no_metric(single_path):
+    bits = np.where(EVALUATED, 0.0, 1.0)
+    result = summarize_scores(*single_path, TREE, evaluated=EVALUATED, information=bits)
+    assert not {"fmax_weighted", "smin"} & set(result)
+
+
 def test_torch_and_numpy_give_equal_summaries(single_path):
     scores, targets = single_path
     counts = targets.sum(axis=0)
@@ -126,7 +147,8 @@ def test_torch_and_numpy_give_equal_summaries(single_path):
 def test_perfect_scores_have_only_ones_and_no_violation():
     targets = TREE.add_ancestors(np.eye(len(TREE), dtype=bool)[TREE.leaves])
     result = summarize_scores(np.where(targets, 1.0, -1.0), targets, TREE, evaluated=EVALUATED)
-    zeros = {"incoherent", "hvr", "hvr_relations", "ap_variance", "map_absent"}
+    assert result.pop("coverage_error") == targets[:, EVALUATED].sum(1).mean()
+    zeros = {"incoherent", "hvr", "hvr_relations", "ap_variance", "map_absent", "ranking_loss"}
     assert {name for name, value in result.items() if value == 0} == zeros
     assert {value for name, value in result.items() if name not in zeros | {"map_classes"}} == {1.0}
 
@@ -136,7 +158,7 @@ def test_no_positives_leave_the_areas_undefined():
     result = summarize_scores(np.array([[-1.0, -2.0]]), np.zeros((1, 2)), h, train_counts=np.array([200, 5]))
     undefined = {name for name, value in result.items() if np.isnan(value)}
     assert undefined == {
-        *("au_prc", "map", "ap_variance", "f1_micro", "f1_macro", "accuracy_leaf"),
+        *("au_prc", "map", "ap_variance", "f1_micro", "f1_macro", "accuracy_leaf", "fmax"),
         *(
             "hierarchical_precision",
             "hierarchical_recall",
@@ -160,6 +182,10 @@ def test_bad_input_is_named(single_path):
         summarize_scores(scores, targets, TREE, evaluated=EVALUATED[1:])
     with pytest.raises(ValueError, match=r"`train_counts` should have 7 entries, one per node. Found 2"):
         summarize_scores(scores, targets, TREE, train_counts=np.array([1, 2]))
+    with pytest.raises(
+        ValueError, match=r"`information` should be numbers of shape \(7,\). Found int64 of sha"
+    ):
+        summarize_scores(scores, targets, TREE, information=np.array([1, 2]))
     with pytest.raises(ValueError, match=r"`threshold` should be a finite number. Found nan"):
         summarize_scores(scores, targets, TREE, threshold=float("nan"))
     with pytest.raises(ValueError, match=r"Found bfloat16: half precision"):
@@ -167,7 +193,7 @@ def test_bad_input_is_named(single_path):
 
 
 @pytest.mark.parametrize(
-    "module", [hierarchical, levels, ranking, summary, thresholded], ids=lambda m: m.__name__
+    "module", [cafa, hierarchical, levels, ranking, summary, thresholded], ids=lambda m: m.__name__
 )
 def test_docstring_examples(module):
     outcome = doctest.testmod(module)

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import f1_score, hamming_loss
+from sklearn.metrics import accuracy_score, f1_score, hamming_loss
 
-from hmc_shared.metrics import f1_example, f1_macro, f1_micro, hamming_accuracy
+from hmc_shared.metrics import exact_match, f1_example, f1_macro, f1_micro, hamming_accuracy
 
 # scikit-learn takes a single column for a binary problem, not for a multi-label one: at least two classes.
 SHAPES = st.tuples(st.integers(1, 10), st.integers(2, 5))
@@ -27,6 +27,7 @@ def test_f1_and_hamming_equal_sklearn(pair):
     example = f1_score(targets, predictions, average="samples", zero_division=1.0)
     assert f1_example(predictions, targets) == pytest.approx(example)
     assert hamming_accuracy(predictions, targets) == pytest.approx(1 - hamming_loss(targets, predictions))
+    assert exact_match(predictions, targets) == pytest.approx(accuracy_score(targets, predictions))
 
 
 @given(PAIRS)
@@ -43,7 +44,7 @@ def test_order_and_kind_of_input_are_irrelevant(pair, seed):
     rng = np.random.default_rng(seed)
     rows, columns = rng.permutation(pair[0].shape[0]), rng.permutation(pair[0].shape[1])
     moved = [array[rows][:, columns] for array in pair]
-    for metric in (f1_micro, f1_macro, f1_example, hamming_accuracy):
+    for metric in (f1_micro, f1_macro, f1_example, hamming_accuracy, exact_match):
         value = metric(*pair)
         assert metric(*moved) == pytest.approx(value, nan_ok=True)
         for other in (map(torch.from_numpy, pair), (torch.from_numpy(x).bfloat16() for x in pair)):
@@ -53,7 +54,7 @@ def test_order_and_kind_of_input_are_irrelevant(pair, seed):
 
 @given(arrays(np.bool_, SHAPES).filter(np.any))
 def test_perfect_and_inverted_predictions(targets):
-    for metric in (f1_micro, f1_macro, f1_example, hamming_accuracy):
+    for metric in (f1_micro, f1_macro, f1_example, hamming_accuracy, exact_match):
         assert metric(targets, targets) == 1.0
         assert metric(~targets, targets) == 0.0
 

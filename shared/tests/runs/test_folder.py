@@ -148,13 +148,15 @@ class TestFinish:
         run = load_run(folder.path)
         with np.load(folder.path / "predictions.npz") as archive:
             assert set(archive.files) == {
-                *("scores", "probabilities", "targets", "ids", "evaluated", "train_counts")
+                *("scores", "probabilities", "targets", "ids", "evaluated", "train_counts"),
+                "information",
             }
         np.testing.assert_array_equal(run.scores, scores)
         np.testing.assert_array_equal(run.probabilities, probabilities)
         np.testing.assert_array_equal(run.uncalibrated, scores.sigmoid())
         np.testing.assert_array_equal(run.targets, digits.test.targets)
         np.testing.assert_array_equal(run.train_counts, digits.train_counts)
+        np.testing.assert_array_equal(run.information, digits.information)
         assert tuple(run.ids.tolist()) == digits.test.ids
         assert run.hierarchy == digits.hierarchy
         targets = digits.test.targets.numpy()

@@ -42,7 +42,7 @@ class DataOptions:
     @property
     def reading(self) -> dict[str, Any]:
         """What ``load_dataset`` is told beside name, folder, view and protocol."""
-        names = ("levels", "features", "drop", "categorical", "on_error", "workers")
+        names = ("levels", "features", "drop", "categorical", "evidence", "on_error", "workers")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
 
@@ -56,6 +56,8 @@ class FeatureOptions(DataOptions):
     """Columns to leave out."""
     categorical: list[str] = field(default_factory=list[str])
     """Columns of words to take, each word of the training rows as a feature."""
+    evidence: list[str] = field(default_factory=list[str])
+    """Evidence codes that count in a .gaf file beside a table; default: all."""
 
 
 @dataclass(frozen=True)

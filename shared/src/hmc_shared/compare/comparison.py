@@ -20,7 +20,9 @@ from hmc_shared.compare.scoring import ScoredRun, in_threads, score_run
 from hmc_shared.runs.read import SELECTION
 
 DEFAULT_METRICS = ("au_prc", "map", "f1_micro", "accuracy_leaf", "hvr", "incoherent")
-LOWER_IS_BETTER = frozenset({"hvr", "hvr_relations", "incoherent", "ap_variance"})
+LOWER_IS_BETTER = frozenset(
+    {"hvr", "hvr_relations", "incoherent", "ap_variance", "coverage_error", "ranking_loss", "smin"}
+)
 NOT_RANKED = frozenset({"map_classes", "map_absent"})
 COSTS = ("parameters", "train_seconds", "peak_memory_mib")
 

@@ -170,6 +170,7 @@ def _evaluate(run: Run, file: Path) -> tuple[Evaluation, Pooled]:
             run.hierarchy,
             evaluated=run.evaluated,
             train_counts=counts,
+            information=run.information,
             threshold=run.threshold,
         )
     except ValueError as error:

@@ -291,5 +291,6 @@ def _metrics(run: Run, rows: np.ndarray) -> dict[str, float]:
         run.hierarchy,
         evaluated=run.evaluated,
         train_counts=run.train_counts if run.train_counts.any() else None,
+        information=run.information,
         threshold=run.threshold,
     )

@@ -15,6 +15,7 @@ from torch import Tensor
 from hmc_shared.data.image_table import ImageTable
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import some
+from hmc_shared.metrics.cafa import information_accretion
 from hmc_shared.metrics.levels import is_single_path
 
 
@@ -141,6 +142,11 @@ class HierarchicalDataset:
         The published ones, if there are such: the groups of a benchmark are not those of a part of it.
         """
         return self.train.targets.sum(0) if self.published_counts is None else self.published_counts
+
+    @cached_property
+    def information(self) -> np.ndarray:
+        """(C,) float64: bits that each class adds to its parents, by the labels of the training split."""
+        return information_accretion(self.train.targets, self.hierarchy)
 
     @cached_property
     def is_single_path(self) -> bool:

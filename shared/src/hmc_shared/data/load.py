@@ -48,6 +48,7 @@ def load_dataset(
     features: Sequence[str] = (),
     drop: Sequence[str] = (),
     categorical: Sequence[str] = (),
+    evidence: Sequence[str] = (),
     on_error: OnError = "refuse",
     workers: int = 0,
 ) -> HierarchicalDataset:
@@ -62,6 +63,7 @@ def load_dataset(
         protocol: how feature vectors are preprocessed, see :mod:`hmc_shared.data.preprocessing`.
         levels: columns of labels, coarse to fine, of a "table:" or "hf:" set: a list, or text with commas.
         features, drop, categorical: columns of such a set, see :class:`hmc_shared.data.choice.FeatureChoice`.
+        evidence: codes that count in a .gaf file beside a table; none: all.
         on_error: "refuse" images that cannot be decoded, or "skip" them.
         workers: processes that try the images.
 
@@ -74,8 +76,10 @@ def load_dataset(
     source, _, path = name.partition(":")
     choice = FeatureChoice(tuple(features), tuple(drop), tuple(categorical))
     _check_columns(name, levels, choice)
+    if evidence and source.lower() != "table":
+        raise ValueError(f"`--evidence` is for table:PATH only. Found it for {name!r}.")
     options: dict[str, object] = {"protocol": protocol, "view": view or "vector", "path": path}
-    options |= {"levels": levels, "choice": choice}
+    options |= {"levels": levels, "choice": choice, "evidence": tuple(evidence)}
     if ":" in name and source.lower() in FORMATS:
         form = "hf with --levels" if source.lower() == "hf" and levels is not None else source.lower()
         dataset = _read(FORMATS[form], options)

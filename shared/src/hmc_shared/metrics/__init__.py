@@ -1,10 +1,12 @@
-"""One definition of every metric: functions of numpy arrays or torch tensors, values as fractions in [0, 1].
+"""One definition of every metric: functions of numpy arrays or torch tensors, values as fractions in [0, 1]
+but for ``coverage_error``, in classes, and ``smin``, in bits.
 
 A class without positives has no average precision: it is skipped by default and counted by ``summarize``.
 What the data leave undefined is NaN. Sums are taken in float64; scores in half precision are refused.
 """
 
-from .hierarchical import hierarchical_precision_recall_f1
+from .cafa import fmax, information_accretion, smin
+from .hierarchical import hierarchical_f1_example, hierarchical_precision_recall_f1
 from .levels import (
     accuracy_leaf,
     accuracy_per_level,
@@ -19,12 +21,14 @@ from .ranking import (
     ap_variance,
     au_prc,
     average_precision,
+    coverage_error,
     head_medium_tail,
     mean_average_precision,
     precision_at_1,
+    ranking_loss,
 )
 from .summary import summarize
-from .thresholded import f1_example, f1_macro, f1_micro, hamming_accuracy
+from .thresholded import exact_match, f1_example, f1_macro, f1_micro, hamming_accuracy
 
 __all__ = [
     "accuracy_leaf",
@@ -32,19 +36,26 @@ __all__ = [
     "ap_variance",
     "au_prc",
     "average_precision",
+    "coverage_error",
+    "exact_match",
     "f1_example",
     "f1_macro",
     "f1_micro",
+    "fmax",
     "hamming_accuracy",
     "head_medium_tail",
+    "hierarchical_f1_example",
     "hierarchical_precision_recall_f1",
     "hvr",
     "hvr_relations",
     "incoherent",
+    "information_accretion",
     "is_single_path",
     "level_predictions",
     "level_targets",
     "mean_average_precision",
     "precision_at_1",
+    "ranking_loss",
+    "smin",
     "summarize",
 ]

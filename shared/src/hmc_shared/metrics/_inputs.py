@@ -15,9 +15,9 @@ BLOCK = 2**24
 """Scores that are copied at a time at most."""
 
 
-def row_blocks(values: np.ndarray) -> Iterator[slice]:
-    """Rows of values (n, ...), so few that they hold ``BLOCK`` values, one at least; one block if empty."""
-    size = max(1, BLOCK * len(values) // max(values.size, 1))
+def row_blocks(values: np.ndarray, copies: int = 1) -> Iterator[slice]:
+    """Rows of values (n, ...), so few that ``copies`` of them hold ``BLOCK`` values: at least one."""
+    size = max(1, BLOCK * len(values) // (max(values.size, 1) * copies))
     return (slice(start, start + size) for start in range(0, max(len(values), 1), size))
 
 
@@ -104,6 +104,19 @@ def as_counts(counts: Array, name: str) -> np.ndarray:
     if (array < 0).any():
         raise ValueError(f"`{name}` should not be negative. Found {array.min()}.")
     return array
+
+
+def as_weights(weights: Array, length: int, name: str = "weights") -> np.ndarray:
+    """Weights (C,) of the classes as float64, finite and at least 0."""
+    array = _numpy(weights)
+    if array.shape != (length,) or array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"`{name}` should be numbers of shape ({length},). Found {array.dtype} of shape {array.shape}."
+        )
+    wrong = ~((array >= 0) & (array < np.inf))
+    if wrong.any():
+        raise ValueError(f"`{name}` should be finite and at least 0. Found {array[wrong][0]}.")
+    return array.astype(np.float64)
 
 
 def check_width(array: np.ndarray, width: int, name: str, meaning: str = "one per node") -> None:

@@ -21,7 +21,17 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from ._inputs import BLOCK, Absent, Array, as_counts, as_pair, check_absent, mean_of_classes, row_blocks
+from ._inputs import (
+    BLOCK,
+    Absent,
+    Array,
+    as_counts,
+    as_pair,
+    check_absent,
+    mean_of_classes,
+    ratio,
+    row_blocks,
+)
 
 Interpolation = Literal["step", "clus"]
 Columns: TypeAlias = slice | np.ndarray
@@ -117,6 +127,55 @@ def ap_variance(scores: Array, targets: Array) -> float:
     0.0625
     """
     return variance_of_classes(average_precision(scores, targets))
+
+
+def coverage_error(scores: Array, targets: Array) -> float:
+    """How far down a sample's ranking its last true class stands, in the mean over samples.
+
+    The number of classes that score at least the lowest true one, as scikit-learn counts it: at best the
+    number of true classes, and 0 for a sample without any. NaN without samples.
+
+    >>> coverage_error(np.array([[0.9, 0.7, 0.2]]), np.array([[1, 0, 1]]))
+    3.0
+    """
+    return coverage_and_loss(scores, targets)[0]
+
+
+def ranking_loss(scores: Array, targets: Array) -> float:
+    """Share of a sample's pairs of a true and another class that are in the wrong order, in the mean.
+
+    Equal scores are in the wrong order, and a sample whose classes are all true, or none, has no loss, as in
+    scikit-learn. NaN without samples.
+
+    >>> ranking_loss(np.array([[0.9, 0.7, 0.2]]), np.array([[1, 0, 1]]))
+    0.5
+    """
+    return coverage_and_loss(scores, targets)[1]
+
+
+def coverage_and_loss(scores: Array, targets: Array) -> tuple[float, float]:
+    """What both functions above return: every row is ranked once."""
+    scores, targets = as_pair(scores, targets)
+    width = scores.shape[1]
+    coverage = loss = 0.0
+    for rows in row_blocks(scores, copies=4):
+        order = np.argsort(scores[rows], axis=1)[:, ::-1]
+        ranked, labels = (np.take_along_axis(of[rows], order, axis=1) for of in (scores, targets))
+        is_end = np.ones(ranked.shape, dtype=bool)  # the last entry with its score
+        is_end[:, :-1] = ranked[:, 1:] != ranked[:, :-1]
+        ends = np.flatnonzero(is_end)
+        true = np.flatnonzero(labels)  # flat places of the positives, row by row
+        last = ends[np.searchsorted(ends, true)]  # of those with an equal score
+        row, count = true // max(width, 1), labels.sum(axis=1)
+        reached = last - row * width + 1
+        right = np.searchsorted(true, last, side="right") - (count.cumsum() - count)[row]
+        deepest = np.zeros(len(count))
+        np.maximum.at(deepest, row, reached)
+        coverage += deepest.sum()
+        pairs = count * (width - count)
+        wrong = np.bincount(row, reached - right, len(count))
+        loss += np.divide(wrong, pairs, out=np.zeros(len(count)), where=pairs > 0).sum()
+    return ratio(coverage, len(scores)), ratio(loss, len(scores))
 
 
 def head_medium_tail(train_counts: Array) -> dict[str, np.ndarray]:

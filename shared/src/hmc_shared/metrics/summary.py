@@ -8,8 +8,9 @@ import numpy as np
 
 from hmc_shared.hierarchy import Hierarchy
 
-from ._inputs import Array, as_counts, as_mask, as_pair, check_width, mean_of_classes
-from .hierarchical import hierarchical_precision_recall_f1
+from ._inputs import Array, as_counts, as_mask, as_pair, as_weights, check_width, mean_of_classes
+from .cafa import curve
+from .hierarchical import pooled_and_by_sample
 from .levels import (
     accuracy_leaf,
     accuracy_per_level,
@@ -24,12 +25,13 @@ from .ranking import (
     Pooled,
     au_prc,
     average_precision,
+    coverage_and_loss,
     head_medium_tail,
     pooled,
     precision_at_1,
     variance_of_classes,
 )
-from .thresholded import f1_example, f1_macro, f1_micro, hamming_accuracy
+from .thresholded import exact_match, f1_example, f1_macro, f1_micro, hamming_accuracy
 
 
 def summarize(
@@ -39,14 +41,17 @@ def summarize(
     *,
     evaluated: Array | None = None,
     train_counts: Array | None = None,
+    information: Array | None = None,
     threshold: float = 0.0,
 ) -> dict[str, float]:
-    """Every metric of scores (n, C) against targets (n, C) with ancestors added, as fractions in [0, 1].
+    """Every metric of scores (n, C) against targets (n, C) with ancestors added.
 
     ``evaluated``: bool (C,), the classes that count, all by default. It limits all metrics but
     ``au_prc_with_roots`` (there only if some class is not evaluated), ``incoherent`` and the level metrics.
     ``train_counts``: integers (C,), the training positives; gives ``map_head``, ``map_medium`` and
     ``map_tail``, each if its group has a class with positives.
+    ``information``: (C,), see :func:`hmc_shared.metrics.cafa.information_accretion`; gives ``fmax_weighted``
+    and ``smin``, if some evaluated class has information.
     ``threshold``: a class is predicted if its score is at least this; 0 suits logits.
 
     ``map``, ``ap_variance`` and ``f1_macro`` skip classes without positives: ``map_classes`` are counted,
@@ -60,7 +65,13 @@ def summarize(
     (1.0, 0.0, 1.0)
     """
     return measure(
-        scores, targets, hierarchy, evaluated=evaluated, train_counts=train_counts, threshold=threshold
+        scores,
+        targets,
+        hierarchy,
+        evaluated=evaluated,
+        train_counts=train_counts,
+        information=information,
+        threshold=threshold,
     ).metrics
 
 
@@ -85,6 +96,7 @@ def measure(
     *,
     evaluated: Array | None = None,
     train_counts: Array | None = None,
+    information: Array | None = None,
     threshold: float = 0.0,
 ) -> Measured:
     """What :func:`summarize` returns and more, of the same arguments."""
@@ -109,18 +121,13 @@ def measure(
     ap[mask] = average_precision(seen_scores, seen_targets)
     result |= _class_metrics(ap[mask], train_counts, mask)
     result["precision_at_1"] = precision_at_1(seen_scores, seen_targets)
+    result["coverage_error"], result["ranking_loss"] = coverage_and_loss(seen_scores, seen_targets)
     del seen_scores  # perhaps a copy
 
     predictions = scores >= float(threshold)  # a float takes the precision of the scores, a numpy scalar not
-    seen_predictions = predictions[:, columns]
-    result["f1_micro"] = f1_micro(seen_predictions, seen_targets)
-    result["f1_macro"] = f1_macro(seen_predictions, seen_targets)
-    result["f1_example"] = f1_example(seen_predictions, seen_targets)
-    result["hamming_accuracy"] = hamming_accuracy(seen_predictions, seen_targets)
-    precision, recall, f1 = hierarchical_precision_recall_f1(predictions, targets, hierarchy, evaluated=mask)
-    result |= {"hierarchical_precision": precision, "hierarchical_recall": recall, "hierarchical_f1": f1}
+    result |= _of_decisions(predictions, targets, hierarchy, mask)
     result["incoherent"] = incoherent(scores, hierarchy)
-
+    result |= _of_samples(scores, targets, mask, information)
     if is_single_path(targets, hierarchy):
         result |= _level_metrics(scores, targets, hierarchy)
     return Measured(result, ap, whole, dict(zip(depths, areas, strict=True)))
@@ -151,6 +158,38 @@ def _class_metrics(ap: np.ndarray, train_counts: Array | None, mask: np.ndarray)
             if not np.isnan(ap[members]).all():  # also false for an empty group
                 result[f"map_{group}"] = mean_of_classes(ap[members], "skip")
     result["ap_variance"] = variance_of_classes(ap)
+    return result
+
+
+def _of_decisions(
+    predictions: np.ndarray, targets: np.ndarray, hierarchy: Hierarchy, mask: np.ndarray
+) -> dict[str, float]:
+    columns = slice(None) if mask.all() else mask
+    seen = predictions[:, columns], targets[:, columns]
+    (precision, recall, f1), by_sample = pooled_and_by_sample(predictions, targets, hierarchy, mask)
+    return {
+        "f1_micro": f1_micro(*seen),
+        "f1_macro": f1_macro(*seen),
+        "f1_example": f1_example(*seen),
+        "exact_match": exact_match(*seen),
+        "hamming_accuracy": hamming_accuracy(*seen),
+        "hierarchical_precision": precision,
+        "hierarchical_recall": recall,
+        "hierarchical_f1": f1,
+        "hierarchical_f1_example": by_sample,
+    }
+
+
+def _of_samples(
+    scores: np.ndarray, targets: np.ndarray, mask: np.ndarray, information: Array | None
+) -> dict[str, float]:
+    """The metrics of CAFA over the classes in ``mask`` (C,)."""
+    result = {"fmax": curve(scores, targets, mask).fmax}
+    if information is not None:
+        bits = as_weights(information, len(mask), "information") * mask
+        if bits.any():
+            weighted = curve(scores, targets, bits)
+            result |= {"fmax_weighted": weighted.fmax, "smin": weighted.smin}
     return result
 
 

@@ -1,4 +1,4 @@
-"""Metrics of binary decisions: F1 in three averages and Hamming accuracy.
+"""Metrics of binary decisions: F1 in three averages, exact match and Hamming accuracy.
 
 Shapes: predictions and targets (n, C) bool or 0/1; numpy arrays or torch tensors on any device. With
 TP, FP and FN counted over a set of entries, F1 = 2 TP / (2 TP + FP + FN), which is the harmonic mean of
@@ -59,6 +59,16 @@ def f1_example(predictions: Array, targets: Array) -> float:
     total = predicted.sum(axis=1) + true.sum(axis=1)  # (n,)
     f1 = np.divide(2.0 * (predicted & true).sum(axis=1), total, out=np.ones(len(total)), where=total > 0)
     return ratio(f1.sum(), len(f1))
+
+
+def exact_match(predictions: Array, targets: Array) -> float:
+    """Share of samples whose C entries are all decided right (subset accuracy); NaN without samples.
+
+    >>> exact_match(np.array([[1, 1], [0, 0]]), np.array([[1, 0], [0, 0]]))
+    0.5
+    """
+    predicted, true = as_binary_pair(predictions, targets)
+    return ratio(np.count_nonzero((predicted == true).all(axis=1)), len(true))
 
 
 def hamming_accuracy(predictions: Array, targets: Array) -> float:

@@ -92,8 +92,8 @@ def dataset_of_run(
 
 
 def columns_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What the options of a run say of the columns of a table, for ``load_dataset``."""
-    more = {name: options.get(name) or () for name in ("features", "drop", "categorical")}
+    """What the options of a run say of a table, for ``load_dataset``."""
+    more = {name: options.get(name) or () for name in ("features", "drop", "categorical", "evidence")}
     return {"levels": options.get("levels"), **more}
 
 

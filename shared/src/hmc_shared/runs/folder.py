@@ -224,6 +224,7 @@ class RunFolder:
             probabilities,
             evaluated=tested.evaluated.cpu().numpy(),
             train_counts=tested.train_counts.cpu().numpy(),
+            information=tested.information,
         )
         self.write("hierarchy.json", tested.hierarchy.to_json().encode())
         results: Results = {

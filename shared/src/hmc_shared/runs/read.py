@@ -42,7 +42,7 @@ _NAMES: Any = ((list, str, type(None)), "text or a list")
 _OPTIONS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("dataset", "protocol", "on_error"), _TEXT),
     "data_dir": _OPTIONAL,
-    **dict.fromkeys(("levels", "features", "drop", "categorical"), _NAMES),
+    **dict.fromkeys(("levels", "features", "drop", "categorical", "evidence"), _NAMES),
 }
 """Those of ``config.yaml`` by which the data set of a run is found again."""
 
@@ -58,6 +58,8 @@ class Run:
     ids: np.ndarray
     evaluated: np.ndarray
     train_counts: np.ndarray
+    information: np.ndarray
+    """(C,): of the classes, by the training rows; all 0 if the run does not tell."""
     probabilities: np.ndarray
     """(n, C): calibrated, where the run has done so."""
     hierarchy: Hierarchy
@@ -146,9 +148,9 @@ def _hierarchy_of(text: str) -> Hierarchy:
 def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
     """Read the arrays of a ``predictions.npz``; only ``scores`` and ``targets`` must be there.
 
-    Without ``train_counts`` all are 0, and without ``probabilities`` they are the sigmoid of the scores.
-    Raises ValueError, naming the file, if it is damaged, holds pickled objects, or its types or shapes do not
-    fit together or the hierarchy.
+    Without ``train_counts`` or ``information`` all are 0, and without ``probabilities`` they are the sigmoid
+    of the scores. Raises ValueError, naming the file, if it is damaged, holds pickled objects, or its types
+    or shapes do not fit together or the hierarchy.
     """
     arrays = read_arrays(path)
     for name in ("scores", "targets"):
@@ -158,6 +160,7 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
     arrays.setdefault("ids", np.arange(n).astype(np.str_))
     arrays.setdefault("evaluated", np.ones(width, dtype=bool))
     arrays.setdefault("train_counts", np.zeros(width, dtype=np.int64))
+    arrays.setdefault("information", np.zeros(width))
     has_probabilities = "probabilities" in arrays
     if not has_probabilities and arrays["scores"].dtype.kind == "f":
         arrays["probabilities"] = torch.from_numpy(arrays["scores"].astype(np.float32)).sigmoid().numpy()
@@ -168,6 +171,7 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
         "ids": ((n,), "Uiu"),
         "evaluated": ((width,), "b"),
         "train_counts": ((width,), "iu"),
+        "information": ((width,), "f"),
         "probabilities": ((n, width), "f"),
     }
     for name, (shape, kinds) in expected.items():

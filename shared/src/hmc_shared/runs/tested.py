@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +29,7 @@ class Tested:
     train_counts: Tensor
     targets: Tensor
     ids: Sequence[str]
+    information: np.ndarray
     protocol: str | None = None
     """Of the runs that were mixed; None: that of the options."""
 
@@ -42,6 +44,7 @@ class Tested:
             dataset.train_counts,
             dataset.splits[split].targets,
             dataset.splits[split].ids,
+            dataset.information,
         )
 
     @classmethod
@@ -57,6 +60,7 @@ class Tested:
             torch.from_numpy(run.train_counts),
             torch.from_numpy(run.targets.astype(bool)),
             run.ids.tolist(),
+            run.information,
             run.results["protocol"],
         )
 
@@ -68,6 +72,7 @@ class Tested:
             self.hierarchy,
             evaluated=self.evaluated,
             train_counts=self.train_counts.cpu(),
+            information=self.information,
             threshold=threshold,
         )
         return {f"{split}/{metric}": or_null(value) for metric, value in metrics.items()}

@@ -20,6 +20,8 @@ METRICS = (
     *("au_prc", "map", "f1_micro", "f1_macro", "f1_example", "hamming_accuracy", "precision_at_1"),
     *("map_head", "map_medium", "map_tail", "map_classes", "map_absent", "ap_variance", "incoherent"),
     *("hierarchical_precision", "hierarchical_recall", "hierarchical_f1", "au_prc_with_roots"),
+    *("hierarchical_f1_example", "exact_match", "coverage_error", "ranking_loss"),
+    *("fmax", "fmax_weighted", "smin"),
     *("accuracy_leaf", "hvr", "hvr_relations"),
 )
 """What :func:`hmc_shared.metrics.summarize` gives, beside ``accuracy_level_<depth>``; torch-free here."""

@@ -20,7 +20,7 @@ from hmc_shared.object_files import LARGEST_YAML, LoaderWithoutAliases, read_tex
 Place = tuple[str | int, ...]
 """The keys that lead to a value."""
 
-_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+_FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 _TYPES = {
     "array": "a list",
     "object": "a mapping",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from pathlib import Path
 
 import datasets
@@ -183,6 +184,13 @@ def test_texts_are_read_as_python_reads_them(cells: list[str]) -> None:
     numbers = as_numbers(pa.chunked_array([pa.array(cells, pa.string())]))
     assert numbers.wrong is None
     np.testing.assert_array_equal(numbers.values, expected)
+
+
+def test_a_long_run_of_digits_is_read_at_once() -> None:
+    start = time.process_time()
+    numbers = as_numbers(pa.chunked_array([["9" * 200_000 + ":", "1"]]))  # in quadratic time: a minute
+    assert time.process_time() - start < 2
+    assert (numbers.wrong, numbers.values[1]) == (0, 1)
 
 
 def test_options_are_for_tables(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ MISSING = ("", "?", "na", "n/a", "#n/a", "#na", "nan", "-nan", "null", "none", "
 TRUTH = {"true": 1.0, "false": 0.0}
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)", re.ASCII | re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?[\d.]*,\d+([eE][+-]?\d+)?", re.ASCII)
 _WHOLE = re.compile(r"([+-]?\d+)\.0+", re.ASCII)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.data.formats.annotations import is_gaf
+from hmc_shared.data.formats.beside import EDGES, Beside, RowLabels, find_beside, ontology_labels
 from hmc_shared.data.formats.cells import as_texts
 from hmc_shared.data.formats.features import choose_features, read_features
 from hmc_shared.data.formats.label_cells import known_labels, labels_of_levels, plain_labels
@@ -26,7 +28,6 @@ from hmc_shared.graph_depth import CycleError
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import listed, shown
 
-EDGES = "edges.csv"
 VALIDATION_SHARE = 0.2
 READER = "table 2"
 """Raise the number where the same table gives other numbers than before."""
@@ -37,12 +38,16 @@ def load(
     protocol: Protocol,
     levels: str | Sequence[str] | None = None,
     choice: FeatureChoice | None = None,
+    evidence: Collection[str] = (),
 ) -> HierarchicalDataset:
     """Read a table: a row for each sample, a column for each feature, and these columns by their names.
 
     * ``labels`` (or ``label``): names of classes separated by "|" or ";", or a list of them, with ancestors
       or without. The file ``edges.csv`` beside the table, with the columns parent and child, joins them; a
       line without a parent names a root. Without that file the classes are the labels, and have no parents.
+    * An ontology instead of ``edges.csv``, any file ``.obo``, and annotations instead of ``labels``, a file
+      ``.gaf`` or ``annotations.tsv``: see :func:`hmc_shared.data.formats.beside.ontology_labels`. Of a
+      ``.gaf`` only annotations with a code of ``evidence`` count; none: all.
     * With ``levels``, instead of these: columns of labels, coarse to fine, which spell out a tree; or one
       column that is read as ``labels`` is.
     * ``split``, optional: train, val or test. Missing splits are sampled by iterative stratification: 20 % of
@@ -56,14 +61,18 @@ def load(
     cache, see ``hmc_shared.data.storage.mapped``. Raises ValueError, naming file and line.
     """
     file, choice = find_table(Path(path).expanduser()), choice or FeatureChoice()
-    sources = {file.name: sha256(file)}
-    if levels is None and file.with_name(EDGES).is_file():
-        sources[EDGES] = sha256(file.with_name(EDGES))
-    read = partial(read_set, file, sources, protocol, levels, choice)
+    beside = find_beside(file.parent) if levels is None else Beside()
+    if evidence and not (beside.annotations and is_gaf(beside.annotations)):
+        raise ValueError(
+            f"`--evidence` is for tables with a .gaf file beside them. Found none beside {file}."
+        )
+    sources = {source.name: sha256(source) for source in (file, *beside.files)}
+    read = partial(read_set, file, sources, protocol, levels, choice, beside, evidence)
     if file.stat().st_size < LARGE:
         return read()
     columns = None if levels is None else split_levels(levels)
-    return mapped(READER, [str(file), sources, protocol, columns, asdict(choice)], read)
+    key = [str(file), sources, protocol, columns, asdict(choice), sorted(evidence)]
+    return mapped(READER, key, read)
 
 
 def read_set(
@@ -72,12 +81,15 @@ def read_set(
     protocol: Protocol,
     levels: str | Sequence[str] | None,
     choice: FeatureChoice,
+    beside: Beside,
+    evidence: Collection[str] = (),
 ) -> HierarchicalDataset:
-    """What :func:`load` returns, in memory. ``sources`` are table and edges to their SHA-256."""
+    """What :func:`load` returns, in memory. ``sources``: table and what lies beside it to their SHA-256."""
     table = open_table(file)
-    hierarchy, labels, label_columns, notes = read_labels(table, file, levels)
+    of_rows = read_labels(table, beside, levels, evidence)
+    notes = of_rows.notes
     split, id_column = table.find("split"), table.find("id")
-    taken = {name for name in (*label_columns, split, id_column) if name is not None}
+    taken = {name for name in (*of_rows.columns, split, id_column) if name is not None}
     feature_names, words, more = choose_features(table, taken, choice)
     notes += more
     ids = list(map(str, range(len(table))))
@@ -89,16 +101,22 @@ def read_set(
         found, more = split_rows([cell.strip() for cell in table.texts(split)], str(file), table.where)
         rows = {part: np.array(at) for part, at in found.items()}
         notes += more
-    features = read_features(table, feature_names, rows=np.concatenate([*rows.values()]) if split else None)
+    if of_rows.rows is not None:
+        rows = {part: at[np.isin(at, of_rows.rows)] for part, at in rows.items()}
+    is_whole = not split and of_rows.rows is None
+    features = read_features(
+        table, feature_names, rows=None if is_whole else np.concatenate([*rows.values()])
+    )
     table.columns.clear()  # a large part of the memory, which Arrow keeps unless it is told
     pa.default_memory_pool().release_unused()
     ends = np.cumsum([len(at) for at in rows.values()])
     parts = {  # whose features are no copies
-        part: RawPart(features[end - len(at) : end], [labels[row] for row in at])
+        part: RawPart(features[end - len(at) : end], [of_rows.labels[row] for row in at])
         for (part, at), end in zip(rows.items(), ends.tolist(), strict=True)
     }
     ids_of = {part: [ids[row] for row in at] for part, at in rows.items()}
-    del features, labels, ids, rows
+    hierarchy, not_evaluated = of_rows.hierarchy, of_rows.not_evaluated
+    del features, of_rows, ids, rows
     return vector_dataset(
         file.parent.name if file.stem == "table" else file.stem,
         RawSet(hierarchy, {part: parts.pop(part) for part in list(parts)}),
@@ -106,6 +124,7 @@ def read_set(
         protocol,
         validation_share=VALIDATION_SHARE,
         origin="rows",
+        not_evaluated=not_evaluated,
         ids=ids_of,
         feature_names=feature_names,
         words=words,
@@ -116,7 +135,8 @@ def read_set(
 def find_table(path: Path) -> Path:
     """The file itself, or the one table in a folder. Raises ValueError if there is none, or several."""
     if path.is_dir():
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.name != EDGES)
+        others = find_beside(path).files
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p not in others)
         if len(inside) != 1:
             names = listed(file.name for file in inside) or "none"
             raise ValueError(f"{path} should hold one table beside {EDGES}, .csv or .parquet. Found {names}.")
@@ -129,22 +149,23 @@ def find_table(path: Path) -> Path:
 
 
 def read_labels(
-    table: TableFile, file: Path, levels: str | Sequence[str] | None
-) -> tuple[Hierarchy, list[list[int]], list[str], list[str]]:
-    """Classes, ids of each row's labels, the columns that hold them, and notes."""
+    table: TableFile, beside: Beside, levels: str | Sequence[str] | None, evidence: Collection[str] = ()
+) -> RowLabels:
+    """Classes and labels of each row. Raises ValueError, naming file and line."""
     if levels is not None:
         columns = split_levels(levels)
         hierarchy, labels, notes = labels_of_levels(table, columns)
-        return hierarchy, labels, columns, notes
+        return RowLabels(hierarchy, labels, columns, notes)
+    if beside.obo is not None:
+        return ontology_labels(table, beside, beside.obo, evidence)
     column = table.find("labels", "label") or "labels"
-    edges = file.with_name(EDGES)
-    if not edges.is_file():
+    if beside.edges is None:
         hierarchy, labels, notes = plain_labels(table, column)
-        return hierarchy, labels, [column], notes
+        return RowLabels(hierarchy, labels, [column], notes)
     table.column(column)  # before the edges: the table is what the user named
-    hierarchy = read_edges(edges)
+    hierarchy = read_edges(beside.edges)
     labels, notes = known_labels(table, column, hierarchy, EDGES)
-    return hierarchy, labels, [column], notes
+    return RowLabels(hierarchy, labels, [column], notes)
 
 
 def read_edges(file: Path) -> Hierarchy:
