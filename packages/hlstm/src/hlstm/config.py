@@ -133,8 +133,9 @@ class EvaluateConfig(EvaluateOptions):
 class PredictConfig(PredictOptions):
     """Write the labels, and the calibrated probability of every class, for each row of a table.
 
-    No class exceeds its parent. Labels are the classes with probability 1/2 or more, ancestors included;
-    where the training samples had one path each, the path to the most probable leaf.
+    No class exceeds its parent. Labels are the classes at the threshold that was best in validation,
+    ancestors included; where the training samples had one path each, the path to the most probable leaf. A
+    run of --protocol paper has no threshold: they are the classes with probability 1/2 or more.
     """
 
     library: ClassVar[str] = "hlstm"

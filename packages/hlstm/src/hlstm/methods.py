@@ -14,6 +14,7 @@ METHODS = (
         demo_minutes=0.2,
     ),
     Method("dhn", "hlstm train --method dhn", "hlstm.baselines:DHN"),
+    Method("clus-ens", "hlstm train --method clus-ens", "hlstm.forest:Forest"),
     Method("chmc-lstm", "hlstm train --method chmc-lstm", "hlstm.baselines:CHMCLSTM"),
     Method("hmcn-r", "hlstm train --method hmcn-r", "hlstm.baselines:HMCNR"),
     Method("hmcn-f", "hlstm train --method hmcn-f", "hlstm.baselines:HMCNF"),

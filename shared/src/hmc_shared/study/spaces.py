@@ -22,7 +22,8 @@ from hmc_shared.study.programs import check_train_options, find_entry, options_o
 
 FILE = "spaces.yaml"
 """In a package: ``metric``, the figure of metrics.jsonl by which its methods choose their epoch; ``common``,
-the space of all; more by label. An option has ``low`` and ``high`` (``log: true``), or ``choices``."""
+the space of all; more by label, which ``common: false`` there takes the place of. An option has ``low`` and
+``high`` (``log: true``), or ``choices``."""
 _RANGE, _CHOICES = {"low", "high", "log"}, {"choices"}
 
 
@@ -58,11 +59,14 @@ def load_space(words: tuple[str, ...]) -> Space | None:
         found = shown(content.get("metric")) if "metric" in content else "none"
         raise ValueError(f"{path}: `metric` should be a figure such as validation/map. Found {found}.")
     specs: dict[str, Any] = {}
-    for section in ("common", config.label):
+    method = getattr(config, "method", config.label)  # what the label says more is no other space
+    for section in ("common", *dict.fromkeys([method, config.label])):
         if not isinstance(options_there := content.get(section) or {}, dict):
             raise ValueError(
                 f"{path}: `{section}` should map options to ranges. Found {shown(options_there)}."
             )
+        if options_there.get("common") is False:
+            specs, options_there = {}, {k: spec for k, spec in options_there.items() if k != "common"}
         specs |= options_there
     set_already = {name for name, _ in options_of(words)}
     recipe: dict[str, Any] = {}
