@@ -335,6 +335,6 @@ def load_model_of(library: str | None, folder: str | Path) -> HierarchicalModel:
     """
     model = load_model(folder)
     if library is not None and model.library != library:
-        program = model.library.replace("_", "-")
+        program = "hmc" if model.library == "hmc_shared" else model.library.replace("_", "-")
         raise ValueError(f"{folder} is a model of {program}: use the command `{program}` for it.")
     return model

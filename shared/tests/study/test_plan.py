@@ -337,6 +337,29 @@ def test_what_is_needed_may_be_left_out_once_it_is_finished(write_plan, tmp_path
         read_plan(str(write_plan(path.read_text().replace("{d/base}", "{f/base}"))), Overrides(), tmp_path)
 
 
+def test_a_point_stands_for_the_data_set_of_the_run(write_plan):
+    path = write_plan("datasets: [d, e]\nmethods: {a: prog train, b: 'prog train {./a}'}\nseeds: [0, 1]")
+    runs = {run.place: run for run in read_plan(str(path)).runs}
+    assert runs["e/b/seed-1"].needs == ["e/a/seed-1"]
+    assert runs["e/b/seed-1"].words_in("out")[2] == "out/e/a/seed-1"
+    asked = read_plan(str(path), Overrides(datasets=("f",)))
+    assert [run.needs for run in asked.runs if run.label == "b"] == [["f/a/seed-0"], ["f/a/seed-1"]]
+    with pytest.raises(ValueError, match="d/b/seed-0 needs the run d/c/seed-0, which the plan has not"):
+        read_plan(str(write_plan("datasets: [d]\nmethods: {b: 'prog train {./c}'}")))
+
+
+def test_the_one_run_of_a_method_may_have_a_folder_of_its_own(write_plan):
+    text = "datasets: [d]\nmethods: {a: prog train, b: {command: 'prog train {./a}', folder: mix}}"
+    assert places(read_plan(str(write_plan(text)))) == ["d/a/seed-0", "mix"]
+    several = read_plan(str(write_plan(text)), Overrides(seeds=(0, 1)))
+    assert places(several) == ["d/a/seed-0", "d/b/seed-0", "d/a/seed-1", "d/b/seed-1"]
+    assert "e/b/seed-0" in places(read_plan(str(write_plan(text)), Overrides(datasets=("d", "e"))))
+    with pytest.raises(ValueError, match="line 1: d is the folder of a data set"):
+        read_plan(str(write_plan(text.replace("mix", "d"))))
+    with pytest.raises(ValueError, match="cannot be a data set: the study has a logs of its own"):
+        read_plan(str(write_plan(text.replace("mix", "logs"))))
+
+
 def test_a_plan_may_ask_for_every_metric_there_is():
     tree = Hierarchy.from_paths(["a/b", "a/c"])
     targets = np.array([[1, 1, 0], [1, 0, 1]])

@@ -306,7 +306,7 @@ class _Reader:
         content = {"command": content} if isinstance(content, str) else content or {}
         if folder := content.get("folder"):
             folder = self._at((*place, "folder"), folder_of, folder)
-            if folder in self.names:
+            if folded(folder) in self.names:
                 raise self.file.error((*place, "folder"), f"{shown(folder)} is the folder of a data set.")
             self.short_folders[label] = folder
         command = content.get("command")
