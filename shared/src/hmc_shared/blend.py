@@ -23,7 +23,7 @@ from hmc_shared.metrics import au_prc, average_precision
 from hmc_shared.model import HierarchicalModel, load_model, load_pretrained, model_card
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.read import VALIDATION, Run, load_predictions, load_run
-from hmc_shared.runs.tested import Tested
+from hmc_shared.runs.samples import Samples
 
 MEMBERS = "members"
 
@@ -169,7 +169,7 @@ def blend(config: BlendOptions) -> Results:
     tested = [torch.from_numpy(runs[number].scores).float() for number in used]
     scores = model.constrained(mixed(tested, weights))
     return folder.finish(
-        Tested.of_run(first),
+        Samples.of_run(first),
         scores,
         model.to_probabilities(scores),
         config=config,

@@ -22,7 +22,7 @@ from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.metrics.levels import level_targets
 from hmc_shared.runs.files import replacing
 from hmc_shared.runs.folder import Results, RunFolder
-from hmc_shared.runs.tested import Tested
+from hmc_shared.runs.samples import Samples
 
 SMALLEST = 1e-30
 """Probability that is taken for 0, which has no log-odds."""
@@ -59,7 +59,7 @@ def train(config: Peer, dataset: HierarchicalDataset | None = None) -> Results |
     train_seconds = time.perf_counter() - begun
     if not config.test:
         scores = log_odds(predict(dataset.validation.inputs))  # type: ignore[arg-type]
-        value = Tested.of_split(dataset, "validation").metrics(scores, split="validation")[METRIC]
+        value = Samples.of_split(dataset, "validation").metrics(scores, split="validation")[METRIC]
         with replacing(folder.path / "validation.json") as file:
             file.write((json.dumps({"validation": value, "seconds": train_seconds}) + "\n").encode())
         return None

@@ -15,7 +15,7 @@ from hmc_shared.cli.commands import EvaluateOptions, format_metrics
 from hmc_shared.data import load_dataset
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.evaluate import command, dataset_of_run, evaluate
-from hmc_shared.runs.tested import Tested
+from hmc_shared.runs.samples import Samples
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ class TestMetrics:
     def test_they_are_those_of_the_scores_at_the_threshold(self, run, model, digits, split):
         metrics = evaluate(EvaluateOptions(str(run), split=split))
         scores = model.to_scores(score_split(model, digits.splits[split]))
-        assert metrics == Tested.of_split(digits, split).metrics(scores, 0.25, split)
-        assert metrics != Tested.of_split(digits, split).metrics(scores, split=split)
+        assert metrics == Samples.of_split(digits, split).metrics(scores, 0.25, split)
+        assert metrics != Samples.of_split(digits, split).metrics(scores, split=split)
         assert all(name.startswith(f"{split}/") for name in metrics)
 
     def test_of_a_model_folder_with_the_name_of_a_data_set(self, run):
@@ -69,7 +69,7 @@ class TestMetrics:
             def apply_to(self, model):
                 model.decision = replace(model.decision, threshold=0.0)
 
-        expected = Tested.of_split(digits, "test").metrics(model.to_scores(score_split(model, digits.test)))
+        expected = Samples.of_split(digits, "test").metrics(model.to_scores(score_split(model, digits.test)))
         assert evaluate(AtZero(str(run))) == expected
 
         class OfAnother(EvaluateOptions):

@@ -22,7 +22,7 @@ from hmc_shared.metrics.calibration import expected_calibration_error
 from hmc_shared.predict.decision import Decision
 from hmc_shared.runs.folder import Results, RunFolder, peak_memory_mib
 from hmc_shared.runs.read import SCHEMA, load_run
-from hmc_shared.runs.tested import Tested
+from hmc_shared.runs.samples import Samples
 
 CPU = torch.device("cpu")
 
@@ -131,14 +131,14 @@ class TestFinish:
 
     def test_the_threshold_is_that_of_the_saved_model(self, finish, digits, scores):
         folder, results = finish(0.25)
-        assert results["metrics"] == Tested.of_split(digits, "test").metrics(scores, 0.25)
+        assert results["metrics"] == Samples.of_split(digits, "test").metrics(scores, 0.25)
         assert results["metrics"]["test/f1_micro"] == f1_micro(scores >= 0.25, digits.test.targets)
         assert load_run(folder.path).threshold == 0.25
 
     def test_without_one_it_is_0(self, finish, digits, scores):
         folder, results = finish()
         assert results["decision"] is None
-        assert results["metrics"] == Tested.of_split(digits, "test").metrics(scores)
+        assert results["metrics"] == Samples.of_split(digits, "test").metrics(scores)
         (folder.model / "decision.json").unlink()  # it is not needed
         assert load_run(folder.path).threshold == 0
 
@@ -187,7 +187,7 @@ class TestFinish:
 
 def test_undefined_metrics_are_null(digits):
     nothing = torch.zeros(len(digits.validation), len(digits.hierarchy))
-    metrics = Tested.of_split(digits, "validation").metrics(nothing, 1.0, "validation")
+    metrics = Samples.of_split(digits, "validation").metrics(nothing, 1.0, "validation")
     assert metrics["validation/hierarchical_precision"] is None
     assert not any(value is not None and math.isnan(value) for value in metrics.values())
     json.dumps(metrics, allow_nan=False)

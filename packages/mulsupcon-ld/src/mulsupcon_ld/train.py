@@ -18,7 +18,7 @@ from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
-from hmc_shared.runs.tested import or_null
+from hmc_shared.runs.samples import or_null
 from mulsupcon_ld.__main__ import main
 from mulsupcon_ld.batches import training_batches
 from mulsupcon_ld.build import build_model, classification_loss, contrastive_loss

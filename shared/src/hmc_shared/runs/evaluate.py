@@ -16,7 +16,7 @@ from hmc_shared.messages import listed
 from hmc_shared.model import HierarchicalModel, load_model_of
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.read import open_run
-from hmc_shared.runs.tested import Tested
+from hmc_shared.runs.samples import Samples
 
 
 def evaluate(config: EvaluateOptions, model: HierarchicalModel | None = None) -> dict[str, float | None]:
@@ -38,7 +38,7 @@ def evaluate(config: EvaluateOptions, model: HierarchicalModel | None = None) ->
     )
     logits = score_split(model, dataset.splits[config.split], config.workers)
     scores = model.to_scores(logits)
-    return Tested.of_split(dataset, config.split).metrics(
+    return Samples.of_split(dataset, config.split).metrics(
         scores, model.decision.threshold or 0.0, config.split
     )
 

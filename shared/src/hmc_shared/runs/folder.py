@@ -30,7 +30,7 @@ from hmc_shared.runs.files import naming, replacing
 from hmc_shared.runs.log import read_log
 from hmc_shared.runs.progress import Progress
 from hmc_shared.runs.read import SCHEMA, SELECTION, read_config
-from hmc_shared.runs.tested import Tested, or_null
+from hmc_shared.runs.samples import Samples, or_null
 
 try:
     import resource
@@ -193,7 +193,7 @@ class RunFolder:
 
     def finish(
         self,
-        dataset: HierarchicalDataset | Tested,
+        dataset: HierarchicalDataset | Samples,
         scores: Tensor,
         probabilities: Tensor | None = None,
         *,
@@ -214,7 +214,7 @@ class RunFolder:
         :func:`hmc_shared.metrics.summarize` with the prefix ``test/``.
         """
         decision = load_decision(self.model)
-        tested = dataset if isinstance(dataset, Tested) else Tested.of_split(dataset, "test")
+        tested = dataset if isinstance(dataset, Samples) else Samples.of_split(dataset, "test")
         probabilities = scores.sigmoid() if probabilities is None else probabilities
         self.write_predictions(
             "predictions.npz",

@@ -18,7 +18,7 @@ from hmc_shared.runs.read import Run
 
 
 @dataclass(frozen=True)
-class Tested:
+class Samples:
     """The samples that a run answers for, and what its results say of their data set."""
 
     name: str
@@ -34,7 +34,7 @@ class Tested:
     """Of the runs that were mixed; None: that of the options."""
 
     @classmethod
-    def of_split(cls, dataset: HierarchicalDataset, split: str) -> Tested:
+    def of_split(cls, dataset: HierarchicalDataset, split: str) -> Samples:
         return cls(
             dataset.name,
             dataset.checksum,
@@ -48,7 +48,7 @@ class Tested:
         )
 
     @classmethod
-    def of_run(cls, run: Run) -> Tested:
+    def of_run(cls, run: Run) -> Samples:
         """The test samples of a finished run."""
         about = run.results["dataset"]
         return cls(
