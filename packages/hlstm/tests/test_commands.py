@@ -50,7 +50,9 @@ def test_a_misspelt_option_in_a_file_ends_with_code_2(tmp_path):
     assert "hiden" in done.stderr
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [path for path in CONFIGS if path.stem != "best"], ids=lambda path: path.name
+)
 def test_every_shipped_configuration_is_valid(path):
     name = path.name.removesuffix(".yaml")
     content = yaml.safe_load(path.read_text())
@@ -179,3 +181,11 @@ def test_a_run_says_how_it_was_made(run):
     results = json.loads((run / "results.json").read_text())
     assert (results["package"], results["processes"], results["launcher"]) == ("hlstm", 1, None)
     assert results["versions"]["hlstm"]
+
+
+def test_the_best_recipe_says_nothing_of_a_data_set():
+    """As the plan `best` calls it, on a set that no other configuration is for."""
+    for method, members in (("hlstm", 4), ("chmcnn", 5), ("hmcn-f", 2), ("clus-ens", 1)):
+        words = ("--dataset", "table:x.csv", "--method", method, "--config", "best", "--protocol", "refit")
+        config = parse(*words)
+        assert (config.members, config.protocol, config.dataset) == (members, "refit", "table:x.csv")

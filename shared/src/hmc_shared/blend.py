@@ -152,22 +152,18 @@ def blend(config: BlendOptions) -> Results:
     weights = [all_weights[number] for number in used]
     if len(used) == 1:
         print(f"note: blending does not help: {runs[used[0]].path} alone is best", file=sys.stderr)
-    members = [load_model(runs[number].path) for number in used]
-    model = Blend(first.hierarchy, members[0].input_shape, weights)
-    model.members.extend(members)
-    model.decision = replace(members[0].decision, threshold=None)
-    mix = model.constrained(mixed([logits[number] for number in used], weights))
-    labels = torch.from_numpy(targets.astype(bool))
-    evaluated = torch.from_numpy(first.evaluated)
-    model.calibrate(mix, labels, evaluated)
-    if not model.decision.single_path:
-        model.choose_threshold(mix, labels, evaluated)
+    model = blended_model([runs[number] for number in used], weights)
+    mix, labels = model.constrained(mixed([logits[i] for i in used], weights)), torch.from_numpy(targets)
+    decide(model, mix, labels.bool(), torch.from_numpy(first.evaluated))
     folder.write_predictions(
-        VALIDATION, labels, held_out[0]["ids"].tolist(), model.to_scores(mix), model.to_probabilities(mix)
+        VALIDATION,
+        labels,
+        held_out[0]["ids"].tolist(),
+        model.to_scores(mix),
+        model.to_probabilities(mix),
     )
     model.save_pretrained(folder.model)
-    tested = [torch.from_numpy(runs[number].scores).float() for number in used]
-    scores = model.constrained(mixed(tested, weights))
+    scores = model.constrained(mixed([torch.from_numpy(runs[i].scores).float() for i in used], weights))
     return folder.finish(
         Samples.of_run(first),
         scores,
@@ -187,6 +183,22 @@ def blend(config: BlendOptions) -> Results:
             },
         },
     )
+
+
+def blended_model(runs: Sequence[Run], weights: Sequence[float]) -> Blend:
+    """The models of runs in one, not calibrated."""
+    members = [load_model(run.path) for run in runs]
+    model = Blend(runs[0].hierarchy, members[0].input_shape, weights)
+    model.members.extend(members)
+    model.decision = replace(members[0].decision, threshold=None)
+    return model
+
+
+def decide(model: Blend, logits: Tensor, targets: Tensor, evaluated: Tensor) -> None:
+    """Calibrate on validation, and choose a threshold where samples may have several paths."""
+    model.calibrate(logits, targets, evaluated)
+    if not model.decision.single_path:
+        model.choose_threshold(logits, targets, evaluated)
 
 
 def _validation(run: Run) -> dict[str, np.ndarray]:

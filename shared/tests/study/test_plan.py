@@ -315,7 +315,7 @@ def test_what_needs_a_method_that_is_not_installed_is_missing_too(write_plan):
 
 
 def test_a_published_method_that_is_not_installed_is_a_row_and_a_typo_an_error(write_plan, monkeypatch):
-    monkeypatch.setattr("hmc_shared.study.plan.find_program", lambda name: None)
+    monkeypatch.setattr("hmc_shared.study.programs.find_program", lambda name: None)
     monkeypatch.setattr("hmc_shared.study.plan.installed_methods", list)
     for methods in ("[hlstm, hcal]", "{hlstm: , hcal: {options: {epochs: 3}}}"):
         plan = read_plan(str(write_plan(f"datasets: [d]\nmethods: {methods}")))
@@ -335,29 +335,6 @@ def test_what_is_needed_may_be_left_out_once_it_is_finished(write_plan, tmp_path
     assert places(plan) == ["d/tuned/seed-0", "e/tuned/seed-0"]
     with pytest.raises(ValueError, match="which the plan has not"):
         read_plan(str(write_plan(path.read_text().replace("{d/base}", "{f/base}"))), Overrides(), tmp_path)
-
-
-def test_a_point_stands_for_the_data_set_of_the_run(write_plan):
-    path = write_plan("datasets: [d, e]\nmethods: {a: prog train, b: 'prog train {./a}'}\nseeds: [0, 1]")
-    runs = {run.place: run for run in read_plan(str(path)).runs}
-    assert runs["e/b/seed-1"].needs == ["e/a/seed-1"]
-    assert runs["e/b/seed-1"].words_in("out")[2] == "out/e/a/seed-1"
-    asked = read_plan(str(path), Overrides(datasets=("f",)))
-    assert [run.needs for run in asked.runs if run.label == "b"] == [["f/a/seed-0"], ["f/a/seed-1"]]
-    with pytest.raises(ValueError, match="d/b/seed-0 needs the run d/c/seed-0, which the plan has not"):
-        read_plan(str(write_plan("datasets: [d]\nmethods: {b: 'prog train {./c}'}")))
-
-
-def test_the_one_run_of_a_method_may_have_a_folder_of_its_own(write_plan):
-    text = "datasets: [d]\nmethods: {a: prog train, b: {command: 'prog train {./a}', folder: mix}}"
-    assert places(read_plan(str(write_plan(text)))) == ["d/a/seed-0", "mix"]
-    several = read_plan(str(write_plan(text)), Overrides(seeds=(0, 1)))
-    assert places(several) == ["d/a/seed-0", "d/b/seed-0", "d/a/seed-1", "d/b/seed-1"]
-    assert "e/b/seed-0" in places(read_plan(str(write_plan(text)), Overrides(datasets=("d", "e"))))
-    with pytest.raises(ValueError, match="line 1: d is the folder of a data set"):
-        read_plan(str(write_plan(text.replace("mix", "d"))))
-    with pytest.raises(ValueError, match="cannot be a data set: the study has a logs of its own"):
-        read_plan(str(write_plan(text.replace("mix", "logs"))))
 
 
 def test_a_plan_may_ask_for_every_metric_there_is():

@@ -98,7 +98,7 @@ class Config(NetworkOptions, ForestOptions, LossOptions, AdamOptions, FeatureOpt
     method: MethodName = "hlstm"
     """The paper's method, a baseline of its Table II, dhn (2026), or clus-ens, a forest of predictive
     clustering trees; all in the same trainer."""
-    protocol: Literal["default", "refit", "paper"] = "default"
+    protocol: Literal["default", "refit", "paper"] = "default"  # pyright: ignore[reportIncompatibleVariableOverride]
     """default: the epoch with the best validation AU(PRC). refit: choose it so, then train anew on training +
     validation rows, for as many steps. paper: train on training + validation rows, keep the last epoch, with
     the papers' settings where the data set's configuration has them."""

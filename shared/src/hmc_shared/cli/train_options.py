@@ -132,7 +132,7 @@ class RunOptions:
     protocol than the default."""
     config: Annotated[str | None, FREE] = None
     """YAML file of options, or the name of a shipped one; default: the shipped one named like --dataset."""
-    protocol: Literal["default", "refit", "paper"] = "default"
+    protocol: Literal["default", "paper"] = "default"
     """default: train on the training split, the epoch with the best validation score. paper: train on
     training + validation, keep the last epoch."""
     seed: Seed = 0
