@@ -185,11 +185,12 @@ class RunFolder:
             file.write("".join(kept).encode())
 
     def finish_trial(self, progress: Progress, accelerator: Accelerator) -> None:
-        """Write ``validation.json``, all that is left of a run with ``--no-test``."""
+        """Write ``validation.json``, all that is left of a run with ``--no-test``, and end the processes."""
         if accelerator.is_main_process:
             content = {**progress.summary(), "seconds": progress.train_seconds}
             self.write("validation.json", (json.dumps(content, indent=2) + "\n").encode())
             self._lock.release()
+        accelerator.end_training()
 
     def finish(
         self,
