@@ -18,7 +18,7 @@ import torch
 
 from hlstm.build import build_model
 from hlstm.config import Config
-from hlstm.members import Members, transposed
+from hlstm.members import Members
 from hmc_shared.data import load_dataset
 from hmc_shared.predict.score import score_split
 
@@ -43,12 +43,11 @@ def largest_difference(arguments: argparse.Namespace) -> float:
     options = {"method": arguments.method, "dataset": arguments.dataset}
     together = build_model(Config(**options, members=arguments.members), dataset)
     assert isinstance(together, Members)
-    state, probabilities = together.networks.state_dict(), []
+    probabilities = []
     for member in range(arguments.members):
         network = build_model(Config(**options), dataset)
-        own = network.state_dict()
-        own |= {name: transposed(state[name])[member] for name in together.stacked}
-        network.load_state_dict(own)
+        own = {name: stack[member] for name, stack in together.stacked_state().items()}
+        network.load_state_dict(network.state_dict() | own)
         probabilities.append(score_split(network, dataset.test).double().sigmoid())
     mean = torch.stack(probabilities).mean(0)
     return (score_split(together, dataset.test).double().sigmoid() - mean).abs().max().item()

@@ -9,11 +9,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmc_shared.blend import blend, choose_weights, mixed
+from hmc_shared.blend import blend, choose_weights
 from hmc_shared.cli.blend import Blend
 from hmc_shared.cli.train_options import TrainOptions
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import au_prc, incoherent
+from hmc_shared.mixture import mean_logits
 from hmc_shared.model import load_model
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.folder import RunFolder
@@ -50,7 +51,9 @@ def run(toy, digits, tmp_path):
             model.layer.weight.zero_()
             solution = torch.linalg.lstsq(features, 4.0 * digits.train.targets - 2.0).solution
             model.layer.weight[:, pixels] = solution.T
-        fit_on_validation(model, digits, score_split(model, digits.validation), folder)
+        split = digits.validation
+        held_out = score_split(model, split)
+        fit_on_validation(model, held_out, split.targets, split.ids, digits.evaluated, folder)
         model.save_pretrained(folder.model)
         logits = score_split(model, digits.test)
         folder.finish(
@@ -171,6 +174,6 @@ def test_the_mix_is_the_mean_of_the_probabilities(predictions):
     probabilities = [torch.tensor(row).reshape(3, 2).clamp(1e-6, 1 - 1e-6) for row in predictions]
     weights = [2.0**-i for i in range(len(probabilities))]
     weights = [weight / sum(weights) for weight in weights]
-    found = mixed([p.logit() for p in probabilities], weights).sigmoid()
+    found = mean_logits(torch.stack([p.logit() for p in probabilities]), weights).sigmoid()
     expected = sum(weight * p for weight, p in zip(weights, probabilities, strict=True))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)

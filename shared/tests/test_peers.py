@@ -162,7 +162,9 @@ def test_a_study_knows_the_options_of_a_peer(write_plan):
     ):
         with pytest.raises(ValueError, match=said):
             read_plan(path, Overrides(options=option))
-    with pytest.raises(ValueError, match=r"the command should be `hmc peer`\. Found 'hmc compare'"):
+    with pytest.raises(
+        ValueError, match=r"the command should be `hmc peer` or `hmc blend`\. Found 'hmc compare'"
+    ):
         read_plan(str(write_plan("datasets: [digits]\nmethods: {h: hmc compare}")))
 
 

@@ -6,10 +6,11 @@ import torch
 from hlstm.batches import member_seeds, training_batches
 from hlstm.build import build_model, load_model, method_loss
 from hlstm.config import Config
-from hlstm.members import NETWORKS, Members, mean_logits, transposed
+from hlstm.members import NETWORKS, Members, transposed
 from hlstm.train import train
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import incoherent
+from hmc_shared.mixture import mean_logits
 from hmc_shared.predict.score import score_split
 
 EACH = pytest.mark.parametrize("method", NETWORKS)
@@ -28,12 +29,10 @@ def config(method="chmcnn", **options):
 def single_networks(together, digits, configuration):
     """The members as networks of their own, with the same weights and statistics."""
     networks = [build_model(replaced(configuration), digits) for _ in range(together.members)]
-    state = together.networks.state_dict()
+    state = together.stacked_state()
     for number, network in enumerate(networks):
-        own = network.state_dict()
-        network.load_state_dict(
-            {name: transposed(state[name])[number] if name in together.stacked else own[name] for name in own}
-        )
+        own = {name: stack[number] for name, stack in state.items()}
+        network.load_state_dict(network.state_dict() | own)
     return networks
 
 
@@ -124,7 +123,7 @@ def test_two_trained_together_are_two_trained_alone(tmp_path, digits):
                 (batch.weights @ loss_of(*network(batch.inputs), batch.labels)).backward()
                 optimizer.step()
         for name, parameter in network.named_parameters():
-            there = transposed(both.networks.get_parameter(name))[number]
+            there = both.stacked_state()[name][number]
             torch.testing.assert_close(there, parameter, rtol=1e-3, atol=1e-4)
 
 

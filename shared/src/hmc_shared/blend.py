@@ -4,7 +4,7 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hmc_shared.cli.blend import Blend as BlendOptions
 from hmc_shared.cli.commands import format_metrics
@@ -20,9 +19,11 @@ from hmc_shared.cli.parse import to_yaml
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import listed, shown
 from hmc_shared.metrics import au_prc, average_precision
+from hmc_shared.mixture import mean_logits
 from hmc_shared.model import HierarchicalModel, load_model, load_pretrained, model_card
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.read import VALIDATION, Run, load_predictions, load_run
+from hmc_shared.runs.refit import fit_on_validation
 from hmc_shared.runs.samples import Samples
 
 MEMBERS = "members"
@@ -71,7 +72,11 @@ class Blend(HierarchicalModel, **CARD):
         """Log-odds (batch, C) of the weighted mean of the members' probabilities."""
         members: Any = self.members
         scores = [member.to_scores(member.logits(member.normalize(inputs))) for member in members]
-        return self.constrained(mixed(scores, self.weights))
+        return self.mixed(scores)
+
+    def mixed(self, scores: Sequence[Tensor]) -> Tensor:
+        """What the model says of the members' scores, (n, C) each: log-odds (n, C)."""
+        return self.constrained(mean_logits(torch.stack([*scores]), self.weights))
 
     def _save_pretrained(self, save_directory: Path) -> None:
         members, self.members = self.members, nn.ModuleList()  # each goes into a folder of its own
@@ -89,13 +94,6 @@ class Blend(HierarchicalModel, **CARD):
         folders = [folder / MEMBERS / str(number) for number in range(len(model.weights))]
         model.members.extend(load_model(member) for member in folders)
         return model
-
-
-def mixed(scores: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Log-odds (n, C) of the weighted mean of probabilities, whose log-odds are the scores, (n, C) each."""
-    stacked, log_weights = torch.stack([*scores]), torch.tensor(weights).log()[:, None, None].to(scores[0])
-    log_p = (F.logsigmoid(stacked) + log_weights).logsumexp(0)
-    return log_p - (F.logsigmoid(-stacked) + log_weights).logsumexp(0)
 
 
 def load(folder: str | Path) -> Blend:
@@ -136,8 +134,7 @@ def blend(config: BlendOptions) -> Results:
     first, targets = runs[0], held_out[0]["targets"]
     name = first.results["dataset"]["name"]
     folder = RunFolder(config.folder_for(name), resume=config.resume, overwrite=config.overwrite)
-    if config.resume:
-        folder.check_same_options(asdict(config), free=config.free_on_resume())
+    folder.check_resumed(config)
     folder.write_config(to_yaml(replace(config, dataset=name)))
 
     def score(probabilities: np.ndarray) -> float:
@@ -153,17 +150,12 @@ def blend(config: BlendOptions) -> Results:
     if len(used) == 1:
         print(f"note: blending does not help: {runs[used[0]].path} alone is best", file=sys.stderr)
     model = blended_model([runs[number] for number in used], weights)
-    mix, labels = model.constrained(mixed([logits[i] for i in used], weights)), torch.from_numpy(targets)
-    decide(model, mix, labels.bool(), torch.from_numpy(first.evaluated))
-    folder.write_predictions(
-        VALIDATION,
-        labels,
-        held_out[0]["ids"].tolist(),
-        model.to_scores(mix),
-        model.to_probabilities(mix),
+    mix, labels = model.mixed([logits[number] for number in used]), torch.from_numpy(targets).bool()
+    fit_on_validation(
+        model, mix, labels, held_out[0]["ids"].tolist(), torch.from_numpy(first.evaluated), folder
     )
     model.save_pretrained(folder.model)
-    scores = model.constrained(mixed([torch.from_numpy(runs[i].scores).float() for i in used], weights))
+    scores = model.mixed([torch.from_numpy(runs[number].scores).float() for number in used])
     return folder.finish(
         Samples.of_run(first),
         scores,
@@ -192,13 +184,6 @@ def blended_model(runs: Sequence[Run], weights: Sequence[float]) -> Blend:
     model.members.extend(members)
     model.decision = replace(members[0].decision, threshold=None)
     return model
-
-
-def decide(model: Blend, logits: Tensor, targets: Tensor, evaluated: Tensor) -> None:
-    """Calibrate on validation, and choose a threshold where samples may have several paths."""
-    model.calibrate(logits, targets, evaluated)
-    if not model.decision.single_path:
-        model.choose_threshold(logits, targets, evaluated)
 
 
 def _validation(run: Run) -> dict[str, np.ndarray]:

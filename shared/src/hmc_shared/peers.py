@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -20,7 +19,6 @@ from hmc_shared.cli.parse import to_yaml
 from hmc_shared.cli.peer import Peer
 from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.metrics.levels import level_targets
-from hmc_shared.runs.files import replacing
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.samples import Samples
 
@@ -50,8 +48,7 @@ def train(config: Peer, dataset: HierarchicalDataset | None = None) -> Results |
         case "hiclass":
             fit = partial(fit_hiclass, _library("hiclass"))
     folder = RunFolder(config.run_folder, resume=config.resume, overwrite=config.overwrite)
-    if config.resume:
-        folder.check_same_options(asdict(config), free=config.free_on_resume())
+    folder.check_resumed(config)
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view="vector", **config.reading)
     folder.write_config(to_yaml(config))
     begun = time.perf_counter()
@@ -60,8 +57,8 @@ def train(config: Peer, dataset: HierarchicalDataset | None = None) -> Results |
     if not config.test:
         scores = log_odds(predict(dataset.validation.inputs))  # type: ignore[arg-type]
         value = Samples.of_split(dataset, "validation").metrics(scores, split="validation")[METRIC]
-        with replacing(folder.path / "validation.json") as file:
-            file.write((json.dumps({"validation": value, "seconds": train_seconds}) + "\n").encode())
+        content = {"validation": value, "seconds": train_seconds}
+        folder.write("validation.json", (json.dumps(content) + "\n").encode())
         return None
     return folder.finish(
         dataset,

@@ -12,6 +12,7 @@ import pytest
 import hmc_shared
 from hmc_shared.cli.train_options import TrainOptions
 from hmc_shared.study import plan as plans
+from hmc_shared.study import programs
 from hmc_shared.study import queue as queues
 from hmc_shared.study.records import Task
 from hmc_shared.study.report import compare_study
@@ -154,7 +155,8 @@ def test_the_demo_is_a_plan_of_installed_methods(hmc, monkeypatch, capfd, tmp_pa
         hmc_shared.methods.Method("slow", "slow train", "slow:Model", demo="--mode fine", demo_minutes=2),
     ]
     monkeypatch.setattr(plans, "installed_methods", lambda: methods)
-    monkeypatch.setattr(plans, "PUBLISHED", ("quick", "no-such-method"))
+    for module in (plans, programs):
+        monkeypatch.setattr(module, "PUBLISHED", ("quick", "no-such-method"))
     demo = plans.read_plan("demo")
     assert [run.place for run in demo.runs[:2]] == ["digits/slow/seed-0", "digits/quick/seed-0"]
     assert demo.runs[0].words == ("slow", "train", "--mode", "fine", "--dataset", "digits")

@@ -23,7 +23,7 @@ parts:
 @pytest.fixture
 def study(tmp_path: Path, write_plan: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch):
     """From seconds of finished runs, by place, to the last line of the status."""
-    monkeypatch.setattr("hmc_shared.study.plan._lacks", lambda command: "")
+    monkeypatch.setattr("hmc_shared.study.plan.lacks", lambda program: "")
 
     def last_line(text: str, seconds: dict[str, float]) -> str:
         queue = Queue(read_plan(str(write_plan(text))), tmp_path / "study")

@@ -65,10 +65,13 @@ class DHN(CoherentModel, **CARD):
         self.head = nn.Linear(hidden_size, len(hierarchy))
         self.negative_head = nn.Linear(hidden_size, len(hierarchy))
 
+    def output_layers(self) -> list[list[nn.Linear]]:
+        return [[self.head], [self.negative_head]]
+
+    @torch.no_grad()
     def init_output_bias(self, frequencies: Tensor) -> None:
-        with torch.no_grad():
-            self.head.bias.copy_(frequencies.logit())
-            self.negative_head.bias.copy_(-frequencies.logit())
+        super().init_output_bias(frequencies)
+        self.negative_head.bias.neg_()  # h_n is "is not of the class"
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         hidden = self.encoder(features)

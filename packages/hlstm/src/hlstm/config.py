@@ -104,6 +104,10 @@ class Config(NetworkOptions, ForestOptions, LossOptions, AdamOptions, FeatureOpt
     the papers' settings where the data set's configuration has them."""
 
     @property
+    def preprocessing(self) -> Literal["default", "paper"]:
+        return preprocessing_of(self.protocol)
+
+    @property
     def label(self) -> str:
         return self.method if self.members == 1 else f"{self.method}-x{self.members}"
 
@@ -116,6 +120,11 @@ class Config(NetworkOptions, ForestOptions, LossOptions, AdamOptions, FeatureOpt
         return super().free_on_resume() | {"epochs"}
 
 
+def preprocessing_of(protocol: str) -> Literal["default", "paper"]:
+    """How feature vectors are preprocessed under a protocol: of its own under "paper" alone."""
+    return "paper" if protocol == "paper" else "default"
+
+
 @dataclass(frozen=True)
 class EvaluateConfig(EvaluateOptions):
     """Score a split of a data set with a trained model and print the metrics."""
@@ -126,7 +135,7 @@ class EvaluateConfig(EvaluateOptions):
     """Preprocessing; default: that of the run."""
 
     def preprocessing(self, protocol: str) -> str:
-        return self.protocol or ("paper" if protocol == "paper" else "default")
+        return self.protocol or preprocessing_of(protocol)
 
 
 @dataclass(frozen=True)

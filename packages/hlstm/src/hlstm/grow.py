@@ -35,9 +35,8 @@ def grow(config: Config, dataset: HierarchicalDataset | None = None) -> Results 
     if accelerator.num_processes > 1:
         raise ValueError(f"`--method clus-ens` should have one process. Found {accelerator.num_processes}.")
     folder = RunFolder.open(config, accelerator)
-    preprocessing = "paper" if config.protocol == "paper" else "default"
     dataset = dataset or load_dataset(
-        config.dataset, config.data_dir, view="vector", protocol=preprocessing, **config.reading
+        config.dataset, config.data_dir, view="vector", protocol=config.preprocessing, **config.reading
     )
     selection = select(config, grow, dataset, folder, accelerator) if config.protocol == "refit" else None
     fitted = with_validation_rows(dataset) if selection else dataset
@@ -48,12 +47,12 @@ def grow(config: Config, dataset: HierarchicalDataset | None = None) -> Results 
     progress = Progress()
     progress.train_seconds = time.perf_counter() - begun
     if config.protocol == "default":
-        held_out = score_split(model, dataset.validation)
-        columns, targets = dataset.evaluated, dataset.validation.targets
-        progress.best_score = float(au_prc(held_out[:, columns], targets[:, columns]))
+        split, evaluated = dataset.validation, dataset.evaluated
+        held_out = score_split(model, split)
+        progress.best_score = float(au_prc(held_out[:, evaluated], split.targets[:, evaluated]))
         if not config.test:
             return folder.finish_trial(progress, accelerator)
-        fit_on_validation(model, dataset, held_out, folder)
+        fit_on_validation(model, held_out, split.targets, split.ids, evaluated, folder)
     if selection:
         selection.give_to(model, folder)
     logits = score_split(model, dataset.test)

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
-from torch.nn import functional as F
 
 from hlstm.baselines import CHMCLSTM, CHMCNN, DHN, HMCLMLP, HMCNCHMC, HMCNF, HMCNR
 from hlstm.model import CARD, HLSTM, CoherentModel
 from hmc_shared import Hierarchy
+from hmc_shared.mixture import mean_logits
 from hmc_shared.model import check_arguments
 
 NETWORKS: dict[str, type[CoherentModel]] = {
@@ -64,13 +64,17 @@ class Members(CoherentModel, **CARD):
                 stack = nn.Parameter(transposed(stack.detach()).contiguous(), stack.requires_grad)
             setattr(self.networks.get_submodule(owner), leaf, stack)
 
+    def stacked_state(self) -> dict[str, Tensor]:
+        """Parameters and buffers of the members, (members, ...): entry i is the state of network i."""
+        state = {**dict(self.networks.named_parameters()), **dict(self.networks.named_buffers())}
+        return {name: transposed(state[name]) for name in self.stacked}
+
     def init_output_bias(self, frequencies: Tensor) -> None:
         self.networks.init_output_bias(frequencies)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised features to global and local logits, one member after the other."""
-        state = {**dict(self.networks.named_parameters()), **dict(self.networks.named_buffers())}
-        stacked = {name: transposed(state[name]) for name in self.stacked}
+        stacked = self.stacked_state()
 
         def one(member: dict[str, Tensor], rows: Tensor) -> Any:
             return functional_call(self.networks, member, (rows,))
@@ -93,8 +97,3 @@ class Members(CoherentModel, **CARD):
 def transposed(stack: Tensor) -> Tensor:
     """Matrices are kept transposed, as products of batches give their gradients: else each is copied."""
     return stack.mT if stack.ndim == 3 else stack
-
-
-def mean_logits(logits: Tensor) -> Tensor:
-    """Logits of the mean over the first dimension as probabilities, without leaving logits."""
-    return F.logsigmoid(logits).logsumexp(0) - F.logsigmoid(-logits).logsumexp(0)

@@ -17,7 +17,6 @@ from hlstm.__main__ import main
 from hlstm.batches import training_batches
 from hlstm.build import build_model, method_loss
 from hlstm.config import Config
-from hlstm.grow import grow
 from hmc_shared.cli.commands import format_metrics
 from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.data.vector_dataset import with_validation_rows
@@ -47,6 +46,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     if config.protocol == "refit" and not config.test:
         config = replace(config, protocol="default")  # the part that validation chooses by
     if config.method == "clus-ens":
+        from hlstm.grow import grow  # scikit-learn takes seconds to import: only for forests
+
         return grow(config, dataset)
 
     # Accelerator
@@ -55,9 +56,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     folder = RunFolder.open(config, accelerator)
 
     # Data: small vectors, whole on the device
-    preprocessing = "paper" if config.protocol == "paper" else "default"
     dataset = dataset or load_dataset(
-        config.dataset, config.data_dir, view="vector", protocol=preprocessing, **config.reading
+        config.dataset, config.data_dir, view="vector", protocol=config.preprocessing, **config.reading
     )
     selection = select(config, train, dataset, folder, accelerator) if config.protocol == "refit" else None
     fitted = with_validation_rows(dataset) if selection else dataset
@@ -145,7 +145,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     results = None
     if accelerator.is_main_process:
         if config.protocol == "default":
-            fit_on_validation(scored, dataset, score_split(scored, dataset.validation), folder)
+            held_out, split = score_split(scored, dataset.validation), dataset.validation
+            fit_on_validation(scored, held_out, split.targets, split.ids, evaluated, folder)
         if selection:
             selection.give_to(scored, folder)
         scored.save_pretrained(folder.model)

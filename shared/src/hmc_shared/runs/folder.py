@@ -123,9 +123,13 @@ class RunFolder:
                 overwrite=config.overwrite,
                 is_writer=accelerator.is_main_process,
             )
-        if config.resume:
-            folder.check_same_options(asdict(config), free=config.free_on_resume())
+        folder.check_resumed(config)
         return folder
+
+    def check_resumed(self, config: TrainOptions | Peer | Blend) -> None:
+        """Raise ValueError for a run to resume that had other options."""
+        if config.resume:
+            self.check_same_options(asdict(config), free=config.free_on_resume())
 
     def write_config(self, text: str) -> None:
         """Write ``config.yaml``. Results of a run that goes on are taken away: they are those of before."""

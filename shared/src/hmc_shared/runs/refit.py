@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,18 +23,22 @@ Config = TypeVar("Config", bound=TrainOptions)
 
 
 def fit_on_validation(
-    model: HierarchicalModel, dataset: HierarchicalDataset, logits: Tensor, folder: RunFolder
+    model: HierarchicalModel,
+    logits: Tensor,
+    targets: Tensor,
+    ids: Sequence[str],
+    evaluated: Tensor,
+    folder: RunFolder,
 ) -> None:
     """Calibrate, choose a threshold where samples may have several paths, and write ``validation.npz``.
 
-    ``logits`` (n, C) are the model's of the validation split.
+    ``logits`` (n, C) are the model's of the validation split, with targets (n, C) bool and n ids.
     """
-    split, evaluated = dataset.validation, dataset.evaluated
-    model.calibrate(logits, split.targets, evaluated)
-    if not dataset.is_single_path:
-        model.choose_threshold(logits, split.targets, evaluated)
+    model.calibrate(logits, targets, evaluated)
+    if not model.decision.single_path:
+        model.choose_threshold(logits, targets, evaluated)
     scores, probabilities = model.to_scores(logits), model.to_probabilities(logits)
-    folder.write_predictions(VALIDATION, split.targets, split.ids, scores, probabilities)
+    folder.write_predictions(VALIDATION, targets, ids, scores, probabilities)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
@@ -165,11 +166,12 @@ class _Reader:
                 f"`--methods` should be of {listed(sorted(self.labels), 30)}. Found {listed(unknown)}."
             )
         runs = [run for _, run in sorted(self.runs.values(), key=lambda pair: pair[0])]
+        times = Counter(run.method for run in runs)
         runs = [
             replace(
                 run,
                 references=tuple(references(run.words, self.folders, self.labels, run.dataset).items()),
-                folder=self._short_folder(run, runs),
+                folder=self.short_folders.get(run.method, "") if times[run.method] == 1 else "",
             )
             for run in runs
         ]
@@ -177,11 +179,6 @@ class _Reader:
         return Plan(
             name, content.get("about", ""), tuple(content.get("metrics", ())), tuple(runs), self.missing
         )
-
-    def _short_folder(self, run: Run, runs: list[Run]) -> str:
-        """The folder that its method asks for, if this is the one run of it."""
-        folder = self.short_folders.get(run.method, "")
-        return folder if folder and sum(other.method == run.method for other in runs) == 1 else ""
 
     def _read(self) -> None:
         """Find the runs of all parts."""

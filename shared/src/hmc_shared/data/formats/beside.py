@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from hmc_shared.data.formats.annotations import GAF, Annotations, read_annotations
 from hmc_shared.data.formats.cells import as_texts
-from hmc_shared.data.formats.label_cells import label_names
+from hmc_shared.data.formats.label_cells import ids_of, label_names
 from hmc_shared.data.formats.obo import SUFFIXES, Ontology, read_obo
 from hmc_shared.data.formats.table_file import TableFile
 from hmc_shared.hierarchy import Hierarchy
@@ -151,8 +151,4 @@ def _of_terms(
     notes = [f"classes: {len(hierarchy)} of the {len(whole)} terms of {ontology.file}", *notes]
     if roots:
         notes.append(f"metrics do not count the roots {listed(roots, 3)}")
-    return RowLabels(hierarchy, _ids(names, hierarchy.index), columns, notes, rows, roots)
-
-
-def _ids(names: list[Sequence[str]], index: Mapping[str, int]) -> list[list[int]]:
-    return [[index[name] for name in of_row] for of_row in names]
+    return RowLabels(hierarchy, ids_of(names, hierarchy), columns, notes, rows, roots)

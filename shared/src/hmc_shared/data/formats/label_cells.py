@@ -147,7 +147,7 @@ def known_labels(
     return ids_of(labels, hierarchy), notes
 
 
-def ids_of(labels: Names, hierarchy: Hierarchy) -> list[list[int]]:
+def ids_of(labels: Sequence[Sequence[str]], hierarchy: Hierarchy) -> list[list[int]]:
     """One list for all rows that share the names: a million rows have few different ones."""
     ids: dict[int, list[int]] = {}
     return [ids.setdefault(id(names), [hierarchy.index[name] for name in names]) for names in labels]
