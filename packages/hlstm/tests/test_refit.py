@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from hlstm.batches import training_batches
 from hlstm.build import load_model
 from hlstm.config import Config
 from hlstm.train import refit_length, train
@@ -59,6 +60,22 @@ def test_the_statistics_are_those_of_all_rows(digits):
     constant = rows.amax(0) == rows.amin(0)
     torch.testing.assert_close(both.feature_scale[~constant], rows.std(0, correction=0)[~constant])
     assert both.feature_scale[constant].isinf().all()
+    assert both.training_split("refit") is both.train
+
+
+@METHODS
+def test_each_row_is_trained_on_once(tmp_path, digits, method, monkeypatch):
+    fitted = []
+
+    def spy(model, inputs, *rest, **processes):
+        fitted.append(len(inputs))
+        return training_batches(model, inputs, *rest, **processes)
+
+    monkeypatch.setattr("hlstm.train.training_batches", spy)
+    train(small(tmp_path / "run", **method), digits)
+    if method["method"] == "clus-ens":
+        fitted.append(len(load_model(tmp_path / "run" / "model").targets))
+    assert fitted[-1] == len(digits.train) + len(digits.validation)
 
 
 def test_as_many_steps_are_taken_as_were_best(tmp_path, digits, monkeypatch):
