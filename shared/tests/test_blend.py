@@ -143,6 +143,14 @@ def test_runs_that_do_not_fit_together_are_refused_by_name(run, tmp_path):
     assert not (tmp_path / "blend").exists()
 
 
+def test_runs_that_see_other_inputs_are_refused(run, toy, digits, tmp_path):
+    one, two = run("one", 1), run("two", 2)
+    toy.LinearModel(32, digits.hierarchy).save_pretrained(f"{two}/model")
+    with pytest.raises(ValueError, match=r"same inputs\. Found 64 features in .*one, 32 features in .*two\."):
+        blend(options(tmp_path, one, two))
+    assert not (tmp_path / "blend").exists()
+
+
 def test_an_occupied_folder_is_refused_and_can_be_overwritten(run, tmp_path):
     one = run("one", 1)
     first = blend(options(tmp_path, one))

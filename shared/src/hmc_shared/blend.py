@@ -54,13 +54,20 @@ class Blend(HierarchicalModel, **CARD):
         hierarchy: the C classes.
         input_shape: of the raw inputs.
         weights: of the models, which :attr:`members` holds.
+        crop: share of the shorter side of an image of a table that all of them look at.
     """
 
     library = "hmc_shared"
     method = "blend"
 
-    def __init__(self, hierarchy: Hierarchy, input_shape: Sequence[int], weights: Sequence[float]) -> None:
-        super().__init__(hierarchy, input_shape)
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        input_shape: Sequence[int],
+        weights: Sequence[float],
+        crop: float = 1.0,
+    ) -> None:
+        super().__init__(hierarchy, input_shape, crop=crop)
         self.weights = tuple(weights)
         self.members = nn.ModuleList()
 
@@ -131,6 +138,7 @@ def blend(config: BlendOptions) -> Results:
     runs = [load_run(path) for path in config.runs]
     held_out = [_validation(run) for run in runs]
     check_together(runs, held_out, config.dataset)
+    models = models_of(runs)
     first, targets = runs[0], held_out[0]["targets"]
     name = first.results["dataset"]["name"]
     folder = RunFolder(config.folder_for(name), resume=config.resume, overwrite=config.overwrite)
@@ -149,7 +157,7 @@ def blend(config: BlendOptions) -> Results:
     weights = [all_weights[number] for number in used]
     if len(used) == 1:
         print(f"note: blending does not help: {runs[used[0]].path} alone is best", file=sys.stderr)
-    model = blended_model([runs[number] for number in used], weights)
+    model = blended_model([models[number] for number in used], weights)
     mix, labels = model.mixed([logits[number] for number in used]), torch.from_numpy(targets).bool()
     fit_on_validation(
         model, mix, labels, held_out[0]["ids"].tolist(), torch.from_numpy(first.evaluated), folder
@@ -177,13 +185,33 @@ def blend(config: BlendOptions) -> Results:
     )
 
 
-def blended_model(runs: Sequence[Run], weights: Sequence[float]) -> Blend:
-    """The models of runs in one, not calibrated."""
-    members = [load_model(run.path) for run in runs]
-    model = Blend(runs[0].hierarchy, members[0].input_shape, weights)
-    model.members.extend(members)
-    model.decision = replace(members[0].decision, threshold=None)
+def models_of(runs: Sequence[Run]) -> list[HierarchicalModel]:
+    """The models of runs. Raises ValueError, naming both runs, if two see other inputs."""
+    models = [load_model(run.path) for run in runs]
+    first = models[0]
+    for run, model in zip(runs, models, strict=True):
+        if (model.input_shape, model.crop) != (first.input_shape, first.crop):
+            raise ValueError(
+                "Runs that are mixed should see the same inputs. "
+                f"Found {_inputs_of(first)} in {runs[0].path}, {_inputs_of(model)} in {run.path}."
+            )
+    return models
+
+
+def blended_model(models: Sequence[HierarchicalModel], weights: Sequence[float]) -> Blend:
+    """Models in one, not calibrated."""
+    first = models[0]
+    model = Blend(first.hierarchy, first.input_shape, weights, first.crop)
+    model.members.extend(models)
+    model.decision = replace(first.decision, threshold=None)
     return model
+
+
+def _inputs_of(model: HierarchicalModel) -> str:
+    if not model.takes_images:
+        return f"{model.input_shape[0]} features"
+    channels, height, width = model.input_shape
+    return f"images of {width} x {height} pixels in {channels} channels, cut to {model.crop:g} of their side"
 
 
 def _validation(run: Run) -> dict[str, np.ndarray]:

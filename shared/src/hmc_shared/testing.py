@@ -48,7 +48,7 @@ from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.progress import last_checkpoint
-from hmc_shared.runs.read import Run, load_run
+from hmc_shared.runs.read import VALIDATION, Run, load_predictions, load_run
 from hmc_shared.study.plan import read_plan
 from hmc_shared.study.shipped import shipped_plans
 from hmc_shared.testing_marks import DEVICE, NEEDS_DEVICE
@@ -130,6 +130,15 @@ class MethodContract:
         assert run.results["package"] in run.results["versions"]
         log = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
         assert [record["epoch"] for record in log] == list(range(run.results["epochs"]))
+
+    def test_the_run_keeps_its_predictions_of_validation_rows(
+        self, run: Run, model: HierarchicalModel, dataset: HierarchicalDataset
+    ) -> None:
+        held_out = load_predictions(run.path / VALIDATION, dataset.hierarchy)
+        assert tuple(held_out["ids"]) == dataset.validation.ids
+        assert np.array_equal(held_out["targets"], dataset.validation.targets.numpy())
+        expected = model.to_scores(score_split(model, dataset.validation)).numpy()
+        np.testing.assert_allclose(held_out["scores"], expected, rtol=1e-4, atol=1e-4)
 
     def test_the_stored_metrics_are_those_of_the_predictions(self, folder: Path) -> None:
         assert score_run(folder).notes == ()

@@ -78,20 +78,22 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(n, C) calibrated probabilities in the order of ``classes_``; no class exceeds its parent."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False)
-        return self.model_.predict_proba(X).numpy()
+        return self.model_.predict_proba(self._checked(X)).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
-        """Classes as ``y`` was given: (n, C) indicators at probability 0.5, or the best path as (n, levels).
+        """Classes as ``y`` was given: (n, C) indicators, ancestors included, or the best path as (n, levels).
 
-        Labels that were integers stay integers. A path goes down from the best root to the best child each
-        time, so it is always one of the tree.
+        Indicators are decided as ``hlstm predict`` does: at the threshold that validation chose, or, where
+        all rows have one path, by the most probable leaf. Labels that were integers stay integers. A path
+        goes down from the best root to the best child each time, so it is always one of the tree.
         """
-        probabilities = self.predict_proba(X)
-        return (
-            (probabilities >= 0.5).astype(int) if self.levels_ is None else self.levels_.paths(probabilities)
-        )
+        if self.levels_ is None:
+            return self.model_.predict(self._checked(X)).numpy().astype(int)
+        return self.levels_.paths(self.predict_proba(X))
+
+    def _checked(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Share of rows whose labels, or whose whole path, are right."""

@@ -18,6 +18,7 @@ from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
+from hmc_shared.runs.refit import fit_on_validation
 from hmc_shared.runs.samples import or_null
 from mulsupcon_ld.__main__ import main
 from mulsupcon_ld.batches import training_batches
@@ -153,16 +154,15 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     progress.restore_best(model)
     logits = score_split(model, dataset.test, config.workers)
     extra = {**progress.summary(), "published_metrics": {}}
-    if config.protocol == "default":
-        held_out = score_split(model, dataset.validation, config.workers)
-        model.calibrate(held_out, dataset.validation.targets, evaluated)
-        model.choose_threshold(held_out, dataset.validation.targets, evaluated)
-    else:
+    if config.protocol == "paper":
         probabilities, test_targets = logits.sigmoid()[:, evaluated], dataset.test.targets[:, evaluated]
         published = published_metrics(probabilities.numpy(), test_targets.numpy())
         extra["published_metrics"] = {name: or_null(value) for name, value in published.items()}
     results = None
     if accelerator.is_main_process:
+        if config.protocol == "default":
+            held_out, split = score_split(model, dataset.validation, config.workers), dataset.validation
+            fit_on_validation(model, held_out, split.targets, split.ids, evaluated, folder)
         model.save_pretrained(folder.model)
         results = folder.finish(
             dataset,
