@@ -35,12 +35,13 @@ def test_probabilities_are_the_mean_shares_of_the_leaves(digits, splitter):
     model = grow_forest(small(splitter=splitter), digits, digits.train.targets, digits.train.inputs)
     rows = digits.test.inputs[:20]
     leaves = model.leaves(model.normalize(rows))
-    assert torch.equal(model.leaves(model.normalize(digits.train.inputs)).T, model.leaf_of_row)
+    leaf_of_row = model.leaves(model.normalize(digits.train.inputs)).T  # (T, n)
+    share = torch.zeros_like(model.share).scatter(1, model.row, model.share)
     expected = torch.zeros(20, len(digits.hierarchy))
     for tree in range(5):
         for row in range(20):
-            inside = model.leaf_of_row[tree] == leaves[row, tree]
-            weight = model.weight_of_row[tree][inside]
+            inside = leaf_of_row[tree] == leaves[row, tree]
+            weight = share[tree][inside]
             assert weight.sum().item() == pytest.approx(1)
             assert inside.sum() >= 5
             expected[row] += weight @ digits.train.targets[inside].float() / 5
@@ -51,7 +52,7 @@ def test_a_bootstrap_sample_leaves_out_a_third_and_random_splits_none(digits):
     drawn = {
         splitter: grow_forest(
             small(splitter=splitter), digits, digits.train.targets, digits.train.inputs
-        ).weight_of_row
+        ).share
         for splitter in ("best", "random")
     }
     assert (drawn["best"] == 0).float().mean().item() == pytest.approx(np.exp(-1), abs=0.03)

@@ -14,9 +14,9 @@ SMALLEST = 1e-7
 class Forest(CoherentModel, **CARD):
     """CLUS-Ens (Schietgat et al. 2010): a class is as probable as its share among rows in the same leaves.
 
-    A tree gives each training row a weight, 1 / size of the leaf that it shares with the new row, or 0. The
-    mean of the trees' weights times the targets is the probability of each class: coherent, as targets are.
-    So the model keeps the training rows' targets and leaves, not the shares of all classes in each leaf.
+    A tree gives each training row a weight, its share of the leaf that it has in common with the new row, or
+    0. The mean of the trees' weights times the targets is the probability of each class: coherent, as targets
+    are. So the model keeps the rows of each leaf and their targets, not the shares of all classes in it.
 
     Args:
         num_features: F, width of an input row.
@@ -25,6 +25,7 @@ class Forest(CoherentModel, **CARD):
         nodes: of the largest tree.
         rows: n, of the training.
         depth: of the deepest leaf.
+        leaf_size: rows of the largest leaf.
     """
 
     method = "clus-ens"
@@ -34,24 +35,37 @@ class Forest(CoherentModel, **CARD):
     """(T, nodes) float32: a row goes left where the feature is at most this."""
     branches: Tensor
     """(2, T, nodes) int64: left and right; a leaf is its own."""
-    leaf_of_row: Tensor
-    """(T, n) int64."""
-    weight_of_row: Tensor
-    """(T, n) float32: how often a row was drawn for the tree, over how often all of its leaf were."""
+    row: Tensor
+    """(T, n) int64: the training rows, leaf by leaf, those that were not drawn for the tree at the end."""
+    share: Tensor
+    """(T, n) float32: how often each of these was drawn, over how often all of its leaf were."""
+    first: Tensor
+    """(T, nodes) int64: where in ``row`` those of a leaf begin."""
+    size: Tensor
+    """(T, nodes) int64: how many they are."""
     targets: Tensor
     """(n, C) bool."""
 
     def __init__(
-        self, num_features: int, hierarchy: Hierarchy, trees: int, nodes: int, rows: int, depth: int
+        self,
+        num_features: int,
+        hierarchy: Hierarchy,
+        trees: int,
+        nodes: int,
+        rows: int,
+        depth: int,
+        leaf_size: int,
     ) -> None:
         super().__init__(num_features, hierarchy)
-        self.depth = depth
-        self.batch_size = max(1, 2**23 // (trees * rows))
+        self.depth, self.leaf_size = depth, leaf_size
+        self.batch_size = min(4096, max(1, 2**22 // (trees * leaf_size)))
         self.register_buffer("feature", torch.zeros(trees, nodes, dtype=torch.int64))
         self.register_buffer("threshold", torch.zeros(trees, nodes))
         self.register_buffer("branches", torch.zeros(2, trees, nodes, dtype=torch.int64))
-        self.register_buffer("leaf_of_row", torch.zeros(trees, rows, dtype=torch.int64))
-        self.register_buffer("weight_of_row", torch.zeros(trees, rows))
+        self.register_buffer("row", torch.zeros(trees, rows, dtype=torch.int64))
+        self.register_buffer("share", torch.zeros(trees, rows))
+        self.register_buffer("first", torch.zeros(trees, nodes, dtype=torch.int64))
+        self.register_buffer("size", torch.zeros(trees, nodes, dtype=torch.int64))
         self.register_buffer("targets", torch.zeros(rows, len(hierarchy), dtype=torch.bool))
 
     def leaves(self, features: Tensor) -> Tensor:
@@ -66,7 +80,12 @@ class Forest(CoherentModel, **CARD):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised features (batch, F) to the log-odds (batch, C) of each class, twice."""
-        shares_leaf = self.leaves(features).unsqueeze(2) == self.leaf_of_row  # (batch, T, n)
-        weights = (shares_leaf * self.weight_of_row).sum(1) / len(self.feature)
+        leaf, tree = self.leaves(features), torch.arange(len(self.feature), device=features.device)
+        place = torch.arange(self.leaf_size, device=features.device)
+        is_inside = place < self.size[tree, leaf].unsqueeze(2)  # (batch, T, leaf_size)
+        at = tree[:, None], torch.where(is_inside, self.first[tree, leaf].unsqueeze(2) + place, 0)
+        weights = features.new_zeros(features.shape[0], len(self.targets)).scatter_add(
+            1, self.row[at].flatten(1), (self.share[at] * is_inside).flatten(1)
+        ) / len(tree)
         logits = (weights @ self.targets.float()).clamp(SMALLEST, 1 - SMALLEST).logit()
         return logits, logits

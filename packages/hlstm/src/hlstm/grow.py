@@ -75,8 +75,10 @@ class Tree(NamedTuple):
     feature: np.ndarray
     threshold: np.ndarray
     children: np.ndarray
-    leaf_of_row: np.ndarray
-    weight_of_row: np.ndarray
+    row: np.ndarray
+    share: np.ndarray
+    first: np.ndarray
+    size: np.ndarray
     depth: int
 
 
@@ -85,7 +87,8 @@ def grow_forest(config: Config, dataset: HierarchicalDataset, targets: Tensor, i
 
     Splits reduce the variance of all classes together, each weighted as ``--level-weight`` says.
     """
-    scaler = Forest(dataset.num_features, dataset.hierarchy, trees=1, nodes=1, rows=1, depth=1)
+    shape = (dataset.num_features, dataset.hierarchy)
+    scaler = Forest(*shape, trees=1, nodes=1, rows=1, depth=1, leaf_size=1)
     scaler.learn_statistics(dataset)
     features = scaler.normalize(inputs).numpy()
     weights = class_weights(dataset.hierarchy, config.level_weight)
@@ -97,22 +100,21 @@ def grow_forest(config: Config, dataset: HierarchicalDataset, targets: Tensor, i
     )
     trees: list[Tree] = list(grown)
     model = Forest(
-        dataset.num_features,
-        dataset.hierarchy,
+        *shape,
         trees=len(trees),
         nodes=max(len(tree.feature) for tree in trees),
         rows=len(features),
         depth=max(tree.depth for tree in trees),
+        leaf_size=max(int(tree.size.max()) for tree in trees),
     )
     model.learn_statistics(dataset)
     model.targets.copy_(targets)
     for number, tree in enumerate(trees):
         nodes = len(tree.feature)
-        model.feature[number, :nodes] = torch.from_numpy(tree.feature)
-        model.threshold[number, :nodes] = torch.from_numpy(tree.threshold)
+        for name in ("feature", "threshold", "first", "size"):
+            getattr(model, name)[number, :nodes] = torch.from_numpy(getattr(tree, name))
         model.branches[:, number, :nodes] = torch.from_numpy(tree.children)
-        model.leaf_of_row[number] = torch.from_numpy(tree.leaf_of_row)
-        model.weight_of_row[number] = torch.from_numpy(tree.weight_of_row)
+        model.row[number], model.share[number] = torch.from_numpy(tree.row), torch.from_numpy(tree.share)
     return model
 
 
@@ -138,13 +140,17 @@ def grow_tree(
     is_leaf = nodes.children_left < 0
     own = np.arange(nodes.node_count)
     children = np.where(is_leaf, own, np.stack([nodes.children_left, nodes.children_right]))
+    order = np.lexsort((leaf_of_row, drawn == 0))
+    size = np.bincount(leaf_of_row[drawn > 0], minlength=nodes.node_count)
     drawn_in_leaf = np.bincount(leaf_of_row, weights=drawn, minlength=nodes.node_count)
     return Tree(
         np.where(is_leaf, 0, nodes.feature),
         np.where(is_leaf, np.inf, rounded_down(nodes.threshold)),
         children,
-        leaf_of_row,
-        drawn / drawn_in_leaf[leaf_of_row],
+        order,
+        (drawn / drawn_in_leaf[leaf_of_row])[order],
+        size.cumsum() - size,
+        size,
         nodes.max_depth,
     )
 
