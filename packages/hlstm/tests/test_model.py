@@ -54,6 +54,24 @@ def test_every_parameter_that_asks_for_a_gradient_gets_one(method, max_levels, d
 
 
 @pytest.mark.parametrize("method", sorted(NETWORKS))
+def test_partial_labels_teach_nothing_of_what_is_below_them(method):
+    """The gradients of those outputs are 0; of a row with a leaf, or none, they are as ever."""
+    evaluated = torch.ones(len(DAG), dtype=torch.bool)
+    plain, partial = (
+        method_loss(Config(method=method, partial_labels=on), DAG, evaluated) for on in (False, True)
+    )
+    deepest = torch.tensor([DAG.index["b"], DAG.index["d"]])
+    targets = torch.cat([DAG.ancestors_of(deepest), torch.zeros(1, len(DAG), dtype=torch.bool)])
+    shape = (2, *targets.shape)
+    outputs = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    gradients = [torch.autograd.grad(loss(*outputs, targets).sum(), outputs)[0] for loss in (plain, partial)]
+    unknown = [DAG.index[name] for name in "cd"]
+    assert (gradients[1][:, 0, unknown] == 0).all()
+    assert gradients[0][:, 0, unknown].abs().sum() > 0
+    assert torch.equal(*(gradient[:, 1:] for gradient in gradients))
+
+
+@pytest.mark.parametrize("method", sorted(NETWORKS))
 def test_with_prior_bias_a_network_without_inputs_gives_the_frequencies(method, digits):
     model = build_model(Config(method=method, hidden_size=16, prior_bias=True), digits).eval()
     with torch.no_grad():

@@ -17,6 +17,7 @@ from hlstm.model import CoherentModel
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset
 from hmc_shared.model import load_pretrained
+from hmc_shared.partial_labels import without_unknown
 
 MODELS: dict[str, type[CoherentModel]] = {**NETWORKS, Members.method: Members, Forest.method: Forest}
 
@@ -73,7 +74,16 @@ def method_loss(
             global_logits, local_logits, targets, hierarchy, weight, global_weight=config.global_weight
         )
 
-    return {
+    def partial(global_logits: Tensor, local_logits: Tensor, targets: Tensor) -> Tensor:
+        """What is unknown costs nothing; the second output of dhn is "is not of this class"."""
+        sign = -1 if config.method == "dhn" else 1
+        return loss(
+            without_unknown(global_logits, targets, hierarchy),
+            sign * without_unknown(sign * local_logits, targets, hierarchy),
+            targets,
+        )
+
+    loss = {
         "hlstm": hlstm,
         "chmcnn": constrained,
         "dhn": dhn,
@@ -83,6 +93,7 @@ def method_loss(
         "hmcn-chmc": hmcn,
         "hmc-lmlp": flat,
     }[config.method]
+    return partial if config.partial_labels else loss
 
 
 def load_model(folder: str | Path) -> CoherentModel:

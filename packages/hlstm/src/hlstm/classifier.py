@@ -91,7 +91,7 @@ class HLSTMClassifier(ClassifierMixin, BaseEstimator):
             return self.model_.predict(self._checked(X)).numpy().astype(int)
         return self.levels_.paths(self.predict_proba(X))
 
-    def _checked(self, X: Any) -> np.ndarray:
+    def _checked(self, X: Any) -> Any:
         check_is_fitted(self)
         return validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False)
 

@@ -69,6 +69,9 @@ class LossOptions:
     """Keep LHLoss from pushing down a positive parent that scores below its negative child."""
     violation_weight: NonNegative = 0.1
     """lambda of HMCN: weight of the hierarchy violation loss (hmcn-r, hmcn-f, hmcn-chmc)."""
+    partial_labels: bool = False
+    """Take the classes below a sample's deepest label as unknown, not as absent, for samples that are
+    labelled as far as somebody could tell. The loss, and what validation chooses, then leave them out."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,13 @@ class Config(NetworkOptions, ForestOptions, LossOptions, AdamOptions, FeatureOpt
         super().__post_init__()
         is_one = self.members == 1 or self.method != "clus-ens"
         check(self, "members", is_one, "be 1 with --method clus-ens, whose trees are --trees")
+        is_whole = not self.partial_labels or self.method != "clus-ens"
+        check(
+            self,
+            "partial_labels",
+            is_whole,
+            "be left out with --method clus-ens, whose trees need all labels",
+        )
 
     def free_on_resume(self) -> frozenset[str]:
         return super().free_on_resume() | {"epochs"}

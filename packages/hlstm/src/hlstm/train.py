@@ -11,16 +11,19 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hlstm.__main__ import main
 from hlstm.batches import training_batches
 from hlstm.build import build_model, method_loss
 from hlstm.config import Config
+from hlstm.model import CoherentModel
 from hmc_shared.cli.commands import format_metrics
-from hmc_shared.data import HierarchicalDataset, load_dataset
+from hmc_shared.data import HierarchicalDataset, Split, load_dataset
 from hmc_shared.data.vector_dataset import with_validation_rows
 from hmc_shared.metrics import au_prc
+from hmc_shared.partial_labels import without_unknown
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
@@ -125,7 +128,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             "seconds": progress.train_seconds,
         }
         if config.protocol == "default":
-            scores = score_split(scored, dataset.validation)[:, evaluated]
+            scores = held_out_scores(config, scored, dataset.validation)[:, evaluated]
             record["validation/au_prc"] = agreed(au_prc(scores, validation_targets), accelerator)
             progress.keep_if_best(record["validation/au_prc"], scored)
         show(bar, record, "train_loss", "validation/au_prc")
@@ -145,7 +148,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     results = None
     if accelerator.is_main_process:
         if config.protocol == "default":
-            held_out, split = score_split(scored, dataset.validation), dataset.validation
+            split = dataset.validation
+            held_out = held_out_scores(config, scored, split)
             fit_on_validation(scored, held_out, split.targets, split.ids, evaluated, folder)
         if selection:
             selection.give_to(scored, folder)
@@ -162,6 +166,12 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             extra=progress.summary() | (selection.summary if selection else {}),
         )
     return results
+
+
+def held_out_scores(config: Config, model: CoherentModel, split: Split) -> Tensor:
+    """Logits (n, C) by which validation chooses: with ``--partial-labels``, without what is unknown."""
+    logits = score_split(model, split)
+    return without_unknown(logits, split.targets, model.hierarchy) if config.partial_labels else logits
 
 
 def refit_length(
