@@ -28,9 +28,13 @@ PACKAGES = {"shared": ROOT / "shared", **METHODS}
 CONFIG = ("-c", ROOT / "pyproject.toml")
 # One file of tests, with what its fixtures trained, stays on one process.
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadscope")
-# What the newest Python leaves out: the acceptance tests of every method train, resume and predict as well.
+# What the newest Python leaves out, for time: acceptance tests of every method train, resume and predict there.
 LONG = tuple(
-    f"test_{name}.py" for name in ("train", "commands", "plot", "own_data", "explain", "run", "search")
+    f"test_{name}.py"
+    for name in (
+        *("train", "commands", "plot", "own_data", "explain", "run", "search", "killed", "significance"),
+        *("peers", "fuzz_tables", "benchmark_sets", "mulan_sets", "cifar100", "cifar_scenes", "grocery"),
+    )
 )
 
 
