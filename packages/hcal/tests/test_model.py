@@ -111,7 +111,7 @@ def test_logits_are_cosines_over_temperature():
 
 def test_prototypes_step_twice_as_far_at_each_level_above():
     model = HCAL(UNBALANCED, (6,), encoder="mlp", width=8, dim=5)
-    encoder, *prototypes = model.parameter_groups(0.01, 0.05)
+    encoder, _projection, *prototypes = model.parameter_groups(0.01, 0.05)
     assert encoder["lr"] == 0.01
     by_depth = {id(p): depth for depth, p in enumerate(model.prototypes)}
     assert {by_depth[id(group["params"][0])]: group["lr"] for group in prototypes} == {

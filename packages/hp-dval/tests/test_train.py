@@ -25,7 +25,7 @@ from hp_dval.build import load_model
 from hp_dval.clip import load_clip
 from hp_dval.config import STAGES, Config
 from hp_dval.prompts import fixed_texts
-from hp_dval.stages import stage_epochs, step_factor
+from hp_dval.stages import stage_epochs
 from hp_dval.train import train
 
 SIZE = 96
@@ -336,16 +336,6 @@ def test_stages_are_told_epoch_by_epoch():
     assert joint.tunes_prompts
     assert stage_epochs(Config(method="zero-shot")) == []
     assert {stage.stage for stage in stage_epochs(Config(aligned="model"))} == {"prompts"}
-
-
-def test_step_sizes_warm_up_and_follow_a_cosine():
-    cosine = Config(warmup_epochs=2.0)
-    factors = [step_factor(cosine, epoch, 10) for epoch in (0.5, 2, 5, 10)]
-    assert factors == pytest.approx(
-        [0.25 * (1 + np.cos(np.pi * 0.05)) / 2, (1 + np.cos(0.2 * np.pi)) / 2, 0.5, 0.0]
-    )
-    constant = Config(warmup_epochs=0.0, schedule="none")
-    assert [step_factor(constant, epoch, 10) for epoch in (0.1, 5, 9.9)] == [1, 1, 1]
 
 
 def test_mixed_precision_and_compile_train_and_still_score_in_float32(tmp_path, small):

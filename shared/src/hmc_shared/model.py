@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from inspect import signature
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
@@ -72,6 +72,8 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
     input_mean: Tensor
     """(F,) float64 of vectors, (channels, 1, 1) float32 of images."""
     input_scale: Tensor
+    frozen: Sequence[nn.Module] = ()
+    """Parts that are not trained: see :func:`hmc_shared.vision.stages.freeze`."""
 
     def __init__(
         self, hierarchy: Hierarchy, input_shape: Sequence[int], *, coherent: bool = True, crop: float = 1.0
@@ -102,6 +104,13 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
         return self.input_mean.device
 
     # From raw inputs to logits
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def learn_statistics(self, dataset: HierarchicalDataset) -> None:
         """Take over what the data set says of its inputs: mean and scale, names of columns, kind of paths."""

@@ -18,6 +18,7 @@ from hcal.model import HCAL, Flat, LevelClassifier
 from hmc_shared.data import HierarchicalDataset, ImageTable
 from hmc_shared.model import load_pretrained
 from hmc_shared.vision.pixels import CROP
+from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import start_encoders
 
 MODELS: dict[str, type[LevelClassifier]] = {model.method: model for model in (HCAL, Flat, MMoE)}
@@ -41,6 +42,7 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> LevelClassifier
     model = model_type(dataset.hierarchy, shape, crop=crop, **options)
     model.learn_statistics(dataset)
     start_encoders(model, model.backbones(), config, inputs)
+    freeze(model, model.backbones(), config.freeze)
     return channels_last(model)
 
 

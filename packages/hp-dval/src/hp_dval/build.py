@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hmc_shared.data import HierarchicalDataset, ImageTable
 from hmc_shared.model import load_pretrained
 from hmc_shared.vision.pixels import CROP, some_images
+from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import expected_images, load_weights
 from hp_dval.baselines import ClipClassifier
 from hp_dval.clip import Clip
@@ -56,6 +57,7 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
         model.learn_statistics(dataset)
         if not config.aligned:
             start_student(config, model, clip, inputs)
+        freeze(model, [model.student.network], config.freeze)
     if config.aligned:
         take_over_alignment(model, config.aligned)
     model.fixed_text.copy_(text_embeddings(clip, texts))

@@ -10,7 +10,7 @@ import tyro
 
 from hmc_shared.cli.bounds import FREE, Bounds, Count, NonNegative, NonNegativeInt, Positive, Share
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
-from hmc_shared.cli.train_options import ImageOptions, OptimisationOptions, TrainOptions
+from hmc_shared.cli.train_options import CosineOptions, FreezeOptions, ImageOptions, TrainOptions
 
 MethodName = Literal["hp-dval", "no-sc", "dval", "joint", "coop", "zero-shot"]
 Loss = Literal["db-star", "db", "cb-focal", "asl", "mls", "bce"]
@@ -29,7 +29,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
+class NetworkOptions(FreezeOptions):
     title: ClassVar[str] = "network"
 
     clip: str = "tiny"
@@ -92,7 +92,7 @@ class LossOptions:
 
 
 @dataclass(frozen=True)
-class StageOptions(OptimisationOptions):
+class StageOptions(CosineOptions):
     epochs: Count = 20
     """Passes over the training rows in the alignment (stage 1), or in joint training."""
     prompt_epochs: Count = 10
@@ -105,12 +105,8 @@ class StageOptions(OptimisationOptions):
     """Highest step size of AdamW for the prompts; the paper has 5e-6."""
     weight_decay: NonNegative = 1e-4
     """Decoupled weight decay of AdamW."""
-    schedule: Literal["none", "cosine"] = "cosine"
-    """Step sizes over each stage: constant, or a cosine down to 0. The paper does not say."""
     warmup_epochs: NonNegative = 1.0
     """Epochs at the start of each stage in which the step sizes rise linearly from 0."""
-    sampling: Literal["random", "class-aware"] = "random"
-    """Each row once an epoch; or as many draws, of a class and then of a row that has it."""
     cache_gib: Annotated[float, Bounds(0), FREE] = 8.0
     """Largest size of the image tokens that stage 2 keeps, in GiB; beyond it they are computed anew."""
 

@@ -13,6 +13,7 @@ from hmc_shared.data import HierarchicalDataset, ImageTable
 from hmc_shared.losses import asymmetric_loss
 from hmc_shared.model import load_pretrained
 from hmc_shared.vision.pixels import CROP
+from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import start_encoders
 from mulsupcon_ld.config import Config
 from mulsupcon_ld.keys import Keys
@@ -33,6 +34,7 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> MulSupCon:
     model = MulSupCon(dataset.hierarchy, shape, crop=CROP if is_table else 1.0, **options)
     model.learn_statistics(dataset)
     start_encoders(model, [model.encoder], config, inputs)
+    freeze(model, [model.encoder], config.freeze)
     if model.takes_images:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
