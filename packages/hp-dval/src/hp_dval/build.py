@@ -17,7 +17,7 @@ from hmc_shared.vision.pixels import CROP, some_images
 from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import expected_images, load_weights
 from hp_dval.baselines import ClipClassifier
-from hp_dval.clip import Clip
+from hp_dval.clip import TINY, Clip
 from hp_dval.config import Config
 from hp_dval.losses import asymmetric_loss, bce_loss, class_balanced_focal_loss, db_loss, l1_distance
 from hp_dval.model import HPDVAL, ImageTextClassifier, Outputs, Prompter
@@ -25,6 +25,7 @@ from hp_dval.prompts import Prompts, class_names, fixed_texts, text_embeddings
 from hp_dval.students import CLIP
 
 MODELS: dict[str, type[ImageTextClassifier]] = {model.method: model for model in (HPDVAL, ClipClassifier)}
+SEEN_BY_TINY = ("digits", "digit-scenes")
 CLIP_ITSELF = ("coop", "zero-shot")
 """Methods whose images are embedded by the CLIP, not by a student."""
 
@@ -63,6 +64,24 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
     model.fixed_text.copy_(text_embeddings(clip, texts))
     model.text.copy_(model.fixed_text.expand_as(model.text))
     return model
+
+
+def notes(config: Config, dataset: HierarchicalDataset) -> list[str]:
+    """What to know before a training from networks that have not seen such images."""
+    found = []
+    if config.clip == TINY and config.pretrained is None and dataset.name not in SEEN_BY_TINY:
+        found.append(
+            "the CLIP `tiny` has seen handwritten digits alone; for photographs: --clip ViT-B-16-quickgelu "
+            "--pretrained openai (a download)"
+        )
+    elif config.clip != TINY and config.pretrained is None:
+        found.append(f"the CLIP {config.clip} is random: --pretrained gives it weights")
+    is_student_new = config.weights == "none" and config.student != CLIP and not config.aligned
+    if is_student_new and config.method not in CLIP_ITSELF:
+        found.append(
+            f"the student {config.student} starts at random: --weights gives it some, --student clip has them"
+        )
+    return found
 
 
 def start_student(config: Config, model: HPDVAL, clip: Clip, inputs: ImageTable | Tensor) -> None:

@@ -33,19 +33,20 @@ class NetworkOptions(FreezeOptions):
     title: ClassVar[str] = "network"
 
     clip: str = "tiny"
-    """The CLIP: tiny (comes with this package), a model of open_clip such as ViT-B-16, or a .json file with a
-    model configuration of open_clip."""
+    """The CLIP: tiny (comes with this package, and has seen handwritten digits alone), a model of open_clip
+    such as ViT-B-16, or a .json file with a model configuration of open_clip."""
     pretrained: str | None = None
     """Its weights: a file, read without a pickle, or a tag of open_clip such as openai, downloaded. Default:
     those of tiny, random ones for others."""
     templates: list[str] = field(default_factory=lambda: ["a photo of a {}."])
     """Fixed prompt, {} for the name of a class; or one for each level of the hierarchy, from the roots."""
-    student: str = "vit_b_16"
-    """The ViT that is trained: a vision transformer of torchvision, timm:NAME, small, or clip: a copy of the
-    CLIP's own image tower, which resamples images to the size that it takes."""
+    student: str = "clip"
+    """The ViT that is trained: clip, a copy of the CLIP's own image tower, which resamples images to the size
+    that it takes; a vision transformer of torchvision (the paper: vit_b_16), timm:NAME, or small."""
     weights: str = "none"
     """Where it starts: none, imagenet (a download), or a file with a state dict (.safetensors, .npz, .pt);
-    what does not fit is left out. The student clip starts from the CLIP."""
+    what does not fit is left out. With weights, images are normalised as the student expects them. The
+    student clip starts from the CLIP."""
     aligned: str | None = None
     """Folder of a model that is aligned already, such as `aligned` in another run's folder, with the same
     CLIP and student: student and embedding are taken over, whatever its classes, and stage 1 is left out."""

@@ -29,6 +29,7 @@ from hp_dval.build import (
     classification_loss,
     consistency_loss,
     distillation_loss,
+    notes,
     teacher_features,
 )
 from hp_dval.clip import load_clip
@@ -91,7 +92,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     checkpoints.resume()
 
     # Epochs
-    bar = epoch_bar(accelerator, len(stages), progress, f"{config.label} on {dataset.name}", dataset.notes)
+    known = [*dataset.notes, *notes(config, dataset)]
+    bar = epoch_bar(accelerator, len(stages), progress, f"{config.label} on {dataset.name}", known)
     while progress.epoch < len(stages):
         # Train
         stage = stages[progress.epoch]
