@@ -78,6 +78,9 @@ def start_encoders(
     weights that cannot be had or do not fit.
     """
     if config.weights == "none":
+        if not isinstance(inputs, Tensor):  # photographs
+            advice = "--encoder lite0 --weights lite0 starts from ImageNet"
+            print(f"note: the encoder {config.encoder} starts at random; {advice}", file=sys.stderr)
         return
     if expected := expected_images(config.encoder):
         model.normalize_by(expected[0])
