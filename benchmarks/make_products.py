@@ -10,6 +10,7 @@ differ least. What results is below shared/src and docs, and may differ in last 
 from __future__ import annotations
 
 import argparse
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
