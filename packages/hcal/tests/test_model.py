@@ -111,7 +111,7 @@ def test_logits_are_cosines_over_temperature():
 
 def test_prototypes_step_twice_as_far_at_each_level_above():
     model = HCAL(UNBALANCED, (6,), encoder="mlp", width=8, dim=5)
-    encoder, _projection, *prototypes = model.parameter_groups(0.01, 0.05)
+    encoder, projection, *prototypes = model.parameter_groups(0.01, 0.05)
     assert encoder["lr"] == 0.01
     by_depth = {id(p): depth for depth, p in enumerate(model.prototypes)}
     assert {by_depth[id(group["params"][0])]: group["lr"] for group in prototypes} == {
@@ -119,7 +119,7 @@ def test_prototypes_step_twice_as_far_at_each_level_above():
         1: 0.1,
         0: 0.2,
     }
-    listed = [id(p) for group in (encoder, *prototypes) for p in group["params"]]
+    listed = [id(p) for group in (encoder, projection, *prototypes) for p in group["params"]]
     assert sorted(listed) == sorted(id(p) for p in model.parameters())
 
 

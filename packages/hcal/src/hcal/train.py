@@ -102,12 +102,11 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             losses, level_weights = losses_of(network(batch.inputs), batch.labels, generator)
             backward(losses * batches.share(len(steps)), level_weights)
             steps.append(torch.stack([losses.detach(), level_weights]))
-            if not batches.ends(len(steps) - 1):
-                continue
-            take_step(accelerator, network, optimizer, config, progress, config.accumulate)
-            optimizer.zero_grad()
-            if config.method != "nash-mtl":  # whose memory of the step before is in no checkpoint
-                checkpoints.after_step()
+            if batches.ends(len(steps) - 1):
+                take_step(accelerator, network, optimizer, config, progress, config.accumulate)
+                optimizer.zero_grad()
+                if config.method != "nash-mtl":  # whose memory of the step before is in no checkpoint
+                    checkpoints.after_step()
         of_steps: Any = accelerator.reduce(torch.stack(steps), reduction="mean")  # (steps, 2, L)
         step_losses = of_steps.prod(1).sum(1)
         check_finite(step_losses, progress, folder, *network.parameters())

@@ -98,10 +98,9 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         # Train
         stage = stages[progress.epoch]
         network.train(stage.aligns)
-        losses = progress.begin_epoch()
+        losses, steps = progress.begin_epoch(), Steps(config, len(targets))
         place = {"seed": config.seed, "epoch": progress.epoch, "rank": rank, "world": world}
         order = sampled_batches(targets[:, evaluated], config.batch_size, config.sampling, **place)
-        steps = Steps(config, len(targets))
         for batch in training_batches(
             model,
             inputs,
@@ -128,11 +127,10 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
                 loss = loss + config.sc_weight * consistency_loss(outputs.text, model.fixed_text)
             accelerator.backward(loss * steps.share(len(losses)))
             losses.append(loss.detach())
-            if not steps.ends(len(losses) - 1):
-                continue
-            take_step(accelerator, network, optimizer, config, progress, config.accumulate)
-            network.zero_grad()
-            checkpoints.after_step()
+            if steps.ends(len(losses) - 1):
+                take_step(accelerator, network, optimizer, config, progress, config.accumulate)
+                network.zero_grad()
+                checkpoints.after_step()
         step_losses: Any = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)
         check_finite(step_losses, progress, folder, *network.parameters())
         if stage.tunes_prompts:

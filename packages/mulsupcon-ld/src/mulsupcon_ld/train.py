@@ -114,19 +114,16 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
                 if config.has_distributions:
                     loss = loss + config.beta * model.fc.weight.square().sum()  # beta ||W||_F^2
             else:
-                loss = batch.weights @ classification_loss(
-                    config, logits[:, counted], batch.labels[:, counted]
-                )
+                labels = batch.labels[:, counted]
+                loss = batch.weights @ classification_loss(config, logits[:, counted], labels)
             accelerator.backward(loss * steps.share(len(losses)))
             losses.append(loss.detach())
-            if not steps.ends(len(losses) - 1):
-                continue
-            if take_step(accelerator, network, optimizer, config, progress, config.accumulate):
-                for new_keys in step_keys:
-                    queue.push(new_keys)
-            step_keys.clear()
-            optimizer.zero_grad()
-            checkpoints.after_step()
+            if steps.ends(len(losses) - 1):
+                if take_step(accelerator, network, optimizer, config, progress, config.accumulate):
+                    queue.push_all(step_keys)
+                step_keys.clear()
+                optimizer.zero_grad()
+                checkpoints.after_step()
         step_losses: Any = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)
         check_finite(step_losses, progress, folder, *network.parameters())
         progress.end_epoch()
