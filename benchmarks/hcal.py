@@ -44,10 +44,10 @@ from hcal.build import build_model, method_backward, method_losses
 from hcal.config import Config
 from hcal.losses import level_losses
 from hcal.networks import build_encoder
-from hcal.train import step_factor
 from hmc_shared.data import HierarchicalDataset
 from hmc_shared.data.batches import Batch
 from hmc_shared.metrics import level_targets
+from hmc_shared.runs.steps import step_factor
 
 FINE, COARSE = 100, 20
 STEP_BAR = {"cpu": 0.95, "cuda": 0.9}  # of the bare network's images per second
@@ -94,7 +94,7 @@ class Ours:
         self.network.train()
         done = []
         for batch in [self.ready] * steps if ready else islice(self.endless, steps):
-            factor = step_factor(self.config, 1 + len(done) / steps)
+            factor = step_factor(self.config, 1 + len(done) / steps, self.config.epochs)
             for group, step_size in zip(self.optimizer.param_groups, self.step_sizes, strict=True):
                 group["lr"] = step_size * factor
             losses, weights = self.losses_of(self.network(batch.inputs), batch.labels, self.generator)

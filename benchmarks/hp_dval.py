@@ -35,7 +35,8 @@ from common import hardware, take_turns
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset, Split
-from hp_dval.batches import epoch_order, training_batches
+from hmc_shared.data.batches import sampled_batches
+from hp_dval.batches import training_batches
 from hp_dval.build import (
     build_model,
     build_prompter,
@@ -210,7 +211,9 @@ class Bench:
             optimizer.zero_grad()
 
         def piped() -> None:
-            order = epoch_order(self.dataset.train.targets, self.config, 0, rank=0, world=1)[:1]
+            order = sampled_batches(
+                self.dataset.train.targets, self.config.batch_size, "random", seed=0, epoch=0
+            )[:1]
             for batch in training_batches(
                 self.model,
                 self.inputs,

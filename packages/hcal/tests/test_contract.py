@@ -13,4 +13,5 @@ class TestContract(MethodContract):
     @classmethod
     def config(cls, folder: Path, **options: object) -> Config:
         small = {"epochs": 3, "encoder": "resnet8", "width": 4, "dim": 16, "checkpoint_every": 1}
-        return Config(output_dir=str(folder), **small | options)
+        tuning = {"freeze": "stages:1", "layer_decay": 0.7, "accumulate": 2, "sampling": "class-aware"}
+        return Config(output_dir=str(folder), **small | tuning | options)

@@ -111,7 +111,7 @@ def test_logits_are_cosines_over_temperature():
 
 def test_prototypes_step_twice_as_far_at_each_level_above():
     model = HCAL(UNBALANCED, (6,), encoder="mlp", width=8, dim=5)
-    encoder, *prototypes = model.parameter_groups(0.01, 0.05)
+    encoder, projection, *prototypes = model.parameter_groups(0.01, 0.05)
     assert encoder["lr"] == 0.01
     by_depth = {id(p): depth for depth, p in enumerate(model.prototypes)}
     assert {by_depth[id(group["params"][0])]: group["lr"] for group in prototypes} == {
@@ -119,7 +119,7 @@ def test_prototypes_step_twice_as_far_at_each_level_above():
         1: 0.1,
         0: 0.2,
     }
-    listed = [id(p) for group in (encoder, *prototypes) for p in group["params"]]
+    listed = [id(p) for group in (encoder, projection, *prototypes) for p in group["params"]]
     assert sorted(listed) == sorted(id(p) for p in model.parameters())
 
 
@@ -206,3 +206,32 @@ def test_networks_start_from_the_given_weights(options, tmp_path, capsys):
 def test_a_folder_that_is_no_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"config\.json"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["hcal", "flat", "mmoe"])
+def test_a_frozen_pretrained_encoder_sees_images_in_its_own_way(method, digits, tmp_path):
+    options = {"encoder": "lite0", "weights": "lite0", "freeze": "all", "dim": 16}
+    model = build_model(Config(method=method, **options), digits)
+    assert torch.equal(model.input_mean.flatten(), torch.tensor([127.5]))
+    assert torch.equal(model.input_scale.flatten(), torch.tensor([127.5]))
+    (encoder,) = model.backbones()
+    assert not encoder.training
+    assert model.training
+    trained = {id(p) for group in model.parameter_groups(0.1, 0.2, 0.5) for p in group["params"]}
+    assert trained == {id(p) for p in model.parameters() if p.requires_grad}
+    assert not trained & {id(p) for p in encoder.parameters()}
+    model.save_pretrained(tmp_path)
+    images = digits.test.inputs[:4]
+    torch.testing.assert_close(load_model(tmp_path).predict_proba(images), model.predict_proba(images))
+
+
+@pytest.mark.parametrize("options", [{"accumulate": 2}, {"freeze": "all"}])
+def test_combined_gradients_are_of_one_batch_and_of_an_encoder_that_is_trained(options, digits):
+    name = next(iter(options))
+    with pytest.raises(ValueError, match=rf"`--{name}.*`--method imtl-g`"):
+        build_model(Config(method="imtl-g", **options, **SMALL), digits)
+
+
+def test_step_sizes_fall_towards_the_images(model):
+    sizes = [group["lr"] for group in model.parameter_groups(0.1, 0.2, 0.5)]
+    assert sizes[:5] == [0.05, 0.025, 0.0125, 0.00625, 0.1]

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from hcal.config import Config, EvaluateConfig
-from hcal.train import step_factor, train
+from hcal.train import train
 from hmc_shared import Hierarchy
 from hmc_shared.cli.parse import to_yaml
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
@@ -208,16 +208,6 @@ def test_an_unbalanced_tree_with_a_last_batch_of_one_row(tmp_path):
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Config(**options)
-
-
-def test_step_sizes_warm_up_and_follow_a_cosine():
-    cosine = Config(epochs=10, warmup_epochs=2.0)
-    factors = [step_factor(cosine, epoch) for epoch in (0.5, 2, 5, 10)]
-    assert factors == pytest.approx(
-        [0.25 * (1 + np.cos(np.pi * 0.05)) / 2, (1 + np.cos(0.2 * np.pi)) / 2, 0.5, 0.0]
-    )
-    constant = Config(epochs=10, warmup_epochs=0.0, schedule="none")
-    assert [step_factor(constant, epoch) for epoch in (0.1, 5, 9.9)] == [1, 1, 1]
 
 
 def test_mixed_precision_and_compile_train_and_still_score_in_float32(tmp_path):

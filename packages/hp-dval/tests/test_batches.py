@@ -1,60 +1,17 @@
-"""Sampling, augmentation and cached tokens."""
+"""Augmentation and cached tokens."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmc_shared.data.batches import batches
+from hmc_shared.data.batches import sampled_batches
 from hmc_shared.predict.score import score_split
-from hp_dval.batches import epoch_order, frozen_tokens, score_tokens, shift, training_batches
+from hp_dval.batches import frozen_tokens, score_tokens, shift, training_batches
 from hp_dval.build import build_model
 from hp_dval.clip import load_clip
 from hp_dval.config import Config
 from hp_dval.stages import FrozenTokens, StageEpoch
-
-
-def long_tail():
-    generator = torch.Generator().manual_seed(0)
-    targets = torch.rand(200, 4, generator=generator) < torch.tensor([0.8, 0.3, 0.05, 0.0])
-    targets[:3] = False
-    return targets
-
-
-@settings(deadline=None, max_examples=20)
-@given(
-    batch_size=st.integers(1, 70),
-    world=st.integers(1, 3),
-    sampling=st.sampled_from(["random", "class-aware"]),
-)
-def test_processes_together_see_what_one_would(batch_size, world, sampling):
-    targets = long_tail()
-    config = Config(batch_size=batch_size, sampling=sampling, seed=5)
-    alone = epoch_order(targets, config, 2, rank=0, world=1)
-    shares = [epoch_order(targets, config, 2, rank=rank, world=world) for rank in range(world)]
-    assert {len(share) for share in shares} == {len(alone)}
-    for step, (rows, weights) in enumerate(alone):
-        torch.testing.assert_close(weights, torch.full((len(rows),), 1 / len(rows)))
-        dealt = [share[step] for share in shares]
-        seen = sorted(row for part, w in dealt for row, x in zip(part.tolist(), w.tolist(), strict=True) if x)
-        assert seen == sorted(rows.tolist())
-        assert sum(w.sum().item() for _, w in dealt) / world == pytest.approx(1)
-
-
-def test_random_sampling_is_that_of_the_shared_package():
-    config = Config(batch_size=16, seed=4)
-    ours = epoch_order(long_tail(), config, 3, rank=1, world=2)
-    for (a, b), (c, d) in zip(ours, batches(200, 16, seed=4, epoch=3, rank=1, world=2), strict=True):
-        assert torch.equal(a, c)
-        assert torch.equal(b, d)
-
-
-def test_class_aware_sampling_sees_rare_classes_more_often():
-    targets = long_tail()
-    config = Config(batch_size=16, sampling="class-aware")
-    drawn = torch.cat([rows for rows, _ in epoch_order(targets, config, 0, rank=0, world=1)])
-    assert len(drawn) == len(targets)
-    assert targets[drawn, 2].sum() >= 200 // 3 > 3 * targets[:, 2].sum()
 
 
 @settings(deadline=None)
@@ -90,7 +47,7 @@ def model(scenes, clip_json, clip_file):
 
 
 def epoch_of(model, split, config, **options):
-    order = epoch_order(split.targets, config, 0, rank=0, world=1)
+    order = sampled_batches(split.targets, config.batch_size, "random", seed=0, epoch=0)
     generator = torch.Generator()
     yield from training_batches(
         model, split.inputs, split.targets, order, config, 0, 0, generator, rank=0, world=1, **options

@@ -20,5 +20,8 @@ class TestContract(MethodContract):
             "heads": 2,
             "k": 2,
             "checkpoint_every": 1,
+            "accumulate": 2,
+            "freeze": "stages:1",
+            "layer_decay": 0.7,
         }
         return Config(output_dir=str(folder), **{"epochs": 2, "prompt_epochs": 1, **small, **options})

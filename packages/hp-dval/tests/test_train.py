@@ -21,11 +21,11 @@ from hmc_shared.metrics import mean_average_precision
 from hmc_shared.predict.decision import load_decision
 from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.read import load_run
-from hp_dval.build import load_model
+from hp_dval.build import build_model, load_model, notes
 from hp_dval.clip import load_clip
 from hp_dval.config import STAGES, Config
 from hp_dval.prompts import fixed_texts
-from hp_dval.stages import stage_epochs, step_factor
+from hp_dval.stages import stage_epochs
 from hp_dval.train import train
 
 SIZE = 96
@@ -338,16 +338,6 @@ def test_stages_are_told_epoch_by_epoch():
     assert {stage.stage for stage in stage_epochs(Config(aligned="model"))} == {"prompts"}
 
 
-def test_step_sizes_warm_up_and_follow_a_cosine():
-    cosine = Config(warmup_epochs=2.0)
-    factors = [step_factor(cosine, epoch, 10) for epoch in (0.5, 2, 5, 10)]
-    assert factors == pytest.approx(
-        [0.25 * (1 + np.cos(np.pi * 0.05)) / 2, (1 + np.cos(0.2 * np.pi)) / 2, 0.5, 0.0]
-    )
-    constant = Config(warmup_epochs=0.0, schedule="none")
-    assert [step_factor(constant, epoch, 10) for epoch in (0.1, 5, 9.9)] == [1, 1, 1]
-
-
 def test_mixed_precision_and_compile_train_and_still_score_in_float32(tmp_path, small):
     config = small(dataset="digit-scenes", method="dval", batch_size=300, epochs=1)
     config = replace(config, mixed_precision="bf16", compile=True)
@@ -377,3 +367,34 @@ def test_two_processes_equal_one(tmp_path, small, options):
     for ours, theirs in zip(log_of(tmp_path / "run"), log_of(tmp_path / "two"), strict=True):
         for name in ours.keys() - {"seconds", "stage"}:
             assert theirs[name] == pytest.approx(ours[name], rel=1e-3, abs=1e-3), name
+
+
+def test_networks_that_know_nothing_of_the_images_are_noted(scenes):
+    photos = replace(scenes, name="folder:photos")
+    assert notes(Config(), scenes) == []
+    (note,) = notes(Config(), photos)
+    assert "digits alone; for photographs: --clip ViT-B-16-quickgelu --pretrained openai" in note
+    clip, student = notes(Config(clip="ViT-B-16", student="vit_b_16"), photos)
+    assert clip == "the CLIP ViT-B-16 is random: --pretrained gives it weights"
+    assert student.startswith("the student vit_b_16 starts at random")
+    known = {"clip": "ViT-B-16", "pretrained": "openai"}
+    for options in (
+        {"student": "vit_b_16", "weights": "imagenet"},
+        {"method": "coop", "student": "small"},
+        {},
+    ):
+        assert notes(Config(**known, **options), photos) == []
+
+
+def test_frozen_stages_of_the_student_stay_and_its_own_statistics_are_taken(tmp_path, scenes, small):
+    start = {"student": "timm:vit_tiny_patch16_224", "epochs": 1, "prompt_epochs": 1, "method": "joint"}
+    config = small(freeze="stages:13", **start)
+    clip = load_clip(config.clip, config.pretrained)
+    torch.manual_seed(0)
+    before = build_model(config, scenes, clip).student.network.state_dict()
+    torch.save(before, tmp_path / "student.pt")
+    train(small(freeze="stages:13", weights=str(tmp_path / "student.pt"), **start), scenes)
+    model = load_model(tmp_path / "run" / "model")
+    for name, value in model.student.network.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert model.input_mean.flatten().tolist() == [127.5] * len(model.input_mean)

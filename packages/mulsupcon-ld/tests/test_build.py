@@ -9,6 +9,7 @@ from hmc_shared.data import load_dataset
 from hmc_shared.vision.statistics import IMAGENET_MEAN, IMAGENET_STD
 from mulsupcon_ld.build import build_model, classification_loss
 from mulsupcon_ld.config import Config
+from mulsupcon_ld.schedule import build_optimizers
 
 
 def test_asymmetric_loss_without_its_options_is_cross_entropy():
@@ -47,3 +48,14 @@ def test_images_of_a_table_are_normalised_as_those_of_imagenet(tmp_path):
     assert model.crop < 1
     assert torch.equal(model.input_mean.flatten(), IMAGENET_MEAN)
     assert torch.equal(model.input_scale.flatten(), IMAGENET_STD)
+
+
+def test_a_pretrained_encoder_sees_images_in_its_own_way():
+    images = load_dataset("digits", view="image")
+    config = Config(encoder="lite0", weights="lite0", freeze="stages:8", dim=4)
+    model = build_model(config, images)
+    assert model.input_mean.item() == model.input_scale.item() == 127.5
+    assert not model.encoder.training
+    for optimizer in build_optimizers(config, model):
+        trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        assert trained == {id(p) for p in (*model.projection.parameters(), *model.fc.parameters())}

@@ -12,4 +12,5 @@ class TestContract(MethodContract):
     @classmethod
     def config(cls, folder: Path, **options: object) -> Config:
         small = {"pretrain_epochs": 2, "epochs": 2, "width": 16, "dim": 8, "checkpoint_every": 1}
-        return Config(output_dir=str(folder), **small | options)
+        tuning = {"freeze": "all", "accumulate": 2, "warmup_epochs": 1.0, "sampling": "class-aware"}
+        return Config(output_dir=str(folder), **small | tuning | options)

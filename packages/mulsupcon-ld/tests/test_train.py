@@ -319,16 +319,16 @@ def test_step_sizes_are_those_of_warm_restarts():
 
 
 def test_step_sizes_are_set_anew_in_each_epoch():
-    config = Config(pretrain_epochs=4, restart=3, learning_rate=0.1, encoder_rate=0.5, width=8, dim=4)
+    config = Config(pretrain_epochs=4, restart=3, learning_rate=0.1, layer_decay=0.5, width=8, dim=4)
     model = MulSupCon(Hierarchy.from_edges([], nodes="ab"), (6,), width=8, dim=4)
     pretraining, finetuning = build_optimizers(config, model)
     for epoch in (5, 4, 6, 4):
-        set_step_sizes(finetuning, config, epoch)
+        set_step_sizes(finetuning, config, epoch, 0.5)
         factor = step_factor(config, epoch)
         sizes = [group["lr"] for group in finetuning.param_groups]
         assert sizes == [pytest.approx(0.05 * factor), pytest.approx(0.1 * factor)]
-    set_step_sizes(pretraining, config, 0)
-    assert pretraining.param_groups[0]["lr"] == config.pretrain_learning_rate
+    set_step_sizes(pretraining, config, 0, 0.5)
+    assert pretraining.param_groups[-1]["lr"] == config.pretrain_learning_rate
 
 
 def test_images_train_end_to_end(tmp_path):

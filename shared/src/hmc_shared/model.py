@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from inspect import signature
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
@@ -31,7 +31,7 @@ from hmc_shared.predict.calibration import Calibration
 from hmc_shared.predict.decision import FILE as DECISION
 from hmc_shared.predict.decision import Decision, confident_labels, load_decision
 from hmc_shared.predict.threshold import best_threshold
-from hmc_shared.vision.statistics import input_statistics
+from hmc_shared.vision.statistics import PixelStatistics, input_statistics
 
 Model = TypeVar("Model", bound="HierarchicalModel")
 
@@ -72,6 +72,8 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
     input_mean: Tensor
     """(F,) float64 of vectors, (channels, 1, 1) float32 of images."""
     input_scale: Tensor
+    frozen: Sequence[nn.Module] = ()
+    """Parts that are not trained: see :func:`hmc_shared.vision.stages.freeze`."""
 
     def __init__(
         self, hierarchy: Hierarchy, input_shape: Sequence[int], *, coherent: bool = True, crop: float = 1.0
@@ -103,6 +105,13 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
 
     # From raw inputs to logits
 
+    def train(self, mode: bool = True) -> Self:
+        """As of any module; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
     def learn_statistics(self, dataset: HierarchicalDataset) -> None:
         """Take over what the data set says of its inputs: mean and scale, names of columns, kind of paths."""
         if statistics := input_statistics(dataset):
@@ -111,6 +120,11 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
         self.decision = replace(
             self.decision, single_path=dataset.is_single_path, features=dataset.feature_names
         )
+
+    def normalize_by(self, pixels: PixelStatistics) -> None:
+        """Normalise images by these statistics of three colours; grey ones by the mean of the three."""
+        for buffer, values in zip((self.input_mean, self.input_scale), pixels, strict=True):
+            buffer.copy_((values if len(buffer) == 3 else values.mean(0, keepdim=True)).view_as(buffer))
 
     def normalize(self, raw: Tensor) -> Tensor:
         """To what ``forward`` takes, from images with values 0 to 255, or raw vectors, NaN where missing."""

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmc_shared.data import batches
-from hmc_shared.data.batches import Batch, class_aware_order, deal, places_in_batch, seed_step
+from hmc_shared.data.batches import (
+    Batch,
+    class_aware_order,
+    deal,
+    places_in_batch,
+    sampled_batches,
+    seed_step,
+)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -112,3 +119,39 @@ def test_a_batch_is_a_tuple_with_names() -> None:
     assert batch.labels is labels
     assert batch.weights is weights
     assert batch.rows is rows
+
+
+def long_tail() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.rand(200, 4, generator=generator) < torch.tensor([0.8, 0.3, 0.05, 0.0])
+    targets[:3] = False
+    return targets
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    batch_size=st.integers(1, 70),
+    world=st.integers(1, 3),
+    sampling=st.sampled_from(["random", "class-aware"]),
+)
+def test_processes_together_see_what_one_would(batch_size: int, world: int, sampling: str) -> None:
+    alone = sampled_batches(long_tail(), batch_size, sampling, seed=5, epoch=2)
+    shares = [
+        sampled_batches(long_tail(), batch_size, sampling, seed=5, epoch=2, rank=rank, world=world)
+        for rank in range(world)
+    ]
+    assert {len(share) for share in shares} == {len(alone)}
+    for step, (rows, weights) in enumerate(alone):
+        torch.testing.assert_close(weights, torch.full((len(rows),), 1 / len(rows)))
+        dealt = [share[step] for share in shares]
+        seen = sorted(row for part, w in dealt for row, x in zip(part.tolist(), w.tolist(), strict=True) if x)
+        assert seen == sorted(rows.tolist())
+        assert sum(w.sum().item() for _, w in dealt) / world == pytest.approx(1)
+
+
+def test_class_aware_sampling_sees_rare_classes_more_often() -> None:
+    targets = long_tail()
+    order = sampled_batches(targets, 16, "class-aware", seed=0, epoch=0)
+    drawn = torch.cat([rows for rows, _ in order])
+    assert len(drawn) == len(targets)
+    assert targets[drawn, 2].sum() >= 200 // 3 > 3 * targets[:, 2].sum()

@@ -90,6 +90,10 @@ def check_aggregation(config: Config) -> None:
         )
     if config.compile:  # what was compiled takes one backward pass for each forward pass
         raise ValueError(f"`--compile` should be off with `--method {config.method}`.")
+    if config.accumulate > 1:  # a rule combines the gradients of one batch
+        raise ValueError(f"`--accumulate` should be 1 with `--method {config.method}`.")
+    if config.freeze == "all":
+        raise ValueError(f"`--freeze all` leaves `--method {config.method}` no gradients to combine.")
 
 
 SOLVED = 1e-6
@@ -133,7 +137,7 @@ def combined_backward(method: str, model: Flat) -> Callable[[Tensor, Tensor], No
     of that level's loss. The second argument, the weights of the levels, is not used. Nash-MTL starts each
     step from the solution of the last one: what is returned has a memory.
     """
-    shared = list(model.encoder.parameters())
+    shared = [parameter for parameter in model.encoder.parameters() if parameter.requires_grad]
     aggregate = aggregator(method)
 
     def backward(losses: Tensor, weights: Tensor) -> None:

@@ -11,7 +11,7 @@ from hcal.augment import augment, sample
 from hcal.config import Config
 from hcal.model import LevelClassifier
 from hmc_shared.data import ImageTable
-from hmc_shared.data.batches import Batch, batches, places_in_batch, seed_step
+from hmc_shared.data.batches import Batch, places_in_batch, sampled_batches, seed_step
 from hmc_shared.data.image_batches import image_batches
 from hmc_shared.vision.augment import random_crop
 
@@ -35,9 +35,11 @@ def training_batches(
     what is sampled from it is the same on all processes. ``first`` steps are left out: they are done already.
     """
     device = generator.device
-    order = list(
-        batches(len(inputs), config.batch_size, seed=config.seed, epoch=epoch, rank=rank, world=world)
-    )[first:]
+    classes = paths  # of which --sampling random needs the number of rows alone
+    if config.sampling == "class-aware":  # the deepest of each row
+        classes = paths.amax(1, keepdim=True) == torch.arange(len(model.hierarchy), device=device)
+    place = {"seed": config.seed, "epoch": epoch, "rank": rank, "world": world}
+    order = sampled_batches(classes, config.batch_size, config.sampling, **place)[first:]
     decoded: Iterator[Tensor] = iter(())
     if isinstance(inputs, ImageTable):
         crop = random_crop(config.image_size, min_scale=config.min_scale, flip=config.flip)

@@ -10,10 +10,11 @@ import tyro
 from hmc_shared.cli.bounds import Bounds, Count, NonNegative, NonNegativeInt, Positive, Share, check_options
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
 from hmc_shared.cli.train_options import (
+    CosineOptions,
     EncoderOptions,
     FeatureOptions,
     ImageOptions,
-    OptimisationOptions,
+    StoppingOptions,
     TrainOptions,
 )
 
@@ -54,7 +55,7 @@ class LossOptions:
 
 
 @dataclass(frozen=True)
-class SgdOptions(OptimisationOptions):
+class SgdOptions(CosineOptions, StoppingOptions):
     learning_rate: NonNegative = 0.05
     """Step size of SGD for the encoder; the paper has 0.01."""
     prototype_learning_rate: NonNegative = 0.05
@@ -63,10 +64,6 @@ class SgdOptions(OptimisationOptions):
     """Momentum of SGD."""
     weight_decay: NonNegative = 5e-4
     """L2 penalty on all parameters, added to the gradient; the paper has 1e-4."""
-    schedule: Literal["none", "cosine"] = "cosine"
-    """Step sizes over the run: constant (the paper), or a cosine down to 0."""
-    warmup_epochs: NonNegative = 1.0
-    """Epochs in which the step sizes rise linearly from 0."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from hcal.networks import build_encoder
 from hmc_shared import Hierarchy
 from hmc_shared.model import HierarchicalModel, model_card
 from hmc_shared.predict.decision import confident_labels
+from hmc_shared.vision.stages import encoder_groups
 
 CARD = model_card(
     "hcal",
@@ -67,9 +68,17 @@ class LevelClassifier(HierarchicalModel, **CARD):
         """The encoders of :func:`hcal.networks.build_encoder`, which may start from pre-trained weights."""
         raise NotImplementedError
 
-    def parameter_groups(self, learning_rate: float, prototype_learning_rate: float) -> list[dict[str, Any]]:
-        """Groups for the optimiser, each with its ``lr``."""
-        return [{"params": list(self.parameters()), "lr": learning_rate}]
+    def parameter_groups(
+        self, learning_rate: float, prototype_learning_rate: float, layer_decay: float = 1.0
+    ) -> list[dict[str, Any]]:
+        """Groups for the optimiser, each with its ``lr``: what is trained of the encoders, and the rest."""
+        backbones = self.backbones()
+        groups = [
+            group for encoder in backbones for group in encoder_groups(encoder, learning_rate, layer_decay)
+        ]
+        inside = {id(parameter) for encoder in backbones for parameter in encoder.parameters()}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in inside]
+        return [*groups, {"params": rest, "lr": learning_rate}]
 
     def logits(self, inputs: Tensor) -> Tensor:
         return self.logits_of_outputs(self(inputs)).float()
@@ -155,12 +164,15 @@ class HCAL(LevelClassifier, **CARD):
     def backbones(self) -> list[nn.Module]:
         return [encoder[0] for encoder in self.encoders]  # type: ignore[index]
 
-    def parameter_groups(self, learning_rate: float, prototype_learning_rate: float) -> list[dict[str, Any]]:
+    def parameter_groups(
+        self, learning_rate: float, prototype_learning_rate: float, layer_decay: float = 1.0
+    ) -> list[dict[str, Any]]:
         """The encoder, and the prototypes of each level with twice the step size of the level below.
 
         Deviation: doubled :data:`DOUBLINGS` times at most, or a tree of a hundred levels would learn nothing.
         """
-        groups = [{"params": list(self.encoders.parameters()), "lr": learning_rate}]
+        groups = super().parameter_groups(learning_rate, prototype_learning_rate, layer_decay)
+        groups[-1]["params"] = [p for encoder in self.encoders for p in encoder[1].parameters()]  # type: ignore[index]
         for height, prototypes in enumerate(reversed(self.prototypes)):  # 0: the paper's level 1, the finest
             groups.append(
                 {"params": [prototypes], "lr": prototype_learning_rate * 2 ** min(height, DOUBLINGS)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from typing import Any
@@ -25,6 +24,7 @@ from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
 from hmc_shared.runs.refit import fit_on_validation
+from hmc_shared.runs.steps import Steps, step_factor
 
 
 def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results | None:
@@ -66,13 +66,13 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
 
     # Optimiser
     optimizer = torch.optim.SGD(
-        model.parameter_groups(config.learning_rate, config.prototype_learning_rate),
+        model.parameter_groups(config.learning_rate, config.prototype_learning_rate, config.layer_decay),
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         fused=True,
     )
     step_sizes = [group["lr"] for group in optimizer.param_groups]
-    steps_an_epoch = math.ceil(len(inputs) / config.batch_size)
+    batches = Steps(config, len(inputs))
 
     # Prepare
     # Wrapped, because mixed precision replaces the forward of what is prepared: `model` scores in float32.
@@ -87,7 +87,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
 
     # Epochs
     bar = epoch_bar(accelerator, config.epochs, progress, f"{config.label} on {dataset.name}", dataset.notes)
-    while progress.epoch < config.epochs:
+    while progress.epoch < config.epochs and not progress.is_stale(config.patience):
         # Train
         network.train()
         backward = method_backward(config, model, accelerator)  # anew: what it remembers is in no checkpoint
@@ -95,16 +95,18 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         for batch in training_batches(
             model, inputs, paths, config, progress.epoch, progress.step, generator, rank=rank, world=world
         ):
-            factor = step_factor(config, progress.epoch + (len(steps) + 0.5) / steps_an_epoch)
+            epoch = progress.epoch + (len(steps) + 0.5) / batches.batches
+            factor = step_factor(config, epoch, config.epochs)
             for group, step_size in zip(optimizer.param_groups, step_sizes, strict=True):
                 group["lr"] = step_size * factor
             losses, level_weights = losses_of(network(batch.inputs), batch.labels, generator)
-            backward(losses, level_weights)
-            take_step(accelerator, network, optimizer, config, progress)
-            optimizer.zero_grad()
+            backward(losses * batches.share(len(steps)), level_weights)
             steps.append(torch.stack([losses.detach(), level_weights]))
-            if config.method != "nash-mtl":  # whose memory of the step before is in no checkpoint
-                checkpoints.after_step()
+            if batches.ends(len(steps) - 1):
+                take_step(accelerator, network, optimizer, config, progress, config.accumulate)
+                optimizer.zero_grad()
+                if config.method != "nash-mtl":  # whose memory of the step before is in no checkpoint
+                    checkpoints.after_step()
         of_steps: Any = accelerator.reduce(torch.stack(steps), reduction="mean")  # (steps, 2, L)
         step_losses = of_steps.prod(1).sum(1)
         check_finite(step_losses, progress, folder, *network.parameters())
@@ -156,12 +158,6 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         )
     accelerator.end_training()
     return results
-
-
-def step_factor(config: Config, epoch: float) -> float:
-    """What the step sizes are multiplied by after ``epoch`` epochs: warm-up, then constant or a cosine."""
-    factor = 0.5 + 0.5 * math.cos(math.pi * epoch / config.epochs) if config.schedule == "cosine" else 1.0
-    return factor * min(1.0, epoch / config.warmup_epochs) if config.warmup_epochs else factor
 
 
 def level_metrics(scores: Tensor, paths: Tensor, hierarchy: Hierarchy) -> dict[str, float]:

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from hmc_shared.data import ImageTable, Split
-from hmc_shared.data.batches import Batch, batches, class_aware_order, deal, places_in_batch, seed_step
+from hmc_shared.data.batches import Batch, places_in_batch, seed_step
 from hmc_shared.data.image_batches import image_batches
 from hmc_shared.predict.score import map_split
 from hmc_shared.vision.augment import random_crop
@@ -18,17 +18,6 @@ from hp_dval.config import Config
 from hp_dval.model import ImageTextClassifier
 
 GIB = 2**30
-
-
-def epoch_order(
-    targets: Tensor, config: Config, epoch: int, *, rank: int, world: int
-) -> list[tuple[Tensor, Tensor]]:
-    """Rows and weights of this process's batches in an epoch, by ``--sampling``; ``targets`` are (n, C)."""
-    n = len(targets)
-    if config.sampling == "random":
-        return list(batches(n, config.batch_size, seed=config.seed, epoch=epoch, rank=rank, world=world))
-    order = class_aware_order(targets, n, seed=config.seed, epoch=epoch)
-    return list(deal(order, config.batch_size, rank=rank, world=world))
 
 
 def shift(images: Tensor, drawn: Tensor, *, padding: int, flip: bool) -> Tensor:
@@ -84,7 +73,7 @@ def training_batches(
         model: it makes the tokens.
         inputs: uint8 images on the device, or a table.
         labels: (n, C) bool on the device.
-        order: of :func:`epoch_order`.
+        order: of :func:`hmc_shared.data.batches.sampled_batches`.
         config, epoch: of the run.
         first: steps to leave out, which are done already.
         generator: seeded before each batch; what is drawn from it is the same on all processes.

@@ -14,16 +14,18 @@ from torch import Tensor, nn
 from hmc_shared.data import HierarchicalDataset, ImageTable
 from hmc_shared.model import load_pretrained
 from hmc_shared.vision.pixels import CROP, some_images
-from hmc_shared.vision.weights import load_weights
+from hmc_shared.vision.stages import freeze
+from hmc_shared.vision.weights import expected_images, load_weights
 from hp_dval.baselines import ClipClassifier
-from hp_dval.clip import Clip
+from hp_dval.clip import TINY, Clip
 from hp_dval.config import Config
 from hp_dval.losses import asymmetric_loss, bce_loss, class_balanced_focal_loss, db_loss, l1_distance
 from hp_dval.model import HPDVAL, ImageTextClassifier, Outputs, Prompter
 from hp_dval.prompts import Prompts, class_names, fixed_texts, text_embeddings
-from hp_dval.students import CLIP, TIMM, timm_state
+from hp_dval.students import CLIP
 
 MODELS: dict[str, type[ImageTextClassifier]] = {model.method: model for model in (HPDVAL, ClipClassifier)}
+SEEN_BY_TINY = ("digits", "digit-scenes")
 CLIP_ITSELF = ("coop", "zero-shot")
 """Methods whose images are embedded by the CLIP, not by a student."""
 
@@ -56,11 +58,30 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
         model.learn_statistics(dataset)
         if not config.aligned:
             start_student(config, model, clip, inputs)
+        freeze(model, [model.student.network], config.freeze)
     if config.aligned:
         take_over_alignment(model, config.aligned)
     model.fixed_text.copy_(text_embeddings(clip, texts))
     model.text.copy_(model.fixed_text.expand_as(model.text))
     return model
+
+
+def notes(config: Config, dataset: HierarchicalDataset) -> list[str]:
+    """What to know before a training from networks that have not seen such images."""
+    found = []
+    if config.clip == TINY and config.pretrained is None and dataset.name not in SEEN_BY_TINY:
+        found.append(
+            "the CLIP `tiny` has seen handwritten digits alone; for photographs: --clip ViT-B-16-quickgelu "
+            "--pretrained openai (a download)"
+        )
+    elif config.clip != TINY and config.pretrained is None:
+        found.append(f"the CLIP {config.clip} is random: --pretrained gives it weights")
+    is_student_new = config.weights == "none" and config.student != CLIP and not config.aligned
+    if is_student_new and config.method not in CLIP_ITSELF:
+        found.append(
+            f"the student {config.student} starts at random: --weights gives it some, --student clip has them"
+        )
+    return found
 
 
 def start_student(config: Config, model: HPDVAL, clip: Clip, inputs: ImageTable | Tensor) -> None:
@@ -71,9 +92,9 @@ def start_student(config: Config, model: HPDVAL, clip: Clip, inputs: ImageTable 
     network = model.student.network
     if config.student == CLIP:
         network.start_from(clip)
-    elif config.weights == "imagenet" and config.student.startswith(TIMM):
-        network.load_state_dict(timm_state(config.student, model.input_shape[-1]))
     elif config.weights != "none":
+        if expected := expected_images(config.student):
+            model.normalize_by(expected[0])
         images = model.normalize(some_images(inputs, model.input_shape, model.crop))
         print(load_weights(network, config.weights, config.student, images), file=sys.stderr)
 

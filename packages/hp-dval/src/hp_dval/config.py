@@ -10,7 +10,7 @@ import tyro
 
 from hmc_shared.cli.bounds import FREE, Bounds, Count, NonNegative, NonNegativeInt, Positive, Share
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
-from hmc_shared.cli.train_options import ImageOptions, OptimisationOptions, TrainOptions
+from hmc_shared.cli.train_options import CosineOptions, FreezeOptions, ImageOptions, TrainOptions
 
 MethodName = Literal["hp-dval", "no-sc", "dval", "joint", "coop", "zero-shot"]
 Loss = Literal["db-star", "db", "cb-focal", "asl", "mls", "bce"]
@@ -29,23 +29,24 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
+class NetworkOptions(FreezeOptions):
     title: ClassVar[str] = "network"
 
     clip: str = "tiny"
-    """The CLIP: tiny (comes with this package), a model of open_clip such as ViT-B-16, or a .json file with a
-    model configuration of open_clip."""
+    """The CLIP: tiny (comes with this package, and has seen handwritten digits alone), a model of open_clip
+    such as ViT-B-16, or a .json file with a model configuration of open_clip."""
     pretrained: str | None = None
     """Its weights: a file, read without a pickle, or a tag of open_clip such as openai, downloaded. Default:
     those of tiny, random ones for others."""
     templates: list[str] = field(default_factory=lambda: ["a photo of a {}."])
     """Fixed prompt, {} for the name of a class; or one for each level of the hierarchy, from the roots."""
-    student: str = "vit_b_16"
-    """The ViT that is trained: a vision transformer of torchvision, timm:NAME, small, or clip: a copy of the
-    CLIP's own image tower, which resamples images to the size that it takes."""
+    student: str = "clip"
+    """The ViT that is trained: clip, a copy of the CLIP's own image tower, which resamples images to the size
+    that it takes; a vision transformer of torchvision (the paper: vit_b_16), timm:NAME, or small."""
     weights: str = "none"
     """Where it starts: none, imagenet (a download), or a file with a state dict (.safetensors, .npz, .pt);
-    what does not fit is left out. The student clip starts from the CLIP."""
+    what does not fit is left out. With weights, images are normalised as the student expects them. The
+    student clip starts from the CLIP."""
     aligned: str | None = None
     """Folder of a model that is aligned already, such as `aligned` in another run's folder, with the same
     CLIP and student: student and embedding are taken over, whatever its classes, and stage 1 is left out."""
@@ -92,7 +93,7 @@ class LossOptions:
 
 
 @dataclass(frozen=True)
-class StageOptions(OptimisationOptions):
+class StageOptions(CosineOptions):
     epochs: Count = 20
     """Passes over the training rows in the alignment (stage 1), or in joint training."""
     prompt_epochs: Count = 10
@@ -105,12 +106,8 @@ class StageOptions(OptimisationOptions):
     """Highest step size of AdamW for the prompts; the paper has 5e-6."""
     weight_decay: NonNegative = 1e-4
     """Decoupled weight decay of AdamW."""
-    schedule: Literal["none", "cosine"] = "cosine"
-    """Step sizes over each stage: constant, or a cosine down to 0. The paper does not say."""
     warmup_epochs: NonNegative = 1.0
     """Epochs at the start of each stage in which the step sizes rise linearly from 0."""
-    sampling: Literal["random", "class-aware"] = "random"
-    """Each row once an epoch; or as many draws, of a class and then of a row that has it."""
     cache_gib: Annotated[float, Bounds(0), FREE] = 8.0
     """Largest size of the image tokens that stage 2 keeps, in GiB; beyond it they are computed anew."""
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
 from hmc_shared.model import HierarchicalModel, model_card
+from hmc_shared.vision.stages import encoder_groups
 from hp_dval.clip import TokenTower
 from hp_dval.students import Student
 
@@ -118,8 +119,8 @@ class ImageTextClassifier(HierarchicalModel, **CARD):
         """Embedded tokens (B, 1 + N, D_e) of normalised images, not of unit length."""
         raise NotImplementedError
 
-    def alignment_parameters(self) -> list[nn.Parameter]:
-        """What the alignment trains."""
+    def alignment_groups(self, learning_rate: float, layer_decay: float) -> list[dict[str, Any]]:
+        """What the alignment trains, as groups of an optimiser, each with its ``lr``."""
         return []
 
     def tokens(self, images: Tensor) -> Tensor:
@@ -243,5 +244,6 @@ class HPDVAL(ImageTextClassifier, **CARD):
             return self.student.network.tower.preprocess(raw)
         return (raw.float() - self.input_mean) / self.input_scale
 
-    def alignment_parameters(self) -> list[nn.Parameter]:
-        return [*self.student.parameters(), *self.embedding.parameters()]
+    def alignment_groups(self, learning_rate: float, layer_decay: float) -> list[dict[str, Any]]:
+        embedding = {"params": list(self.embedding.parameters()), "lr": learning_rate}
+        return [*encoder_groups(self.student.network, learning_rate, layer_decay), embedding]

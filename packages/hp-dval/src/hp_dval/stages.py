@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from hmc_shared.data import Split
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.progress import Progress
+from hmc_shared.runs.steps import step_factor
 from hp_dval.batches import frozen_tokens, score_tokens
 from hp_dval.config import Config, Stage
 from hp_dval.model import ImageTextClassifier
@@ -46,18 +47,25 @@ def stage_epochs(config: Config) -> list[StageEpoch]:
     return [StageEpoch(stage, epoch, of) for stage, of in config.stages for epoch in range(of)]
 
 
-def step_factor(config: Config, epoch: float, epochs: int) -> float:
-    """What the step sizes are multiplied by after ``epoch`` epochs of a stage: warm-up, then its schedule."""
-    factor = 0.5 + 0.5 * math.cos(math.pi * epoch / epochs) if config.schedule == "cosine" else 1.0
-    return factor * min(1.0, epoch / config.warmup_epochs) if config.warmup_epochs else factor
+def build_optimizer(config: Config, model: ImageTextClassifier) -> Optimizer:
+    """Of the student and the prompts, of which a stage trains one or both; the last group is the prompts'."""
+    groups = [
+        *model.alignment_groups(config.learning_rate, config.layer_decay),
+        {"params": [model.contexts], "lr": config.prompt_learning_rate},
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
+    for group in optimizer.param_groups:
+        group["highest_lr"] = group["lr"]
+    return optimizer
 
 
 def set_step_sizes(optimizer: Optimizer, config: Config, stage: StageEpoch, share: float) -> None:
     """Of student and prompts, after a share of an epoch; 0 for what the stage leaves alone."""
     factor = step_factor(config, stage.epoch + share, stage.epochs)
-    alignment, prompts = optimizer.param_groups
-    alignment["lr"] = config.learning_rate * factor if stage.aligns else 0.0
-    prompts["lr"] = config.prompt_learning_rate * factor if stage.tunes_prompts else 0.0
+    *alignment, prompts = optimizer.param_groups
+    for group in alignment:
+        group["lr"] = group["highest_lr"] * factor if stage.aligns else 0.0
+    prompts["lr"] = prompts["highest_lr"] * factor if stage.tunes_prompts else 0.0
 
 
 def begin_next_stage(progress: Progress, model: ImageTextClassifier) -> None:

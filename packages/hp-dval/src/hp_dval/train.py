@@ -12,14 +12,16 @@ from accelerate.utils import set_seed
 
 from hmc_shared.cli.commands import format_metrics
 from hmc_shared.data import HierarchicalDataset, ImageTable, load_dataset
+from hmc_shared.data.batches import sampled_batches
 from hmc_shared.metrics import average_precision
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
 from hmc_shared.runs.refit import fit_on_validation
+from hmc_shared.runs.steps import Steps
 from hp_dval.__main__ import main
-from hp_dval.batches import epoch_order, training_batches
+from hp_dval.batches import training_batches
 from hp_dval.build import (
     Network,
     build_model,
@@ -27,11 +29,12 @@ from hp_dval.build import (
     classification_loss,
     consistency_loss,
     distillation_loss,
+    notes,
     teacher_features,
 )
 from hp_dval.clip import load_clip
 from hp_dval.config import Config
-from hp_dval.stages import FrozenTokens, begin_next_stage, set_step_sizes, stage_epochs
+from hp_dval.stages import FrozenTokens, begin_next_stage, build_optimizer, set_step_sizes, stage_epochs
 
 
 def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results | None:
@@ -73,9 +76,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     prompter = build_prompter(config, model, clip)
     loss_of = classification_loss(config, targets.sum(0).to(device), len(targets), evaluated.to(device))
 
-    # Optimiser: the student and the prompts, of which a stage trains one or both
-    groups = [{"params": model.alignment_parameters()}, {"params": [model.contexts]}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
+    # Optimiser: of the student and the prompts
+    optimizer = build_optimizer(config, model)
 
     # Prepare
     # Wrapped, because mixed precision replaces the forward of what is prepared: `model` scores in float32.
@@ -90,13 +92,15 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     checkpoints.resume()
 
     # Epochs
-    bar = epoch_bar(accelerator, len(stages), progress, f"{config.label} on {dataset.name}", dataset.notes)
+    known = [*dataset.notes, *notes(config, dataset)]
+    bar = epoch_bar(accelerator, len(stages), progress, f"{config.label} on {dataset.name}", known)
     while progress.epoch < len(stages):
         # Train
         stage = stages[progress.epoch]
         network.train(stage.aligns)
-        losses = progress.begin_epoch()
-        order = epoch_order(targets[:, evaluated], config, progress.epoch, rank=rank, world=world)
+        losses, steps = progress.begin_epoch(), Steps(config, len(targets))
+        place = {"seed": config.seed, "epoch": progress.epoch, "rank": rank, "world": world}
+        order = sampled_batches(targets[:, evaluated], config.batch_size, config.sampling, **place)
         for batch in training_batches(
             model,
             inputs,
@@ -121,11 +125,12 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
                 loss = loss + config.kd_weight * (batch.weights @ distillation_loss(outputs, f_clip))
             if stage.tunes_prompts and config.method not in ("no-sc", "coop"):
                 loss = loss + config.sc_weight * consistency_loss(outputs.text, model.fixed_text)
-            accelerator.backward(loss)
-            take_step(accelerator, network, optimizer, config, progress)
-            network.zero_grad()
+            accelerator.backward(loss * steps.share(len(losses)))
             losses.append(loss.detach())
-            checkpoints.after_step()
+            if steps.ends(len(losses) - 1):
+                take_step(accelerator, network, optimizer, config, progress, config.accumulate)
+                network.zero_grad()
+                checkpoints.after_step()
         step_losses: Any = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)
         check_finite(step_losses, progress, folder, *network.parameters())
         if stage.tunes_prompts:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from hmc_shared.data import ImageTable
-from hmc_shared.data.batches import Batch, batches, places_in_batch, seed_step
+from hmc_shared.data.batches import Batch, places_in_batch, sampled_batches, seed_step
 from hmc_shared.data.image_batches import image_batches
 from mulsupcon_ld.config import Config
 from mulsupcon_ld.model import MulSupCon
@@ -56,8 +55,8 @@ def training_batches(
     """
     device = generator.device
     views, p = (2, config.vector_mask) if config.is_pretraining(epoch) else (1, config.finetune_mask)
-    dealt = batches(len(inputs), config.batch_size, seed=config.seed, epoch=epoch, rank=rank, world=world)
-    dealt = islice(dealt, first, None)
+    place = {"seed": config.seed, "epoch": epoch, "rank": rank, "world": world}
+    dealt = sampled_batches(targets, config.batch_size, config.sampling, **place)[first:]
     order = [pair if len(pair[0]) > 1 else (pair[0].repeat(2), F.pad(pair[1], (0, 1))) for pair in dealt]
     stream = raw_batches(inputs, [rows for rows, _ in order], config, epoch, views, device)
     numbers = CROP_NUMBERS + COLOUR_NUMBERS if model.takes_images else model.input_shape[0]

@@ -23,7 +23,8 @@ from hmc_shared.cli.train_options import (
     EncoderOptions,
     FeatureOptions,
     ImageOptions,
-    OptimisationOptions,
+    ImageTrainingOptions,
+    StoppingOptions,
     TrainOptions,
 )
 
@@ -55,7 +56,7 @@ class ViewOptions(ImageOptions):
 class NetworkOptions(EncoderOptions):
     encoder: str = "mlp"
     """mlp: three layers, for vectors. Images: any classification network of torchvision by name (the paper:
-    resnet50), or resnet8, 14, 20, 32 or 56 for small ones."""
+    resnet50), or timm:NAME; lite0, lite1 or lite2; resnet8, 14, 20, 32 or 56 for small ones."""
     width: Count | None = None
     """mlp: units of the first and last layer, half of those of the middle one (256). resnet8 to resnet56:
     channels of the first stage (16)."""
@@ -95,7 +96,7 @@ class LossOptions:
 
 
 @dataclass(frozen=True)
-class StageOptions(OptimisationOptions):
+class StageOptions(ImageTrainingOptions, StoppingOptions):
     """Of the pre-training, and of the fine-tuning that comes after it."""
 
     pretrain_epochs: NonNegativeInt = 100
@@ -120,8 +121,8 @@ class StageOptions(OptimisationOptions):
     """Decoupled weight decay in the fine-tuning."""
     restart: Count = 100
     """Epochs of the first cosine of the fine-tuning."""
-    encoder_rate: NonNegative = 1.0
-    """Step size of the encoder over that of the layer above it, in the fine-tuning."""
+    warmup_epochs: NonNegative = 0.0
+    """Epochs at the start of each stage in which the step sizes rise linearly from 0."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ distributions (Q_ll and Q_ld of the paper).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -84,6 +85,11 @@ class KeyQueue(nn.Module):
             ring[start : start + to_end].copy_(values[:to_end])
             ring[: kept - to_end].copy_(values[to_end:])
         self.pushed += rows
+
+    def push_all(self, batches: Sequence[Keys]) -> None:
+        """Put the keys of several batches in, one after another."""
+        for keys in batches:
+            self.push(keys)
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor(self.pushed)  # a tensor, so that formats without pickle can hold it

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch.optim import AdamW, Optimizer
 
+from hmc_shared.runs.steps import warm_up
+from hmc_shared.vision.stages import encoder_groups
 from mulsupcon_ld.config import Config
 from mulsupcon_ld.model import MulSupCon
 
@@ -13,16 +16,12 @@ from mulsupcon_ld.model import MulSupCon
 def build_optimizers(config: Config, model: MulSupCon) -> tuple[Optimizer, Optimizer]:
     """That of the pre-training, and that of the fine-tuning."""
     pretraining = AdamW(
-        model.parameters(),
-        lr=config.pretrain_learning_rate,
+        _groups(model, config.pretrain_learning_rate, config.layer_decay),
         weight_decay=config.pretrain_weight_decay,
         fused=True,
     )
     finetuning = AdamW(
-        [
-            {"params": model.encoder.parameters(), "lr": config.learning_rate * config.encoder_rate},
-            {"params": [*model.projection.parameters(), *model.fc.parameters()], "lr": config.learning_rate},
-        ],
+        _groups(model, config.learning_rate, config.layer_decay),
         weight_decay=config.weight_decay,
         fused=True,
     )
@@ -31,9 +30,16 @@ def build_optimizers(config: Config, model: MulSupCon) -> tuple[Optimizer, Optim
     return pretraining, finetuning
 
 
-def set_step_sizes(optimizer: Optimizer, config: Config, epoch: int) -> None:
-    """Set the step sizes of an epoch, counted over both stages."""
-    factor = step_factor(config, epoch)
+def _groups(model: MulSupCon, learning_rate: float, layer_decay: float) -> list[dict[str, Any]]:
+    above = [*model.projection.parameters(), *model.fc.parameters()]
+    groups = encoder_groups(model.encoder, learning_rate, layer_decay)
+    return [*groups, {"params": above, "lr": learning_rate}]
+
+
+def set_step_sizes(optimizer: Optimizer, config: Config, epoch: int, share: float) -> None:
+    """Set the step sizes after a share of an epoch, which is counted over both stages."""
+    done = epoch if config.is_pretraining(epoch) else epoch - config.stage_epochs[0]
+    factor = step_factor(config, epoch) * warm_up(config, done + share)
     for group in optimizer.param_groups:
         group["lr"] = group["highest_lr"] * factor
 

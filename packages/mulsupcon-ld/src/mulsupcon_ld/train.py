@@ -20,6 +20,7 @@ from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
 from hmc_shared.runs.refit import fit_on_validation
 from hmc_shared.runs.samples import or_null
+from hmc_shared.runs.steps import Steps
 from mulsupcon_ld.__main__ import main
 from mulsupcon_ld.batches import training_batches
 from mulsupcon_ld.build import build_model, classification_loss, contrastive_loss
@@ -92,35 +93,37 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         network.train()
         is_pretraining = config.is_pretraining(progress.epoch)
         optimizer = pretraining if is_pretraining else finetuning
-        set_step_sizes(optimizer, config, progress.epoch)
-        losses, new_keys = progress.begin_epoch(), None
+        losses, step_keys, steps = progress.begin_epoch(), list[Keys](), Steps(config, len(inputs))
         batches = training_batches(
             model, inputs, targets, config, progress.epoch, progress.step, generator, rank=rank, world=world
         )
         for batch in batches:
+            set_step_sizes(optimizer, config, progress.epoch, (len(losses) + 0.5) / steps.batches)
             z, logits = network(batch.inputs[0])
             if is_pretraining:
-                update_key_network(key_network, model, config.momentum)
+                if not step_keys:  # once a step
+                    update_key_network(key_network, model, config.momentum)
                 with torch.no_grad(), accelerator.autocast():
                     embeddings, _ = key_network(batch.inputs[1])
                 new_keys = Keys(embeddings, batch.labels, logits.detach().softmax(1))
                 size = min(config.batch_size, len(inputs) - len(losses) * config.batch_size)  # over processes
                 new_keys, own_keys = gather_keys(new_keys, size, accelerator)
+                step_keys.append(new_keys)
                 keys = new_keys.concatenate(queue.contents())
                 loss = batch.weights @ contrastive_loss(config, z, logits, batch.labels, keys, own_keys, size)
                 if config.has_distributions:
                     loss = loss + config.beta * model.fc.weight.square().sum()  # beta ||W||_F^2
             else:
-                loss = batch.weights @ classification_loss(
-                    config, logits[:, counted], batch.labels[:, counted]
-                )
-            accelerator.backward(loss)
-            is_taken = take_step(accelerator, network, optimizer, config, progress)
-            optimizer.zero_grad()
-            if new_keys is not None and is_taken:
-                queue.push(new_keys)
+                labels = batch.labels[:, counted]
+                loss = batch.weights @ classification_loss(config, logits[:, counted], labels)
+            accelerator.backward(loss * steps.share(len(losses)))
             losses.append(loss.detach())
-            checkpoints.after_step()
+            if steps.ends(len(losses) - 1):
+                if take_step(accelerator, network, optimizer, config, progress, config.accumulate):
+                    queue.push_all(step_keys)
+                step_keys.clear()
+                optimizer.zero_grad()
+                checkpoints.after_step()
         step_losses: Any = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)
         check_finite(step_losses, progress, folder, *network.parameters())
         progress.end_epoch()

@@ -79,15 +79,28 @@ class ImageOptions:
 
 
 @dataclass(frozen=True)
-class EncoderOptions:
+class FreezeOptions:
+    """For networks that start from weights."""
+
     title: ClassVar[str] = "network"
 
+    freeze: str = "none"
+    """What of the encoder is not trained: none, all, or stages:N, its stem and first N - 1 blocks. Frozen
+    batch normalisation keeps its statistics."""
+    layer_decay: Annotated[float, Bounds(0, 1, open_low=True)] = 1.0
+    """Step size of the encoder's last stage over that of the layers above it, and of each stage over that of
+    the next one."""
+
+
+@dataclass(frozen=True)
+class EncoderOptions(FreezeOptions):
     encoder: str = "resnet18"
-    """Any classification network of torchvision by name; resnet8, 14, 20, 32 or 56 for small images; mlp for
-    vectors."""
+    """Any classification network of torchvision by name, or timm:NAME; lite0, lite1 or lite2, with weights
+    of their own; resnet8, 14, 20, 32 or 56 for small images; mlp for vectors."""
     weights: str = "none"
-    """Where the encoder starts: none, imagenet (torchvision's download), or a file with a state dict
-    (.safetensors, .npz, .pt); what does not fit the encoder is left out."""
+    """Where the encoder starts: none; imagenet, what torchvision or timm has for it (a download); lite0,
+    lite1 or lite2, from an installed package; or a file with a state dict (.safetensors, .npz, .pt), of which
+    is left out what does not fit. With weights, images are normalised as the encoder expects them."""
     stem: Literal["imagenet", "cifar"] = "imagenet"
     """First layer of a torchvision ResNet: 7x7, stride 2; or a fresh one for small images, 3x3, stride 1."""
     max_pool: bool = True
@@ -121,6 +134,30 @@ class OptimisationOptions:
     """Precision of the matrix products; losses, scores and metrics stay in float32 or better."""
     compile: bool = False
     """Compile the network with torch.compile."""
+
+
+@dataclass(frozen=True)
+class ImageTrainingOptions(OptimisationOptions):
+    """For methods that train an encoder of images."""
+
+    warmup_epochs: NonNegative = 1.0
+    """Epochs in which the step sizes rise linearly from 0."""
+    accumulate: Count = 1
+    """Batches whose gradients make one step; losses that compare the rows of a batch see one at a time."""
+    sampling: Literal["random", "class-aware"] = "random"
+    """Each row once an epoch; or as many draws, of a class and then of a row that has it."""
+
+
+@dataclass(frozen=True)
+class CosineOptions(ImageTrainingOptions):
+    schedule: Literal["none", "cosine"] = "cosine"
+    """Step sizes after the warm-up: constant, or a cosine over all epochs down to 0."""
+
+
+@dataclass(frozen=True)
+class StoppingOptions(OptimisationOptions):
+    patience: Count | None = None
+    """Stop after this many epochs without a better validation score (default protocol); default: never."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,20 @@ def batches(
     return deal(order, batch_size, rank=rank, world=world)
 
 
+def sampled_batches(
+    targets: Tensor, batch_size: int, sampling: str, *, seed: int, epoch: int, rank: int = 0, world: int = 1
+) -> list[tuple[Tensor, Tensor]]:
+    """The batches of an epoch, as :func:`deal` gives them, by ``--sampling``: "random" or "class-aware".
+
+    ``targets`` (n, C) bool are the classes that class-aware sampling draws from.
+    """
+    n = len(targets)
+    if sampling == "random":
+        return list(batches(n, batch_size, seed=seed, epoch=epoch, rank=rank, world=world))
+    order = class_aware_order(targets.cpu(), n, seed=seed, epoch=epoch)
+    return list(deal(order, batch_size, rank=rank, world=world))
+
+
 def deal(order: Tensor, batch_size: int, *, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
     """The rows of ``order``, (n,) int64, in batches.
 

@@ -31,7 +31,7 @@ class Progress:
         self.step_losses: list[Tensor] = []
         """What the loop has kept of each step of the epoch that is not; each process has its own."""
         self.skipped = 0
-        """Steps left out by ``--skip-bad-steps``."""
+        """Batches left out by ``--skip-bad-steps``."""
         self.train_seconds = 0.0
         self.best_score: float | None = None
         self.best_epoch: int | None = None
@@ -85,9 +85,13 @@ class Progress:
             self.best_epoch = self.epoch
             self.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
-    def is_stale(self, patience: int) -> bool:
+    def is_stale(self, patience: int | None) -> bool:
         """Whether ``patience`` epochs have gone by without a better score."""
-        return self.improved_epoch is not None and self.epoch - self.improved_epoch >= patience
+        return (
+            patience is not None
+            and self.improved_epoch is not None
+            and self.epoch - self.improved_epoch >= patience
+        )
 
     def restore_best(self, model: nn.Module) -> None:
         if self.best_weights:
@@ -137,9 +141,16 @@ def show(bar: tqdm[Any], record: dict[str, Any], *names: str) -> None:
 
 
 def take_step(
-    accelerator: Accelerator, network: nn.Module, optimizer: Any, config: TrainOptions, progress: Progress
+    accelerator: Accelerator,
+    network: nn.Module,
+    optimizer: Any,
+    config: TrainOptions,
+    progress: Progress,
+    batches: int = 1,
 ) -> bool:
     """Step along the gradients, clipped as ``--clip-norm`` says; False for a step that is left out.
+
+    The gradients are of so many ``batches``.
 
     With ``--skip-bad-steps N`` that is one whose gradients are not finite. Raises FloatingPointError when
     more than N have been left out. Under fp16 such steps are the business of the scaler, as always.
@@ -148,8 +159,8 @@ def take_step(
         norm = accelerator.clip_grad_norm_(network.parameters(), config.clip_norm or math.inf)
         is_bad = config.skip_bad_steps and accelerator.scaler is None and not torch.as_tensor(norm).isfinite()
         if is_bad:
-            progress.skipped += 1
-            if progress.skipped > config.skip_bad_steps:
+            progress.skipped += batches
+            if progress.skipped > config.skip_bad_steps * batches:
                 raise FloatingPointError(
                     f"The gradients are not finite in epoch {progress.epoch + 1}, step {progress.step + 1}; "
                     f"`--skip-bad-steps` lets {config.skip_bad_steps} such steps pass, of the whole run."
@@ -168,7 +179,7 @@ def mean_loss(step_losses: Tensor) -> float:
 def check_finite(step_losses: Tensor, progress: Progress, folder: RunFolder, *weights: Tensor) -> None:
     """Raise FloatingPointError, naming the step, unless losses (steps,) of an epoch and weights are finite.
 
-    As many losses as steps were left out may be not.
+    As many losses as batches were left out may be not.
     """
     is_wrong = ~step_losses.isfinite()
     if int(is_wrong.sum()) > progress.skipped:
