@@ -168,6 +168,7 @@ def blend(config: BlendOptions) -> Results:
         Samples.of_run(first),
         scores,
         model.to_probabilities(scores),
+        model.to_labels(scores),
         config=config,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         seconds={

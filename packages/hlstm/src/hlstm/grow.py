@@ -61,6 +61,7 @@ def grow(config: Config, dataset: HierarchicalDataset | None = None) -> Results 
         dataset,
         model.to_scores(logits),
         model.to_probabilities(logits),
+        model.to_labels(logits),
         config=config,
         parameters=model.branches.numel() // 2,
         seconds={"train": progress.train_seconds, "total": time.perf_counter() - started},

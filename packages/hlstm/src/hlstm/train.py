@@ -154,6 +154,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             dataset,
             scored.to_scores(logits),
             scored.to_probabilities(logits),
+            scored.to_labels(logits),
             config=config,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             seconds={"train": progress.train_seconds, "total": time.perf_counter() - started},

@@ -173,6 +173,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             dataset,
             model.to_scores(logits),
             model.to_probabilities(logits),
+            model.to_labels(logits),
             config=config,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             seconds={"train": progress.train_seconds, "total": time.perf_counter() - started},

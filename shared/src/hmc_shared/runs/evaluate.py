@@ -39,7 +39,7 @@ def evaluate(config: EvaluateOptions, model: HierarchicalModel | None = None) ->
     logits = score_split(model, dataset.splits[config.split], config.workers)
     scores = model.to_scores(logits)
     return Samples.of_split(dataset, config.split).metrics(
-        scores, model.decision.threshold or 0.0, config.split
+        scores, model.decision.threshold or 0.0, config.split, model.to_labels(logits)
     )
 
 

@@ -65,6 +65,8 @@ class Run:
     hierarchy: Hierarchy
     threshold: float = 0.0
     """Of the scores: a class is predicted at or above it."""
+    answers: np.ndarray | None = None
+    """(n, C) bool: what ``predict`` says of the samples; None if the run does not tell."""
 
     @property
     def uncalibrated(self) -> np.ndarray:
@@ -174,6 +176,8 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
         "information": ((width,), "f"),
         "probabilities": ((n, width), "f"),
     }
+    if "answers" in arrays:
+        expected["answers"] = ((n, width), "b")
     for name, (shape, kinds) in expected.items():
         if arrays[name].shape != shape:
             raise ValueError(f"{path}: `{name}` should have shape {shape}. Found {arrays[name].shape}.")
@@ -192,4 +196,4 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
             f"{path}: `targets` should hold the parents of each class; they do not fit the hierarchy."
         )
     read = {name: arrays[name] for name in expected}
-    return read | {"ids": read["ids"].astype(np.str_)}
+    return read | {"ids": read["ids"].astype(np.str_), "answers": arrays.get("answers")}

@@ -22,7 +22,9 @@ METRICS = (
     *("hierarchical_precision", "hierarchical_recall", "hierarchical_f1", "au_prc_with_roots"),
     *("hierarchical_f1_example", "exact_match", "coverage_error", "ranking_loss"),
     *("fmax", "fmax_weighted", "smin"),
-    *("accuracy_leaf", "hvr", "hvr_relations"),
+    *("accuracy_leaf", "hvr", "hvr_levels", "hvr_relations"),
+    *("accuracy_path", "accuracy_balanced", "tree_error", "mistake_severity"),
+    *(f"{name}_at_{k}" for name in ("distance", "hops") for k in (1, 5, 20)),
 )
 """What :func:`hmc_shared.metrics.summarize` gives, beside ``accuracy_level_<depth>``; torch-free here."""
 _LEVELS = tuple(f"accuracy_level_{depth}" for depth in range(100))
