@@ -24,7 +24,7 @@ from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
-from hmc_shared.runs.refit import fit_on_validation
+from hmc_shared.runs.refit import fit_on_validation, score_reserved
 
 
 def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results | None:
@@ -142,6 +142,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         if config.protocol == "default":
             held_out, split = score_split(model, dataset.validation, config.workers), dataset.validation
             fit_on_validation(model, held_out, split.targets, split.ids, dataset.evaluated, folder)
+        score_reserved(model, dataset, folder, config.workers)
         model.save_pretrained(folder.model)
         results = folder.finish(
             dataset,

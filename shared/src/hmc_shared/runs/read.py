@@ -24,6 +24,8 @@ SELECTION = "selection"
 """Folder, within that of a run, of the run that chooses for it."""
 VALIDATION = "validation.npz"
 """As ``predictions.npz``, of the validation split, where the run was chosen by it."""
+RESERVED = "reserved.npz"
+"""As ``predictions.npz``, of the validation rows that were set aside."""
 
 _TEXT, _MAPPING, _NUMBER = (str, "text"), (dict, "a mapping"), (int | float | None, "a number or null")
 _REQUIRED: dict[str, tuple[Any, str]] = {
