@@ -70,6 +70,7 @@ def dataset_of_run(
     Raises ValueError if no name is given and the options have none, and for a data set with other classes
     or inputs.
     """
+    share = options.get("set_aside") if name is None else None
     name = name or options.get("dataset")
     if name is None:
         raise ValueError(f"{run} is not a run folder, so `--dataset` is needed.")
@@ -80,6 +81,7 @@ def dataset_of_run(
         protocol=protocol,
         **(columns_of(options) if name.lower().startswith(("hf:", "table:")) else {}),
         on_error=options.get("on_error", "refuse"),
+        set_aside=share or 0.0,
     )
     dataset = with_features(dataset, model.decision.features, run)
     if model.hierarchy != dataset.hierarchy:

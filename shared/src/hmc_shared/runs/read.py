@@ -45,6 +45,7 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("dataset", "protocol", "on_error"), _TEXT),
     "data_dir": _OPTIONAL,
     **dict.fromkeys(("levels", "features", "drop", "categorical", "evidence"), _NAMES),
+    "set_aside": _NUMBER,
 }
 """Those of ``config.yaml`` by which the data set of a run is found again."""
 
