@@ -13,6 +13,7 @@ import torch
 from hmc_shared import Hierarchy, metrics
 from hmc_shared.metrics import cafa, hierarchical, levels, ranking, severity, summary, thresholded
 from hmc_shared.metrics import summarize as summarize_scores
+from hmc_shared.study.places import check_metric
 
 ALWAYS = {
     "au_prc",
@@ -119,6 +120,17 @@ def test_every_value_is_that_of_its_own_function(single_path):
         "hops_at_1": metrics.hops_at(ranked, 1),
     }
     assert {type(value) for value in result.values()} == {float}
+
+
+def test_a_study_knows_all_names(single_path):
+    h = Hierarchy.from_edges([], nodes=map(str, range(21)))
+    scores = np.eye(21)
+    names = {*summarize_scores(scores, scores, h), *summarize_scores(*single_path, TREE, evaluated=EVALUATED)}
+    for name in names:
+        check_metric(name)
+    with pytest.raises(ValueError, match="Found 'distance_at_2'"):
+        check_metric("distance_at_2")
+    assert {f"{of}_at_{k}" for of in ("distance", "hops") for k in (1, 5, 20)} <= names
 
 
 def test_a_score_at_the_threshold_is_a_prediction():

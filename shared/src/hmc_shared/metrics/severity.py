@@ -37,7 +37,8 @@ def best_leaves(scores: Array, hierarchy: Hierarchy) -> np.ndarray:
     scores = as_scores(scores)
     check_width(scores, len(hierarchy), "scores")
     leaves = hierarchy.leaves.cpu().numpy()
-    return hierarchy.ancestors_of(torch.from_numpy(leaves[scores[:, leaves].argmax(1)])).numpy()
+    best = [np.take(scores[rows], leaves, axis=1).argmax(1) for rows in row_blocks(scores)]
+    return hierarchy.ancestors_of(torch.from_numpy(leaves[np.concatenate(best)])).numpy()
 
 
 def right_paths(answers: Array, targets: Array, hierarchy: Hierarchy) -> np.ndarray:
@@ -135,12 +136,13 @@ def ranked_distances(
     found = np.zeros((3, len(truths), k), dtype=np.int16)
     for rows, at, near in _by_truth(truths, hierarchy):
         of_leaves = scores[np.ix_(rows, leaves)]
-        best = np.sort(np.argpartition(-of_leaves, k - 1, axis=1)[:, :k], axis=1)
+        best = np.sort(torch.from_numpy(of_leaves).topk(k, dim=1).indices.numpy(), axis=1)
         order = np.argsort(-np.take_along_axis(of_leaves, best, 1), axis=1, kind="stable")
         best = np.take_along_axis(best, order, 1)
-        ideal = np.sort(near[leaves], axis=0)  # (leaves, truths)
         found[0, rows] = near[leaves[best], at[:, None]]
-        found[1, rows], found[2, rows] = ideal[:k, at].T, ideal[::-1][:k, at].T
+        own, place = np.unique(at, return_inverse=True)
+        ideal = np.sort(near[np.ix_(leaves, own)].T, axis=1)
+        found[1, rows], found[2, rows] = ideal[place, :k], ideal[place, : -k - 1 : -1]
     return tuple(found[:, truths >= 0])  # type: ignore[return-value]
 
 
@@ -236,8 +238,11 @@ def _by_truth(
     size = max(1, BLOCK // len(hierarchy))
     for start in range(0, len(classes), size):
         some = classes[start : start + size]
-        rows = np.flatnonzero(np.isin(truths, some))
-        yield rows, np.searchsorted(some, truths[rows]), distances(some, hierarchy)
+        near = distances(some, hierarchy)
+        of_some = np.flatnonzero(np.isin(truths, some))
+        for first in range(0, len(of_some), size):
+            rows = of_some[first : first + size]
+            yield rows, np.searchsorted(some, truths[rows]), near
 
 
 def _checked(
