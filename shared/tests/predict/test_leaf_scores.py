@@ -14,6 +14,7 @@ from hmc_shared import Hierarchy
 from hmc_shared.cli.commands import CertainOptions
 from hmc_shared.predict.leaf_scores import hierarchy_of, read_scores
 from hmc_shared.predict.rollup import choose_rule
+from hmc_shared.predict.write import Predictions, write_predictions
 
 TREE = Hierarchy.from_levels([["animal", "cat"], ["animal", "dog"], ["plant", "tree"]])
 LEAVES = ["cat", "dog", "tree"]
@@ -117,6 +118,16 @@ def test_probabilities_are_summed_up_and_inner_classes_keep_their_own(tmp_path):
     by_name = dict(zip(TREE.names, scored.probabilities[0].tolist(), strict=True))
     assert by_name == pytest.approx({"animal": 0.8, "plant": 0, "cat": 0.5, "dog": 0.2, "tree": 0})
     assert scored.ids == ["0"]
+
+
+def test_what_predict_has_written_is_taken_as_it_is(tmp_path):
+    p = torch.tensor([[0.7, 0.4, 0.6, 0.5, 0.3], [0.2, 0.9, 0.2, 0.1, 0.9]])  # of a sigmoid for each class
+    labels = TREE.add_ancestors(p >= 0.5)
+    write_predictions(str(tmp_path / "t.csv"), [Predictions(["a", "b"], TREE, p, labels)])
+    scored = read_scores(str(tmp_path / "t.csv"), TREE)
+    torch.testing.assert_close(scored.probabilities, p.double())
+    with pytest.raises(ValueError, match="should have a column 'label'"):  # the predicted "labels" are not it
+        read_scores(str(tmp_path / "t.csv"), TREE, labelled=True)
 
 
 @pytest.mark.parametrize(

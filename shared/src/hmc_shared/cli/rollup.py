@@ -23,8 +23,9 @@ class Rollup(CertainOptions):
     """
 
     scores: Annotated[str, tyro.conf.Positional, File]
-    """Rows to answer: .csv, .tsv or .parquet with a column for each class, named like it, and perhaps "id";
-    or .npz with the arrays scores (n, k), classes (k,) and perhaps ids (n,)."""
+    """Rows to answer: .csv, .tsv or .parquet with a column for each leaf, named like it, and perhaps "id"; or
+    .npz with the arrays scores (n, k), classes (k,) and perhaps ids (n,). If all classes have a column, as in
+    what `predict` writes, they are not summed up."""
     calibration: Annotated[str, File]
     """The same for the rows to choose on, and their classes: the column "label", or the array labels (n,)."""
     hierarchy: Annotated[str, File]

@@ -169,5 +169,5 @@ def plot_roll_up(
         axes.plot(levels, error, **style, linewidth=2, label=f"{row.label}  {error[-1]:.3f}")
     axes.set(xlabel="mean number of levels answered", ylabel="share of the answers given that is wrong")
     axes.set(xlim=(0, None), ylim=(0, None))
-    plots.legend(axes, "method, error of leaves", "upper left")
+    plots.legend(axes, "method, error of leaves", "best")
     plots.save(figure, path)

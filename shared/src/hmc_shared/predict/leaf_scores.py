@@ -70,7 +70,10 @@ def hierarchy_of(path: str, levels: str | None) -> Hierarchy:
 
 
 def read_scores(path: str, hierarchy: Hierarchy, *, softmax: bool = False, labelled: bool = False) -> Scored:
-    """Rows of a table or an archive. Raises ValueError, naming file, row and column, for what is wrong."""
+    """Rows of a table or an archive. Raises ValueError, naming file, row and column, for what is wrong.
+
+    Probabilities are summed up the hierarchy, unless all its classes have one, as ``predict`` writes them.
+    """
     if Path(path).suffix.lower() == ".npz":
         ids, classes, scores, labels, where = _of_archive(path, hierarchy, labelled)
     else:
@@ -83,7 +86,10 @@ def read_scores(path: str, hierarchy: Hierarchy, *, softmax: bool = False, label
         raise ValueError(f"{path} should have rows. Found none.")
     nodes = [hierarchy.index[name] for name in classes]
     mass = torch.from_numpy(scores).double()
-    _check(scores, classes, where, softmax)
+    is_whole = len(nodes) == len(hierarchy)
+    _check(scores, classes, where, softmax, is_whole)
+    if is_whole and not softmax:
+        return Scored(ids, mass[:, torch.tensor(nodes).argsort()], labels)
     mass = mass.softmax(1) if softmax else mass
     own = hierarchy.ancestors_of(torch.tensor(nodes)).double()
     return Scored(ids, (mass @ own).clamp(max=1.0), labels)
@@ -94,7 +100,7 @@ Read = tuple[list[str], list[str], np.ndarray, list[list[int]] | None, Callable[
 
 def _of_table(path: str, hierarchy: Hierarchy, labelled: bool) -> Read:
     table = open_table(path)
-    id_column, label = table.find("id"), table.find("label", "labels") or "label"
+    id_column, label = table.find("id"), table.find("label") or "label"
     classes = [name for name in table.columns if name in hierarchy.index and name not in (id_column, label)]
     scores = np.stack([numbers_of(table, name) for name in classes], 1) if classes else np.zeros((0, 0))
     ids = as_texts(table.columns[id_column]) if id_column else list(map(str, range(len(table))))
@@ -146,7 +152,9 @@ def _refuse_unlabelled(labels: Sequence[list[int]], where: Callable[[int], str])
         raise ValueError(f"{where(empty[0])}: a row to choose on should have a label. Found none.")
 
 
-def _check(scores: np.ndarray, classes: list[str], where: Callable[[int], str], softmax: bool) -> None:
+def _check(
+    scores: np.ndarray, classes: list[str], where: Callable[[int], str], softmax: bool, is_whole: bool
+) -> None:
     """Raise ValueError, naming row and column, for what is no probability, or with ``softmax`` no number."""
     wrong = ~np.isfinite(scores) if softmax else ~((scores >= 0) & (scores <= 1 + TOLERANCE))
     if wrong.any():
@@ -155,7 +163,7 @@ def _check(scores: np.ndarray, classes: list[str], where: Callable[[int], str], 
         value = float(scores[row, column])
         raise ValueError(f"{where(row)}: {shown(classes[column])} should be {kind}. Found {value:g}.")
     total = scores.sum(1)
-    if not softmax and (total > 1 + TOLERANCE).any():
+    if not (softmax or is_whole) and (total > 1 + TOLERANCE).any():
         row = int((total > 1 + TOLERANCE).argmax())
         raise ValueError(
             f"{where(row)}: probabilities should add up to 1 at most. Found {total[row]:g}: leave out the "
