@@ -18,6 +18,7 @@ from hmc_shared.metrics import (
     best_leaves,
     distance_at,
     hops_at,
+    hvr,
     hvr_of_answers,
     mistake_severity,
     ranked_distances,
@@ -171,6 +172,15 @@ def test_answers_of_leaves_violate_nothing_and_contradicting_levels_do(h, seed):
     assert [max(np.flatnonzero(row)) for row in answers] == [
         max(leaves, key=lambda leaf: row[leaf]) for row in scores
     ]
+
+
+@given(st.one_of(TREES, DAGS), SEEDS)
+def test_answers_of_one_class_a_level_violate_as_level_wise_predictions_do(h, seed):
+    rng = np.random.default_rng(seed)
+    ids = np.stack([rng.choice(level, size=6) for level in h.levels], axis=1)
+    answers = np.zeros((6, len(h)), dtype=bool)
+    np.put_along_axis(answers, ids, True, axis=1)
+    assert hvr_of_answers(answers, h) == hvr(ids, h)
 
 
 def test_violations_are_those_of_the_answer():
