@@ -100,6 +100,17 @@ def test_blocks_give_the_same_names(package, name):
 
 
 @pytest.mark.parametrize("package", PACKAGES)
+def test_results_keep_answers_and_the_rows_set_aside(package):
+    calls = {
+        ast.unparse(node.func).rpartition(".")[2]
+        for statement in block(package, "Results")
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Call)
+    }
+    assert {"fit_on_validation", "score_reserved", "to_labels"} <= calls
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_resuming_is_written_alike(package):
     first = next(iter(PACKAGES))
     assert list(map(ast.unparse, block(package, "Resume"))) == list(map(ast.unparse, block(first, "Resume")))

@@ -1,6 +1,7 @@
 """``hmc blend``: weights that validation prefers, and a run folder whose model gives what the mix has."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from hmc_shared.mixture import mean_logits
 from hmc_shared.model import load_model
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.folder import RunFolder
-from hmc_shared.runs.read import VALIDATION, load_predictions, load_run
+from hmc_shared.runs.read import RESERVED, VALIDATION, load_predictions, load_run
 from hmc_shared.runs.refit import fit_on_validation
 
 
@@ -98,6 +99,20 @@ def test_it_is_never_worse_on_validation_than_the_best_of_them(run, digits, tmp_
     held_out = load_predictions(tmp_path / "blend" / VALIDATION, digits.hierarchy)
     assert au_prc(held_out["scores"], digits.validation.targets) == pytest.approx(results["validation"])
     assert "blending does not help" not in capsys.readouterr().err
+
+
+def test_rows_that_all_runs_have_set_aside_stay_so(run, digits, tmp_path):
+    runs = [run("one", 1), run("two", 2)]
+    for path in runs:
+        (Path(path) / RESERVED).write_bytes((Path(path) / VALIDATION).read_bytes())
+    blend(options(tmp_path, *runs))
+    files = (tmp_path / "blend" / name for name in (RESERVED, VALIDATION))
+    kept, expected = (load_predictions(file, digits.hierarchy) for file in files)
+    for name in ("ids", "targets", "scores", "probabilities"):
+        np.testing.assert_array_equal(kept[name], expected[name])
+    (Path(runs[1]) / RESERVED).unlink()
+    blend(options(tmp_path, *runs, overwrite=True))
+    assert not (tmp_path / "blend" / RESERVED).exists()
 
 
 def test_one_that_cannot_help_gets_no_weight_and_that_is_said(run, tmp_path, capsys):

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from hmc_shared.cli.blend import Blend
+from hmc_shared.cli.commands import CertainOptions, PredictOptions, exit_codes
 from hmc_shared.cli.commands import Command as Program
-from hmc_shared.cli.commands import PredictOptions, exit_codes
 from hmc_shared.cli.peer import Peer
+from hmc_shared.cli.rollup import Rollup
 from hmc_shared.cli.version import distribution_version
 from hmc_shared.compare.output import terminal_width, warn, write_reports, wrote
 from hmc_shared.study.options import Demo, Study
@@ -108,6 +109,13 @@ class Evaluate:
     """A class is predicted if its score is at least this; default: the stored threshold, else 0."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON instead of text."""
+    target_error: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    """Instead, what answers as deep as is certain give on the test split of a run, of which at most this
+    share is wrong; beside a fixed threshold."""
+    confidence: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.9
+    """With --target-error, the probability that it is kept."""
+    curve: Annotated[Path | None, File] = None
+    """With --target-error, CSV of risk over coverage and depth on the test split."""
     truth: Annotated[Path | None, File] = None
     """Annotations: lines of target and term, or a .gaf file."""
     obo: Annotated[Path | None, File] = None
@@ -169,6 +177,7 @@ Command = (
     | Annotated[Peer, tyro.conf.subcommand("peer")]
     | Annotated[Blend, tyro.conf.subcommand("blend")]
     | Annotated[PredictOptions, tyro.conf.subcommand("predict")]
+    | Annotated[Rollup, tyro.conf.subcommand("rollup")]
     | Annotated[Datasets, tyro.conf.subcommand("datasets")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
@@ -209,6 +218,8 @@ def run(argv: list[str]) -> None:
             import_module("hmc_shared.blend").command(command)
         case PredictOptions():
             import_module("hmc_shared.predict.inputs").command(command)
+        case Rollup():
+            import_module("hmc_shared.predict.leaf_scores").command(command)
         case Datasets():
             datasets(command)
         case Compare():
@@ -279,12 +290,28 @@ def evaluate(command: Evaluate) -> None:
     for option in ("obo", "train_annotations", "ia", "evidence", "step", "roots"):
         if getattr(command, option):
             raise ValueError(f"`--{option.replace('_', '-')}` should come with `--truth`. Found no truth.")
+    if command.target_error is not None:
+        evaluate_certain(command)
+        return
+    if command.curve is not None:
+        raise ValueError("`--curve` should come with `--target-error`. Found no target.")
     from hmc_shared.compare import text as report
     from hmc_shared.compare.scoring import evaluate_path
 
     evaluation, notes = evaluate_path(command.path, command.hierarchy, command.threshold)
     warn(notes)
     print(report.evaluation_to_json(evaluation) if command.json else report.evaluation_to_text(evaluation))
+
+
+def evaluate_certain(command: Evaluate) -> None:
+    from hmc_shared.compare import certain
+
+    for option in ("hierarchy", "threshold"):
+        if getattr(command, option) is not None:
+            raise ValueError(f"`--{option}` should not come with `--target-error`. Found both.")
+    options = CertainOptions(target_error=command.target_error, confidence=command.confidence)
+    result = certain.certain(command.path, options, command.curve)
+    print(certain.to_json(result) if command.json else certain.to_text(result))
 
 
 def evaluate_cafa(command: Evaluate) -> None:

@@ -22,7 +22,7 @@ from hmc_shared.metrics import au_prc, average_precision
 from hmc_shared.mixture import mean_logits
 from hmc_shared.model import HierarchicalModel, load_model, load_pretrained, model_card
 from hmc_shared.runs.folder import Results, RunFolder
-from hmc_shared.runs.read import VALIDATION, Run, load_predictions, load_run
+from hmc_shared.runs.read import RESERVED, VALIDATION, Run, load_predictions, load_run
 from hmc_shared.runs.refit import fit_on_validation
 from hmc_shared.runs.samples import Samples
 
@@ -162,12 +162,14 @@ def blend(config: BlendOptions) -> Results:
     fit_on_validation(
         model, mix, labels, held_out[0]["ids"].tolist(), torch.from_numpy(first.evaluated), folder
     )
+    mix_reserved(model, [runs[number] for number in used], folder)
     model.save_pretrained(folder.model)
     scores = model.mixed([torch.from_numpy(runs[number].scores).float() for number in used])
     return folder.finish(
         Samples.of_run(first),
         scores,
         model.to_probabilities(scores),
+        model.to_labels(scores),
         config=config,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         seconds={
@@ -183,6 +185,18 @@ def blend(config: BlendOptions) -> Results:
             },
         },
     )
+
+
+def mix_reserved(model: Blend, runs: Sequence[Run], folder: RunFolder) -> None:
+    """Write ``reserved.npz`` of a mix whose runs have all set the same rows aside; else none."""
+    files = [run.path / RESERVED for run in runs]
+    if not all(file.is_file() for file in files):
+        return
+    parts = [load_predictions(file, run.hierarchy) for file, run in zip(files, runs, strict=True)]
+    if all(np.array_equal(part["ids"], parts[0]["ids"]) for part in parts):
+        scores = model.mixed([torch.from_numpy(part["scores"]).float() for part in parts])
+        targets, ids = torch.from_numpy(parts[0]["targets"]).bool(), parts[0]["ids"].tolist()
+        folder.write_predictions(RESERVED, targets, ids, scores, model.to_probabilities(scores))
 
 
 def models_of(runs: Sequence[Run]) -> list[HierarchicalModel]:

@@ -141,15 +141,15 @@ class TestGrouping:
         for method, noise in {"fair": 1.5, "good": 0.5, "poor": 4.0}.items():
             root = make_run(method, noise=noise).parents[1]
         assert [row.label for row in compare([root]).tables[0].rows] == ["good", "fair", "poor"]
-        by_violations = compare([root], ["hvr"]).tables[0].rows
-        means = [row.metric("hvr").mean for row in by_violations]
+        by_violations = compare([root], ["hvr_levels"]).tables[0].rows
+        means = [row.metric("hvr_levels").mean for row in by_violations]
         assert means == sorted(means)
 
     def test_best_is_low_for_violations_and_high_for_scores(self, make_run):
         root = make_run("good", noise=0.5).parents[1]
         make_run("poor", noise=4.0)
-        table = compare([root], ["au_prc", "hvr", "incoherent", "map_classes"]).tables[0]
-        assert table.best == {("good", "au_prc"), ("good", "hvr")}  # no difference in the others
+        table = compare([root], ["au_prc", "hvr_levels", "incoherent", "map_classes"]).tables[0]
+        assert table.best == {("good", "au_prc"), ("good", "hvr_levels")}  # no difference in the others
 
     def test_equal_methods_have_no_best(self, make_run):
         one = make_run("one")
@@ -378,7 +378,7 @@ def test_wide_tables_go_on_below(make_run, width):
         joined = [word for block in blocks for word in block[number][1:]]
         assert joined == line.split()[1:]
     longest = max(len(line) for block in narrow for line in block.splitlines())
-    assert longest <= max(width, len("another  accuracy_level_0"))
+    assert longest <= max(width, len("another  accuracy_balanced"))
     assert len(blocks) > 1 or width >= 100
 
 

@@ -37,6 +37,28 @@ def test_properties(dataset: HierarchicalDataset) -> None:
     assert list(dataset.splits) == ["train", "validation", "test"]
 
 
+def test_rows_are_set_aside_once_and_not_trained_on(dataset: HierarchicalDataset) -> None:
+    rows = Split(torch.arange(20.0)[:, None], torch.ones(20, 4) == 1, tuple(f"v{i}" for i in range(20)))
+    whole = replace(dataset, validation=rows, train=replace(rows, ids=tuple(map(str, range(20)))))
+    apart, other = whole.set_aside(0.3), whole.set_aside(0.3, seed=1)
+    assert apart.reserved is not None
+    assert other.reserved is not None
+    assert (len(apart.validation), len(apart.reserved)) == (14, 6)
+    assert {*apart.validation.ids, *apart.reserved.ids} == {*rows.ids}
+    assert all(row == f"v{int(x)}" for row, x in zip(apart.reserved.ids, apart.reserved.inputs, strict=True))
+    assert list(apart.splits) == ["train", "validation", "test", "reserved"]
+    for protocol in ("default", "refit", "paper"):
+        assert not {*apart.reserved.ids} & {*apart.training_split(protocol).ids}
+    assert apart.reserved.ids != other.reserved.ids
+    assert whole.set_aside(0.0) is whole
+    assert "set aside: 6 of 20 validation rows, seed 0" in apart.notes
+    for share in (0.01, 0.99):
+        with pytest.raises(ValueError, match=f"should leave validation rows and take some. Found {share}"):
+            whole.set_aside(share)
+    with pytest.raises(ValueError, match="`--set-aside` is for validation rows, which 'toy' has not of its"):
+        dataset.set_aside(0.5)
+
+
 def test_published_counts_tell_the_groups(dataset: HierarchicalDataset) -> None:
     assert replace(dataset, published_counts=torch.tensor([9, 8, 7, 6])).train_counts.tolist() == [9, 8, 7, 6]
     with pytest.raises(ValueError, match=r"`published_counts` should have shape \(4,\)\. Found \(3,\)\."):

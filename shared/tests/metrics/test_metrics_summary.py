@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from hmc_shared import Hierarchy, metrics
-from hmc_shared.metrics import cafa, hierarchical, levels, ranking, summary, thresholded
+from hmc_shared.metrics import cafa, hierarchical, levels, ranking, severity, summary, thresholded
 from hmc_shared.metrics import summarize as summarize_scores
+from hmc_shared.study.places import check_metric
 
 ALWAYS = {
     "au_prc",
@@ -41,7 +42,14 @@ SINGLE_PATH = {
     "accuracy_level_2",
     "accuracy_leaf",
     "hvr",
+    "hvr_levels",
     "hvr_relations",
+    "accuracy_path",
+    "accuracy_balanced",
+    "tree_error",
+    "mistake_severity",
+    "distance_at_1",
+    "hops_at_1",
 }
 TREE = Hierarchy.from_paths(["r/a/x", "r/a/y", "r/b/z", "r/c"])
 EVALUATED = np.arange(len(TREE)) > 0  # all but the root
@@ -70,6 +78,7 @@ def test_every_value_is_that_of_its_own_function(single_path):
     s, t, p = scores[:, 1:], targets[:, 1:], scores[:, 1:] >= 0.5
     ids, true = metrics.level_predictions(scores, TREE), metrics.level_targets(targets, TREE)
     by_level = metrics.accuracy_per_level(ids, true)
+    answers, ranked = metrics.best_leaves(scores, TREE), metrics.ranked_distances(scores, targets, TREE, 1)
     hp, hr, hf = metrics.hierarchical_precision_recall_f1(scores >= 0.5, targets, TREE, evaluated=EVALUATED)
     assert result == {
         "au_prc": metrics.au_prc(s, t),
@@ -100,10 +109,28 @@ def test_every_value_is_that_of_its_own_function(single_path):
         "accuracy_level_1": by_level[1],
         "accuracy_level_2": by_level[2],
         "accuracy_leaf": metrics.accuracy_leaf(ids, true),
-        "hvr": metrics.hvr(ids, TREE),
+        "hvr": 0.0,  # of the path to the best leaf
+        "hvr_levels": metrics.hvr(ids, TREE),
         "hvr_relations": metrics.hvr_relations(ids, TREE),
+        "accuracy_path": metrics.accuracy_path(answers, targets, TREE),
+        "accuracy_balanced": metrics.accuracy_balanced(answers, targets, TREE),
+        "tree_error": metrics.tree_error(answers, targets, TREE),
+        "mistake_severity": metrics.mistake_severity(answers, targets, TREE),
+        "distance_at_1": metrics.distance_at(ranked, 1),
+        "hops_at_1": metrics.hops_at(ranked, 1),
     }
     assert {type(value) for value in result.values()} == {float}
+
+
+def test_a_study_knows_all_names(single_path):
+    h = Hierarchy.from_edges([], nodes=map(str, range(21)))
+    scores = np.eye(21)
+    names = {*summarize_scores(scores, scores, h), *summarize_scores(*single_path, TREE, evaluated=EVALUATED)}
+    for name in names:
+        check_metric(name)
+    with pytest.raises(ValueError, match="Found 'distance_at_2'"):
+        check_metric("distance_at_2")
+    assert {f"{of}_at_{k}" for of in ("distance", "hops") for k in (1, 5, 20)} <= names
 
 
 def test_a_score_at_the_threshold_is_a_prediction():
@@ -113,6 +140,15 @@ def test_a_score_at_the_threshold_is_a_prediction():
     assert summarize_scores(scores, targets, h, threshold=-0.1)["hamming_accuracy"] == 0.5
     threshold = np.float64(-0.1)  # as read from a file; float32 rounds -0.1 down
     assert summarize_scores(scores.astype(np.float32), targets, h, threshold=threshold)["f1_micro"] == 2 / 3
+
+
+def test_answers_replace_the_best_leaf(single_path):
+    scores, targets = single_path
+    result = summarize_scores(scores, targets, TREE, answers=targets)
+    assert (result["accuracy_path"], result["tree_error"], result["hvr"]) == (1.0, 0.0, 0.0)
+    assert result["accuracy_leaf"] < 1  # of the level-wise best classes, whatever the answers are
+    with pytest.raises(ValueError, match="`targets` should have the shape of `predictions`"):
+        summarize_scores(scores, targets, TREE, answers=targets[1:])
 
 
 def test_groups_are_the_evaluated_classes_with_positives():
@@ -148,7 +184,9 @@ def test_perfect_scores_have_only_ones_and_no_violation():
     targets = TREE.add_ancestors(np.eye(len(TREE), dtype=bool)[TREE.leaves])
     result = summarize_scores(np.where(targets, 1.0, -1.0), targets, TREE, evaluated=EVALUATED)
     assert result.pop("coverage_error") == targets[:, EVALUATED].sum(1).mean()
-    zeros = {"incoherent", "hvr", "hvr_relations", "ap_variance", "map_absent", "ranking_loss"}
+    zeros = {"incoherent", "hvr", "hvr_levels", "hvr_relations", "ap_variance", "map_absent", "ranking_loss"}
+    zeros |= {"tree_error", "distance_at_1"}
+    assert np.isnan(result.pop("mistake_severity"))  # of no mistake
     assert {name for name, value in result.items() if value == 0} == zeros
     assert {value for name, value in result.items() if name not in zeros | {"map_classes"}} == {1.0}
 
@@ -159,6 +197,8 @@ def test_no_positives_leave_the_areas_undefined():
     undefined = {name for name, value in result.items() if np.isnan(value)}
     assert undefined == {
         *("au_prc", "map", "ap_variance", "f1_micro", "f1_macro", "accuracy_leaf", "fmax"),
+        *("accuracy_path", "accuracy_balanced", "tree_error", "mistake_severity"),
+        *("distance_at_1", "hops_at_1"),
         *(
             "hierarchical_precision",
             "hierarchical_recall",
@@ -193,7 +233,7 @@ def test_bad_input_is_named(single_path):
 
 
 @pytest.mark.parametrize(
-    "module", [cafa, hierarchical, levels, ranking, summary, thresholded], ids=lambda m: m.__name__
+    "module", [cafa, hierarchical, levels, ranking, severity, summary, thresholded], ids=lambda m: m.__name__
 )
 def test_docstring_examples(module):
     outcome = doctest.testmod(module)

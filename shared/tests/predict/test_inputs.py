@@ -21,6 +21,7 @@ from hmc_shared import Hierarchy
 from hmc_shared.cli.commands import PredictOptions
 from hmc_shared.predict.decision import Decision
 from hmc_shared.predict.inputs import Names, command, logit_blocks, predict, predict_blocks, rows_of_block
+from hmc_shared.predict.rollup import choose_rule
 from hmc_shared.predict.write import write_table
 from hmc_shared.vision.image_files import read_image
 
@@ -90,6 +91,27 @@ class TestTables:
         assert torch.equal(result.labels, result.probabilities.double() >= 0.6)
         with pytest.raises(ValueError, match=r"`--min-confidence` should lie in \[0, 1\]"):
             predict(options(tmp_path, table, min_confidence=2.0))
+
+    def test_as_deep_as_is_certain(self, model, table, tmp_path, capsys):
+        wanted = options(tmp_path, table, target_error=0.5, confidence=0.5)
+        with pytest.raises(ValueError, match=r"run has no reserved.npz, .*train with `--set-aside 0.5`"):
+            predict(wanted)
+        rows = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+        p = model.predict_proba(rows)
+        targets = TREE.ancestors_of(TREE.leaves[p[:, TREE.leaves].argmax(1)])
+        np.savez(tmp_path / "run" / "reserved.npz", scores=p, probabilities=p, targets=targets)
+        rule = choose_rule(wanted, p, targets, TREE, "rows")
+        capsys.readouterr()
+        result = predict(wanted)
+        assert torch.equal(result.labels, rule.labels(result.probabilities, TREE))
+        assert rule.promise in capsys.readouterr().err
+        targets[0] = True
+        np.savez(tmp_path / "run" / "reserved.npz", scores=p, probabilities=p, targets=targets)
+        with pytest.raises(ValueError, match=r"Found several classes in a level in .*reserved.npz"):
+            predict(wanted)
+        sets = predict(replace(wanted, sets=True))
+        threshold = float(p.where(targets, 2.0).amin(1).sort().values[99])  # the 100th of 200 + 1 rows
+        assert torch.equal(sets.labels, sets.probabilities >= threshold)
 
     def test_a_run_folder_will_do(self, model, table, tmp_path):
         (tmp_path / "whole").mkdir()

@@ -45,8 +45,9 @@ class TestMetrics:
     @pytest.mark.parametrize("split", ["test", "validation", "train"])
     def test_they_are_those_of_the_scores_at_the_threshold(self, run, model, digits, split):
         metrics = evaluate(EvaluateOptions(str(run), split=split))
-        scores = model.to_scores(score_split(model, digits.splits[split]))
-        assert metrics == Samples.of_split(digits, split).metrics(scores, 0.25, split)
+        logits = score_split(model, digits.splits[split])
+        scores, answers = model.to_scores(logits), model.to_labels(logits)
+        assert metrics == Samples.of_split(digits, split).metrics(scores, 0.25, split, answers)
         assert metrics != Samples.of_split(digits, split).metrics(scores, split=split)
         assert all(name.startswith(f"{split}/") for name in metrics)
 
@@ -69,7 +70,9 @@ class TestMetrics:
             def apply_to(self, model):
                 model.decision = replace(model.decision, threshold=0.0)
 
-        expected = Samples.of_split(digits, "test").metrics(model.to_scores(score_split(model, digits.test)))
+        logits = score_split(model, digits.test)
+        answers = replace(model.decision, threshold=0.0).labels(logits, logits.sigmoid(), digits.hierarchy)
+        expected = Samples.of_split(digits, "test").metrics(model.to_scores(logits), answers=answers)
         assert evaluate(AtZero(str(run))) == expected
 
         class OfAnother(EvaluateOptions):

@@ -210,7 +210,7 @@ def test_a_fault_is_told_with_its_line(write_plan, text, line, said):
     message = refusal(lambda: read_plan(str(path)))
     assert message.startswith(f"{path}:{line}: " if line else str(path))
     assert said in message
-    assert len(message) < 600
+    assert len(message) < 700
     assert "\n" not in message
 
 

@@ -17,11 +17,11 @@ from hmc_shared.predict.write import Predictions, write_parquet, write_table
 
 
 def command(config: PredictConfig) -> None:
-    """Write the predicted class of each level and its probability; with ``--json`` as all methods do.
+    """Write the predicted class of each level and its probability; with ``--json`` or sets as all methods do.
 
     Raises OSError at the end if an image was left out.
     """
-    inputs.command(config, inputs.write if config.json else write_levels)
+    inputs.command(config, inputs.write if config.json or config.sets else write_levels)
 
 
 def write_levels(config: PredictOptions, blocks: Iterable[Predictions]) -> None:

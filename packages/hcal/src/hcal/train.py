@@ -23,7 +23,7 @@ from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
-from hmc_shared.runs.refit import fit_on_validation
+from hmc_shared.runs.refit import fit_on_validation, score_reserved
 from hmc_shared.runs.steps import Steps, step_factor
 
 
@@ -144,11 +144,13 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         if config.protocol == "default":
             held_out, split = score_split(model, dataset.validation, config.workers), dataset.validation
             fit_on_validation(model, held_out, split.targets, split.ids, dataset.evaluated, folder)
+        score_reserved(model, dataset, folder, config.workers)
         model.save_pretrained(folder.model)
         results = folder.finish(
             dataset,
             model.to_scores(logits),
             model.to_probabilities(logits),
+            model.to_labels(logits),
             config=config,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             seconds={"train": progress.train_seconds, "total": time.perf_counter() - started},

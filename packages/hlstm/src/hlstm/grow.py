@@ -22,7 +22,7 @@ from hmc_shared.metrics import au_prc
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress
-from hmc_shared.runs.refit import fit_on_validation, select
+from hmc_shared.runs.refit import fit_on_validation, score_reserved, select
 
 
 def grow(config: Config, dataset: HierarchicalDataset | None = None) -> Results | None:
@@ -56,11 +56,13 @@ def grow(config: Config, dataset: HierarchicalDataset | None = None) -> Results 
     if selection:
         selection.give_to(model, folder)
     logits = score_split(model, dataset.test)
+    score_reserved(model, dataset, folder)
     model.save_pretrained(folder.model)
     return folder.finish(
         dataset,
         model.to_scores(logits),
         model.to_probabilities(logits),
+        model.to_labels(logits),
         config=config,
         parameters=model.branches.numel() // 2,
         seconds={"train": progress.train_seconds, "total": time.perf_counter() - started},

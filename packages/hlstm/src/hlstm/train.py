@@ -28,7 +28,7 @@ from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
-from hmc_shared.runs.refit import Selection, fit_on_validation, select
+from hmc_shared.runs.refit import Selection, fit_on_validation, score_reserved, select
 
 
 def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results | None:
@@ -153,11 +153,13 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             fit_on_validation(scored, held_out, split.targets, split.ids, evaluated, folder)
         if selection:
             selection.give_to(scored, folder)
+        score_reserved(scored, dataset, folder)
         scored.save_pretrained(folder.model)
         results = folder.finish(
             dataset,
             scored.to_scores(logits),
             scored.to_probabilities(logits),
+            scored.to_labels(logits),
             config=config,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             seconds={"train": progress.train_seconds, "total": time.perf_counter() - started},

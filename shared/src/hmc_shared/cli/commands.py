@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from hmc_shared.cli.bounds import Bounds, check_options
+from hmc_shared.cli.bounds import Bounds, check, check_options
 from hmc_shared.cli.parse import parse
 from hmc_shared.cli.stopping import STOP, Stopped, is_first_process, stop_with_parent
 from hmc_shared.cli.version import distribution_version
@@ -69,8 +69,26 @@ class EvaluateOptions:
         """Set what the options say of the model; a package may add to this."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CertainOptions:
+    """Answers that go as deep as is certain."""
+
+    target_error: Annotated[float, Bounds(0, 1, open_low=True, open_high=True)] | None = None
+    """Answer down to the deepest class for which, of the answers given, at most this share is wrong. For
+    samples of one path each. A row may get no answer."""
+    confidence: Annotated[float, Bounds(0, 1, open_low=True, open_high=True)] = 0.9
+    """Probability that --target-error is kept, over the choice of the rows by which it is."""
+    sets: bool = False
+    """With --target-error, name all classes that may be: the sets that lack a true class are at most this
+    share, on average."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        check(self, "sets", self.target_error is not None or not self.sets, "come with --target-error")
+
+
 @dataclass(frozen=True)
-class PredictOptions:
+class PredictOptions(CertainOptions):
     """Write the labels, and the calibrated probability of every class, for each row of a table or each image.
 
     Labels are those at the threshold that was best in validation. Where none was chosen they are the classes
@@ -101,7 +119,11 @@ class PredictOptions:
     probabilities."""
 
     def __post_init__(self) -> None:
-        check_options(self)
+        super().__post_init__()
+        is_certain = self.target_error is not None
+        free = self.min_confidence is None or not is_certain
+        check(self, "min_confidence", free, "come without --target-error")
+        check(self, "calibrate", self.calibrate or not is_certain, "stay on with --target-error")
 
     def apply_to(self, model: Any) -> None:
         """Set what the options say of the model; a package may add to this."""

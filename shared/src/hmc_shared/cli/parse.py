@@ -91,7 +91,7 @@ def _groups(config_type: type) -> dict[str, list[tuple[str, Any, Field[Any]]]]:
         owners = [c for c in config_type.__mro__ if option.name in inspect.get_annotations(c)]
         title = METHOD if owners[-1] is config_type else getattr(owners[-1], "title", METHOD)
         factory: Any = option.default_factory
-        default: Any = field(default=option.default, default_factory=factory)
+        default: Any = field(default=option.default, default_factory=factory, kw_only=option.kw_only)
         text = next((docs for c in owners if (docs := _texts(c).get(option.name))), "")
         hint = Annotated[hints[option.name], tyro.conf.arg(help=text)]
         groups.setdefault(title, []).append((option.name, hint, default))

@@ -17,6 +17,7 @@ from hmc_shared.cli.bounds import (
     NonNegative,
     NonNegativeInt,
     Positive,
+    ShareBelow1,
     check,
     check_options,
     free_options,
@@ -42,7 +43,7 @@ class DataOptions:
     @property
     def reading(self) -> dict[str, Any]:
         """What ``load_dataset`` is told beside name, folder, view and protocol."""
-        names = ("levels", "features", "drop", "categorical", "evidence", "on_error", "workers")
+        names = ("levels", "features", "drop", "categorical", "evidence", "on_error", "workers", "set_aside")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
 
@@ -172,6 +173,9 @@ class RunOptions:
     protocol: Literal["default", "paper"] = "default"
     """default: train on the training split, the epoch with the best validation score. paper: train on
     training + validation, keep the last epoch."""
+    set_aside: ShareBelow1 = 0.0
+    """Share of the validation rows, drawn at random, that nothing is fitted or chosen on: by these `predict
+    --target-error` keeps its promise."""
     seed: Seed = 0
     """Seed of all that is random: initialisation, order of rows, augmentation, dropout."""
     test: Annotated[bool, FREE] = True

@@ -1,4 +1,4 @@
-"""Calibration of the runs of a table: expected calibration error, reliability, accuracy over coverage."""
+"""Calibration of the runs of a table: its error, reliability, accuracy over coverage, error over depth."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import torch
 
 from hmc_shared.compare import plots
 from hmc_shared.compare.comparison import ComparisonTable, Row
@@ -19,6 +20,8 @@ from hmc_shared.metrics.calibration import (
     reliability,
     top_labels,
 )
+from hmc_shared.predict.guarantee import curve
+from hmc_shared.predict.rollup import outcomes_of
 from hmc_shared.runs.read import Run, load_run
 
 COVERAGE = np.linspace(0, 1, 501)
@@ -40,6 +43,9 @@ class RowCalibration:
     """Of the best classes of all levels where samples have one path, otherwise of all classes; all seeds."""
     accuracy: np.ndarray
     """Accuracy at each share of :data:`COVERAGE`, mean over seeds; see :func:`decisions`. NaN without any."""
+    rolled_up: np.ndarray
+    """(2, t): levels answered and share of wrong answers, as :func:`hmc_shared.predict.guarantee.curve` has
+    them, mean over seeds, where samples have one path; otherwise (2, 0)."""
 
 
 def measure(table: ComparisonTable) -> list[RowCalibration]:
@@ -51,7 +57,7 @@ def measure(table: ComparisonTable) -> list[RowCalibration]:
 
 
 def _measure(row: Row) -> RowCalibration:
-    errors, by_level, bins, curves = zip(*in_threads(_measure_run, row.runs), strict=True)
+    errors, by_level, bins, curves, rolled_up = zip(*in_threads(_measure_run, row.runs), strict=True)
     means = np.mean(errors, axis=0)
     return RowCalibration(
         row=row,
@@ -60,27 +66,33 @@ def _measure(row: Row) -> RowCalibration:
         by_level=tuple(np.mean(by_level, axis=0).tolist()),
         reliability=_pool(list(bins)),
         accuracy=np.mean(curves, axis=0),
+        rolled_up=np.mean(rolled_up, axis=0),
     )
 
 
-def _measure_run(scored: ScoredRun) -> tuple[tuple[float, float], list[float], Reliability, np.ndarray]:
-    """Calibration errors of probabilities and of the sigmoid, errors by level, bins, accuracies."""
+def _measure_run(
+    scored: ScoredRun,
+) -> tuple[tuple[float, float], list[float], Reliability, np.ndarray, np.ndarray]:
+    """Calibration errors of probabilities and of the sigmoid, errors by level, bins, accuracies, roll-ups."""
     run = load_run(scored.path)
     p, targets = run.probabilities, run.targets.astype(bool)
     data = (targets, run.hierarchy, run.evaluated)
     errors = expected_calibration_error(p, *data), expected_calibration_error(run.uncalibrated, *data)
     by_level: list[float] = []
+    rolled_up = np.zeros((2, 0))
     if is_single_path(targets, run.hierarchy):
         levels = list(top_labels(p, *data).values())
         by_level = [reliability(*level).error for level in levels]
+        points = curve(outcomes_of(torch.from_numpy(p), torch.from_numpy(targets), run.hierarchy))
+        rolled_up = np.stack([points["levels"], points["error"]])
         confidence = np.concatenate([np.zeros(0), *(of_level for of_level, _ in levels)])
         right = np.concatenate([np.zeros(0, dtype=bool), *(of_level for _, of_level in levels)])
     else:
         confidence, right = p[:, run.evaluated].ravel(), targets[:, run.evaluated].ravel()
     coverage, accuracy = accuracy_coverage(*decisions(run, p))
     nothing = np.full(len(COVERAGE), np.nan)
-    curve = np.interp(COVERAGE, coverage, accuracy) if len(coverage) else nothing
-    return errors, by_level, reliability(confidence, right), curve
+    accuracies = np.interp(COVERAGE, coverage, accuracy) if len(coverage) else nothing
+    return errors, by_level, reliability(confidence, right), accuracies, rolled_up
 
 
 def decisions(run: Run, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -144,4 +156,18 @@ def plot_coverage(
     axes.set(xlabel="share of answers given, the most confident first", ylabel="share that is right")
     axes.set(xlim=(0, 1), ylim=(min(0.9, axes.get_ylim()[0]), 1.005))
     plots.legend(axes, "method, accuracy of all answers", "lower left")
+    plots.save(figure, path)
+
+
+def plot_roll_up(
+    table: ComparisonTable, calibrations: list[RowCalibration], path: str | Path | BinaryIO
+) -> None:
+    """Share of wrong answers over the levels answered, as a threshold cuts paths; samples of one path."""
+    figure, axes = plots.new_figure(f"Error over depth: {table.title}")
+    for of_row, (row, style) in zip(calibrations, plots.styled(table), strict=True):
+        levels, error = of_row.rolled_up
+        axes.plot(levels, error, **style, linewidth=2, label=f"{row.label}  {error[-1]:.3f}")
+    axes.set(xlabel="mean number of levels answered", ylabel="share of the answers given that is wrong")
+    axes.set(xlim=(0, None), ylim=(0, None))
+    plots.legend(axes, "method, error of leaves", "best")
     plots.save(figure, path)

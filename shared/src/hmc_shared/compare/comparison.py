@@ -17,11 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from hmc_shared.compare.scoring import ScoredRun, in_threads, score_run
+from hmc_shared.metrics.severity import KS
 from hmc_shared.runs.read import SELECTION
 
 DEFAULT_METRICS = ("au_prc", "map", "f1_micro", "accuracy_leaf", "hvr", "incoherent")
 LOWER_IS_BETTER = frozenset(
-    {"hvr", "hvr_relations", "incoherent", "ap_variance", "coverage_error", "ranking_loss", "smin"}
+    {
+        *("hvr", "hvr_levels", "hvr_relations", "incoherent", "ap_variance", "coverage_error"),
+        *("ranking_loss", "smin", "tree_error", "mistake_severity", *(f"distance_at_{k}" for k in KS)),
+    }
 )
 NOT_RANKED = frozenset({"map_classes", "map_absent"})
 COSTS = ("parameters", "train_seconds", "peak_memory_mib")

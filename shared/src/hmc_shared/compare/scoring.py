@@ -172,6 +172,7 @@ def _evaluate(run: Run, file: Path) -> tuple[Evaluation, Pooled]:
             train_counts=counts,
             information=run.information,
             threshold=run.threshold,
+            answers=run.answers,
         )
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error

@@ -293,4 +293,5 @@ def _metrics(run: Run, rows: np.ndarray) -> dict[str, float]:
         train_counts=run.train_counts if run.train_counts.any() else None,
         information=run.information,
         threshold=run.threshold,
+        answers=None if run.answers is None else run.answers[rows],
     )

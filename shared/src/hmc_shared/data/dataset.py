@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -95,6 +95,8 @@ class HierarchicalDataset:
     """(C,) int64: training positives of a published training split from which validation rows were taken."""
     feature_names: tuple[str, ...] = ()
     """F names of the columns, or none where the source has none."""
+    reserved: Split | None = None
+    """Validation rows that were set aside: nothing is fitted or chosen on them."""
 
     def __post_init__(self) -> None:
         size = len(self.hierarchy)
@@ -118,7 +120,28 @@ class HierarchicalDataset:
 
     @property
     def splits(self) -> dict[str, Split]:
-        return {"train": self.train, "validation": self.validation, "test": self.test}
+        """By name; with the ones set aside, if there are such."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return splits if self.reserved is None else splits | {"reserved": self.reserved}
+
+    def set_aside(self, share: float, seed: int = 0) -> HierarchicalDataset:
+        """The data set with a share of its validation rows, drawn at random, in ``reserved`` instead.
+
+        Raises ValueError if the validation rows are the training rows, or the share leaves no row there.
+        """
+        if not share:
+            return self
+        rows, whole = round(share * len(self.validation)), self.validation
+        if whole.ids == self.train.ids:
+            raise ValueError(f"`--set-aside` is for validation rows, which {self.name!r} has not of its own.")
+        if not 0 < rows < len(whole):
+            raise ValueError(
+                f"`--set-aside` should leave validation rows and take some. Found {share:g} of {len(whole)}."
+            )
+        order = np.random.default_rng(seed).permutation(len(whole))
+        taken, kept = (whole.select(np.sort(part)) for part in (order[:rows], order[rows:]))
+        note = f"set aside: {rows} of {len(whole)} validation rows, seed {seed}"
+        return replace(self, validation=kept, reserved=taken, notes=(*self.notes, note))
 
     def training_split(self, protocol: Literal["default", "refit", "paper"]) -> Split:
         """What to train on: the training split, but for "default" with the validation split.

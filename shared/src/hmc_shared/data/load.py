@@ -51,6 +51,7 @@ def load_dataset(
     evidence: Sequence[str] = (),
     on_error: OnError = "refuse",
     workers: int = 0,
+    set_aside: float = 0.0,
 ) -> HierarchicalDataset:
     """Load a data set by name, in any case. All its images can be decoded: each is tried once.
 
@@ -66,6 +67,7 @@ def load_dataset(
         evidence: codes that count in a .gaf file beside a table; none: all.
         on_error: "refuse" images that cannot be decoded, or "skip" them.
         workers: processes that try the images.
+        set_aside: share of the validation rows that becomes the split "reserved".
 
     Raises ValueError, listing what is known, for an unknown name; for an unknown view or protocol, or a view,
     levels or columns that the set does not have; and, naming file and line, for a damaged or missing file.
@@ -88,7 +90,7 @@ def load_dataset(
     if view not in (None, dataset.kind):
         wanted, content = ("images", "feature vectors") if view == "image" else ("feature vectors", "images")
         raise ValueError(f"`--dataset` should have {wanted}. Found the {content} of {name!r}.")
-    return check_images(dataset, on_error, workers)
+    return check_images(dataset, on_error, workers).set_aside(set_aside)
 
 
 def find_source(name: str, data_dir: str | Path | None = None) -> None:

@@ -115,7 +115,7 @@ def hvr(level_predictions: Array, hierarchy: Hierarchy) -> float:
     >>> hvr(np.array([[animal, cat, tabby], [plant, dog, tabby], [animal, dog, tabby]]), h)  # the last
     0.3333333333333333
     """
-    broken = _broken_edges(level_predictions, hierarchy)
+    broken = broken_edges(level_predictions, hierarchy)
     return ratio(np.count_nonzero(broken.any(axis=1)), len(broken))
 
 
@@ -132,7 +132,7 @@ def hvr_relations(level_predictions: Array, hierarchy: Hierarchy) -> float:
     >>> hvr_relations(np.array([[0, 2], [0, 4]]), h)  # one broken edge in two samples
     0.16666666666666666
     """
-    broken = _broken_edges(level_predictions, hierarchy)
+    broken = broken_edges(level_predictions, hierarchy)
     relations = len(hierarchy) - len(hierarchy.levels[0])
     return ratio(np.count_nonzero(broken), len(broken) * relations)
 
@@ -160,7 +160,7 @@ def incoherent(scores: Array, hierarchy: Hierarchy) -> float:
     return ratio(broken, len(scores) * len(parent))
 
 
-def _broken_edges(level_predictions: Array, hierarchy: Hierarchy) -> np.ndarray:
+def broken_edges(level_predictions: Array, hierarchy: Hierarchy) -> np.ndarray:
     """(n, L - 1) bool: whether the predicted path is broken between each depth and the next."""
     ids = as_ids(level_predictions, "level_predictions", hierarchy.num_levels)
     for depth, level in enumerate(hierarchy.levels):

@@ -31,6 +31,18 @@ from .ranking import (
     precision_at_1,
     variance_of_classes,
 )
+from .severity import (
+    KS,
+    accuracy_balanced,
+    accuracy_path,
+    best_leaves,
+    distance_at,
+    hops_at,
+    hvr_of_answers,
+    mistake_severity,
+    ranked_distances,
+    tree_error,
+)
 from .thresholded import exact_match, f1_example, f1_macro, f1_micro, hamming_accuracy
 
 
@@ -43,6 +55,7 @@ def summarize(
     train_counts: Array | None = None,
     information: Array | None = None,
     threshold: float = 0.0,
+    answers: Array | None = None,
 ) -> dict[str, float]:
     """Every metric of scores (n, C) against targets (n, C) with ancestors added.
 
@@ -53,11 +66,14 @@ def summarize(
     ``information``: (C,), see :func:`hmc_shared.metrics.cafa.information_accretion`; gives ``fmax_weighted``
     and ``smin``, if some evaluated class has information.
     ``threshold``: a class is predicted if its score is at least this; 0 suits logits.
+    ``answers``: bool (n, C), what ``predict`` says; default: the leaf with the highest score and its
+    ancestors. They count where samples have one path.
 
     ``map``, ``ap_variance`` and ``f1_macro`` skip classes without positives: ``map_classes`` are counted,
-    ``map_absent`` skipped. ``accuracy_level_<depth>``, ``accuracy_leaf``, ``hvr`` and ``hvr_relations`` are
-    there if no sample has two nodes in one level. NaN marks what the data leave undefined, for example
-    ``hierarchical_precision`` if nothing is predicted. ValueError as in the single metrics.
+    ``map_absent`` skipped. The metrics of levels and of paths, ``accuracy_level_<depth>`` to
+    ``hops_at_<k>``, are there if no sample has two nodes in one level. NaN marks what the data leave
+    undefined, for example ``hierarchical_precision`` if nothing is predicted. ValueError as in the single
+    metrics.
 
     >>> h = Hierarchy.from_paths(["animal/cat", "animal/dog"])
     >>> result = summarize(np.array([[3.0, 2.0, -1.0]]), np.array([[1, 0, 1]]), h)
@@ -72,6 +88,7 @@ def summarize(
         train_counts=train_counts,
         information=information,
         threshold=threshold,
+        answers=answers,
     ).metrics
 
 
@@ -98,6 +115,7 @@ def measure(
     train_counts: Array | None = None,
     information: Array | None = None,
     threshold: float = 0.0,
+    answers: Array | None = None,
 ) -> Measured:
     """What :func:`summarize` returns and more, of the same arguments."""
     scores, targets = as_pair(scores, targets)
@@ -130,6 +148,7 @@ def measure(
     result |= _of_samples(scores, targets, mask, information)
     if is_single_path(targets, hierarchy):
         result |= _level_metrics(scores, targets, hierarchy)
+        result |= _path_metrics(scores, targets, hierarchy, answers)
     return Measured(result, ap, whole, dict(zip(depths, areas, strict=True)))
 
 
@@ -200,6 +219,23 @@ def _level_metrics(scores: np.ndarray, targets: np.ndarray, hierarchy: Hierarchy
         for depth, accuracy in enumerate(accuracy_per_level(predicted, true))
     }
     result["accuracy_leaf"] = accuracy_leaf(predicted, true)
-    result["hvr"] = hvr(predicted, hierarchy)
+    result["hvr_levels"] = hvr(predicted, hierarchy)
     result["hvr_relations"] = hvr_relations(predicted, hierarchy)
     return result
+
+
+def _path_metrics(
+    scores: np.ndarray, targets: np.ndarray, hierarchy: Hierarchy, answers: Array | None
+) -> dict[str, float]:
+    answers = best_leaves(scores, hierarchy) if answers is None else answers
+    result = {
+        "hvr": hvr_of_answers(answers, hierarchy),
+        "accuracy_path": accuracy_path(answers, targets, hierarchy),
+        "accuracy_balanced": accuracy_balanced(answers, targets, hierarchy),
+        "tree_error": tree_error(answers, targets, hierarchy),
+        "mistake_severity": mistake_severity(answers, targets, hierarchy),
+    }
+    ks = [k for k in KS if k <= len(hierarchy.leaves)]
+    ranked = ranked_distances(scores, targets, hierarchy, max(ks))
+    result |= {f"distance_at_{k}": distance_at(ranked, k) for k in ks}
+    return result | {f"hops_at_{k}": hops_at(ranked, k) for k in ks}

@@ -15,6 +15,7 @@ from hmc_shared.cli.commands import PredictOptions
 from hmc_shared.data.formats.features import feature_blocks
 from hmc_shared.messages import shown
 from hmc_shared.model import HierarchicalModel, load_model_of
+from hmc_shared.predict.rollup import rule_of_run
 from hmc_shared.predict.write import Predictions, write_predictions
 from hmc_shared.runs.read import open_run
 
@@ -49,9 +50,17 @@ def predict_blocks(config: PredictOptions, left_out: list[str]) -> Iterator[Pred
     """
     model = load_model_of(config.library, open_run(config.run)[0])
     config.apply_to(model)
+    rule = None
+    if config.target_error is not None:
+        rule = rule_of_run(config, config.run, model.hierarchy)
+        print(rule.promise, file=sys.stderr)
     for ids, logits in logit_blocks(model, config.inputs, config.run, left_out):
-        labels = model.to_labels(logits, config.min_confidence)
-        yield Predictions(ids, model.hierarchy, model.to_probabilities(logits), labels)
+        probabilities = model.to_probabilities(logits)
+        if rule is None:
+            labels = model.to_labels(logits, config.min_confidence)
+        else:
+            labels = rule.labels(probabilities, model.hierarchy)
+        yield Predictions(ids, model.hierarchy, probabilities, labels)
 
 
 def write(config: PredictOptions, blocks: Iterable[Predictions]) -> None:

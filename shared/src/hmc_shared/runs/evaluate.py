@@ -39,7 +39,7 @@ def evaluate(config: EvaluateOptions, model: HierarchicalModel | None = None) ->
     logits = score_split(model, dataset.splits[config.split], config.workers)
     scores = model.to_scores(logits)
     return Samples.of_split(dataset, config.split).metrics(
-        scores, model.decision.threshold or 0.0, config.split
+        scores, model.decision.threshold or 0.0, config.split, model.to_labels(logits)
     )
 
 
@@ -70,6 +70,7 @@ def dataset_of_run(
     Raises ValueError if no name is given and the options have none, and for a data set with other classes
     or inputs.
     """
+    share = options.get("set_aside") if name is None else None
     name = name or options.get("dataset")
     if name is None:
         raise ValueError(f"{run} is not a run folder, so `--dataset` is needed.")
@@ -80,6 +81,7 @@ def dataset_of_run(
         protocol=protocol,
         **(columns_of(options) if name.lower().startswith(("hf:", "table:")) else {}),
         on_error=options.get("on_error", "refuse"),
+        set_aside=share or 0.0,
     )
     dataset = with_features(dataset, model.decision.features, run)
     if model.hierarchy != dataset.hierarchy:

@@ -201,6 +201,7 @@ class RunFolder:
         dataset: HierarchicalDataset | Samples,
         scores: Tensor,
         probabilities: Tensor | None = None,
+        answers: Tensor | None = None,
         *,
         config: TrainOptions | Peer | Blend,
         parameters: int,
@@ -212,8 +213,9 @@ class RunFolder:
         """Score the test split and write ``predictions.npz``, ``hierarchy.json`` and ``results.json``.
 
         ``scores`` (n, C) float32 of the test split are uncalibrated log-odds, by which classes are ranked;
-        ``probabilities`` (n, C) are what the model gives for them, by default the sigmoid of the scores. The
-        threshold is that of the model saved in the folder, 0 where it has none.
+        ``probabilities`` (n, C) are what the model gives for them, by default the sigmoid of the scores;
+        ``answers`` (n, C) bool what it predicts, as the metrics of paths count it, by default the best leaf.
+        The threshold is that of the model saved in the folder, 0 where it has none.
 
         Returns the content of ``results.json``; its ``metrics`` are those of
         :func:`hmc_shared.metrics.summarize` with the prefix ``test/``.
@@ -230,6 +232,7 @@ class RunFolder:
             evaluated=tested.evaluated.cpu().numpy(),
             train_counts=tested.train_counts.cpu().numpy(),
             information=tested.information,
+            **({} if answers is None else {"answers": answers.cpu().numpy()}),
         )
         self.write("hierarchy.json", tested.hierarchy.to_json().encode())
         results: Results = {
@@ -238,7 +241,7 @@ class RunFolder:
             "protocol": tested.protocol or getattr(config, "protocol", "default"),
             "seed": config.seed,
             "dataset": {"name": tested.name, "checksum": tested.checksum, "sizes": dict(tested.sizes)},
-            "metrics": tested.metrics(scores, decision.threshold or 0.0),
+            "metrics": tested.metrics(scores, decision.threshold or 0.0, answers=answers),
             "calibration_error": tested.calibration_error(probabilities),
             "decision": None if decision.threshold is None else DECISION,
             "parameters": parameters,

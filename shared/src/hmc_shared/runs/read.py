@@ -24,6 +24,8 @@ SELECTION = "selection"
 """Folder, within that of a run, of the run that chooses for it."""
 VALIDATION = "validation.npz"
 """As ``predictions.npz``, of the validation split, where the run was chosen by it."""
+RESERVED = "reserved.npz"
+"""As ``predictions.npz``, of the validation rows that were set aside."""
 
 _TEXT, _MAPPING, _NUMBER = (str, "text"), (dict, "a mapping"), (int | float | None, "a number or null")
 _REQUIRED: dict[str, tuple[Any, str]] = {
@@ -43,6 +45,7 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("dataset", "protocol", "on_error"), _TEXT),
     "data_dir": _OPTIONAL,
     **dict.fromkeys(("levels", "features", "drop", "categorical", "evidence"), _NAMES),
+    "set_aside": _NUMBER,
 }
 """Those of ``config.yaml`` by which the data set of a run is found again."""
 
@@ -65,6 +68,8 @@ class Run:
     hierarchy: Hierarchy
     threshold: float = 0.0
     """Of the scores: a class is predicted at or above it."""
+    answers: np.ndarray | None = None
+    """(n, C) bool: what ``predict`` says of the samples; None if the run does not tell."""
 
     @property
     def uncalibrated(self) -> np.ndarray:
@@ -174,6 +179,8 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
         "information": ((width,), "f"),
         "probabilities": ((n, width), "f"),
     }
+    if "answers" in arrays:
+        expected["answers"] = ((n, width), "b")
     for name, (shape, kinds) in expected.items():
         if arrays[name].shape != shape:
             raise ValueError(f"{path}: `{name}` should have shape {shape}. Found {arrays[name].shape}.")
@@ -192,4 +199,4 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
             f"{path}: `targets` should hold the parents of each class; they do not fit the hierarchy."
         )
     read = {name: arrays[name] for name in expected}
-    return read | {"ids": read["ids"].astype(np.str_)}
+    return read | {"ids": read["ids"].astype(np.str_), "answers": arrays.get("answers")}

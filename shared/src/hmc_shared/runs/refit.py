@@ -13,8 +13,9 @@ from hmc_shared.cli.parse import to_yaml
 from hmc_shared.cli.train_options import TrainOptions
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.model import HierarchicalModel, load_model
+from hmc_shared.predict.score import score_split
 from hmc_shared.runs.folder import RunFolder
-from hmc_shared.runs.read import SELECTION, VALIDATION, read_results
+from hmc_shared.runs.read import RESERVED, SELECTION, VALIDATION, read_results
 
 if TYPE_CHECKING:
     from accelerate import Accelerator  # the methods depend on it, this package does not
@@ -39,6 +40,16 @@ def fit_on_validation(
         model.choose_threshold(logits, targets, evaluated)
     scores, probabilities = model.to_scores(logits), model.to_probabilities(logits)
     folder.write_predictions(VALIDATION, targets, ids, scores, probabilities)
+
+
+def score_reserved(
+    model: HierarchicalModel, dataset: HierarchicalDataset, folder: RunFolder, workers: int = 0
+) -> None:
+    """Write ``reserved.npz``, what a finished model says of the rows that were set aside, if any were."""
+    if (split := dataset.reserved) is not None:
+        logits = score_split(model, split, workers)
+        scores, probabilities = model.to_scores(logits), model.to_probabilities(logits)
+        folder.write_predictions(RESERVED, split.targets, split.ids, scores, probabilities)
 
 
 @dataclass(frozen=True)

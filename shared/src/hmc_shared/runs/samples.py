@@ -64,7 +64,9 @@ class Samples:
             run.results["protocol"],
         )
 
-    def metrics(self, scores: Tensor, threshold: float = 0.0, split: str = "test") -> dict[str, float | None]:
+    def metrics(
+        self, scores: Tensor, threshold: float = 0.0, split: str = "test", answers: Tensor | None = None
+    ) -> dict[str, float | None]:
         """Those of :func:`hmc_shared.metrics.summarize`, named ``<split>/<metric>``; None if undefined."""
         metrics = summarize(
             scores.detach().float().cpu().numpy(),
@@ -74,6 +76,7 @@ class Samples:
             train_counts=self.train_counts.cpu(),
             information=self.information,
             threshold=threshold,
+            answers=answers,
         )
         return {f"{split}/{metric}": or_null(value) for metric, value in metrics.items()}
 

@@ -22,10 +22,16 @@ METRICS = (
     *("hierarchical_precision", "hierarchical_recall", "hierarchical_f1", "au_prc_with_roots"),
     *("hierarchical_f1_example", "exact_match", "coverage_error", "ranking_loss"),
     *("fmax", "fmax_weighted", "smin"),
-    *("accuracy_leaf", "hvr", "hvr_relations"),
+    *("accuracy_leaf", "hvr", "hvr_levels", "hvr_relations"),
+    *("accuracy_path", "accuracy_balanced", "tree_error", "mistake_severity"),
 )
-"""What :func:`hmc_shared.metrics.summarize` gives, beside ``accuracy_level_<depth>``; torch-free here."""
-_LEVELS = tuple(f"accuracy_level_{depth}" for depth in range(100))
+"""What :func:`hmc_shared.metrics.summarize` gives, beside the numbered ones; torch-free here."""
+_NUMBERED = {
+    "accuracy_level": range(100),
+    "distance_at": (1, 5, 20),
+    "hops_at": (1, 5, 20),
+}
+"""Name to the numbers that stand behind it."""
 _TAKEN = re.compile(r"logs|search|report\.html|compare\.\w+", re.IGNORECASE)
 """What a study itself puts beside the folders of data sets."""
 _LONGEST = 200
@@ -92,8 +98,9 @@ def is_word(text: str) -> bool:
 
 def check_metric(name: str) -> None:
     """Raise ValueError for a name or pattern that no metric has."""
-    if not matching((*METRICS, *_LEVELS), name.removeprefix("test/")):
-        known = listed([*sorted(METRICS), "accuracy_level_*"], 40)
+    numbered = (f"{of}_{number}" for of, numbers in _NUMBERED.items() for number in numbers)
+    if not matching((*METRICS, *numbered), name.removeprefix("test/")):
+        known = listed([*sorted(METRICS), *(f"{of}_*" for of in _NUMBERED)], 40)
         raise ValueError(f"`metrics` should be among {known}. Found {shown(name)}.")
 
 

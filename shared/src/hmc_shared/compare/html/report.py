@@ -143,7 +143,14 @@ def calibration(table: ComparisonTable, inspection: Inspection, pictures: Pictur
         if by_level
         else "Accuracy of the yes or no to each class, where answers below a confidence are withheld.",
     )
-    return f"<p>{text}</p>\n{_table(head, rows, 'calibration')}\n{reliable}\n{covered}"
+    cut = ""
+    if by_level:
+        cut = _figure(
+            lambda table, file: calibration_report.plot_roll_up(table, calibrations, file),
+            table,
+            "Error of the answers given over the levels answered, where a threshold cuts paths from the top.",
+        )
+    return f"<p>{text}</p>\n{_table(head, rows, 'calibration')}\n{reliable}\n{covered}\n{cut}"
 
 
 def tree(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
