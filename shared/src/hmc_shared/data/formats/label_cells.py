@@ -110,7 +110,7 @@ def _listed(cell: Sequence[object], where: Callable[[], str]) -> list[str]:
             or (isinstance(item, str) and not item.strip())
         ):
             raise ValueError(f"{where()}: {shown(item)} in a list is no name or id of a class.")
-    return list(dict.fromkeys(str(item).strip() for item in cell if item is not None))
+    return list(dict.fromkeys(whole(str(item).strip()) for item in cell if item is not None))
 
 
 def plain_labels(table: TableFile, column: str) -> tuple[Hierarchy, list[list[int]], list[str]]:
