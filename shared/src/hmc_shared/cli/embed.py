@@ -28,9 +28,9 @@ class Embed:
     output: Annotated[Path, FREE, tyro.conf.arg(metavar="DIR")]
     """New folder."""
     encoder: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """For images lite0 (default, the extra `lite0`), timm:NAME or open_clip:NAME/WEIGHTS; for texts tfidf
-    (default: pieces of words, fitted to the training rows), sentence-transformers:NAME or
-    open_clip:NAME/WEIGHTS."""
+    """For images lite0 (default; the extra `lite0`), timm:NAME, a network of torchvision, or
+    open_clip:NAME/WEIGHTS; for texts tfidf (default: pieces of words, fitted to the training rows),
+    sentence-transformers:NAME or open_clip:NAME/WEIGHTS."""
     text: Annotated[tuple[str, ...], Columns] = ()
     """Columns of texts of a table; several are joined."""
     array: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None

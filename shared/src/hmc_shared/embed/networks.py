@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from hmc_shared.messages import reason, shown
+from hmc_shared.vision.pixels import CROP
+from hmc_shared.vision.weights import pretrained_encoder
 
 Takes = Literal["images", "texts"]
 NAMES = {
-    "images": "lite0, timm:NAME, open_clip:NAME/WEIGHTS",
-    "texts": "tfidf, sentence-transformers:NAME, open_clip:NAME/WEIGHTS",
+    "images": "lite0, timm:NAME, a network of torchvision or open_clip:NAME/WEIGHTS",
+    "texts": "tfidf, sentence-transformers:NAME or open_clip:NAME/WEIGHTS",
 }
 
 
@@ -47,11 +49,11 @@ def open_network(name: str, takes: Takes, image_size: int | None = None) -> Netw
             return _open_clip(of, takes, image_size)
         if kind == "sentence-transformers" and of and takes == "texts":
             return _sentence_transformer(of)
-        if takes == "images" and (name == "lite0" or (kind == "timm" and of)):
+        if takes == "images" and kind != "sentence-transformers":
             return _image_network(name, image_size)
     except (OSError, RuntimeError, KeyError) as error:  # of a hub that is not reached, or does not know it
         raise ValueError(f"the weights of {name} cannot be had: {reason(error)}") from error
-    raise ValueError(f"the encoder of {takes} should be one of {NAMES[takes]}. Found {shown(name)}.")
+    raise ValueError(f"the encoder of {takes} should be {NAMES[takes]}. Found {shown(name)}.")
 
 
 def needed(module: str, package: str, name: str) -> Any:
@@ -60,6 +62,28 @@ def needed(module: str, package: str, name: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise ValueError(f"{name} needs {package}: pip install {package}") from error
+
+
+def _image_network(name: str, image_size: int | None) -> Network:
+    """The pooled features of a network for classification."""
+    found = pretrained_encoder(name)
+    model, size = ready(found.network), image_size or found.size
+    mean, scale = (values.view(3, 1, 1) for values in found.pixels)
+
+    def features(images: Tensor, to: Callable[[Tensor], Tensor]) -> Tensor:
+        # Channels last is what convolutions are fastest in.
+        normal = (to(images) - to(mean)) / to(scale)
+        return model(normal.contiguous(memory_format=torch.channels_last))
+
+    encode = on_device(model, features)
+    if size != found.size:
+        try:
+            encode(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(
+                f"`--image-size` should be {found.size}, what {name} is made for: {reason(error)}"
+            ) from error
+    return Network(encode, found.features, digest_of(model), size, CROP)
 
 
 def _open_clip(name: str, takes: Takes, image_size: int | None) -> Network:

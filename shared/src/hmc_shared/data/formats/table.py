@@ -16,9 +16,10 @@ from hmc_shared.data.formats.annotations import is_gaf
 from hmc_shared.data.formats.beside import EDGES, Beside, RowLabels, find_beside, ontology_labels
 from hmc_shared.data.formats.cells import as_texts
 from hmc_shared.data.formats.features import choose_features, read_features
-from hmc_shared.data.formats.label_cells import known_labels, labels_of_levels, plain_labels
+from hmc_shared.data.formats.label_cells import known_labels, labels_of_levels, path_labels, plain_labels
 from hmc_shared.data.formats.level_columns import split_levels, split_rows
 from hmc_shared.data.formats.table_file import SUFFIXES, TableFile, open_table
+from hmc_shared.data.formats.taxonomy import read_products, separator_of
 from hmc_shared.data.preprocessing import Protocol
 from hmc_shared.data.storage.mapped import LARGE, mapped
 from hmc_shared.data.storage.raw import RawPart, RawSet
@@ -50,8 +51,11 @@ def load(
     * An ontology instead of ``edges.csv``, any file ``.obo``, and annotations instead of ``labels``, a file
       ``.gaf`` or ``annotations.tsv``: see :func:`hmc_shared.data.formats.beside.ontology_labels`. Of a
       ``.gaf`` only annotations with a code of ``evidence`` count; none: all.
+    * Google's product taxonomy instead of ``edges.csv``, a file ``taxonomy*.txt``: ``labels``, or the column
+      ``google_product_category``, are paths "a > b > c" or numbers of it.
     * With ``levels``, instead of these: columns of labels, coarse to fine, which spell out a tree; or one
-      column that is read as ``labels`` is.
+      column that is read as ``labels`` is, or, with ";" or ">" at the end of its name, as paths with that
+      between their parts.
     * ``split``, optional: train, val or test. Missing splits are sampled by iterative stratification: 20 % of
       the training rows for validation, or 60, 20 and 20 % of all.
     * ``id``, optional: names of the rows.
@@ -205,7 +209,13 @@ def read_labels(
     if levels is not None:
         columns = split_levels(levels)
         hierarchy, labels, notes = labels_of_levels(table, columns)
-        return RowLabels(hierarchy, labels, columns, notes)
+        taken = [name[:-1] if separator_of(name, table.columns) else name for name in columns]
+        return RowLabels(hierarchy, labels, taken, notes)
+    if beside.taxonomy is not None:
+        column = table.find("labels", "label", "google_product_category", "google product category")
+        taxonomy = read_products(beside.taxonomy)
+        hierarchy, labels, notes = path_labels(table, column or "labels", taxonomy.paths)
+        return RowLabels(hierarchy, labels, [column or "labels"], notes)
     if beside.obo is not None:
         return ontology_labels(table, beside, beside.obo, evidence)
     column = table.find("labels", "label") or "labels"
