@@ -33,7 +33,7 @@ from hmc_shared.predict.calibration import Calibration
 from hmc_shared.predict.decision import FILE as DECISION
 from hmc_shared.predict.decision import Decision, confident_labels, load_decision
 from hmc_shared.predict.threshold import best_threshold
-from hmc_shared.vision.statistics import input_statistics
+from hmc_shared.vision.statistics import PixelStatistics, input_statistics
 
 Model = TypeVar("Model", bound="HierarchicalModel")
 
@@ -118,6 +118,11 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
         self.decision = replace(
             self.decision, single_path=dataset.is_single_path, features=dataset.feature_names
         )
+
+    def normalize_by(self, pixels: PixelStatistics) -> None:
+        """Normalise images by these statistics of three colours; grey ones by the mean of the three."""
+        for buffer, values in zip((self.input_mean, self.input_scale), pixels, strict=True):
+            buffer.copy_((values if len(buffer) == 3 else values.mean(0, keepdim=True)).view_as(buffer))
 
     def normalize(self, raw: Tensor) -> Tensor:
         """To what ``forward`` takes, from images with values 0 to 255, or raw vectors, NaN where missing."""

@@ -18,6 +18,9 @@ from hmc_shared.vision.encoders import image_encoder
         ("resnet20", (1, 8, 8), {"width": 4}, 16),
         ("resnet18", (3, 32, 32), {"stem": "cifar", "max_pool": False}, 512),
         ("mobilenet_v3_small", (1, 32, 32), {}, 1024),
+        ("lite0", (3, 40, 40), {}, 1280),
+        ("timm:mobilenetv3_small_050", (1, 32, 32), {}, 1024),
+        ("timm:vit_tiny_patch16_224", (3, 32, 48), {"size": (32, 48)}, 192),
     ],
 )
 def test_encoders_give_a_row_of_features(
@@ -67,6 +70,10 @@ def test_resnet20_has_the_size_of_the_paper_that_introduced_it() -> None:
         ("resnet18", 4, {}, "1 or 3 channels. Found 4"),
         ("mobilenet_v3_small", 3, {"stem": "cifar"}, "options of the ResNets"),
         ("squeezenet1_0", 3, {}, "end in one linear layer"),
+        ("lite0", 3, {"max_pool": False}, "options of the ResNets"),
+        ("timm:resnet19", 3, {}, "a network of timm behind timm:. Found 'timm:resnet19'"),
+        ("timm:hf-hub:somebody/network", 3, {}, "a network of timm behind timm:"),
+        ("timm:vit_tiny_patch16_224", 3, {"size": (8, 8)}, "for images of 8 x 8 pixels"),
     ],
 )
 def test_encoders_that_do_not_exist_or_fit_are_refused(
@@ -74,6 +81,13 @@ def test_encoders_that_do_not_exist_or_fit_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         image_encoder(name, channels, **options)
+
+
+def test_networks_of_timm_without_timm_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    for name in ("lite0", "timm:resnet18"):
+        with pytest.raises(ValueError, match=rf"{name} needs timm: pip install 'hmc-shared\[timm\]'"):
+            image_encoder(name, 3)
 
 
 def test_only_vision_needs_torchvision() -> None:

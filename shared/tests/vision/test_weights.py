@@ -85,7 +85,7 @@ def test_no_code_in_a_weight_file_runs(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(ValueError, match=name):
             read_state_dict(tmp_path / name)
     assert not (tmp_path / "opened").exists()
-    with pytest.raises(ValueError, match=r"none, imagenet or a file\. Found 'nowhere'"):
+    with pytest.raises(ValueError, match=r"none, imagenet, lite0, lite1, lite2 or a file\. Found 'nowhere'"):
         read_state_dict(Path("nowhere"))
 
 
@@ -119,7 +119,7 @@ def test_imagenet_weights_that_cannot_be_downloaded_are_explained(monkeypatch: p
 
     monkeypatch.setattr(models.ResNet18_Weights.DEFAULT.__class__, "get_state_dict", offline)
     encoder, _ = image_encoder("resnet18", 3)
-    with pytest.raises(ValueError, match=r"could not be downloaded \(no route\)"):
+    with pytest.raises(ValueError, match=r"could not be downloaded for resnet18 \(no route\)"):
         load_weights(encoder, "imagenet", "resnet18", torch.zeros(1, 3, 32, 32))
-    with pytest.raises(ValueError, match="networks of torchvision"):
+    with pytest.raises(ValueError, match="networks of torchvision and timm"):
         load_weights(image_encoder("resnet8", 1)[0], "imagenet", "resnet8", torch.zeros(1, 1, 8, 8))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
@@ -18,8 +17,8 @@ from hcal.losses import adaptive_weights, cross_entropies, level_losses, perturb
 from hcal.model import HCAL, Flat, LevelClassifier
 from hmc_shared.data import HierarchicalDataset, ImageTable
 from hmc_shared.model import load_pretrained
-from hmc_shared.vision.pixels import CROP, some_images
-from hmc_shared.vision.weights import load_weights
+from hmc_shared.vision.pixels import CROP
+from hmc_shared.vision.weights import start_encoders
 
 MODELS: dict[str, type[LevelClassifier]] = {model.method: model for model in (HCAL, Flat, MMoE)}
 MODELS |= dict.fromkeys(AGGREGATED, Flat)
@@ -41,10 +40,7 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> LevelClassifier
         shape, crop = (3, config.image_size, config.image_size), CROP
     model = model_type(dataset.hierarchy, shape, crop=crop, **options)
     model.learn_statistics(dataset)
-    if config.weights != "none":
-        images = model.normalize(some_images(inputs, shape, model.crop))
-        for encoder in model.backbones():
-            print(load_weights(encoder, config.weights, config.encoder, images), file=sys.stderr)
+    start_encoders(model, model.backbones(), config, inputs)
     return channels_last(model)
 
 

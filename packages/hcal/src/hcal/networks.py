@@ -34,7 +34,8 @@ def build_encoder(
         raise ValueError(
             f"`encoder` should be 'mlp' for inputs of shape {tuple(input_shape)}. Found {name!r}."
         )
-    return image_encoder(name, input_shape[0], stem=stem, max_pool=max_pool, width=width)
+    channels, *size = input_shape
+    return image_encoder(name, channels, stem=stem, max_pool=max_pool, width=width, size=size)
 
 
 def mlp(input_shape: Sequence[int], width: int) -> tuple[nn.Module, int]:

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from hmc_shared.data import HierarchicalDataset, ImageTable
 from hmc_shared.model import load_pretrained
 from hmc_shared.vision.pixels import CROP, some_images
-from hmc_shared.vision.weights import load_weights
+from hmc_shared.vision.weights import expected_images, load_weights
 from hp_dval.baselines import ClipClassifier
 from hp_dval.clip import Clip
 from hp_dval.config import Config
 from hp_dval.losses import asymmetric_loss, bce_loss, class_balanced_focal_loss, db_loss, l1_distance
 from hp_dval.model import HPDVAL, ImageTextClassifier, Outputs, Prompter
 from hp_dval.prompts import Prompts, class_names, fixed_texts, text_embeddings
-from hp_dval.students import CLIP, TIMM, timm_state
+from hp_dval.students import CLIP
 
 MODELS: dict[str, type[ImageTextClassifier]] = {model.method: model for model in (HPDVAL, ClipClassifier)}
 CLIP_ITSELF = ("coop", "zero-shot")
@@ -71,9 +71,9 @@ def start_student(config: Config, model: HPDVAL, clip: Clip, inputs: ImageTable 
     network = model.student.network
     if config.student == CLIP:
         network.start_from(clip)
-    elif config.weights == "imagenet" and config.student.startswith(TIMM):
-        network.load_state_dict(timm_state(config.student, model.input_shape[-1]))
     elif config.weights != "none":
+        if expected := expected_images(config.student):
+            model.normalize_by(expected[0])
         images = model.normalize(some_images(inputs, model.input_shape, model.crop))
         print(load_weights(network, config.weights, config.student, images), file=sys.stderr)
 

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.vision_transformer import VisionTransformer
 
-from hmc_shared.vision.encoders import Colour
+from hmc_shared.vision.encoders import TIMM, Colour
 from hp_dval.clip import TokenTower
 
 SMALL = "small"
 CLIP = "clip"
-TIMM = "timm:"
 
 
 class Student(nn.Module):
@@ -95,20 +94,3 @@ class Student(nn.Module):
         return network.encoder(
             torch.cat([network.class_token.expand(images.shape[0], -1, -1), patches], dim=1)
         )
-
-
-def timm_state(name: str, image_size: int) -> dict[str, Tensor]:
-    """Pre-trained weights of a student of timm, downloaded, position embeddings resampled for the size.
-
-    Raises ValueError if they cannot be had.
-    """
-    try:
-        network = timm.create_model(
-            name.removeprefix(TIMM), pretrained=True, num_classes=0, img_size=image_size
-        )
-        return network.state_dict()
-    except Exception as error:  # of requests, huggingface_hub, and RuntimeError where timm has none
-        raise ValueError(
-            f"`--weights imagenet` could not be had for {name} ({' '.join(str(error).split())[:200]}): "
-            "pass a file with a state dict instead."
-        ) from error

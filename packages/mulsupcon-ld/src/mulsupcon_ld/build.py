@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from inspect import signature
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from torch.nn import functional as F
 from hmc_shared.data import HierarchicalDataset, ImageTable
 from hmc_shared.losses import asymmetric_loss
 from hmc_shared.model import load_pretrained
-from hmc_shared.vision.pixels import CROP, some_images
-from hmc_shared.vision.weights import load_weights
+from hmc_shared.vision.pixels import CROP
+from hmc_shared.vision.weights import start_encoders
 from mulsupcon_ld.config import Config
 from mulsupcon_ld.keys import Keys
 from mulsupcon_ld.losses import all_loss, any_loss, ld_loss, median_sigma, mulsupcon_loss
@@ -33,9 +32,7 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> MulSupCon:
     options = {name: getattr(config, name) for name in names}
     model = MulSupCon(dataset.hierarchy, shape, crop=CROP if is_table else 1.0, **options)
     model.learn_statistics(dataset)
-    if config.weights != "none":
-        images = model.normalize(some_images(inputs, shape, model.crop))
-        print(load_weights(model.encoder, config.weights, config.encoder, images), file=sys.stderr)
+    start_encoders(model, [model.encoder], config, inputs)
     if model.takes_images:
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model

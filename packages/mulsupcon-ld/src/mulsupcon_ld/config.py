@@ -55,7 +55,7 @@ class ViewOptions(ImageOptions):
 class NetworkOptions(EncoderOptions):
     encoder: str = "mlp"
     """mlp: three layers, for vectors. Images: any classification network of torchvision by name (the paper:
-    resnet50), or resnet8, 14, 20, 32 or 56 for small ones."""
+    resnet50), or timm:NAME; lite0, lite1 or lite2; resnet8, 14, 20, 32 or 56 for small ones."""
     width: Count | None = None
     """mlp: units of the first and last layer, half of those of the middle one (256). resnet8 to resnet56:
     channels of the first stage (16)."""

@@ -35,7 +35,8 @@ def build_encoder(
         rule = "be 'mlp'" if len(input_shape) == 1 else "be an image encoder"
         raise ValueError(f"`encoder` should {rule} for inputs of shape {tuple(input_shape)}. Found {name!r}.")
     if name != "mlp":
-        return image_encoder(name, input_shape[0], stem=stem, max_pool=max_pool, width=width)
+        channels, *size = input_shape
+        return image_encoder(name, channels, stem=stem, max_pool=max_pool, width=width, size=size)
     outer = width or 256
     sizes = [input_shape[0], outer, 2 * outer, outer]
     layers: list[nn.Module] = []

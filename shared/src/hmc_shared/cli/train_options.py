@@ -83,11 +83,12 @@ class EncoderOptions:
     title: ClassVar[str] = "network"
 
     encoder: str = "resnet18"
-    """Any classification network of torchvision by name; resnet8, 14, 20, 32 or 56 for small images; mlp for
-    vectors."""
+    """Any classification network of torchvision by name, or timm:NAME; lite0, lite1 or lite2, with weights
+    of their own; resnet8, 14, 20, 32 or 56 for small images; mlp for vectors."""
     weights: str = "none"
-    """Where the encoder starts: none, imagenet (torchvision's download), or a file with a state dict
-    (.safetensors, .npz, .pt); what does not fit the encoder is left out."""
+    """Where the encoder starts: none; imagenet, what torchvision or timm has for it (a download); lite0,
+    lite1 or lite2, from an installed package; or a file with a state dict (.safetensors, .npz, .pt), of which
+    is left out what does not fit. With weights, images are normalised as the encoder expects them."""
     stem: Literal["imagenet", "cifar"] = "imagenet"
     """First layer of a torchvision ResNet: 7x7, stride 2; or a fresh one for small images, 3x3, stride 1."""
     max_pool: bool = True

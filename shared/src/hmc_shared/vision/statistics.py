@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,14 @@ IMAGENET_MEAN = 255 * torch.tensor([0.485, 0.456, 0.406])
 IMAGENET_STD = 255 * torch.tensor([0.229, 0.224, 0.225])
 
 
-def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+class PixelStatistics(NamedTuple):
+    """What normalises pixels with values 0 to 255: (pixel - mean) / std, each (channels,) float32."""
+
+    mean: Tensor
+    std: Tensor
+
+
+def channel_statistics(images: Tensor) -> PixelStatistics:
     """Mean and deviation (channels,) float32 of uint8 images (n, channels, height, width), exact."""
     values = torch.arange(256, dtype=torch.float64)
     channels = images.cpu().transpose(0, 1).flatten(1)
@@ -19,7 +28,7 @@ def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     total = counts.sum(1)
     mean = counts @ values / total
     deviation = (counts @ values.square() / total - mean.square()).clamp(min=0).sqrt()
-    return mean.float(), torch.where(deviation > 0, deviation, 1.0).float()
+    return PixelStatistics(mean.float(), torch.where(deviation > 0, deviation, 1.0).float())
 
 
 def input_statistics(dataset: HierarchicalDataset) -> tuple[Tensor, Tensor] | None:
