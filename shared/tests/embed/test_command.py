@@ -10,6 +10,7 @@ import torch
 from hmc_shared.cli.commands import PredictOptions
 from hmc_shared.cli.embed import Embed
 from hmc_shared.data import load_dataset
+from hmc_shared.data.formats.hf_export import export
 from hmc_shared.embed import command as of_command
 from hmc_shared.embed import folder as of_folder
 from hmc_shared.embed.command import command
@@ -81,6 +82,15 @@ def test_several_columns_are_joined(tmp_path, products):
     assert not any(split.inputs.isnan().any() for split in found.splits.values())
     assert found.embedder.columns == ("title", "maker")
     assert any("vectors of 'title' and 'maker', by tfidf" in note for note in found.notes)
+
+
+def test_an_exported_set_keeps_its_embedder(tmp_path, products):
+    command(options(tmp_path, products))
+    dataset = load_dataset(f"table:{tmp_path / 'vectors'}")
+    export(dataset, tmp_path / "exported")
+    found = load_dataset(f"hf:{tmp_path / 'exported'}")
+    texts = ["kettle", None, "spade number 3"]
+    np.testing.assert_array_equal(found.embedder.of_texts(texts), dataset.embedder.of_texts(texts))
 
 
 def test_resumption_after_a_kill_gives_the_same_bytes(tmp_path, products, monkeypatch):
@@ -184,10 +194,8 @@ def test_options_that_do_not_fit(tmp_path, words, says):
 def test_an_unknown_encoder_and_column(tmp_path, products, hmc, capsys):
     given = ["embed", f"table:{products}", "--levels", COLUMNS, "--output", tmp_path / "v"]
     assert hmc(*given, "--text", "title", "--encoder", "word2vec") == 2
-    assert (
-        "the encoder of texts should be one of tfidf, sentence-transformers:NAME" in capsys.readouterr().err
-    )
-    assert hmc(*given, "--text", "titel", "--overwrite") == 2
+    assert "the encoder of texts should be tfidf, sentence-transformers:NAME" in capsys.readouterr().err
+    assert hmc(*given, "--text", "titel") == 2  # without --overwrite: nothing was begun
     assert "should have a column 'titel'. Found id, title, maker" in capsys.readouterr().err
 
 

@@ -73,7 +73,7 @@ def test_no_file_is_no_embedder(tmp_path):
         ('"width": 4', '"width": true', "`width` should not be True"),
         ('"crop": 1.0', '"crop": 1e999', "`crop` should not be inf"),
         ('"takes": "texts"', '"takes": "sounds"', "`takes` should not be 'sounds'"),
-        ('"columns": ["title"]', '"columns": []', "`columns` should name columns"),
+        ('"columns": ["title"]', '"columns": []', "`columns` should not be []"),
         ('"columns": ["title"]', '"columns": "title"', "`columns` should be a list of names"),
         ('"terms": [', '"terms": ["more", ', "terms, idf and components should be V"),
         ('"terms": [', '"words": [', "'terms'"),

@@ -88,7 +88,7 @@ def make_embedder(config: Embed, source: Source) -> Embedder:
     )
 
 
-def _of_array(vectors: np.ndarray, missing: list[range], origin: str) -> Iterator[np.ndarray]:
+def _of_array(vectors: Any, missing: list[range], origin: str) -> Iterator[np.ndarray]:
     for rows in missing:
         yield to_float16(vectors[rows.start : rows.stop], origin, rows.start)
 

@@ -118,41 +118,38 @@ def load_embedder(folder: str | Path) -> Embedder | None:
     path = Path(folder) / FILE
     if not path.is_file():
         return None
-    content = read_json(path)
+    content: Any = read_json(path)
     try:
-        terms = content.pop("terms")
-        fit = None
+        terms, fit = content.pop("terms"), None
         if terms is not None:
             if not isinstance(terms, list) or not all(isinstance(term, str) for term in terms):
                 raise ValueError(f"`terms` should be a list of words. Found {shown(terms)}.")
             arrays = load_file(path.with_name(ARRAYS))
             fit = TextFit(tuple(terms), arrays["idf"], arrays["components"])
-        columns = content["columns"]
-        if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
-            raise ValueError(f"`columns` should be a list of names. Found {shown(columns)}.")
-        embedder = Embedder(**{**content, "columns": tuple(columns), "fit": fit})
-        _check(embedder)
+        _check(content, fit)
+        return Embedder(**content | {"columns": tuple(content["columns"]), "fit": fit})
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"{path} does not say how to embed: {reason(error)}") from error
-    return embedder
 
 
-def _check(embedder: Embedder) -> None:
+def _check(content: Any, fit: TextFit | None) -> None:
     """Raise ValueError for a value of another type or out of its bounds."""
+    columns = content["columns"]
+    if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
+        raise ValueError(f"`columns` should be a list of names. Found {shown(columns)}.")
     rules = {
-        "encoder": isinstance(embedder.encoder, str),
-        "takes": embedder.takes in ("images", "texts"),
-        "width": type(embedder.width) is int and 0 < embedder.width <= 2**20,
-        "image_size": type(embedder.image_size) is int and 0 <= embedder.image_size <= 2**12,
-        "crop": type(embedder.crop) in (int, float) and 0 < embedder.crop <= 1,
-        "weights": isinstance(embedder.weights, str),
+        "encoder": isinstance(content["encoder"], str),
+        "takes": content["takes"] in ("images", "texts"),
+        "columns": bool(columns) == (content["takes"] == "texts"),
+        "width": type(content["width"]) is int and 0 < content["width"] <= 2**20,
+        "image_size": type(content["image_size"]) is int and 0 <= content["image_size"] <= 2**12,
+        "crop": type(content["crop"]) in (int, float) and 0 < content["crop"] <= 1,
+        "weights": isinstance(content["weights"], str),
     }
     if wrong := [name for name, holds in rules.items() if not holds]:
-        raise ValueError(f"`{wrong[0]}` should not be {shown(getattr(embedder, wrong[0]))}.")
-    if embedder.fit is not None and len(embedder.fit) != embedder.width:
-        raise ValueError(f"`width` should be {len(embedder.fit)}. Found {embedder.width}.")
-    if embedder.takes == "texts" and not embedder.columns:
-        raise ValueError("`columns` should name columns. Found none.")
+        raise ValueError(f"`{wrong[0]}` should not be {shown(content[wrong[0]])}.")
+    if fit is not None and len(fit) != content["width"]:
+        raise ValueError(f"`width` should be {len(fit)}. Found {content['width']}.")
 
 
 def to_float16(vectors: np.ndarray, origin: str, first: int = 0) -> np.ndarray:

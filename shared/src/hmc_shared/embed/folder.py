@@ -91,7 +91,7 @@ class EmbeddingFolder:
     def finish(self, source: Source) -> Path:
         """Put the parts together: edges.csv, then table.parquet. Returns the table."""
         write_edges(self.path / EDGES, source.hierarchy)
-        names = ["labels", "split"]
+        names: Any = ["labels", "split"]  # its stub knows a bool only
         tables = self._tables(source)
         first = next(tables)
         with (

@@ -94,11 +94,11 @@ def _open_clip(name: str, takes: Takes, image_size: int | None) -> Network:
         known = [f"{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained()][:3]
         raise ValueError(f"open_clip:NAME/WEIGHTS should be such as {', '.join(known)}. Found {name!r}.")
     model = ready(open_clip.create_model(architecture, pretrained=tag))
-    width, weights = int(model.text_projection.shape[-1]), digest_of(model)
+    weights = digest_of(model)
     if takes == "texts":
         tokenizer = open_clip.get_tokenizer(architecture)
         encode = on_device(model, lambda texts, to: model.encode_text(to(tokenizer(texts)), normalize=True))
-        return Network(encode, width, weights)
+        return Network(encode, encode(["text"]).shape[1], weights)
     size = image_size or int(model.visual.image_size[0])
     if size != int(model.visual.image_size[0]):
         own = model.visual.image_size[0]
@@ -109,6 +109,7 @@ def _open_clip(name: str, takes: Takes, image_size: int | None) -> Network:
         model,
         lambda images, to: model.encode_image((to(images) - to(mean)) / to(scale), normalize=True),
     )
+    width = encode(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape[1]
     return Network(encode, width, weights, size)
 
 
@@ -121,7 +122,7 @@ def _sentence_transformer(name: str) -> Network:
         found = model.encode([*texts], batch_size=max(1, len(texts)), show_progress_bar=False)
         return np.asarray(found, np.float32)
 
-    return Network(encode, int(model.get_sentence_embedding_dimension()), digest_of(model))
+    return Network(encode, encode(["text"]).shape[1], digest_of(model))
 
 
 def ready(model: Any) -> Any:

@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from sklearn.feature_extraction.text import TfidfVectorizer
 
 MOST_TERMS = 2**15
 """The most frequent pieces of words that are counted."""
 SEED = 0
 
 
-def vectoriser(**options: Any) -> TfidfVectorizer:
+def vectoriser(**options: Any) -> Any:
     """Two to four neighbouring characters of a word with a blank on each side, in lower case and without
     accents: they know words in other forms and languages without blanks, and forgive mistakes in writing."""
     from sklearn.feature_extraction.text import TfidfVectorizer  # a second, for texts alone
 
-    return TfidfVectorizer(
+    kind: Any = TfidfVectorizer  # whose types are inferred from its defaults
+    return kind(
         analyzer="char_wb",
         ngram_range=(2, 4),
         strip_accents="unicode",
@@ -57,7 +55,7 @@ class TextFit:
         return len(self.components)
 
     @cached_property
-    def _vectoriser(self) -> TfidfVectorizer:
+    def _vectoriser(self) -> Any:
         fitted = vectoriser(vocabulary=self.terms)
         fitted.idf_ = self.idf
         return fitted
@@ -84,6 +82,6 @@ def fit_texts(texts: Sequence[str], size: int) -> TextFit:
     except ValueError as error:
         raise ValueError("the training texts should have words. Found none.") from error
     k = min(size, *weights.shape)
-    svd = TruncatedSVD(k, random_state=SEED).fit(weights)
+    svd: Any = TruncatedSVD(k, random_state=SEED).fit(weights)
     terms = counter.get_feature_names_out().tolist()
     return TextFit(tuple(terms), counter.idf_.astype(np.float32), svd.components_.astype(np.float16))
