@@ -128,16 +128,12 @@ def test_unknown_names(name, takes, says):
 
 
 @pytest.mark.parametrize(
-    ("name", "package"),
-    [
-        ("sentence-transformers:tiny", "sentence-transformers"),
-        ("open_clip:ViT-B-32/openai", "open_clip_torch"),
-    ],
+    ("name", "extra"), [("sentence-transformers:tiny", "sentences"), ("open_clip:a/b", "clip")]
 )
-def test_what_to_install_is_said(monkeypatch, name, package):
+def test_what_to_install_is_said(monkeypatch, name, extra):
     for module in ("sentence_transformers", "open_clip"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ValueError, match=f"needs {package}: pip install {package}$"):
+    with pytest.raises(ValueError, match=rf"{name} needs \w+: pip install 'hmc-shared\[{extra}\]'$"):
         open_network(name, "texts")
 
 

@@ -45,8 +45,8 @@ class Embed:
     """Numbers in a vector of tfidf; fewer where there are fewer rows or words."""
     image_size: Annotated[int, Bounds(8, 2048)] | None = None
     """Side, in pixels, of the square that images are brought to; default: the encoder's own."""
-    batch_size: Count = 64
-    """Rows that a network takes at a time."""
+    batch_size: Count = 16
+    """Rows that a network takes at a time; few are fastest without a GPU."""
     workers: Annotated[int, Bounds(0), FREE] = 2
     """Processes that read images."""
     on_error: Literal["refuse", "skip"] = "refuse"

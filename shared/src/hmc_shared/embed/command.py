@@ -95,8 +95,8 @@ def _of_array(vectors: Any, missing: list[range], origin: str) -> Iterator[np.nd
 
 def _of_texts(embedder: Embedder, texts: Any, missing: list[range], config: Embed) -> Iterator[np.ndarray]:
     for rows in missing:
-        starts = range(rows.start, rows.stop, config.batch_size)
-        batches = [texts[start : min(start + config.batch_size, rows.stop)] for start in starts]
+        size = config.batch_size if embedder.fit is None else len(rows)
+        batches = [texts[start : min(start + size, rows.stop)] for start in rows[::size]]
         yield np.concatenate([embedder.of_texts(batch) for batch in batches])
 
 

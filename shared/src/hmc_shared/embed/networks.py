@@ -56,12 +56,12 @@ def open_network(name: str, takes: Takes, image_size: int | None = None) -> Netw
     raise ValueError(f"the encoder of {takes} should be {NAMES[takes]}. Found {shown(name)}.")
 
 
-def needed(module: str, package: str, name: str) -> Any:
-    """An optional library. Raises ValueError, saying how to install it, if it is not there."""
+def needed(module: str, extra: str, name: str) -> Any:
+    """The library of an extra. Raises ValueError, saying how to install it, if it is not there."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{name} needs {package}: pip install {package}") from error
+        raise ValueError(f"{name} needs {module}: pip install 'hmc-shared[{extra}]'") from error
 
 
 def _image_network(name: str, image_size: int | None) -> Network:
@@ -88,7 +88,7 @@ def _image_network(name: str, image_size: int | None) -> Network:
 
 def _open_clip(name: str, takes: Takes, image_size: int | None) -> Network:
     """Either tower of a CLIP; vectors of length 1, as it compares them."""
-    open_clip = needed("open_clip", "open_clip_torch", f"open_clip:{name}")
+    open_clip = needed("open_clip", "clip", f"open_clip:{name}")
     architecture, _, tag = name.rpartition("/")
     if (architecture, tag) not in open_clip.list_pretrained():
         known = [f"{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained()][:3]
@@ -115,7 +115,7 @@ def _open_clip(name: str, takes: Takes, image_size: int | None) -> Network:
 
 def _sentence_transformer(name: str) -> Network:
     full = f"sentence-transformers:{name}"
-    library = needed("sentence_transformers", "sentence-transformers", full)
+    library = needed("sentence_transformers", "sentences", full)
     model = ready(library.SentenceTransformer(name))
 
     def encode(texts: Sequence[str]) -> np.ndarray:
