@@ -57,9 +57,9 @@ def embed(config: Embed, source: Source, folder: EmbeddingFolder) -> Path:
         parts = _of_array(source.inputs, missing, str(config.array))
     else:
         embedder.save(folder.path)
-        of_rows = _of_texts if embedder.takes == "texts" else _of_images
+        of_rows = _of_texts if embedder.takes == "texts" else image_vectors
         parts = of_rows(embedder, source.inputs, missing, config)
-    with tqdm(total=sum(map(len, missing)), unit=" rows", disable=None, file=sys.stderr) as progress:
+    with tqdm(total=sum(map(len, missing)), unit=" rows") as progress:
         for rows, vectors in zip(missing, parts, strict=True):
             folder.write_part(rows.start, vectors)
             progress.update(len(rows))
@@ -100,8 +100,10 @@ def _of_texts(embedder: Embedder, texts: Any, missing: list[range], config: Embe
         yield np.concatenate([embedder.of_texts(batch) for batch in batches])
 
 
-def _of_images(embedder: Embedder, images: Any, missing: list[range], config: Embed) -> Iterator[np.ndarray]:
-    """Images are decoded and brought to size in worker processes, ahead of the network."""
+def image_vectors(
+    embedder: Embedder, images: Any, missing: list[range], config: Embed
+) -> Iterator[np.ndarray]:
+    """The vectors of each range of rows; workers decode images and bring them to size ahead of the network."""
     from hmc_shared.vision.pixels import resize_and_crop  # torchvision: only for images
 
     transform = partial(_prepared, resize=resize_and_crop, shape=embedder.image_shape, crop=embedder.crop)
