@@ -17,6 +17,7 @@ from hmc_shared.embed.command import command
 from hmc_shared.embed.embedder import Embedder, load_embedder
 from hmc_shared.embed.networks import digest_of, open_network
 from hmc_shared.predict.inputs import predict
+from hmc_shared.vision.encoders import image_encoder, without_colour
 from hmc_shared.vision.image_files import read_image
 from hmc_shared.vision.pixels import CROP
 from hmc_shared.vision.weights import pretrained_encoder
@@ -109,6 +110,24 @@ def test_other_weights_than_those_of_the_training_vectors(tmp_path):
     embedder = load_embedder(tmp_path)
     with pytest.raises(ValueError, match=r"the weights of lite0 should be those .* \(SHA-256 000000000000\)"):
         embedder.of_images(torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8))
+
+
+def test_weights_in_a_file(tmp_path, photos):
+    file = tmp_path / "mine.pt"
+    network = without_colour(image_encoder("resnet18", 3)[0])
+    torch.save(network.state_dict(), file)
+    folder = tmp_path / "v"
+    command(Embed(f"folder:{photos}", folder, "resnet18", weights=file, image_size=SIZE, workers=0))
+    dataset = load_dataset(f"table:{folder}")
+    images = torch.stack([read_image(photos / name, (3, SIZE, SIZE), CROP) for name in dataset.test.ids])
+    found = load_embedder(folder).of_images(images)
+    np.testing.assert_allclose(found, dataset.test.inputs, rtol=1e-2, atol=1e-2)
+    assert found.std() > 0
+    file.unlink()
+    with pytest.raises(ValueError, match=r"mine\.pt"):
+        load_embedder(folder).of_images(images)
+    with pytest.raises(ValueError, match="`--weights` is for networks of timm and torchvision"):
+        open_network("open_clip:a/b", "images", file=str(file))
 
 
 @pytest.mark.parametrize(

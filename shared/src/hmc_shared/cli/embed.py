@@ -31,6 +31,9 @@ class Embed:
     """For images lite0 (default; the extra `lite0`), timm:NAME, a network of torchvision, or
     open_clip:NAME/WEIGHTS; for texts tfidf (default: pieces of words, fitted to the training rows),
     sentence-transformers:NAME or open_clip:NAME/WEIGHTS."""
+    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Weights of a network of timm or torchvision, a state dict in a file, instead of those that the library
+    offers; `predict` needs the file, too."""
     text: Annotated[tuple[str, ...], Columns] = ()
     """Columns of texts of a table; several are joined."""
     array: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None

@@ -76,7 +76,8 @@ def make_embedder(config: Embed, source: Source) -> Embedder:
         return Embedder(name, "texts", len(fit), config.text, fit=fit)
     from hmc_shared.embed.networks import open_network  # torchvision, timm and others: for networks only
 
-    network = open_network(name, takes, config.image_size)
+    file = str(config.weights.resolve()) if config.weights else ""
+    network = open_network(name, takes, config.image_size, file)
     return Embedder(
         name,
         takes,
@@ -85,6 +86,7 @@ def make_embedder(config: Embed, source: Source) -> Embedder:
         image_size=network.image_size,
         crop=network.crop,
         weights=network.weights,
+        file=file,
     )
 
 
@@ -103,7 +105,7 @@ def _of_texts(embedder: Embedder, texts: Any, missing: list[range], config: Embe
 def image_vectors(
     embedder: Embedder, images: Any, missing: list[range], config: Embed
 ) -> Iterator[np.ndarray]:
-    """The vectors of each range of rows; workers decode images and bring them to size ahead of the network."""
+    """The vectors of each range of rows; workers decode and resize images ahead of the network."""
     from hmc_shared.vision.pixels import resize_and_crop  # torchvision: only for images
 
     transform = partial(_prepared, resize=resize_and_crop, shape=embedder.image_shape, crop=embedder.crop)

@@ -45,6 +45,8 @@ class Embedder:
     """Share of the shorter side of an image that is looked at."""
     weights: str = ""
     """SHA-256 of the weights of a network."""
+    file: str = ""
+    """Where they are, if they are not those of a library."""
     fit: TextFit | None = None
     """Of "tfidf"."""
 
@@ -68,7 +70,7 @@ class Embedder:
             return self.fit
         from hmc_shared.embed.networks import open_network  # torchvision, timm and others, for networks only
 
-        network = open_network(self.encoder, self.takes, self.image_size or None)
+        network = open_network(self.encoder, self.takes, self.image_size or None, self.file)
         if self.weights != network.weights:
             raise ValueError(
                 f"the weights of {self.encoder} should be those that made the training vectors "
@@ -98,6 +100,7 @@ class Embedder:
             "image_size": self.image_size,
             "crop": self.crop,
             "weights": self.weights,
+            "file": self.file,
             "terms": None if self.fit is None else self.fit.terms,
         }
         if self.fit is not None:
@@ -145,6 +148,7 @@ def _check(content: Any, fit: TextFit | None) -> None:
         "image_size": type(content["image_size"]) is int and 0 <= content["image_size"] <= 2**12,
         "crop": type(content["crop"]) in (int, float) and 0 < content["crop"] <= 1,
         "weights": isinstance(content["weights"], str),
+        "file": isinstance(content["file"], str),
     }
     if wrong := [name for name, holds in rules.items() if not holds]:
         raise ValueError(f"`{wrong[0]}` should not be {shown(content[wrong[0]])}.")

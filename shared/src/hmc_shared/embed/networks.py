@@ -35,22 +35,25 @@ class Network:
     crop: float = 1.0
 
 
-def open_network(name: str, takes: Takes, image_size: int | None = None) -> Network:
+def open_network(name: str, takes: Takes, image_size: int | None = None, file: str = "") -> Network:
     """The network of a name, on the accelerator if there is one.
 
-    ``image_size`` is the side of the square that it takes, in pixels; default: its own.
+    ``image_size`` is the side of the square that it takes, in pixels; default: its own. ``file`` holds the
+    weights of a network of timm or torchvision, instead of those that the library offers.
 
     Raises ValueError for an unknown name, for another input than it takes, and, saying what to install, for
     a library or weights that are not there.
     """
     kind, _, of = name.partition(":")
+    if file and (takes == "texts" or kind in ("open_clip", "sentence-transformers")):
+        raise ValueError(f"`--weights` is for networks of timm and torchvision. Found it with {shown(name)}.")
     try:
         if kind == "open_clip" and of:
             return _open_clip(of, takes, image_size)
         if kind == "sentence-transformers" and of and takes == "texts":
             return _sentence_transformer(of)
         if takes == "images" and kind != "sentence-transformers":
-            return _image_network(name, image_size)
+            return _image_network(name, image_size, file)
     except (OSError, RuntimeError, KeyError) as error:  # of a hub that is not reached, or does not know it
         raise ValueError(f"the weights of {name} cannot be had: {reason(error)}") from error
     raise ValueError(f"the encoder of {takes} should be {NAMES[takes]}. Found {shown(name)}.")
@@ -64,9 +67,9 @@ def needed(module: str, extra: str, name: str) -> Any:
         raise ValueError(f"{name} needs {module}: pip install 'hmc-shared[{extra}]'") from error
 
 
-def _image_network(name: str, image_size: int | None) -> Network:
+def _image_network(name: str, image_size: int | None, file: str) -> Network:
     """The pooled features of a network for classification."""
-    found = pretrained_encoder(name)
+    found = pretrained_encoder(name, file or None)
     model, size = ready(found.network), image_size or found.size
     mean, scale = (values.view(3, 1, 1) for values in found.pixels)
 
