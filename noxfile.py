@@ -28,7 +28,7 @@ PACKAGES = {"shared": ROOT / "shared", **METHODS}
 CONFIG = ("-c", ROOT / "pyproject.toml")
 # One file of tests, with what its fixtures trained, stays on one process.
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadscope")
-# What the newest Python leaves out, for time: acceptance tests of every method train, resume and predict there.
+# What the newest Python leaves out, for time: the acceptance tests of every method stay.
 LONG = tuple(
     f"test_{name}.py"
     for name in (

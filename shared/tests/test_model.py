@@ -18,6 +18,8 @@ from hmc_shared import Hierarchy
 from hmc_shared.constraints import max_over_descendants
 from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.data.vector_dataset import from_arrays
+from hmc_shared.embed.embedder import Embedder
+from hmc_shared.embed.texts import fit_texts
 from hmc_shared.model import check_inputs, load_model, load_model_of, load_pretrained
 from hmc_shared.predict.decision import Decision, confident_labels
 
@@ -257,8 +259,10 @@ class TestFiles:
         again = toy.ImageModel.from_pretrained(tmp_path / "i")
         assert (again.crop, again.input_shape) == (0.875, (3, 9, 8))
 
-    def test_a_model_of_the_hub_has_its_decision_too(self, toy, model, tmp_path, monkeypatch):
+    def test_a_model_of_the_hub_has_its_decision_and_embedder_too(self, toy, model, tmp_path, monkeypatch):
         model.decision = Decision(threshold=0.125)
+        fit = fit_texts(["one", "two", "three"], 2)
+        model.embedder = Embedder("tfidf", "texts", 2, ("title",), fit=fit)
         model.save_pretrained(tmp_path)
         asked = []
 
@@ -272,9 +276,12 @@ class TestFiles:
         monkeypatch.setattr(hmc_shared.model, "hf_hub_download", download)
         again = toy.LinearModel.from_pretrained("me/toy", revision="v1")
         assert again.decision == model.decision
+        assert (again.embedder.of_texts(["two"]) == model.embedder.of_texts(["two"])).all()
         assert ("me/toy", "decision.json", "v1") in asked
+        (tmp_path / "embedder.json").unlink()
         (tmp_path / "decision.json").unlink()
-        assert toy.LinearModel.from_pretrained("me/toy").decision == Decision()
+        again = toy.LinearModel.from_pretrained("me/toy")
+        assert (again.decision, again.embedder) == (Decision(), None)
 
     @pytest.mark.parametrize("inside", ["model", "."])
     def test_a_run_folder_or_its_model_is_loaded_by_its_package(self, toy, model, tmp_path, inside):

@@ -14,6 +14,7 @@ import tyro
 from hmc_shared.cli.blend import Blend
 from hmc_shared.cli.commands import CertainOptions, PredictOptions, exit_codes
 from hmc_shared.cli.commands import Command as Program
+from hmc_shared.cli.embed import Embed
 from hmc_shared.cli.peer import Peer
 from hmc_shared.cli.rollup import Rollup
 from hmc_shared.cli.version import distribution_version
@@ -176,6 +177,7 @@ Command = (
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[Peer, tyro.conf.subcommand("peer")]
     | Annotated[Blend, tyro.conf.subcommand("blend")]
+    | Annotated[Embed, tyro.conf.subcommand("embed")]
     | Annotated[PredictOptions, tyro.conf.subcommand("predict")]
     | Annotated[Rollup, tyro.conf.subcommand("rollup")]
     | Annotated[Datasets, tyro.conf.subcommand("datasets")]
@@ -216,6 +218,8 @@ def run(argv: list[str]) -> None:
             import_module("hmc_shared.peers").command(command)
         case Blend():
             import_module("hmc_shared.blend").command(command)
+        case Embed():
+            import_module("hmc_shared.embed.command").command(command)
         case PredictOptions():
             import_module("hmc_shared.predict.inputs").command(command)
         case Rollup():

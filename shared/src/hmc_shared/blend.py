@@ -217,7 +217,7 @@ def blended_model(models: Sequence[HierarchicalModel], weights: Sequence[float])
     first = models[0]
     model = Blend(first.hierarchy, first.input_shape, weights, first.crop)
     model.members.extend(models)
-    model.decision = replace(first.decision, threshold=None)
+    model.decision, model.embedder = replace(first.decision, threshold=None), first.embedder
     return model
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 from hmc_shared.constraints import max_over_descendants
 from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.embed.embedder import ARRAYS, Embedder, load_embedder
+from hmc_shared.embed.embedder import FILE as EMBEDDER
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import reason, shown
 from hmc_shared.methods import GROUP
@@ -94,6 +96,7 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
         self.register_buffer("input_scale", torch.ones(shape, dtype=kind))
         self.calibration: nn.Module = Calibration(hierarchy.num_levels)
         self.decision = Decision()
+        self.embedder: Embedder | None = None
 
     @property
     def takes_images(self) -> bool:
@@ -113,7 +116,11 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
         return self
 
     def learn_statistics(self, dataset: HierarchicalDataset) -> None:
-        """Take over what the data set says of its inputs: mean and scale, names of columns, kind of paths."""
+        """Take over what the data set says of its inputs.
+
+        Mean and scale, names of columns, kind of paths, and what made vectors of images or texts.
+        """
+        self.embedder = dataset.embedder
         if statistics := input_statistics(dataset):
             for buffer, values in zip((self.input_mean, self.input_scale), statistics, strict=True):
                 buffer.copy_(values.view_as(buffer))
@@ -226,6 +233,8 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
     def _save_pretrained(self, save_directory: Path) -> None:
         super()._save_pretrained(save_directory)
         self.decision.save(save_directory)
+        if self.embedder is not None:
+            self.embedder.save(save_directory)
 
     @classmethod
     def _from_pretrained(cls: type[Model], *, model_id: str, **options: Any) -> Model:
@@ -235,11 +244,10 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
         if not folder.is_dir():
             names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
             where = {name: options[name] for name in names if name in options}
-            try:
-                folder = Path(hf_hub_download(repo_id=model_id, filename=DECISION, **where)).parent
-            except EntryNotFoundError:
-                return model
-        model.decision = load_decision(folder)
+            for name in (DECISION, EMBEDDER, ARRAYS):
+                with suppress(EntryNotFoundError):
+                    folder = Path(hf_hub_download(repo_id=model_id, filename=name, **where)).parent
+        model.decision, model.embedder = load_decision(folder), load_embedder(folder)
         return model
 
 

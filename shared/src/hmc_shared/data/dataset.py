@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hmc_shared.data.image_table import ImageTable
+from hmc_shared.embed.embedder import Embedder
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import some
 from hmc_shared.metrics.cafa import information_accretion
@@ -97,6 +98,8 @@ class HierarchicalDataset:
     """F names of the columns, or none where the source has none."""
     reserved: Split | None = None
     """Validation rows that were set aside: nothing is fitted or chosen on them."""
+    embedder: Embedder | None = None
+    """What made the vectors of images or texts, where something did."""
 
     def __post_init__(self) -> None:
         size = len(self.hierarchy)

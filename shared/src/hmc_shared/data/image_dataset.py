@@ -12,6 +12,7 @@ from torch import Tensor
 from hmc_shared.data.dataset import HierarchicalDataset, Split
 from hmc_shared.data.preprocessing import sample_splits, stratified_sample
 from hmc_shared.data.storage.cache import cached_images
+from hmc_shared.data.storage.raw import targets_of
 from hmc_shared.data.storage.sources import read_all
 from hmc_shared.hierarchy import Hierarchy
 
@@ -53,10 +54,7 @@ def image_dataset(
     if len(names) < sum(map(len, parts.values())):
         twice = next(image for image in names if sum(image in part for part in parts.values()) > 1)
         raise ValueError(f"{root}: the image {twice!r} should be in one split. Found it in two.")
-    targets = np.zeros((len(names), len(hierarchy)), dtype=bool)
-    rows = np.repeat(np.arange(len(names)), [len(classes) for classes in labels.values()])
-    targets[rows, [node for classes in labels.values() for node in classes]] = True
-    targets = hierarchy.add_ancestors(targets)
+    targets = targets_of([*labels.values()], hierarchy)
 
     starts = np.cumsum([0, *map(len, parts.values())])
     rows_of_part = {
@@ -81,12 +79,12 @@ def image_dataset(
 
 
 def complete_splits(
-    rows_of_part: Mapping[str, np.ndarray], targets: np.ndarray, origin: str | Path
+    rows_of_part: Mapping[str, np.ndarray], targets: np.ndarray, origin: str | Path, what: str = "images"
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Row numbers of the three splits, and a note on what was sampled; ``targets`` is (n, C) bool.
 
     Parts are "train", "test" and perhaps "validation"; or "all". Raises ValueError, naming ``origin``, for a
-    split without images.
+    split without any.
     """
     if "all" in rows_of_part:
         splits = sample_splits(targets, SEED)
@@ -97,11 +95,11 @@ def complete_splits(
         train = rows_of_part["train"]
         held_out = stratified_sample(targets[train], VALIDATION_SHARE, SEED)
         splits = {"train": train[~held_out], "validation": train[held_out], "test": rows_of_part["test"]}
-        share = f"{VALIDATION_SHARE:.0%} of the training images"
+        share = f"{VALIDATION_SHARE:.0%} of the training {what}"
         notes = [f"validation: {share}, stratified by class, seed {SEED}"]
     for part, rows in splits.items():
         if not len(rows):
             raise ValueError(
-                f"{origin}: the {part} split should have images. Found none in {len(targets)} images."
+                f"{origin}: the {part} split should have {what}. Found none in {len(targets)} {what}."
             )
     return splits, notes

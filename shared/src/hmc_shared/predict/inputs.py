@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from hmc_shared.cli.commands import PredictOptions
-from hmc_shared.data.formats.features import feature_blocks
+from hmc_shared.data.formats.cells import as_texts
+from hmc_shared.data.formats.features import feature_blocks, texts_of
+from hmc_shared.data.formats.table_file import table_blocks
+from hmc_shared.embed.embedder import VECTOR
 from hmc_shared.messages import shown
 from hmc_shared.model import HierarchicalModel, load_model_of
 from hmc_shared.predict.rollup import rule_of_run
@@ -113,15 +116,17 @@ def logit_blocks(
             raise ValueError(f"one {first.suffix} file can be read at a time. Found {len(inputs)} inputs.")
         yield from _of_table(model, first)
         return
-    if not model.takes_images:
-        raise ValueError(f"{run} takes vectors, so a .csv, .tsv, .parquet or .npy file. Found {first}.")
+    embedder = model.embedder
+    if not model.takes_images and (embedder is None or embedder.takes != "images"):
+        what = "vectors" if embedder is None else "texts or vectors"
+        raise ValueError(f"{run} takes {what}, so a .csv, .tsv, .parquet or .npy file. Found {first}.")
     yield from _of_images(model, inputs, left_out)
 
 
 def _of_table(model: HierarchicalModel, path: Path) -> Iterator[tuple[list[str], Tensor]]:
     seen = Names()
     warned = False
-    for ids, raw in feature_blocks(path, model.decision.features, rows_of_block(model)):
+    for ids, raw in _row_blocks(model, path):
         if not warned and (repeated := seen.add(ids)) is not None:
             note = f"{path} names several rows {shown(repeated)}"
             print(f"warning: {note}; results are in the order of the rows.", file=sys.stderr)
@@ -133,6 +138,26 @@ def _of_table(model: HierarchicalModel, path: Path) -> Iterator[tuple[list[str],
         yield ids, logits
 
 
+def _row_blocks(model: HierarchicalModel, path: Path) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Names and features (b, F) float32 of rows: of texts, where the model embeds them and has no vectors."""
+    rows, embedder = rows_of_block(model), model.embedder
+    if embedder is None or embedder.takes != "texts" or path.suffix.lower() == ".npy":
+        yield from feature_blocks(path, model.decision.features, rows)
+        return
+    if VECTOR in next(table_blocks(path, 1)).columns:
+        yield from feature_blocks(path, model.decision.features, rows)
+        return
+    start = 0
+    for table in table_blocks(path, rows):
+        if not len(table):
+            raise ValueError(f"{path} should have rows. Found none.")
+        vectors = embedder.of_texts(texts_of(table, embedder.columns))
+        name = table.find("id")
+        ids = as_texts(table.columns[name]) if name else list(map(str, range(start, start + len(table))))
+        start += len(table)
+        yield ids, vectors.astype(np.float32)
+
+
 def _of_images(
     model: HierarchicalModel, inputs: Sequence[str], left_out: list[str]
 ) -> Iterator[tuple[list[str], Tensor]]:
@@ -141,9 +166,13 @@ def _of_images(
     ids: list[str] = []
     logits: list[Tensor] = []
     is_empty = True
-    for read, images in read_batches(find_images(inputs), model.input_shape, model.crop, left_out):
+    embedder = None if model.takes_images else model.embedder
+    shape, crop = (model.input_shape, model.crop)
+    if embedder is not None:
+        shape, crop = embedder.image_shape, embedder.crop
+    for read, images in read_batches(find_images(inputs), shape, crop, left_out):
         ids += map(str, read)
-        logits.append(model.logits_of(images))
+        logits.append(model.logits_of(images if embedder is None else embedder.of_images(images)))
         if len(ids) >= rows_of_block(model):
             yield ids, torch.cat(logits)
             ids, logits, is_empty = [], [], False

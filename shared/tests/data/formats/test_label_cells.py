@@ -150,6 +150,12 @@ def test_whole_numbers_stored_as_floats_are_the_integers(tmp_path: Path) -> None
     assert dataset.hierarchy.names == ("0", "1")
 
 
+def test_names_in_lists_are_those_of_the_edges(tmp_path: Path) -> None:
+    cells = [["2.0"] if i % 2 else ["cat"] for i in range(N)]
+    dataset = load_dataset(table(tmp_path, cells, "parent,child\n,cat\ncat,2.0\n"))
+    assert labels_of(dataset) == {i: {"cat", "2"} if i % 2 else {"cat"} for i in range(N)}
+
+
 def test_words_for_nothing_are_no_labels_and_said(tmp_path: Path) -> None:
     dataset = load_dataset(text(tmp_path, ["cat", "NA", "", "None"] * (N // 4)))
     assert dataset.hierarchy.names == ("cat",)

@@ -1,4 +1,4 @@
-"""What lies beside a table and says what its labels are: edges, or an ontology and annotations."""
+"""What lies beside a table and says what its labels are: edges, a taxonomy, an ontology and annotations."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hmc_shared.data.formats.cells import as_texts
 from hmc_shared.data.formats.label_cells import ids_of, label_names
 from hmc_shared.data.formats.obo import SUFFIXES, Ontology, read_obo
 from hmc_shared.data.formats.table_file import TableFile
+from hmc_shared.data.formats.taxonomy import PRODUCTS
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import listed, shown, some
 
@@ -29,10 +30,13 @@ class Beside:
     obo: Path | None = None
     annotations: Path | None = None
     """Only with an ontology."""
+    taxonomy: Path | None = None
+    """Google's product taxonomy."""
 
     @property
     def files(self) -> list[Path]:
-        return [file for file in (self.edges, self.obo, self.annotations) if file is not None]
+        every = (self.edges, self.obo, self.annotations, self.taxonomy)
+        return [file for file in every if file is not None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,15 +55,17 @@ class RowLabels:
 
 
 def find_beside(folder: Path) -> Beside:
-    """The files in a folder. Raises ValueError for several of one kind, and for both edges and ontology."""
+    """The files in a folder. Raises ValueError for several of one kind, and for several hierarchies."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     obo = [name for name in names if name.lower().endswith(SUFFIXES)]
     annotations = [name for name in names if name in ANNOTATIONS or name.lower().endswith(GAF)] if obo else []
     edges = [EDGES] if EDGES in names else []
-    for what, found in (("hierarchy", [*edges, *obo]), ("file of annotations", annotations)):
+    products = [name for name in names if PRODUCTS.fullmatch(name)]
+    for what, found in (("hierarchy", [*edges, *obo, *products]), ("file of annotations", annotations)):
         if len(found) > 1:
             raise ValueError(f"{folder} should hold one {what} beside the table. Found {listed(found)}.")
-    return Beside(*(folder / found[0] if found else None for found in (edges, obo, annotations)))
+    every = (edges, obo, annotations, products)
+    return Beside(*(folder / found[0] if found else None for found in every))
 
 
 def ontology_labels(table: TableFile, beside: Beside, obo: Path, evidence: Collection[str]) -> RowLabels:

@@ -136,6 +136,15 @@ def words_of(table: TableFile, column: str) -> list[str | None]:
     return [word_of[text] for text in texts]
 
 
+def texts_of(table: TableFile, columns: Sequence[str]) -> list[str | None]:
+    """The texts of each row, joined with a blank; None where all cells are missing."""
+    cells = [
+        ["" if text.strip().lower() in MISSING else text.strip() for text in table.texts(column)]
+        for column in columns
+    ]
+    return [" ".join(part for part in row if part) or None for row in zip(*cells, strict=True)]
+
+
 def vectors(table: TableFile, column: str, width: int | None = None) -> np.ndarray:
     """(n, k) float64 of a column of lists; NaN where a list or one of its numbers is missing.
 

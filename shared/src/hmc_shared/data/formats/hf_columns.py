@@ -23,6 +23,7 @@ from hmc_shared.data.formats.features import choose_features, read_features
 from hmc_shared.data.formats.label_cells import labels_of_levels
 from hmc_shared.data.formats.level_columns import split_levels, split_rows
 from hmc_shared.data.formats.table_file import TableFile
+from hmc_shared.data.formats.taxonomy import separator_of
 from hmc_shared.data.image_dataset import complete_splits
 from hmc_shared.data.image_table import needs_pillow
 from hmc_shared.data.preprocessing import Protocol
@@ -51,8 +52,9 @@ def load(
     one in the columns before it, and where there is no input or several columns of images.
     """
     parts = open_dataset(path)
-    columns = split_levels(levels)
+    given = split_levels(levels)
     rows = datasets.concatenate_datasets(list(parts.values()))
+    columns = [name[:-1] if separator_of(name, rows.column_names) else name for name in given]
     for name in columns:
         if name not in rows.column_names:
             raise ValueError(f"{path} should have a column {name!r}. Found {listed(rows.column_names)}.")
@@ -64,7 +66,7 @@ def load(
             f"`--features`, `--drop` and `--categorical` are for numbers. Found images in {path}."
         )
     table = as_table(rows, path, columns, [*columns] if images else rows.column_names)
-    hierarchy, labels, notes = labels_of_levels(table, columns)
+    hierarchy, labels, notes = labels_of_levels(table, given)
     rows_of_part: dict[str, list[int]] = {"all": list(range(len(rows)))}
     ids = [f"{part}-{row}" for part, of_part in parts.items() for row in range(len(of_part))]
     if len(parts) > 1:

@@ -25,6 +25,7 @@ from torch import Tensor
 from hmc_shared.data.dataset import HierarchicalDataset, Split
 from hmc_shared.data.image_table import ImageTable, needs_pillow, write_images
 from hmc_shared.data.storage.cache import DAMAGED, save_quietly
+from hmc_shared.embed.embedder import load_embedder
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import reason
 from hmc_shared.object_files import LARGEST_JSON, read_json, read_text
@@ -62,6 +63,8 @@ def export(dataset: HierarchicalDataset, folder: str | Path) -> None:
         "published_counts": None if dataset.published_counts is None else dataset.published_counts.tolist(),
         "feature_names": list(dataset.feature_names),
     }
+    if dataset.embedder is not None:
+        dataset.embedder.save(folder)
     (folder / "dataset.json").write_text(json.dumps(rest, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
@@ -86,7 +89,7 @@ def load(path: str) -> HierarchicalDataset:
             rows.data.validate(full=True)  # offsets that lie would be followed out of the memory
         hierarchy = Hierarchy.from_json(read_text(folder / "hierarchy.json", LARGEST_JSON))
         rest = read_json(folder / "dataset.json")
-        splits = {
+        splits: dict[str, Any] = {
             name: _split(tables[name].data.table, folder / name, rest["input_shape"], hierarchy)
             for name in ("train", "validation", "test")
         }
@@ -102,6 +105,7 @@ def load(path: str) -> HierarchicalDataset:
             notes=tuple(rest["notes"]),
             published_counts=None if published is None else torch.tensor(published),
             feature_names=tuple(rest.get("feature_names", ())),
+            embedder=load_embedder(folder),
             **splits,
         )
     except DAMAGED as error:

@@ -12,6 +12,7 @@ from pyarrow import types
 from hmc_shared.data.formats.cells import MISSING, is_list, whole
 from hmc_shared.data.formats.level_columns import level_labels
 from hmc_shared.data.formats.table_file import TableFile
+from hmc_shared.data.formats.taxonomy import Parts, labels_of_paths, paths_of_cell, separator_of
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.indicators import refuse_vectors
 from hmc_shared.messages import clipped, counted, listed, shown
@@ -67,6 +68,11 @@ def path_note(names: Collection[str]) -> list[str]:
     """Where names without a hierarchy look like paths."""
     first: dict[str, str] = {}
     for name in names:
+        if " > " in name:
+            return [
+                f"labels such as {shown(name)} are plain names, not paths: a tree takes the column's name "
+                "with > at its end, as in --levels 'category>'"
+            ]
         top, slash, _ = name.partition("/")
         if slash and first.setdefault(top, name) != name:
             return [
@@ -110,7 +116,7 @@ def _listed(cell: Sequence[object], where: Callable[[], str]) -> list[str]:
             or (isinstance(item, str) and not item.strip())
         ):
             raise ValueError(f"{where()}: {shown(item)} in a list is no name or id of a class.")
-    return list(dict.fromkeys(str(item).strip() for item in cell if item is not None))
+    return list(dict.fromkeys(whole(str(item).strip()) for item in cell if item is not None))
 
 
 def plain_labels(table: TableFile, column: str) -> tuple[Hierarchy, list[list[int]], list[str]]:
@@ -153,16 +159,40 @@ def ids_of(labels: Sequence[Sequence[str]], hierarchy: Hierarchy) -> list[list[i
     return [ids.setdefault(id(names), [hierarchy.index[name] for name in names]) for names in labels]
 
 
+def path_labels(
+    table: TableFile, column: str, paths_of: Callable[[str], list[Parts]]
+) -> tuple[Hierarchy, list[list[int]], list[str]]:
+    """Classes, ids of each row's labels, and notes, where cells hold paths of classes.
+
+    Raises ValueError, naming file and row, for what ``paths_of`` refuses in a cell, and as
+    :func:`hmc_shared.data.formats.taxonomy.labels_of_paths` does.
+    """
+    found: dict[str, list[Parts]] = {}
+    texts = table.texts(column)
+    for row, text in enumerate(texts):
+        if text not in found:
+            try:
+                found[text] = paths_of(text)
+            except ValueError as error:
+                raise ValueError(f"{table.where(row)}: {error} (column {column!r})") from error
+    hierarchy, labels, notes = labels_of_paths([found[text] for text in texts], table.origin, table.where)
+    return hierarchy, labels, [f"paths of classes: {column}", *notes]
+
+
 def labels_of_levels(
     table: TableFile, columns: Sequence[str]
 ) -> tuple[Hierarchy, list[list[int]], list[str]]:
     """Classes, ids of each row's labels, and notes, from columns of labels, coarse to fine.
 
-    One column alone is read as :func:`label_names` says: several labels a row, which have no parents. Raises
-    ValueError, naming file and row, as :func:`hmc_shared.data.formats.level_columns.level_labels` and
-    :func:`label_names` do.
+    One column alone whose name has ";" or ">" added holds paths with that between their parts. Another one
+    alone is read as :func:`label_names` says: several labels a row, which have no parents.
+
+    Raises ValueError, naming file and row, as :func:`path_labels`, :func:`label_names` and
+    :func:`hmc_shared.data.formats.level_columns.level_labels` do.
     """
     if len(columns) == 1:
+        if separator := separator_of(columns[0], table.columns):
+            return path_labels(table, columns[0][:-1], lambda text: paths_of_cell(text, separator))
         hierarchy, labels, notes = plain_labels(table, columns[0])
         return hierarchy, labels, [f"levels: {columns[0]}", *notes]
     missing: set[str] = set()

@@ -1,4 +1,4 @@
-"""`labels:PATH`: a folder of images with their labels in one labels.json."""
+"""`labels:PATH`: a folder of images with their labels in one labels.json, or in a JSON file of others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.data.formats.image_json import find_json, load_files
 from hmc_shared.data.formats.label_cells import path_note
 from hmc_shared.data.image_dataset import image_dataset
 from hmc_shared.data.image_table import needs_pillow
@@ -24,7 +25,7 @@ ImageLabels = dict[str, list[Any]]
 
 
 def load(path: str) -> HierarchicalDataset:
-    """Read labels.json: image -> labels, or split -> image -> labels.
+    """Read the labels.json of a folder: image -> labels, or split -> image -> labels.
 
     Labels are a name or a list of names; or numbers, which count from 0 the names in ``classes.json`` beside
     it: a list, or a mapping between numbers and names. Without that file the classes are the labels
@@ -33,14 +34,22 @@ def load(path: str) -> HierarchicalDataset:
     name, or if there is none, beside labels.json. Missing splits are sampled by iterative stratification:
     20 % of the training images for validation, or 60, 20 and 20 % of all.
 
+    Or PATH is a JSON file of COCO, iNaturalist, MegaDetector or SpeciesNet, or a folder of such files, one
+    for each split: see :mod:`hmc_shared.data.formats.image_json`.
+
     Raises ValueError, naming the file, for damaged JSON, for splits and labels of any other form, 0/1 vectors
     among them, for an image outside the folder or given twice, and for a missing or damaged image.
     """
     needs_pillow("labels:PATH")
     root = Path(path).expanduser().resolve()
     file = root / "labels.json"
+    if not file.is_file() and (files := find_json(root)):
+        return load_files(files)
     if not file.is_file():
-        raise ValueError(f"labels:PATH should name a folder with a labels.json. Found none at {root}.")
+        raise ValueError(
+            "labels:PATH should name a folder with a labels.json, or a .json file of COCO, MegaDetector and "
+            f"the like. Found none at {root}."
+        )
     content, sources = read_json(file)
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{file} should map images, or splits and images, to labels.")

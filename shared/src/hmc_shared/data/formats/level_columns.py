@@ -12,6 +12,9 @@ from hmc_shared.messages import shown
 def split_levels(levels: str | Sequence[str]) -> list[str]:
     """Names of columns, coarse to fine, from a list or from text with commas.
 
+    One name alone may have ";" or ">" at its end, which is then what separates the parts of the paths in the
+    column: see :mod:`hmc_shared.data.formats.taxonomy`.
+
     Raises ValueError for no name, and for one that comes twice.
     """
     names = [name.strip() for name in (levels.split(",") if isinstance(levels, str) else levels)]

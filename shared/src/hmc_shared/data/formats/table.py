@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,14 +16,17 @@ from hmc_shared.data.formats.annotations import is_gaf
 from hmc_shared.data.formats.beside import EDGES, Beside, RowLabels, find_beside, ontology_labels
 from hmc_shared.data.formats.cells import as_texts
 from hmc_shared.data.formats.features import choose_features, read_features
-from hmc_shared.data.formats.label_cells import known_labels, labels_of_levels, plain_labels
+from hmc_shared.data.formats.label_cells import known_labels, labels_of_levels, path_labels, plain_labels
 from hmc_shared.data.formats.level_columns import split_levels, split_rows
 from hmc_shared.data.formats.table_file import SUFFIXES, TableFile, open_table
+from hmc_shared.data.formats.taxonomy import read_products, separator_of
 from hmc_shared.data.preprocessing import Protocol
 from hmc_shared.data.storage.mapped import LARGE, mapped
 from hmc_shared.data.storage.raw import RawPart, RawSet
 from hmc_shared.data.storage.sources import sha256
 from hmc_shared.data.vector_dataset import vector_dataset
+from hmc_shared.embed.embedder import FILE as EMBEDDER
+from hmc_shared.embed.embedder import load_embedder
 from hmc_shared.graph_depth import CycleError
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import listed, shown
@@ -48,8 +51,11 @@ def load(
     * An ontology instead of ``edges.csv``, any file ``.obo``, and annotations instead of ``labels``, a file
       ``.gaf`` or ``annotations.tsv``: see :func:`hmc_shared.data.formats.beside.ontology_labels`. Of a
       ``.gaf`` only annotations with a code of ``evidence`` count; none: all.
+    * Google's product taxonomy instead of ``edges.csv``, a file ``taxonomy*.txt``: ``labels``, or the column
+      ``google_product_category``, are paths "a > b > c" or numbers of it.
     * With ``levels``, instead of these: columns of labels, coarse to fine, which spell out a tree; or one
-      column that is read as ``labels`` is.
+      column that is read as ``labels`` is, or, with ";" or ">" at the end of its name, as paths with that
+      between their parts.
     * ``split``, optional: train, val or test. Missing splits are sampled by iterative stratification: 20 % of
       the training rows for validation, or 60, 20 and 20 % of all.
     * ``id``, optional: names of the rows.
@@ -61,18 +67,38 @@ def load(
     cache, see ``hmc_shared.data.storage.mapped``. Raises ValueError, naming file and line.
     """
     file, choice = find_table(Path(path).expanduser()), choice or FeatureChoice()
+    beside = beside_table(file, levels, evidence)
+    sources = {source.name: sha256(source) for source in (file, *beside.files)}
+    read = partial(read_set, file, sources, protocol, levels, choice, beside, evidence)
+    if file.stat().st_size < LARGE:
+        dataset = read()
+    else:
+        columns = None if levels is None else split_levels(levels)
+        key = [str(file), sources, protocol, columns, asdict(choice), sorted(evidence)]
+        dataset = mapped(READER, key, read)
+    return with_embedder(dataset, file.parent)
+
+
+def with_embedder(dataset: HierarchicalDataset, folder: Path) -> HierarchicalDataset:
+    """The data set with the embedder in the folder of its table, if its features are that one's vectors."""
+    embedder = load_embedder(folder)
+    if embedder is None:
+        return dataset
+    if dataset.feature_names != embedder.features:
+        note = f"{folder / EMBEDDER} is not of these features: raw {embedder.takes} cannot be predicted"
+        return replace(dataset, notes=(*dataset.notes, note))
+    note = f"features: vectors of {embedder.source}, by {embedder.encoder}"
+    return replace(dataset, notes=(*dataset.notes, note), embedder=embedder)
+
+
+def beside_table(file: Path, levels: str | Sequence[str] | None, evidence: Collection[str]) -> Beside:
+    """What says what the labels are, unless ``levels`` do. Raises ValueError for evidence without a .gaf."""
     beside = find_beside(file.parent) if levels is None else Beside()
     if evidence and not (beside.annotations and is_gaf(beside.annotations)):
         raise ValueError(
             f"`--evidence` is for tables with a .gaf file beside them. Found none beside {file}."
         )
-    sources = {source.name: sha256(source) for source in (file, *beside.files)}
-    read = partial(read_set, file, sources, protocol, levels, choice, beside, evidence)
-    if file.stat().st_size < LARGE:
-        return read()
-    columns = None if levels is None else split_levels(levels)
-    key = [str(file), sources, protocol, columns, asdict(choice), sorted(evidence)]
-    return mapped(READER, key, read)
+    return beside
 
 
 def read_set(
@@ -85,38 +111,24 @@ def read_set(
     evidence: Collection[str] = (),
 ) -> HierarchicalDataset:
     """What :func:`load` returns, in memory. ``sources``: table and what lies beside it to their SHA-256."""
-    table = open_table(file)
-    of_rows = read_labels(table, beside, levels, evidence)
-    notes = of_rows.notes
-    split, id_column = table.find("split"), table.find("id")
-    taken = {name for name in (*of_rows.columns, split, id_column) if name is not None}
-    feature_names, words, more = choose_features(table, taken, choice)
-    notes += more
-    ids = list(map(str, range(len(table))))
-    if id_column:
-        ids = as_texts(table.columns[id_column])
-        refuse_repeats(table, ids)
-    rows: dict[str, np.ndarray] = {"all": np.arange(len(table))}
-    if split:
-        found, more = split_rows([cell.strip() for cell in table.texts(split)], str(file), table.where)
-        rows = {part: np.array(at) for part, at in found.items()}
-        notes += more
-    if of_rows.rows is not None:
-        rows = {part: at[np.isin(at, of_rows.rows)] for part, at in rows.items()}
-    is_whole = not split and of_rows.rows is None
-    features = read_features(
-        table, feature_names, rows=None if is_whole else np.concatenate([*rows.values()])
-    )
+    labelled = read_rows(file, beside, levels, evidence)
+    table, rows, ids = labelled.table, labelled.parts, labelled.ids
+    feature_names, words, more = choose_features(table, labelled.taken, choice)
+    notes = [*labelled.notes, *more]
+    size = len(table)
+    every = np.concatenate([*rows.values()])
+    is_whole = len(every) == size and bool((np.diff(every) == 1).all())
+    features = read_features(table, feature_names, rows=None if is_whole else every)
     table.columns.clear()  # a large part of the memory, which Arrow keeps unless it is told
     pa.default_memory_pool().release_unused()
     ends = np.cumsum([len(at) for at in rows.values()])
     parts = {  # whose features are no copies
-        part: RawPart(features[end - len(at) : end], [of_rows.labels[row] for row in at])
+        part: RawPart(features[end - len(at) : end], [labelled.labels[row] for row in at])
         for (part, at), end in zip(rows.items(), ends.tolist(), strict=True)
     }
     ids_of = {part: [ids[row] for row in at] for part, at in rows.items()}
-    hierarchy, not_evaluated = of_rows.hierarchy, of_rows.not_evaluated
-    del features, of_rows, ids, rows
+    hierarchy, not_evaluated = labelled.hierarchy, labelled.not_evaluated
+    del features, labelled, ids, rows
     return vector_dataset(
         file.parent.name if file.stem == "table" else file.stem,
         RawSet(hierarchy, {part: parts.pop(part) for part in list(parts)}),
@@ -129,6 +141,48 @@ def read_set(
         feature_names=feature_names,
         words=words,
         notes=notes,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """A table, and what its rows are."""
+
+    table: TableFile
+    hierarchy: Hierarchy
+    labels: list[list[int]]
+    """The class ids of each row, as in the source: without their ancestors."""
+    not_evaluated: Collection[str]
+    ids: list[str]
+    parts: dict[str, np.ndarray]
+    """The rows that have labels: of "train", "test" and perhaps "validation"; or of "all"."""
+    taken: set[str]
+    """Columns that are no features."""
+    notes: list[str]
+
+
+def read_rows(
+    file: Path, beside: Beside, levels: str | Sequence[str] | None, evidence: Collection[str] = ()
+) -> LabelledRows:
+    """Labels, names and splits of the rows of a table. Raises ValueError, naming file and line."""
+    table = open_table(file)
+    of_rows = read_labels(table, beside, levels, evidence)
+    notes = of_rows.notes
+    split, id_column = table.find("split"), table.find("id")
+    taken = {name for name in (*of_rows.columns, split, id_column) if name is not None}
+    ids = list(map(str, range(len(table))))
+    if id_column:
+        ids = as_texts(table.columns[id_column])
+        refuse_repeats(table, ids)
+    rows: dict[str, np.ndarray] = {"all": np.arange(len(table))}
+    if split:
+        found, more = split_rows([cell.strip() for cell in table.texts(split)], str(file), table.where)
+        rows = {part: np.array(at) for part, at in found.items()}
+        notes += more
+    if of_rows.rows is not None:
+        rows = {part: at[np.isin(at, of_rows.rows)] for part, at in rows.items()}
+    return LabelledRows(
+        table, of_rows.hierarchy, of_rows.labels, of_rows.not_evaluated, ids, rows, taken, notes
     )
 
 
@@ -155,7 +209,13 @@ def read_labels(
     if levels is not None:
         columns = split_levels(levels)
         hierarchy, labels, notes = labels_of_levels(table, columns)
-        return RowLabels(hierarchy, labels, columns, notes)
+        taken = [name[:-1] if separator_of(name, table.columns) else name for name in columns]
+        return RowLabels(hierarchy, labels, taken, notes)
+    if beside.taxonomy is not None:
+        column = table.find("labels", "label", "google_product_category", "google product category")
+        taxonomy = read_products(beside.taxonomy)
+        hierarchy, labels, notes = path_labels(table, column or "labels", taxonomy.paths)
+        return RowLabels(hierarchy, labels, [column or "labels"], notes)
     if beside.obo is not None:
         return ontology_labels(table, beside, beside.obo, evidence)
     column = table.find("labels", "label") or "labels"

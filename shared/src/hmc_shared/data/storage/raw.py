@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,11 +29,7 @@ class RawSet:
 
     def targets(self, part: str) -> np.ndarray:
         """(n, C) bool, ancestors added."""
-        labels = self.parts[part].labels
-        targets = np.zeros((len(labels), len(self.hierarchy)), dtype=bool)
-        rows = np.repeat(np.arange(len(labels)), [len(ids) for ids in labels])
-        targets[rows, [i for ids in labels for i in ids]] = True
-        return self.hierarchy.add_ancestors(targets)
+        return targets_of(self.parts[part].labels, self.hierarchy)
 
     def digest(self) -> str:
         """SHA-256 over all values."""
@@ -41,3 +38,11 @@ class RawSet:
             sha.update(f"{name} {part.features.shape} {part.labels}".encode())
             sha.update(np.ascontiguousarray(part.features, dtype="<f8").tobytes())
         return sha.hexdigest()
+
+
+def targets_of(labels: Sequence[Sequence[int]], hierarchy: Hierarchy) -> np.ndarray:
+    """(n, C) bool of the class ids of n rows, ancestors added."""
+    targets = np.zeros((len(labels), len(hierarchy)), dtype=bool)
+    rows = np.repeat(np.arange(len(labels)), [len(ids) for ids in labels])
+    targets[rows, [i for ids in labels for i in ids]] = True
+    return hierarchy.add_ancestors(targets)

@@ -1,0 +1,74 @@
+"""Options of the command ``hmc embed``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from hmc_shared.cli.bounds import FREE, Bounds, Count, check_options, free_options
+
+Columns = tyro.conf.arg(metavar="COLUMN [COLUMN ...]", help_behavior_hint="")
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Write the vectors of images or texts as a table that every method of vectors reads.
+
+    `--output DIR` gets table.parquet with names, labels, splits and vectors in float16, edges.csv, the
+    hierarchy, and what made the vectors, by which models that are trained on them predict raw images and
+    texts: `hlstm train --dataset table:DIR`, `hlstm predict RUN photo.jpg`.
+    """
+
+    dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")]
+    """Data set of images, also folder:PATH, labels:PATH or hf:PATH; or table:PATH with `--text` or
+    `--array`."""
+    output: Annotated[Path, FREE, tyro.conf.arg(metavar="DIR")]
+    """New folder."""
+    encoder: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """For images lite0 (default; the extra `lite0`), timm:NAME, a network of torchvision, or
+    open_clip:NAME/WEIGHTS; for texts tfidf (default: pieces of words, fitted to the training rows),
+    sentence-transformers:NAME or open_clip:NAME/WEIGHTS."""
+    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Weights of a network of timm or torchvision, a state dict in a file, instead of those that the library
+    offers; `predict` needs the file, too."""
+    text: Annotated[tuple[str, ...], Columns] = ()
+    """Columns of texts of a table; several are joined."""
+    array: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Vectors that are there already: an .npy file (n, F), whose rows are those of the table."""
+    levels: str | None = None
+    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
+    evidence: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CODE [CODE ...]", help_behavior_hint="")] = ()
+    """Evidence codes that count in a .gaf file beside a table; default: all."""
+    data_dir: Annotated[Path | None, FREE, tyro.conf.arg(metavar="DIR")] = None
+    """Folder with the files of sets that are not embedded; default: the environment variable HMC_DATA."""
+    size: Annotated[int, Bounds(1, 4096)] = 256
+    """Numbers in a vector of tfidf; fewer where there are fewer rows or words."""
+    image_size: Annotated[int, Bounds(8, 2048)] | None = None
+    """Side, in pixels, of the square that images are brought to; default: the encoder's own."""
+    batch_size: Count = 16
+    """Rows that a network takes at a time; few are fastest without a GPU."""
+    workers: Annotated[int, Bounds(0), FREE] = 2
+    """Processes that read images."""
+    on_error: Literal["refuse", "skip"] = "refuse"
+    """What to do with images that cannot be decoded: end with the name of the first, or leave them out."""
+    resume: Annotated[bool, FREE] = False
+    """Go on in the folder where it was stopped."""
+    overwrite: Annotated[bool, FREE] = False
+    """Write the folder anew."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.text and self.array:
+            raise ValueError("`--text` and `--array` should not come together. Found both.")
+        is_table = self.dataset.lower().startswith("table:")
+        if is_table != bool(self.text or self.array):
+            rule = "`--text COLUMN` or `--array FILE` should come with table:PATH"
+            raise ValueError(f"{rule}. Found {self.dataset!r} {'without' if is_table else 'with'} it.")
+        if self.array and self.encoder:
+            raise ValueError(f"`--array` holds vectors already: it takes no encoder. Found {self.encoder!r}.")
+
+    def free_on_resume(self) -> frozenset[str]:
+        return free_options(type(self))
