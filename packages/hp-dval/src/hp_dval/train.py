@@ -18,7 +18,7 @@ from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
-from hmc_shared.runs.refit import fit_on_validation, score_reserved
+from hmc_shared.runs.refit import use_held_out
 from hmc_shared.runs.steps import Steps
 from hp_dval.__main__ import main
 from hp_dval.batches import training_batches
@@ -170,10 +170,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     logits = score_split(model, dataset.test, config.workers)
     results = None
     if accelerator.is_main_process:
-        if config.protocol == "default":
-            held_out, split = score_split(model, dataset.validation, config.workers), dataset.validation
-            fit_on_validation(model, held_out, split.targets, split.ids, evaluated, folder)
-        score_reserved(model, dataset, folder, config.workers)
+        use_held_out(model, dataset, folder, config.protocol, config.workers)
         model.save_pretrained(folder.model)
         results = folder.finish(
             dataset,

@@ -52,6 +52,24 @@ def score_reserved(
         folder.write_predictions(RESERVED, split.targets, split.ids, scores, probabilities)
 
 
+def use_held_out(
+    model: HierarchicalModel,
+    dataset: HierarchicalDataset,
+    folder: RunFolder,
+    protocol: str,
+    workers: int = 0,
+) -> None:
+    """What a trained model takes from validation under the protocol "default", and from rows set aside.
+
+    See :func:`fit_on_validation` and :func:`score_reserved`.
+    """
+    if protocol == "default":
+        split = dataset.validation
+        logits = score_split(model, split, workers)
+        fit_on_validation(model, logits, split.targets, split.ids, dataset.evaluated, folder)
+    score_reserved(model, dataset, folder, workers)
+
+
 @dataclass(frozen=True)
 class Selection:
     """What validation has chosen."""

@@ -15,7 +15,7 @@ from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, check_finite, take_step
-from hmc_shared.runs.refit import fit_on_validation, score_reserved
+from hmc_shared.runs.refit import use_held_out
 from toy_method.__main__ import main
 from toy_method.config import Config
 from toy_method.model import Linear
@@ -61,9 +61,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     if not config.test:
         return folder.finish_trial(progress, accelerator)
     progress.restore_best(model)
-    held_out, split = score_split(model, dataset.validation), dataset.validation
-    fit_on_validation(model, held_out, split.targets, split.ids, dataset.evaluated, folder)
-    score_reserved(model, dataset, folder)
+    use_held_out(model, dataset, folder, config.protocol)
     model.save_pretrained(folder.model)
     logits = score_split(model, dataset.test)
     return folder.finish(
