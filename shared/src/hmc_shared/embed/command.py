@@ -20,6 +20,7 @@ from hmc_shared.compare.output import wrote
 from hmc_shared.data.image_batches import image_batches
 from hmc_shared.embed.embedder import Embedder, load_embedder, to_float16
 from hmc_shared.embed.folder import EmbeddingFolder, digest_of
+from hmc_shared.embed.networks import open_network
 from hmc_shared.embed.sources import Source, open_source
 from hmc_shared.embed.texts import fit_texts
 
@@ -74,8 +75,6 @@ def make_embedder(config: Embed, source: Source) -> Embedder:
         texts: Any = source.inputs
         fit = fit_texts([text for row in source.training_rows if (text := texts[row])], config.size)
         return Embedder(name, "texts", len(fit), config.text, fit=fit)
-    from hmc_shared.embed.networks import open_network  # torchvision, timm and others: for networks only
-
     file = str(config.weights.resolve()) if config.weights else ""
     network = open_network(name, takes, config.image_size, file)
     return Embedder(

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
+from hmc_shared.embed.networks import open_network
 from hmc_shared.embed.texts import TextFit
 from hmc_shared.messages import reason, shown
 from hmc_shared.object_files import read_json
@@ -68,8 +69,6 @@ class Embedder:
     def _encode(self) -> Callable[[Any], np.ndarray]:
         if self.fit is not None:
             return self.fit
-        from hmc_shared.embed.networks import open_network  # torchvision, timm and others, for networks only
-
         network = open_network(self.encoder, self.takes, self.image_size or None, self.file)
         if self.weights != network.weights:
             raise ValueError(

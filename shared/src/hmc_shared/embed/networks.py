@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from hmc_shared.messages import reason, shown
-from hmc_shared.vision.pixels import CROP
-from hmc_shared.vision.weights import pretrained_encoder
 
 Takes = Literal["images", "texts"]
 NAMES = {
@@ -69,6 +67,9 @@ def needed(module: str, extra: str, name: str) -> Any:
 
 def _image_network(name: str, image_size: int | None, file: str) -> Network:
     """The pooled features of a network for classification."""
+    from hmc_shared.vision.pixels import CROP  # torchvision: only for images
+    from hmc_shared.vision.weights import pretrained_encoder
+
     found = pretrained_encoder(name, file or None)
     model, size = ready(found.network), image_size or found.size
     mean, scale = (values.view(3, 1, 1) for values in found.pixels)
