@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmc_shared.embed.embedder import ARRAYS, FILE, Embedder, load_embedder, to_float16
-from hmc_shared.embed.texts import fit_texts
+from hmc_shared.embed.texts import TextFit, fit_texts
 
 TEXTS = ["red kettle", "blue kettle", "Red spade", "blue spade", "a rake", "häck saw"]
 
@@ -87,6 +87,14 @@ def test_a_damaged_file_is_named(tmp_path, old, new, says):
     with pytest.raises(ValueError, match=f"{FILE} does not say how to embed") as error:
         load_embedder(tmp_path)
     assert says in str(error.value)
+
+
+def test_terms_given_twice_and_numbers_that_are_none():
+    fit = fit_texts(TEXTS, 2)
+    with pytest.raises(ValueError, match="each term should stand once"):
+        TextFit(("a", *fit.terms[:-2], "a"), fit.idf, fit.components)
+    with pytest.raises(ValueError, match="should be finite"):
+        TextFit(fit.terms, fit.idf * np.float32(np.nan), fit.components)
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:100], lambda _: b"", lambda _: None])

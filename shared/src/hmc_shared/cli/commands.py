@@ -105,7 +105,8 @@ class PredictOptions(CertainOptions):
     """Raw features, a row for each sample: one .csv or .tsv with a header, .parquet, or .npy. A column named
     "id" names the rows; an empty cell, "?" or NA is a missing value; a model that was trained on a table
     looks for its columns by name, and leaves out others. For models of images: image files and folders of
-    images, or one .npy file (n, channels, height, width) with values 0 to 255."""
+    images, or one .npy file (n, channels, height, width) with values 0 to 255. For models of vectors that
+    `hmc embed` made: also images, or a table of texts, as those were."""
     min_confidence: Annotated[float, Bounds(0, 1)] | None = None
     """Label only what is at least this probable: down to the deepest such class, or all such classes where
     samples may have several paths. A row without any gets no label."""

@@ -50,6 +50,10 @@ class TextFit:
         if k < 1 or terms != len(self.terms) or self.idf.shape != (terms,):
             shapes = f"{len(self.terms)}, {self.idf.shape} and {self.components.shape}"
             raise ValueError(f"terms, idf and components should be V, (V,) and (k, V). Found {shapes}.")
+        if len({*self.terms}) < terms:
+            raise ValueError("each term should stand once. Found one again.")
+        if not (np.isfinite(self.idf).all() and np.isfinite(self.components).all()):
+            raise ValueError("idf and components should be finite.")
 
     def __len__(self) -> int:
         return len(self.components)
