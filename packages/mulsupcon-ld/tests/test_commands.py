@@ -143,7 +143,6 @@ def test_images_without_an_encoder_for_them_are_refused_by_its_name(tmp_path):
 def test_evaluate_repeats_the_metrics_of_the_run(kind, request):
     folder = request.getfixturevalue(kind)
     stored = json.loads((folder / "results.json").read_text())
-    assert load_run(folder).threshold != 0  # so that it must have been used
     assert evaluate(EvaluateConfig(str(folder))) == pytest.approx(stored["metrics"], abs=1e-9)
     bare = evaluate(EvaluateConfig(str(folder / "model"), dataset="digits", split="validation"))
     assert bare["validation/map"] == pytest.approx(stored["validation"], abs=1e-9)
@@ -168,13 +167,12 @@ def test_predict_on_raw_rows_equals_the_scores_of_the_run(run, raw, tmp_path):
         for name, row in zip(finished.ids, raw.tolist(), strict=True):
             writer.writerow([name, *row])
     expected = torch.from_numpy(finished.scores).sigmoid()
-    far = np.abs(finished.scores - finished.threshold) > 1e-3  # from where rounding decides
     for name, ids in (("raw.npy", [str(i) for i in range(len(raw))]), ("raw.csv", list(finished.ids))):
         plain = predict(PredictConfig(str(run), [str(tmp_path / name)], calibrate=False))
         assert plain.ids == ids
         assert plain.hierarchy == finished.hierarchy
         torch.testing.assert_close(plain.probabilities, expected, rtol=1e-4, atol=1e-4)
-        assert np.array_equal(plain.labels.numpy()[far], (finished.scores >= finished.threshold)[far])
+        assert np.array_equal(plain.labels.numpy(), finished.answers)
     calibrated = predict(PredictConfig(str(run), [str(tmp_path / "raw.csv")]))
     np.testing.assert_allclose(calibrated.probabilities, finished.probabilities, rtol=1e-4, atol=1e-4)
     assert torch.equal(calibrated.labels, plain.labels)
@@ -228,10 +226,8 @@ def test_predictions_are_a_table_and_all_of_standard_output(run, raw, tmp_path, 
     finished = load_run(run)
     names = finished.hierarchy.names
     assert header == ["id", "labels", *names]
-    for row, scores, expected in zip(rows, finished.scores, finished.probabilities, strict=False):
-        assert row[1].split(";") == [
-            name for name, s in zip(names, scores, strict=True) if s >= finished.threshold
-        ]
+    for row, answer, expected in zip(rows, finished.answers, finished.probabilities, strict=False):
+        assert row[1].split(";") == [name for name, said in zip(names, answer, strict=True) if said]
         np.testing.assert_allclose([float(cell) for cell in row[2:]], expected, atol=1e-4)
     assert len(rows) == 4
     bare = tmp_path / "bare.csv"
