@@ -178,7 +178,7 @@ def blend(config: BlendOptions) -> Results:
         },
         device=torch.device("cpu"),
         extra={
-            "validation": score(mix.sigmoid().numpy()),
+            "validation": score(mix.double().sigmoid().numpy()),
             "blend": {
                 str(run.path): {"weight": weight, "validation": alone}
                 for run, weight, alone in zip(runs, all_weights, single, strict=True)
