@@ -238,3 +238,20 @@ def test_two_processes_equal_one(tmp_path, options):
     for ours, theirs in zip(log_of(tmp_path / "run"), log_of(tmp_path / "two"), strict=True):
         for name in ours.keys() - {"seconds"}:
             assert theirs[name] == pytest.approx(ours[name], rel=1e-3, abs=1e-3), name
+
+
+def test_two_batches_of_a_step_are_one_of_twice_the_size(tmp_path):
+    """With cross-entropy and without batch normalisation, up to the order of sums."""
+    options = {"method": "flat", "encoder": "mlp", "width": 16, "epochs": 2, "learning_rate": 0.05}
+    vectors = load_dataset("digits")
+    for name, more in (("one", {"batch_size": 60}), ("two", {"batch_size": 30, "accumulate": 2})):
+        train(small(tmp_path / name, **options | more), vectors)
+    one, two = (load_run(tmp_path / name / "run").scores for name in ("one", "two"))
+    np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-3)
+    train(small(tmp_path / "other", **(options | {"batch_size": 30})), vectors)
+    assert np.abs(load_run(tmp_path / "other" / "run").scores - one).max() > 0.01
+
+
+def test_patience_ends_a_run_and_class_aware_sampling_trains(tmp_path, digits):
+    options = {"epochs": 30, "learning_rate": 0.0, "prototype_learning_rate": 0.0, "patience": 2}
+    assert train(small(tmp_path, sampling="class-aware", **options), digits)["epochs"] < 30

@@ -95,8 +95,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         for batch in training_batches(
             model, inputs, paths, config, progress.epoch, progress.step, generator, rank=rank, world=world
         ):
-            epoch = progress.epoch + (len(steps) + 0.5) / batches.batches
-            factor = step_factor(config, epoch, config.epochs)
+            factor = step_factor(config, progress.epoch + batches.middle(len(steps)), config.epochs)
             for group, step_size in zip(optimizer.param_groups, step_sizes, strict=True):
                 group["lr"] = step_size * factor
             losses, level_weights = losses_of(network(batch.inputs), batch.labels, generator)

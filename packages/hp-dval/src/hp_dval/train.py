@@ -115,7 +115,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             rank=rank,
             world=world,
         ):
-            set_step_sizes(optimizer, config, stage, (len(losses) + 0.5) / len(order))
+            set_step_sizes(optimizer, config, stage, steps.middle(len(losses)))
             normalised = model.normalize(batch.inputs) if stage.aligns else batch.inputs
             outputs = network(normalised, prompter if stage.tunes_prompts else None)
             loss = batch.weights @ loss_of(outputs.logits, batch.labels)  # Eq. (16), (17)

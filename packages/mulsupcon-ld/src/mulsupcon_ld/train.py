@@ -98,7 +98,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             model, inputs, targets, config, progress.epoch, progress.step, generator, rank=rank, world=world
         )
         for batch in batches:
-            set_step_sizes(optimizer, config, progress.epoch, (len(losses) + 0.5) / steps.batches)
+            set_step_sizes(optimizer, config, progress.epoch, steps.middle(len(losses)))
             z, logits = network(batch.inputs[0])
             if is_pretraining:
                 if not step_keys:  # once a step

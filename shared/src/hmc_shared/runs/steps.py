@@ -34,6 +34,10 @@ class Steps:
         together = min(self.rows, done + size * self.accumulate) - done
         return min(size, self.rows - batch * size) / together
 
+    def middle(self, batch: int) -> float:
+        """The share of the epoch that is done in the middle of a batch's step."""
+        return (batch // self.accumulate + 0.5) / math.ceil(self.batches / self.accumulate)
+
     def ends(self, batch: int) -> bool:
         """Whether a batch is the last of its step."""
         return (batch + 1) % self.accumulate == 0 or batch + 1 == self.batches
