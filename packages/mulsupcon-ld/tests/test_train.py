@@ -147,7 +147,12 @@ def test_patience_ends_the_fine_tuning_and_the_best_epoch_is_saved(tmp_path, dig
     assert found["validation/map"] == pytest.approx(max(scores), abs=1e-9)
 
 
-def test_the_threshold_is_chosen_on_validation(tmp_path, digits):
+def test_where_samples_have_several_paths_the_threshold_is_chosen_on_validation(tmp_path, digits):
+    parts = {
+        name: replace(split, targets=split.targets | split.targets.roll(1, 0))
+        for name, split in digits.splits.items()
+    }
+    digits = replace(digits, **parts)
     train(small(tmp_path), digits)
     run = load_run(tmp_path / "run")
     model = load_model(tmp_path / "run" / "model")
