@@ -53,7 +53,7 @@ class Blend(HierarchicalModel, **CARD):
     Args:
         hierarchy: the C classes.
         input_shape: of the raw inputs.
-        weights: of the models, which :attr:`members` holds.
+        weights: of the models, which ``members`` holds.
         crop: share of the shorter side of an image of a table that all of them look at.
     """
 

@@ -24,7 +24,7 @@ from ._inputs import BLOCK, Array, as_binary_pair, as_pair, as_scores, check_wid
 from .levels import broken_edges, level_targets
 
 KS = (1, 5, 20)
-"""How many leaves :func:`summarize` looks at, where the hierarchy has so many."""
+"""How many leaves :func:`hmc_shared.metrics.summarize` looks at, where the hierarchy has so many."""
 
 
 def best_leaves(scores: Array, hierarchy: Hierarchy) -> np.ndarray:
