@@ -137,16 +137,13 @@ def blend(config: BlendOptions) -> Results:
     together, lack their model or their predictions of the validation split, or would be overwritten.
     """
     started = time.perf_counter()
-    if not config.runs:
-        raise ValueError("There is no run to mix: name run folders, before any option.")
     runs = [load_run(path) for path in config.runs]
     held_out = [_validation(run) for run in runs]
     check_together(runs, held_out, config.dataset)
     models = models_of(runs)
     first, targets = runs[0], held_out[0]["targets"]
     name = first.results["dataset"]["name"]
-    output = config.folder_for(name)
-    _keep_apart(output, runs)
+    output = _apart(config.folder_for(name), runs)
     folder = RunFolder(output, resume=config.resume, overwrite=config.overwrite)
     folder.check_resumed(config)
     config = replace(config, dataset=_dataset_option(first) or name)
@@ -248,7 +245,9 @@ def _validation(run: Run) -> dict[str, np.ndarray]:
 def check_together(
     runs: Sequence[Run], held_out: Sequence[dict[str, np.ndarray]], dataset: str | None = None
 ) -> None:
-    """Raise ValueError unless the runs are on the same samples and classes, under one protocol."""
+    """Raise ValueError unless there are runs, on the same samples and classes, under one protocol."""
+    if not runs:
+        raise ValueError("There is no run to mix: name run folders, before any option.")
     first = runs[0]
     name = first.results["dataset"]["name"]
     if dataset not in (None, name, _dataset_option(first)):
@@ -283,13 +282,14 @@ def _dataset_option(run: Run) -> Any:
     return (run.results.get("config") or {}).get("dataset")
 
 
-def _keep_apart(output: Path, runs: Sequence[Run]) -> None:
-    """Raise ValueError if writing the mix would take away one of its runs."""
+def _apart(output: Path, runs: Sequence[Run]) -> Path:
+    """The folder to write. Raises ValueError if that would take away one of the runs."""
     for run in runs:
         if run.path.resolve().is_relative_to(output.resolve()):
             raise ValueError(
                 f"`--output` should be apart from the runs. Found {output}, where {run.path} is."
             )
+    return output
 
 
 def command(config: BlendOptions) -> None:
