@@ -1,5 +1,6 @@
 """``hmc blend``: weights that validation prefers, and a run folder whose model gives what the mix has."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def test_the_model_gives_what_the_run_folder_has(run, digits, tmp_path):
     assert incoherent(mix.scores, digits.hierarchy) == 0
     weights = [part["weight"] for part in results["blend"].values()]
     assert list(results["blend"]) == runs
+    assert results["parameters"] == sum(weight > 0 for weight in weights)  # each says that it has one
     assert sum(weights) == pytest.approx(1)
     expected = sum(
         weight * load_run(path).uncalibrated.astype(float) for weight, path in zip(weights, runs, strict=True)
@@ -150,7 +152,7 @@ def test_runs_that_do_not_fit_together_are_refused_by_name(run, tmp_path):
     other = run("other", 3)
     arrays = dict(np.load(f"{other}/{VALIDATION}"))
     np.savez(f"{other}/{VALIDATION}", **{**arrays, "ids": arrays["ids"][::-1]})
-    with pytest.raises(ValueError, match=r"other has other samples, targets or classes than .*one"):
+    with pytest.raises(ValueError, match=r"other has other validation samples or targets .*than .*one"):
         blend(options(tmp_path, one, other))
     (tmp_path / "one" / VALIDATION).unlink()
     with pytest.raises(ValueError, match=f"one has no {VALIDATION}"):
@@ -164,6 +166,55 @@ def test_runs_that_see_other_inputs_are_refused(run, toy, digits, tmp_path):
     with pytest.raises(ValueError, match=r"same inputs\. Found 64 features in .*one, 32 features in .*two\."):
         blend(options(tmp_path, one, two))
     assert not (tmp_path / "blend").exists()
+
+
+def test_without_a_run_there_is_nothing_to_mix(tmp_path):
+    with pytest.raises(ValueError, match="no run to mix"):
+        blend(options(tmp_path))
+
+
+def test_a_run_that_is_mixed_is_not_overwritten(run, tmp_path):
+    one, two = run("one", 1), run("two", 2)
+    inner = run("one/selection", 3)
+    for runs in ((one, two), (inner, two)):
+        with pytest.raises(
+            ValueError, match=r"`--output` should be apart from the runs\. Found .*one, where"
+        ):
+            blend(Blend(runs, output_dir=one, overwrite=True))
+    assert load_run(one).results["method"] == "linear"
+
+
+def test_a_mix_goes_on_where_it_was_stopped(run, tmp_path):
+    runs = run("one", 1), run("two", 2)
+    first = blend(options(tmp_path, *runs))
+    (tmp_path / "blend" / "results.json").unlink()
+    assert blend(options(tmp_path, *runs, resume=True))["metrics"] == first["metrics"]
+    with pytest.raises(ValueError, match=r"config\.yaml: `runs` is .* there"):
+        blend(options(tmp_path, runs[1], resume=True))
+
+
+def test_the_data_set_is_known_by_its_name_and_by_its_option(run, tmp_path):
+    one = run("one", 1)
+    file = tmp_path / "one" / "results.json"
+    results = json.loads(file.read_text())
+    results["config"]["dataset"] = "table:some/digits.csv"
+    file.write_text(json.dumps(results))
+    for dataset in ("digits", "table:some/digits.csv", None):
+        mix = blend(options(tmp_path, one, dataset=dataset, overwrite=True))
+        assert mix["config"]["dataset"] == "table:some/digits.csv"
+    again = Blend(
+        (str(tmp_path / "blend"),), output_dir=str(tmp_path / "again"), dataset="table:some/digits.csv"
+    )
+    assert blend(again)["dataset"]["name"] == "digits"
+
+
+@pytest.mark.parametrize("weights", [[], [0.5], [0.5, 0.6], [-1.0, 2.0], [1.0, 0.0]])
+def test_weights_of_a_damaged_configuration_are_refused(run, tmp_path, weights):
+    blend(options(tmp_path, run("one", 1), run("two", 2)))
+    file = tmp_path / "blend" / "model" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"weights": weights}))
+    with pytest.raises(ValueError, match=r"config\.json .*`weights` should be positive and add up to 1"):
+        load_model(tmp_path / "blend")
 
 
 def test_an_occupied_folder_is_refused_and_can_be_overwritten(run, tmp_path):

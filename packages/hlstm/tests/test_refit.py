@@ -118,6 +118,12 @@ def test_a_run_that_is_cut_off_goes_on_and_gives_the_same_bits(tmp_path, digits,
     assert first.results["metrics"] == second.results["metrics"]
 
 
+def test_the_number_of_epochs_among_which_was_chosen_stays(tmp_path, digits):
+    train(small(tmp_path, epochs=1), digits)
+    with pytest.raises(ValueError, match=r"`--resume` should keep .*`epochs` is 1 there\. Found 2"):
+        train(small(tmp_path, epochs=2, resume=True), digits)
+
+
 def cut_at(call, function):
     """The function, but for that call of it, counted from 1."""
     seen = 0

@@ -158,6 +158,9 @@ def test_overwrite_and_resume_touch_a_run_and_nothing_else(tmp_path, digits):
     train(small(tmp_path, epochs=1), digits)
     stray = tmp_path / "run" / "stray"
     stray.touch()
+    with pytest.raises(ValueError, match="typo"):  # and a mistake in the options costs no run
+        train(small(tmp_path, epochs=1, overwrite=True, dataset="table:typo.csv"))
+    assert stray.exists()
     train(small(tmp_path, epochs=1, overwrite=True), digits)
     assert not stray.exists()
     holiday = tmp_path / "photos"

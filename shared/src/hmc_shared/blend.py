@@ -53,7 +53,7 @@ class Blend(HierarchicalModel, **CARD):
     Args:
         hierarchy: the C classes.
         input_shape: of the raw inputs.
-        weights: of the models, which ``members`` holds.
+        weights: of the models, which ``members`` holds: positive, 1 together, or ValueError is raised.
         crop: share of the shorter side of an image of a table that all of them look at.
     """
 
@@ -68,6 +68,8 @@ class Blend(HierarchicalModel, **CARD):
         crop: float = 1.0,
     ) -> None:
         super().__init__(hierarchy, input_shape, crop=crop)
+        if not weights or min(weights) <= 0 or abs(sum(weights) - 1) > 1e-6:
+            raise ValueError(f"`weights` should be positive and add up to 1. Found {shown([*weights])}.")
         self.weights = tuple(weights)
         self.members = nn.ModuleList()
 
@@ -132,7 +134,7 @@ def blend(config: BlendOptions) -> Results:
     """Choose the weights, mix the test predictions, and write the run folder.
 
     Returns the content of ``results.json``. Raises ValueError, naming the run, for runs that do not fit
-    together, or lack their model or their predictions of the validation split.
+    together, lack their model or their predictions of the validation split, or would be overwritten.
     """
     started = time.perf_counter()
     runs = [load_run(path) for path in config.runs]
@@ -141,9 +143,11 @@ def blend(config: BlendOptions) -> Results:
     models = models_of(runs)
     first, targets = runs[0], held_out[0]["targets"]
     name = first.results["dataset"]["name"]
-    folder = RunFolder(config.folder_for(name), resume=config.resume, overwrite=config.overwrite)
+    output = _apart(config.folder_for(name), runs)
+    folder = RunFolder(output, resume=config.resume, overwrite=config.overwrite)
     folder.check_resumed(config)
-    folder.write_config(to_yaml(replace(config, dataset=name)))
+    config = replace(config, dataset=_dataset_option(first) or name)
+    folder.write_config(to_yaml(config))
 
     def score(probabilities: np.ndarray) -> float:
         of = probabilities[:, first.evaluated], targets[:, first.evaluated]
@@ -171,9 +175,9 @@ def blend(config: BlendOptions) -> Results:
         model.to_probabilities(scores),
         model.to_labels(scores),
         config=config,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=sum(runs[number].results.get("parameters") or 0 for number in used),
         seconds={
-            "train": sum(float((run.results.get("seconds") or {}).get("train", 0)) for run in runs),
+            "train": sum((run.results.get("seconds") or {}).get("train") or 0.0 for run in runs),
             "total": time.perf_counter() - started,
         },
         device=torch.device("cpu"),
@@ -241,10 +245,12 @@ def _validation(run: Run) -> dict[str, np.ndarray]:
 def check_together(
     runs: Sequence[Run], held_out: Sequence[dict[str, np.ndarray]], dataset: str | None = None
 ) -> None:
-    """Raise ValueError unless the runs are on the same samples and classes, under one protocol."""
+    """Raise ValueError unless there are runs, on the same samples and classes, under one protocol."""
+    if not runs:
+        raise ValueError("There is no run to mix: name run folders, before any option.")
     first = runs[0]
     name = first.results["dataset"]["name"]
-    if dataset is not None and name != dataset:
+    if dataset not in (None, name, _dataset_option(first)):
         raise ValueError(f"`--dataset` is {shown(dataset)}. Found a run on {shown(name)}: {first.path}.")
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise ValueError(f"Each run should be named once. Found {listed([str(run.path) for run in runs])}.")
@@ -258,14 +264,32 @@ def check_together(
                     f"Runs that are mixed should have one {what}. Found {shown(one)} in {first.path}, "
                     f"{shown(other)} in {run.path}."
                 )
-        same = (
-            first.hierarchy == run.hierarchy
-            and np.array_equal(first.evaluated, run.evaluated)
-            and all(np.array_equal(getattr(first, key), getattr(run, key)) for key in ("ids", "targets"))
-            and all(np.array_equal(held_out[0][key], part[key]) for key in ("ids", "targets"))
-        )
-        if not same:
-            raise ValueError(f"{run.path} has other samples, targets or classes than {first.path}.")
+        same = {
+            "classes": first.hierarchy == run.hierarchy and np.array_equal(first.evaluated, run.evaluated),
+            "test samples or targets": all(
+                np.array_equal(getattr(first, key), getattr(run, key)) for key in ("ids", "targets")
+            ),
+            "validation samples or targets (is it `--set-aside`?)": all(
+                np.array_equal(held_out[0][key], part[key]) for key in ("ids", "targets")
+            ),
+        }
+        if other := [what for what, is_same in same.items() if not is_same]:
+            raise ValueError(f"{run.path} has other {other[0]} than {first.path}.")
+
+
+def _dataset_option(run: Run) -> Any:
+    """What ``--dataset`` was, such as table:PATH; None if the run does not tell."""
+    return (run.results.get("config") or {}).get("dataset")
+
+
+def _apart(output: Path, runs: Sequence[Run]) -> Path:
+    """The folder to write. Raises ValueError if that would take away one of the runs."""
+    for run in runs:
+        if run.path.resolve().is_relative_to(output.resolve()):
+            raise ValueError(
+                f"`--output` should be apart from the runs. Found {output}, where {run.path} is."
+            )
+    return output
 
 
 def command(config: BlendOptions) -> None:

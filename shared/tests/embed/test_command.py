@@ -130,9 +130,31 @@ def test_resumption_after_a_kill_gives_the_same_bytes(tmp_path, products, monkey
 def test_a_finished_folder_is_left_as_it_is(tmp_path, products, monkeypatch):
     command(options(tmp_path, products))
     before = files(tmp_path / "vectors")
-    monkeypatch.setattr(of_command, "embed", lambda *_: pytest.fail("nothing is left to do"))
+    monkeypatch.setattr(of_command, "fit_texts", lambda *_: pytest.fail("nothing is left to do"))
     command(options(tmp_path, products, resume=True))
     assert files(tmp_path / "vectors") == before
+    with pytest.raises(ValueError, match=r"`--resume` should keep what .*: `size` is 8 there\. Found 9"):
+        command(options(tmp_path, products, resume=True, size=9))
+    products.write_text(products.read_text().replace("number 3", "number three"))
+    with pytest.raises(ValueError, match="`digest` is"):
+        command(options(tmp_path, products, resume=True))
+    assert files(tmp_path / "vectors") == before
+
+
+def test_what_cannot_be_embedded_leaves_a_finished_folder_as_it_is(tmp_path, products):
+    command(options(tmp_path, products))
+    before = files(tmp_path / "vectors")
+    with pytest.raises(ValueError, match=r"Found none at .*typo\.csv"):
+        command(options(tmp_path, tmp_path / "typo.csv", overwrite=True))
+    with pytest.raises(ValueError, match="the encoder of texts should be"):
+        command(options(tmp_path, products, encoder="resnet18", overwrite=True))
+    with pytest.raises(
+        ValueError, match=r"`--output` should be apart from what is read\. Found .*vectors with"
+    ):
+        command(options(tmp_path, tmp_path / "vectors", text=("id",), levels=None, overwrite=True))
+    assert files(tmp_path / "vectors") == before
+    command(options(tmp_path, products, size=3, overwrite=True))
+    assert load_dataset(f"table:{tmp_path / 'vectors'}").num_features == 3
 
 
 def test_only_an_embedding_is_overwritten(tmp_path, products):

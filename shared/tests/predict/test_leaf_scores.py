@@ -164,8 +164,12 @@ def test_rows_and_labels_are_needed(tmp_path):
     [
         ({"classes": LEAVES}, "has no array 'scores'"),
         ({"scores": np.zeros((2, 3))}, "has no array 'classes'"),
-        ({"scores": np.zeros(3), "classes": LEAVES}, r"`scores` should be of shape \(n, k\)"),
-        ({"scores": np.zeros((2, 3)), "classes": LEAVES[:2]}, r"`classes` should be of shape \(3,\)"),
+        ({"scores": np.zeros(3), "classes": LEAVES}, r"`scores` should be floats of shape \(n, k\)"),
+        (
+            {"scores": np.zeros((2, 3), int), "classes": LEAVES},
+            r"`scores` should be floats of .* Found int64 of shape \(2, 3\)",
+        ),
+        ({"scores": np.zeros((2, 3)), "classes": LEAVES[:2]}, r"`classes` should be texts of shape \(3,\)"),
         ({"scores": np.zeros((2, 3)), "classes": ["cat", "cat", "dog"]}, "should name each class once"),
         ({"scores": np.zeros((2, 3)), "classes": ["cat", "dog", "cow"]}, "'cow' in `classes` is no class"),
         ({"scores": np.zeros((1, 3)), "classes": LEAVES, "labels": ["cow"]}, "row 1: 'cow' in `labels`"),

@@ -18,7 +18,10 @@ from hmc_shared.runs.read import load_run
         ({"scores": None}, "no array 'scores'"),
         ({"scores": np.zeros((60, 5), np.float32)}, r"`scores` should have shape \(60, 6\)"),
         ({"scores": np.float32(1)}, "`scores` should have shape"),
-        ({"scores": np.full((60, 6), np.nan, np.float32)}, "NaN"),
+        (
+            {"scores": np.full((60, 6), np.nan, np.float32)},
+            "row 1: `scores` should not hold NaN. Found it for 'animal'",
+        ),
         ({"scores": np.zeros((60, 6), np.float16)}, "float16"),
         ({"scores": np.zeros((60, 6), int)}, "`scores` should not be of type int64"),
         ({"targets": np.full((60, 6), "x")}, "`targets` should not be of type"),
@@ -52,6 +55,9 @@ def test_predictions(make_run, arrays, message):
         ({"dataset": "toy"}, "`dataset` should be a mapping"),
         ({"dataset": {"name": "toy"}}, "`dataset.checksum` should be text. Found None"),
         ({"metrics": [1]}, "`metrics` should be a mapping"),
+        ({"parameters": "9"}, "`parameters` should be a number or null. Found '9'"),
+        ({"seconds": {"train": "x"}}, "`seconds.train` should be a number or null. Found 'x'"),
+        ({"seconds": {"train": [1]}}, "`seconds.train` should be a number or null"),
         ({"metrics": {"test/map": "x"}}, "`metrics.test/map` should be a number or null. Found 'x'"),
     ],
 )

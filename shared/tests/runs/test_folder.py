@@ -50,8 +50,11 @@ class TestOpen:
         (tmp_path / "config.yaml").touch()
         RunFolder(tmp_path, resume=True)
         assert (tmp_path / "mine.txt").exists()
-        RunFolder(tmp_path, overwrite=True)
-        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+        folder = RunFolder(tmp_path, overwrite=True)
+        assert (tmp_path / "mine.txt").exists()  # until data and options are right
+        folder.write_config("seed: 0\n")
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", "config.yaml"}
+        folder.write("results.json", b"{}")
         (tmp_path / "file").touch()
         with pytest.raises(ValueError, match=r"`--output-dir` should be a folder\. Found the file"):
             RunFolder(tmp_path / "file")
@@ -231,5 +234,5 @@ def test_what_a_run_leaves_that_was_killed_before_it_began_is_in_nobodys_way(tmp
     for name in (".lock", "config.yaml.partial"):
         (tmp_path / name).write_text("half")
     (tmp_path / "checkpoints" / "partial").mkdir(parents=True)
-    RunFolder(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    RunFolder(tmp_path).write_config("seed: 0\n")
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "config.yaml"}

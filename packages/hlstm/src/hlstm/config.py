@@ -127,7 +127,8 @@ class Config(NetworkOptions, ForestOptions, LossOptions, AdamOptions, FeatureOpt
         )
 
     def free_on_resume(self) -> frozenset[str]:
-        return super().free_on_resume() | {"epochs"}
+        free = super().free_on_resume()
+        return free if self.protocol == "refit" else free | {"epochs"}  # among which the selection has chosen
 
 
 def preprocessing_of(protocol: str) -> Literal["default", "paper"]:

@@ -37,8 +37,8 @@ class Blend:
     """What the weights are chosen for, on validation."""
     rounds: Count = 30
     """Rounds of the choice; each adds a share of the run that gains most."""
-    dataset: str | None = None
-    """Refuse runs on another data set than this."""
+    dataset: Annotated[str | None, FREE] = None
+    """Refuse runs on another data set than this, a name or what their --dataset was."""
     seed: Seed = 0
     """For the name of the folder and the table of seeds; nothing is random."""
     resume: Annotated[bool, FREE] = False

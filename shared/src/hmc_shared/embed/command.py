@@ -18,8 +18,8 @@ from tqdm import tqdm
 from hmc_shared.cli.embed import Embed
 from hmc_shared.compare.output import wrote
 from hmc_shared.data.image_batches import image_batches
-from hmc_shared.embed.embedder import Embedder, load_embedder, to_float16
-from hmc_shared.embed.folder import EmbeddingFolder, digest_of
+from hmc_shared.embed.embedder import Embedder, to_float16
+from hmc_shared.embed.folder import TABLE, EmbeddingFolder, digest_of
 from hmc_shared.embed.networks import open_network
 from hmc_shared.embed.sources import Source, open_source
 from hmc_shared.embed.texts import fit_texts
@@ -35,15 +35,14 @@ def command(config: Embed) -> None:
     source = open_source(config)
     for note in source.notes:
         print(f"note: {note}", file=sys.stderr)
-    if not folder.is_complete:
-        embed(config, source, folder)
+    embed(config, source, folder)
     wrote([config.output])
     seconds = time.perf_counter() - started
     print(f"{len(source.ids)} rows in {seconds:.0f} s; train with --dataset table:{config.output}")
 
 
 def embed(config: Embed, source: Source, folder: EmbeddingFolder) -> Path:
-    """Write what is missing of a folder; returns the path of its table.
+    """Write what is missing of a folder, perhaps nothing; returns the path of its table.
 
     Raises ValueError for an encoder that cannot be had, numbers that float16 does not hold, and if the
     folder holds the beginning of another embedding.
@@ -51,8 +50,10 @@ def embed(config: Embed, source: Source, folder: EmbeddingFolder) -> Path:
     state = {**asdict(config), "digest": source.digest, "rows": digest_of(source.ids)}
     embedder = None
     if not isinstance(source.inputs, np.ndarray):
-        embedder = load_embedder(folder.path) or make_embedder(config, source)
+        embedder = folder.embedder or make_embedder(config, source)
     folder.begin(state, free=config.free_on_resume())
+    if folder.is_complete:
+        return folder.path / TABLE
     missing = folder.missing_parts(len(source.ids))
     if embedder is None:
         parts = _of_array(source.inputs, missing, str(config.array))

@@ -18,7 +18,7 @@ from pyarrow import parquet
 
 from hmc_shared.data.formats.beside import EDGES
 from hmc_shared.embed import embedder as of_embedder
-from hmc_shared.embed.embedder import VECTOR
+from hmc_shared.embed.embedder import VECTOR, Embedder, load_embedder
 from hmc_shared.embed.sources import Source
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import shown
@@ -54,15 +54,25 @@ class EmbeddingFolder:
             self._lock.acquire()
         except Timeout as error:
             raise ValueError(f"{path} is in use: another process is writing there.") from error
-        if occupied and not resume:
-            self._empty()
+        self._is_stale = not resume
+
+    @property
+    def embedder(self) -> Embedder | None:
+        """The one that was begun with; None without."""
+        return None if self._is_stale else load_embedder(self.path)
 
     @property
     def is_complete(self) -> bool:
-        return (self.path / TABLE).is_file()
+        return not self._is_stale and (self.path / TABLE).is_file()
 
     def begin(self, state: Mapping[str, Any], *, free: frozenset[str]) -> None:
-        """Say what is embedded. Raises ValueError, naming it, if another thing was begun here."""
+        """Say what is embedded, where nothing is; with ``overwrite`` the folder is emptied first.
+
+        Raises ValueError, naming it, if another thing was begun here.
+        """
+        if self._is_stale:
+            self._empty()
+            self._is_stale = False
         path = self.path / STATE
         content = json.loads(json.dumps(state, default=str))
         before = read_json(path) if path.is_file() else content
@@ -72,8 +82,9 @@ class EmbeddingFolder:
                     f"`--resume` should keep what {path} says: `{name}` is {shown(before.get(name))} there. "
                     f"Found {shown(value)}."
                 )
-        with replacing(path) as file:
-            file.write((json.dumps(content, indent=2) + "\n").encode())
+        if not self.is_complete:
+            with replacing(path) as file:
+                file.write((json.dumps(content, indent=2) + "\n").encode())
 
     def missing_parts(self, size: int) -> list[range]:
         """The rows of each part that is not there yet."""

@@ -82,6 +82,11 @@ def _of_images(config: Embed) -> Source:
 
 def _of_table(config: Embed) -> Source:
     file = find_table(Path(config.dataset.partition(":")[2]).expanduser())
+    for path in (file, config.array):
+        if path and path.resolve().is_relative_to(config.output.resolve()):
+            raise ValueError(
+                f"`--output` should be apart from what is read. Found {config.output} with {path}."
+            )
     beside = beside_table(file, config.levels, config.evidence)
     rows = read_rows(file, beside, config.levels, config.evidence)
     split_of, sampling = _splits(rows, file)

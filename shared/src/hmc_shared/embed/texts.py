@@ -86,6 +86,7 @@ def fit_texts(texts: Sequence[str], size: int) -> TextFit:
     except ValueError as error:
         raise ValueError("the training texts should have words. Found none.") from error
     k = min(size, *weights.shape)
-    svd: Any = TruncatedSVD(k, random_state=SEED).fit(weights)
+    with np.errstate(all="ignore"):  # shares of a variance of 0, which nobody asks for
+        svd: Any = TruncatedSVD(k, random_state=SEED).fit(weights)
     terms = counter.get_feature_names_out().tolist()
     return TextFit(tuple(terms), counter.idf_.astype(np.float32), svd.components_.astype(np.float16))

@@ -95,6 +95,8 @@ def read_scores(path: str, hierarchy: Hierarchy, *, softmax: bool = False, label
     return Scored(ids, (mass @ own).clamp(max=1.0), labels)
 
 
+_KINDS = {"f": "floats", "U": "texts", "Uiu": "texts or integers"}
+
 Read = tuple[list[str], list[str], np.ndarray, list[list[int]] | None, Callable[[int], str]]
 
 
@@ -121,7 +123,8 @@ def _of_archive(path: str, hierarchy: Hierarchy, labelled: bool) -> Read:
         if found.dtype.kind not in kinds or (found.ndim != 2 if shape is None else found.shape != shape):
             wanted = "(n, k)" if shape is None else str(shape)
             raise ValueError(
-                f"{path}: `{name}` should be of shape {wanted}. Found {found.dtype} of shape {found.shape}."
+                f"{path}: `{name}` should be {_KINDS[kinds]} of shape {wanted}. "
+                f"Found {found.dtype} of shape {found.shape}."
             )
         return found
 

@@ -94,8 +94,7 @@ class RunFolder:
             raise ValueError(f"{self.path} holds no run (no config.yaml): {option}.")
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.path)
-        if not resume:
-            _empty(self.path)
+        self._is_stale = not resume
 
     @property
     def whole(self) -> Path:
@@ -132,7 +131,13 @@ class RunFolder:
             self.check_same_options(asdict(config), free=config.free_on_resume())
 
     def write_config(self, text: str) -> None:
-        """Write ``config.yaml``. Results of a run that goes on are taken away: they are those of before."""
+        """Write ``config.yaml``. Results of a run that goes on are taken away: they are those of before.
+
+        With ``overwrite`` the folder is emptied here, once data and options have been found right.
+        """
+        if self._is_stale:
+            _empty(self.path)
+            self._is_stale = False
         (self.path / "results.json").unlink(missing_ok=True)
         self.write("config.yaml", text.encode())
 
@@ -142,7 +147,8 @@ class RunFolder:
         if not path.is_file():  # nothing to resume is fine
             return
         before = read_config(self.path)
-        for name, value in options.items():
+        for name, given in options.items():
+            value = [*given] if isinstance(given, tuple) else given  # as YAML has it
             if name in before and name not in free and before[name] != value:
                 raise ValueError(
                     f"`--resume` should keep the options of {path}: `{name}` is {shown(before[name])} there. "

@@ -36,6 +36,7 @@ _REQUIRED: dict[str, tuple[Any, str]] = {
     "dataset": _MAPPING,
     "dataset.name": _TEXT,
     "dataset.checksum": _TEXT,
+    "parameters": _NUMBER,
 }
 """What every ``results.json`` holds."""
 
@@ -111,10 +112,10 @@ def read_results(folder: Path) -> dict[str, Any]:
     if results.get("schema") != SCHEMA:
         raise ValueError(f"{file}: `schema` should be {SCHEMA}. Found {shown(results.get('schema'))}.")
     values = dict(results)
-    for part in ("dataset", "metrics"):
+    for part in ("dataset", "metrics", "seconds"):
         if isinstance(results.get(part), dict):
             values |= {f"{part}.{key}": value for key, value in results[part].items()}
-    kinds = _REQUIRED | {name: _NUMBER for name in values if name.startswith("metrics.")}
+    kinds = _REQUIRED | {name: _NUMBER for name in values if name.startswith(("metrics.", "seconds."))}
     for name, (kind, what) in kinds.items():
         value = values.get(name)
         if not isinstance(value, kind) or isinstance(value, bool):
@@ -186,6 +187,12 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
             raise ValueError(f"{path}: `{name}` should have shape {shape}. Found {arrays[name].shape}.")
         if arrays[name].dtype.kind not in kinds:
             raise ValueError(f"{path}: `{name}` should not be of type {arrays[name].dtype}.")
+    if (missing := np.isnan(arrays["scores"])).any():
+        row, column = np.argwhere(missing)[0].tolist()
+        raise ValueError(
+            f"{path}, row {row + 1}: `scores` should not hold NaN. "
+            f"Found it for {shown(hierarchy.names[column])}."
+        )
     is_probability = (arrays["probabilities"] >= 0) & (arrays["probabilities"] <= 1)
     if has_probabilities and not is_probability.all():
         value = arrays["probabilities"][~is_probability][0]

@@ -111,6 +111,7 @@ def select(
     inner = folder.path / SELECTION
     if accelerator.is_main_process:
         folder.write_config(to_yaml(config))  # so that the run goes on here if it is stopped within the other
+    accelerator.wait_for_everyone()  # --overwrite has emptied it now
     if not (inner / "results.json").is_file():
         train(
             replace(
