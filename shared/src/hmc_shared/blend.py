@@ -235,10 +235,12 @@ def _inputs_of(model: HierarchicalModel) -> str:
 def _validation(run: Run) -> dict[str, np.ndarray]:
     path = run.path / VALIDATION
     if not path.is_file():
-        raise ValueError(
-            f"{run.path} has no {VALIDATION}, by which weights are chosen: it was trained under the protocol "
-            f"{shown(run.results['protocol'])}."
+        reason = (
+            "the protocol 'paper' leaves no validation rows"
+            if run.results["protocol"] == "paper"
+            else "put the file back, or train the run again"
         )
+        raise ValueError(f"{run.path} has no {VALIDATION}, by which weights are chosen: {reason}.")
     return load_predictions(path, run.hierarchy)
 
 
