@@ -247,3 +247,15 @@ def test_import_does_not_pull_in_sklearn():
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "False\n"
     )
+
+
+def test_where_samples_have_one_path_f1_is_of_the_answers():
+    """Log-odds of a softmax over many leaves are all below 0, though the best leaf is right."""
+    h = Hierarchy.from_paths(["animal/cat", "animal/dog", "plant/tree"])
+    targets = h.ancestors_of(torch.tensor([2, 3, 4])).numpy()
+    scores = np.where(targets, -1.0, -2.0)
+    assert summarize_scores(scores, targets, h)["f1_micro"] == 0
+    found = summarize_scores(scores, targets, h, answers=targets)
+    assert found["f1_micro"] == found["exact_match"] == found["hierarchical_f1"] == 1
+    two = targets | targets[::-1]  # several paths: the threshold decides
+    assert summarize_scores(np.where(two, -1.0, -2.0), two, h, answers=two)["f1_micro"] == 0

@@ -8,7 +8,16 @@ import numpy as np
 
 from hmc_shared.hierarchy import Hierarchy
 
-from ._inputs import Array, as_counts, as_mask, as_pair, as_weights, check_width, mean_of_classes
+from ._inputs import (
+    Array,
+    as_binary_pair,
+    as_counts,
+    as_mask,
+    as_pair,
+    as_weights,
+    check_width,
+    mean_of_classes,
+)
 from .cafa import curve
 from .hierarchical import pooled_and_by_sample
 from .levels import (
@@ -66,8 +75,8 @@ def summarize(
     ``information``: (C,), see :func:`hmc_shared.metrics.cafa.information_accretion`; gives ``fmax_weighted``
     and ``smin``, if some evaluated class has information.
     ``threshold``: a class is predicted if its score is at least this; 0 suits logits.
-    ``answers``: bool (n, C), what ``predict`` says; default: the leaf with the highest score and its
-    ancestors. They count where samples have one path.
+    ``answers``: bool (n, C), what ``predict`` says. Where samples have one path, F1 and the like are of these
+    labels, and no threshold counts; the metrics of paths are of the leaf with the highest score without them.
 
     ``map``, ``ap_variance`` and ``f1_macro`` skip classes without positives: ``map_classes`` are counted,
     ``map_absent`` skipped. The metrics of levels and of paths, ``accuracy_level_<depth>`` to
@@ -142,11 +151,15 @@ def measure(
     result["coverage_error"], result["ranking_loss"] = coverage_and_loss(seen_scores, seen_targets)
     del seen_scores  # perhaps a copy
 
-    predictions = scores >= float(threshold)  # a float takes the precision of the scores, a numpy scalar not
+    is_path = is_single_path(targets, hierarchy)
+    if is_path and answers is not None:
+        predictions, _ = as_binary_pair(answers, targets)
+    else:
+        predictions = scores >= float(threshold)  # a float takes the scores' precision, a numpy scalar not
     result |= _of_decisions(predictions, targets, hierarchy, mask)
     result["incoherent"] = incoherent(scores, hierarchy)
     result |= _of_samples(scores, targets, mask, information)
-    if is_single_path(targets, hierarchy):
+    if is_path:
         result |= _level_metrics(scores, targets, hierarchy)
         result |= _path_metrics(scores, targets, hierarchy, answers)
     return Measured(result, ap, whole, dict(zip(depths, areas, strict=True)))
