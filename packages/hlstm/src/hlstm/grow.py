@@ -22,7 +22,7 @@ from hmc_shared.metrics import au_prc
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress
-from hmc_shared.runs.refit import fit_on_validation, score_reserved, select
+from hmc_shared.runs.refit import select, use_held_out
 
 
 def grow(config: Config, dataset: HierarchicalDataset | None = None) -> Results | None:
@@ -46,17 +46,17 @@ def grow(config: Config, dataset: HierarchicalDataset | None = None) -> Results 
     model = grow_forest(config, fitted, training.targets, training.inputs)  # type: ignore[arg-type]
     progress = Progress()
     progress.train_seconds = time.perf_counter() - begun
+    held_out = None
     if config.protocol == "default":
-        split, evaluated = dataset.validation, dataset.evaluated
-        held_out = score_split(model, split)
-        progress.best_score = float(au_prc(held_out[:, evaluated], split.targets[:, evaluated]))
+        evaluated, targets = dataset.evaluated, dataset.validation.targets
+        held_out = score_split(model, dataset.validation)
+        progress.best_score = float(au_prc(held_out[:, evaluated], targets[:, evaluated]))
         if not config.test:
             return folder.finish_trial(progress, accelerator)
-        fit_on_validation(model, held_out, split.targets, split.ids, evaluated, folder)
     if selection:
         selection.give_to(model, folder)
     logits = score_split(model, dataset.test)
-    score_reserved(model, dataset, folder)
+    use_held_out(model, dataset, folder, config.protocol, held_out=held_out)
     model.save_pretrained(folder.model)
     return folder.finish(
         dataset,

@@ -28,7 +28,7 @@ from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
-from hmc_shared.runs.refit import Selection, fit_on_validation, score_reserved, select
+from hmc_shared.runs.refit import Selection, select, use_held_out
 
 
 def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results | None:
@@ -147,13 +147,12 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     logits = score_split(scored, dataset.test)
     results = None
     if accelerator.is_main_process:
-        if config.protocol == "default":
-            split = dataset.validation
-            held_out = held_out_scores(config, scored, split)
-            fit_on_validation(scored, held_out, split.targets, split.ids, evaluated, folder)
         if selection:
             selection.give_to(scored, folder)
-        score_reserved(scored, dataset, folder)
+        held_out = None
+        if config.protocol == "default":
+            held_out = held_out_scores(config, scored, dataset.validation)
+        use_held_out(scored, dataset, folder, config.protocol, held_out=held_out)
         scored.save_pretrained(folder.model)
         results = folder.finish(
             dataset,

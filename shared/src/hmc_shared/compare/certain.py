@@ -15,6 +15,7 @@ from hmc_shared.metrics.levels import is_single_path
 from hmc_shared.predict.guarantee import curve
 from hmc_shared.predict.rollup import FIXED, outcomes_of, rule_of_run, write_curve
 from hmc_shared.runs.read import load_run
+from hmc_shared.runs.samples import or_null
 
 COLUMNS = ("threshold", "answered", "error", "levels")
 
@@ -58,7 +59,6 @@ def to_text(result: Certain) -> str:
 def to_json(result: Certain) -> str:
     """Undefined values are null."""
     rows = {
-        name: {column: None if value != value else value for column, value in row.items()}
-        for name, row in result.rows.items()
+        name: {column: or_null(value) for column, value in row.items()} for name, row in result.rows.items()
     }
     return json.dumps({"promise": result.promise, "rows": rows}, indent=2, allow_nan=False)

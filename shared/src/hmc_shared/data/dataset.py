@@ -127,6 +127,11 @@ class HierarchicalDataset:
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return splits if self.reserved is None else splits | {"reserved": self.reserved}
 
+    @property
+    def validates_on_training(self) -> bool:
+        """Whether the validation split is the training split itself."""
+        return self.validation.ids == self.train.ids
+
     def set_aside(self, share: float, seed: int = 0) -> HierarchicalDataset:
         """The data set with a share of its validation rows, drawn at random, in ``reserved`` instead.
 
@@ -135,7 +140,7 @@ class HierarchicalDataset:
         if not share:
             return self
         rows, whole = round(share * len(self.validation)), self.validation
-        if whole.ids == self.train.ids:
+        if self.validates_on_training:
             raise ValueError(f"`--set-aside` is for validation rows, which {self.name!r} has not of its own.")
         if not 0 < rows < len(whole):
             raise ValueError(
@@ -151,8 +156,8 @@ class HierarchicalDataset:
 
         Without the latter where it is the training split itself, as in a few-shot episode.
         """
-        known = self.validation.ids == self.train.ids
-        return self.train if protocol == "default" or known else self.train.concatenate(self.validation)
+        alone = protocol == "default" or self.validates_on_training
+        return self.train if alone else self.train.concatenate(self.validation)
 
     @property
     def num_features(self) -> int:

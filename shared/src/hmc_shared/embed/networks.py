@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hmc_shared.extras import needed
 from hmc_shared.messages import reason, shown
 
 Takes = Literal["images", "texts"]
@@ -55,14 +55,6 @@ def open_network(name: str, takes: Takes, image_size: int | None = None, file: s
     except (OSError, RuntimeError, KeyError) as error:  # of a hub that is not reached, or does not know it
         raise ValueError(f"the weights of {name} cannot be had: {reason(error)}") from error
     raise ValueError(f"the encoder of {takes} should be {NAMES[takes]}. Found {shown(name)}.")
-
-
-def needed(module: str, extra: str, name: str) -> Any:
-    """The library of an extra. Raises ValueError, saying how to install it, if it is not there."""
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{name} needs {module}: pip install 'hmc-shared[{extra}]'") from error
 
 
 def _image_network(name: str, image_size: int | None, file: str) -> Network:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from hmc_shared.cli.commands import PredictOptions
-from hmc_shared.data.formats.cells import as_texts
 from hmc_shared.data.formats.features import feature_blocks, texts_of
 from hmc_shared.data.formats.table_file import table_blocks
 from hmc_shared.embed.embedder import VECTOR
@@ -152,10 +151,8 @@ def _row_blocks(model: HierarchicalModel, path: Path) -> Iterator[tuple[list[str
         if not len(table):
             raise ValueError(f"{path} should have rows. Found none.")
         vectors = embedder.of_texts(texts_of(table, embedder.columns))
-        name = table.find("id")
-        ids = as_texts(table.columns[name]) if name else list(map(str, range(start, start + len(table))))
+        yield table.ids(start), vectors.astype(np.float32)
         start += len(table)
-        yield ids, vectors.astype(np.float32)
 
 
 def _of_images(

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from hmc_shared.array_files import read_arrays
 from hmc_shared.cli.rollup import Rollup
-from hmc_shared.data.formats.cells import as_texts
 from hmc_shared.data.formats.features import numbers_of
 from hmc_shared.data.formats.label_cells import known_labels, labels_of_levels
 from hmc_shared.data.formats.level_columns import split_levels
 from hmc_shared.data.formats.table import read_edges
 from hmc_shared.data.formats.table_file import open_table
+from hmc_shared.data.storage.raw import targets_of
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import listed, shown
 from hmc_shared.predict.rollup import choose_rule, describe, outcomes_of, write_curve
@@ -46,10 +46,7 @@ def command(config: Rollup) -> None:
     hierarchy = hierarchy_of(config.hierarchy, config.levels)
     known = read_scores(config.calibration, hierarchy, softmax=config.softmax, labelled=True)
     asked = read_scores(config.scores, hierarchy, softmax=config.softmax)
-    targets = torch.zeros(len(known.ids), len(hierarchy), dtype=torch.bool)
-    for row, nodes in enumerate(known.labels or []):
-        targets[row, nodes] = True
-    targets = hierarchy.add_ancestors(targets)
+    targets = torch.from_numpy(targets_of(known.labels or [], hierarchy))
     rule = choose_rule(config, known.probabilities, targets, hierarchy, config.calibration)
     print(rule.promise, file=sys.stderr)
     outcomes = outcomes_of(known.probabilities, targets, hierarchy)
@@ -105,7 +102,7 @@ def _of_table(path: str, hierarchy: Hierarchy, labelled: bool) -> Read:
     id_column, label = table.find("id"), table.find("label") or "label"
     classes = [name for name in table.columns if name in hierarchy.index and name not in (id_column, label)]
     scores = np.stack([numbers_of(table, name) for name in classes], 1) if classes else np.zeros((0, 0))
-    ids = as_texts(table.columns[id_column]) if id_column else list(map(str, range(len(table))))
+    ids = table.ids()
     labels = None
     if labelled:
         labels, _ = known_labels(table, label, hierarchy, "the hierarchy")

@@ -58,14 +58,16 @@ def use_held_out(
     folder: RunFolder,
     protocol: str,
     workers: int = 0,
+    held_out: Tensor | None = None,
 ) -> None:
     """What a trained model takes from validation under the protocol "default", and from rows set aside.
 
-    See :func:`fit_on_validation` and :func:`score_reserved`.
+    ``held_out`` are its logits (n, C) of the validation split, if they are known. See
+    :func:`fit_on_validation` and :func:`score_reserved`.
     """
     if protocol == "default":
         split = dataset.validation
-        logits = score_split(model, split, workers)
+        logits = score_split(model, split, workers) if held_out is None else held_out
         fit_on_validation(model, logits, split.targets, split.ids, dataset.evaluated, folder)
     score_reserved(model, dataset, folder, workers)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models.resnet import BasicBlock
 
+from hmc_shared.extras import needed
 from hmc_shared.messages import reason
 
 SMALL_RESNETS = {"resnet8": 1, "resnet14": 2, "resnet20": 3, "resnet32": 5, "resnet56": 9}
@@ -46,7 +47,7 @@ def image_encoder(
     if name in SMALL_RESNETS:
         encoder = SmallResNet(channels, width or 16, SMALL_RESNETS[name])
         return encoder, encoder.num_features
-    of_timm = name.startswith(TIMM) or name in LITE
+    of_timm = is_of_timm(name)
     if not of_timm and name not in models.list_models(module=models):
         raise ValueError(
             f"`encoder` should, for images, be one of {', '.join([*SMALL_RESNETS, *LITE])}, a classification "
@@ -125,13 +126,17 @@ def torchvision_backbone(name: str, stem: str, max_pool: bool) -> tuple[nn.Modul
     return nn.Sequential(Colour(), network), last.in_features
 
 
+def is_of_timm(name: str) -> bool:
+    return name in LITE or name.startswith(TIMM)
+
+
 def timm_backbone(name: str, size: Sequence[int] | None, *, pretrained: bool = False) -> Any:
     """A network of timm, (B, 3, height, width) to its pooled features (B, ``head_hidden_size``).
 
     ``size`` is for networks that are made for one, as most transformers, which then fit it. With
     ``pretrained`` weights, which may be downloaded, errors of any type are raised if they cannot be had.
     """
-    timm, found = import_timm(name), LITE.get(name, name).removeprefix(TIMM)
+    timm, found = needed("timm", "timm", name), LITE.get(name, name).removeprefix(TIMM)
     if ":" in found or not timm.is_model(found):  # timm:hf-hub:NAME would be what a stranger's file says
         raise ValueError(
             f"`encoder` should have the name of a network of timm behind {TIMM}. Found {name!r}."
@@ -149,15 +154,6 @@ def timm_backbone(name: str, size: Sequence[int] | None, *, pretrained: bool = F
         pixels = f" for images of {' x '.join(map(str, size))} pixels" if size else ""
         raise ValueError(f"`encoder` cannot be {name}{pixels}: {reason(error)}") from error
     return network.train()
-
-
-def import_timm(name: str) -> Any:
-    """The module timm, which takes seconds to import. Raises ValueError if it is not installed."""
-    try:
-        import timm
-    except ImportError as error:
-        raise ValueError(f"{name} needs timm: pip install 'hmc-shared[timm]'") from error
-    return timm
 
 
 class Colour(nn.Module):

@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torchvision import models
 
 from hmc_shared.array_files import read_arrays
+from hmc_shared.extras import needed
 from hmc_shared.messages import reason
 from hmc_shared.network_files import read_tensors, refuse_not_finite
 from hmc_shared.vision.encoders import (
     LITE,
     TIMM,
     image_encoder,
-    import_timm,
+    is_of_timm,
     timm_backbone,
     without_colour,
 )
@@ -94,8 +95,8 @@ def expected_images(name: str) -> tuple[PixelStatistics, int] | None:
 
     None for a network that comes without weights. Raises ValueError if timm is needed and not installed.
     """
-    if name in LITE or name.startswith(TIMM):
-        found = import_timm(name).get_pretrained_cfg(LITE.get(name, name).removeprefix(TIMM))
+    if is_of_timm(name):
+        found = needed("timm", "timm", name).get_pretrained_cfg(LITE.get(name, name).removeprefix(TIMM))
         return None if found is None else (_of_pixels(found.mean, found.std), found.input_size[-1])
     if name not in models.list_models(module=models):
         return None
@@ -161,7 +162,7 @@ def imagenet_weights(name: str, size: torch.Size | None = None) -> Mapping[str, 
 
     Networks of timm that are made for images of one size get them for ``size``, resampled.
     """
-    of_timm = name in LITE or name.startswith(TIMM)
+    of_timm = is_of_timm(name)
     if not of_timm and name not in models.list_models(module=models):
         raise ValueError(
             f"`--weights imagenet` is for networks of torchvision and timm. Found the encoder {name!r}."

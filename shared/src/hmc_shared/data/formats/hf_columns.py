@@ -23,7 +23,7 @@ from hmc_shared.data.formats.features import choose_features, read_features
 from hmc_shared.data.formats.label_cells import labels_of_levels
 from hmc_shared.data.formats.level_columns import split_levels, split_rows
 from hmc_shared.data.formats.table_file import TableFile
-from hmc_shared.data.formats.taxonomy import separator_of
+from hmc_shared.data.formats.taxonomy import column_of
 from hmc_shared.data.image_dataset import complete_splits
 from hmc_shared.data.image_table import needs_pillow
 from hmc_shared.data.preprocessing import Protocol
@@ -54,7 +54,7 @@ def load(
     parts = open_dataset(path)
     given = split_levels(levels)
     rows = datasets.concatenate_datasets(list(parts.values()))
-    columns = [name[:-1] if separator_of(name, rows.column_names) else name for name in given]
+    columns = [column_of(name, rows.column_names) for name in given]
     for name in columns:
         if name not in rows.column_names:
             raise ValueError(f"{path} should have a column {name!r}. Found {listed(rows.column_names)}.")

@@ -12,7 +12,7 @@ from pyarrow import types
 from hmc_shared.data.formats.cells import MISSING, is_list, whole
 from hmc_shared.data.formats.level_columns import level_labels
 from hmc_shared.data.formats.table_file import TableFile
-from hmc_shared.data.formats.taxonomy import Parts, labels_of_paths, paths_of_cell, separator_of
+from hmc_shared.data.formats.taxonomy import Parts, column_of, labels_of_paths, paths_of_cell, separator_of
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.indicators import refuse_vectors
 from hmc_shared.messages import clipped, counted, listed, shown
@@ -192,7 +192,8 @@ def labels_of_levels(
     """
     if len(columns) == 1:
         if separator := separator_of(columns[0], table.columns):
-            return path_labels(table, columns[0][:-1], lambda text: paths_of_cell(text, separator))
+            column = column_of(columns[0], table.columns)
+            return path_labels(table, column, lambda text: paths_of_cell(text, separator))
         hierarchy, labels, notes = plain_labels(table, columns[0])
         return hierarchy, labels, [f"levels: {columns[0]}", *notes]
     missing: set[str] = set()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hmc_shared.data.storage.sources import file_error, read_bytes, text_lines
+from hmc_shared.extras import needed
 from hmc_shared.graph_depth import CycleError
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import listed, reason, shown
@@ -77,10 +78,7 @@ def read_obo(path: str | Path, relations: Collection[str] = RELATIONS) -> Ontolo
     for a cycle; for a relation that the file does not have; and if obonet is not installed.
     """
     path = Path(path)
-    try:
-        import obonet  # an extra
-    except ModuleNotFoundError as error:
-        raise ValueError("Reading .obo files needs obonet: pip install 'hmc-shared[go]'") from error
+    obonet = needed("obonet", "go", "Reading .obo files")
     lines = text_lines(read_bytes(path), path)
     stanzas = list(_stanzas(lines, path))
 

@@ -14,12 +14,11 @@ from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.formats.annotations import is_gaf
 from hmc_shared.data.formats.beside import EDGES, Beside, RowLabels, find_beside, ontology_labels
-from hmc_shared.data.formats.cells import as_texts
 from hmc_shared.data.formats.features import choose_features, read_features
 from hmc_shared.data.formats.label_cells import known_labels, labels_of_levels, path_labels, plain_labels
 from hmc_shared.data.formats.level_columns import split_levels, split_rows
 from hmc_shared.data.formats.table_file import SUFFIXES, TableFile, open_table
-from hmc_shared.data.formats.taxonomy import read_products, separator_of
+from hmc_shared.data.formats.taxonomy import column_of, read_products
 from hmc_shared.data.preprocessing import Protocol
 from hmc_shared.data.storage.mapped import LARGE, mapped
 from hmc_shared.data.storage.raw import RawPart, RawSet
@@ -170,9 +169,8 @@ def read_rows(
     notes = of_rows.notes
     split, id_column = table.find("split"), table.find("id")
     taken = {name for name in (*of_rows.columns, split, id_column) if name is not None}
-    ids = list(map(str, range(len(table))))
+    ids = table.ids()
     if id_column:
-        ids = as_texts(table.columns[id_column])
         refuse_repeats(table, ids)
     rows: dict[str, np.ndarray] = {"all": np.arange(len(table))}
     if split:
@@ -209,8 +207,7 @@ def read_labels(
     if levels is not None:
         columns = split_levels(levels)
         hierarchy, labels, notes = labels_of_levels(table, columns)
-        taken = [name[:-1] if separator_of(name, table.columns) else name for name in columns]
-        return RowLabels(hierarchy, labels, taken, notes)
+        return RowLabels(hierarchy, labels, [column_of(name, table.columns) for name in columns], notes)
     if beside.taxonomy is not None:
         column = table.find("labels", "label", "google_product_category", "google product category")
         taxonomy = read_products(beside.taxonomy)

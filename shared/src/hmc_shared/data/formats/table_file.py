@@ -89,6 +89,11 @@ class TableFile:
             )
         return as_texts(column)
 
+    def ids(self, start: int = 0) -> list[str]:
+        """The names of the rows: the column "id", or without it numbers from ``start`` on."""
+        name = self.find("id")
+        return as_texts(self.columns[name]) if name else list(map(str, range(start, start + len(self))))
+
     def where(self, row: int) -> str:
         """File and place of a row, for messages."""
         return f"{self.origin}, {self.place(row)}"

@@ -120,3 +120,8 @@ def read_products(file: Path) -> Taxonomy:
 def separator_of(column: str, known: Collection[str]) -> str | None:
     """What separates paths in a column that is named with it at the end, as "taxon;"; None for another."""
     return column[-1] if column[-1:] in SEPARATORS and column not in known else None
+
+
+def column_of(column: str, known: Collection[str]) -> str:
+    """The name itself of a column that may be named with a separator of paths at the end."""
+    return column[:-1] if separator_of(column, known) else column
