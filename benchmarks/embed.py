@@ -59,7 +59,7 @@ def main() -> None:
     network = open_network(options.encoder, "images")
     config = Embed("images", Path(), batch_size=options.batch, workers=options.workers)
     embedder = Embedder(
-        options.encoder, "images", network.width, (), network.image_size, network.crop, network.weights
+        options.encoder, "images", network.width, (), network.image_size, network.resize, network.weights
     )
     ready = torch.randint(256, (options.batch, *embedder.image_shape), dtype=torch.uint8)
     own: dict[str, list[float]] = {"bare": [], "embed": []}

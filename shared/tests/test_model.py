@@ -255,9 +255,9 @@ class TestFiles:
     def test_options_of_the_constructor_come_back(self, toy, tmp_path):
         toy.LinearModel(FEATURES, TREE, coherent=False).save_pretrained(tmp_path / "m")
         assert not toy.LinearModel.from_pretrained(tmp_path / "m").is_constrained
-        toy.ImageModel((3, 9, 8), TREE, crop=0.875).save_pretrained(tmp_path / "i")
+        toy.ImageModel((3, 9, 8), TREE, resize="imagenet").save_pretrained(tmp_path / "i")
         again = toy.ImageModel.from_pretrained(tmp_path / "i")
-        assert (again.crop, again.input_shape) == (0.875, (3, 9, 8))
+        assert (again.resize, again.input_shape) == ("imagenet", (3, 9, 8))
 
     def test_a_model_of_the_hub_has_its_decision_and_embedder_too(self, toy, model, tmp_path, monkeypatch):
         model.decision = Decision(threshold=0.125)

@@ -51,8 +51,8 @@ CNN: dict[str, Any] = {"encoder": "resnet8", "width": 2, "dim": 4}
 TOWERS = Clip(CLIP)
 MODELS: dict[str, HierarchicalModel] = {
     "hlstm": HLSTM(2, TREE, hidden_size=4, num_layers=2),
-    "hcal": HCAL(TREE, IMAGE, crop=0.875, **CNN),
-    "mulsupcon-ld": MulSupCon(TREE, IMAGE, crop=0.875, **CNN),
+    "hcal": HCAL(TREE, IMAGE, resize="imagenet", **CNN),
+    "mulsupcon-ld": MulSupCon(TREE, IMAGE, resize="imagenet", **CNN),
     "hp-dval": HPDVAL(TREE, IMAGE, k=2, **SMALL),
     "hp-dval clip": ClipClassifier(TREE, IMAGE, CLIP, dim=8, text_width=8),
 }

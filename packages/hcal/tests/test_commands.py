@@ -229,7 +229,7 @@ def test_json_has_the_path_of_the_answer(run, pictures, capsys):
 def test_without_calibration_the_temperature_is_1(run, pictures):
     model = load_model(run / "model")
     assert (model.calibration.temperature - 1).abs() > 0.01
-    image = torch.stack([read_image(pictures / "0.png", model.input_shape, model.crop)])
+    image = torch.stack([read_image(pictures / "0.png", model.input_shape, model.resize)])
     calibrated = predict(PredictConfig(str(run), [str(pictures / "0.png")])).probabilities
     torch.testing.assert_close(calibrated, model.predict_proba(image))
     model.calibration.reset()

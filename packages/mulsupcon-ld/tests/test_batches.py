@@ -42,7 +42,7 @@ def case(request):
     if request.param == "small":
         images = torch.randint(256, (N, 1, 8, 8), dtype=torch.uint8)
         return images, MulSupCon(LABELS, (1, 8, 8), encoder="resnet8", width=4)
-    model = MulSupCon(LABELS, (3, 10, 10), encoder="resnet8", width=4, crop=0.875)
+    model = MulSupCon(LABELS, (3, 10, 10), encoder="resnet8", width=4, resize="imagenet")
     return request.getfixturevalue("table"), model
 
 
@@ -161,6 +161,6 @@ def test_scores_are_those_of_single_rows_at_the_size_of_the_model(case, monkeypa
     for row in range(N):
         raw = inputs[row]
         if isinstance(inputs, ImageTable):
-            raw = resize_and_crop(raw, model.input_shape, model.crop)
+            raw = resize_and_crop(raw, model.input_shape, model.resize)
         single = model.logits(model.normalize(raw[None]))
         torch.testing.assert_close(found[row], single[0], atol=1e-4, rtol=1e-4)

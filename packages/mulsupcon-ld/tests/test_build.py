@@ -45,7 +45,7 @@ def test_images_of_a_table_are_normalised_as_those_of_imagenet(tmp_path):
         Config(encoder="resnet8", width=4, dim=4, image_size=16), load_dataset(f"folder:{tmp_path}")
     )
     assert model.input_shape == (3, 16, 16)
-    assert model.crop < 1
+    assert model.resize == "imagenet"
     assert torch.equal(model.input_mean.flatten(), IMAGENET_MEAN)
     assert torch.equal(model.input_scale.flatten(), IMAGENET_STD)
 

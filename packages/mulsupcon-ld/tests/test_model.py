@@ -105,7 +105,7 @@ def test_distributions_are_a_softmax_of_the_layers_own_output(case):
 @pytest.mark.parametrize("case", CASES)
 def test_a_saved_model_predicts_the_same_bits(case, tmp_path):
     options, inputs = CASES[case]
-    model = network(**options, crop=0.9)
+    model = network(**options, resize="pad")
     model.save_pretrained(tmp_path / "model")
     loaders = (load_model, shared_load_model, MulSupCon.from_pretrained)
     for again in (load(tmp_path / "model") for load in loaders):
@@ -113,7 +113,7 @@ def test_a_saved_model_predicts_the_same_bits(case, tmp_path):
         assert torch.equal(again.distributions(inputs()), model.distributions(inputs()))
         assert torch.equal(again.predict(inputs()), model.predict(inputs()))
         assert again.hierarchy == TREE
-        assert (again.input_shape, again.crop) == (model.input_shape, 0.9)
+        assert (again.input_shape, again.resize) == (model.input_shape, "pad")
     card = (tmp_path / "model" / "README.md").read_text()
     assert "mulsupcon-ld" in card
     assert "load_model" in card

@@ -25,6 +25,7 @@ from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.read import RESERVED, VALIDATION, Run, load_predictions, load_run
 from hmc_shared.runs.refit import fit_on_validation
 from hmc_shared.runs.samples import Samples
+from hmc_shared.vision.geometry import Resize
 
 MEMBERS = "members"
 
@@ -54,7 +55,7 @@ class Blend(HierarchicalModel, **CARD):
         hierarchy: the C classes.
         input_shape: of the raw inputs.
         weights: of the models, which ``members`` holds: positive, 1 together, or ValueError is raised.
-        crop: share of the shorter side of an image of a table that all of them look at.
+        resize: how an image becomes the square that all of them look at.
     """
 
     library = "hmc_shared"
@@ -65,9 +66,9 @@ class Blend(HierarchicalModel, **CARD):
         hierarchy: Hierarchy,
         input_shape: Sequence[int],
         weights: Sequence[float],
-        crop: float = 1.0,
+        resize: Resize = "crop",
     ) -> None:
-        super().__init__(hierarchy, input_shape, crop=crop)
+        super().__init__(hierarchy, input_shape, resize=resize)
         if not weights or min(weights) <= 0 or abs(sum(weights) - 1) > 1e-6:
             raise ValueError(f"`weights` should be positive and add up to 1. Found {shown([*weights])}.")
         self.weights = tuple(weights)
@@ -208,7 +209,7 @@ def models_of(runs: Sequence[Run]) -> list[HierarchicalModel]:
     models = [load_model(run.path) for run in runs]
     first = models[0]
     for run, model in zip(runs, models, strict=True):
-        if (model.input_shape, model.crop) != (first.input_shape, first.crop):
+        if (model.input_shape, model.resize) != (first.input_shape, first.resize):
             raise ValueError(
                 "Runs that are mixed should see the same inputs. "
                 f"Found {_inputs_of(first)} in {runs[0].path}, {_inputs_of(model)} in {run.path}."
@@ -219,7 +220,7 @@ def models_of(runs: Sequence[Run]) -> list[HierarchicalModel]:
 def blended_model(models: Sequence[HierarchicalModel], weights: Sequence[float]) -> Blend:
     """Models in one, not calibrated."""
     first = models[0]
-    model = Blend(first.hierarchy, first.input_shape, weights, first.crop)
+    model = Blend(first.hierarchy, first.input_shape, weights, first.resize)
     model.members.extend(models)
     model.decision, model.embedder = replace(first.decision, threshold=None), first.embedder
     return model
@@ -229,7 +230,7 @@ def _inputs_of(model: HierarchicalModel) -> str:
     if not model.takes_images:
         return f"{model.input_shape[0]} features"
     channels, height, width = model.input_shape
-    return f"images of {width} x {height} pixels in {channels} channels, cut to {model.crop:g} of their side"
+    return f"images of {width} x {height} pixels in {channels} channels ({model.resize})"
 
 
 def _validation(run: Run) -> dict[str, np.ndarray]:

@@ -33,6 +33,7 @@ from hmc_shared.predict.calibration import Calibration
 from hmc_shared.predict.decision import FILE as DECISION
 from hmc_shared.predict.decision import Decision, confident_labels, load_decision
 from hmc_shared.predict.threshold import best_threshold
+from hmc_shared.vision.geometry import Resize
 from hmc_shared.vision.statistics import PixelStatistics, input_statistics
 
 Model = TypeVar("Model", bound="HierarchicalModel")
@@ -63,7 +64,7 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
         hierarchy: the C classes; without edges, plain labels.
         input_shape: (F,) of vectors, or (channels, height, width) of images.
         coherent: score a class by the best of itself and its descendants, so that none exceeds its parent.
-        crop: share of the shorter side of an image of a table that a prediction looks at.
+        resize: how an image of any size becomes the square that a prediction looks at.
     """
 
     library: ClassVar[str]
@@ -78,16 +79,23 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
     """Parts that are not trained: see :func:`hmc_shared.vision.stages.freeze`."""
 
     def __init__(
-        self, hierarchy: Hierarchy, input_shape: Sequence[int], *, coherent: bool = True, crop: float = 1.0
+        self,
+        hierarchy: Hierarchy,
+        input_shape: Sequence[int],
+        *,
+        coherent: bool = True,
+        resize: Resize = "crop",
     ) -> None:
         super().__init__()
         if min(input_shape, default=0) < 1 or math.prod(input_shape) > LARGEST_INPUT:
             raise ValueError(f"`input_shape` should be of 1 to {LARGEST_INPUT} numbers. Found {input_shape}.")
-        if not 0 < crop <= 1:
-            raise ValueError(f"`crop` should be above 0 and at most 1. Found {crop}.")
+        if resize not in get_args(Resize):
+            raise ValueError(
+                f"`resize` should be one of {', '.join(get_args(Resize))}. Found {shown(resize)}."
+            )
         self.hierarchy = hierarchy
         self.input_shape = tuple(input_shape)
-        self.crop = crop
+        self.resize: Resize = resize
         self.is_constrained = coherent and hierarchy.num_levels > 1
         shape = (self.input_shape[0], *[1] * (len(self.input_shape) - 1))  # a feature's or a channel's
         # In float32 a feature would lose digits twice, once in its mean; pixels have three digits.

@@ -19,7 +19,6 @@ from hmc_shared.embed.networks import digest_of, open_network
 from hmc_shared.predict.inputs import predict
 from hmc_shared.vision.encoders import image_encoder, without_colour
 from hmc_shared.vision.image_files import read_image
-from hmc_shared.vision.pixels import CROP
 from hmc_shared.vision.weights import pretrained_encoder
 
 SIZE = 32
@@ -47,7 +46,7 @@ def test_photographs_get_the_features_of_the_network(tmp_path, photos, toy):
         found = dataset.splits[part]
         assert found.ids == split.ids
         assert torch.equal(found.targets, split.targets)
-        images = torch.stack([read_image(photos / name, (3, SIZE, SIZE), CROP) for name in split.ids])
+        images = torch.stack([read_image(photos / name, (3, SIZE, SIZE), "imagenet") for name in split.ids])
         normal = (images - pixels.mean.view(3, 1, 1)) / pixels.std.view(3, 1, 1)
         with torch.no_grad():
             expected = network(normal)
@@ -119,7 +118,9 @@ def test_weights_in_a_file(tmp_path, photos):
     folder = tmp_path / "v"
     command(Embed(f"folder:{photos}", folder, "resnet18", weights=file, image_size=SIZE, workers=0))
     dataset = load_dataset(f"table:{folder}")
-    images = torch.stack([read_image(photos / name, (3, SIZE, SIZE), CROP) for name in dataset.test.ids])
+    images = torch.stack(
+        [read_image(photos / name, (3, SIZE, SIZE), "imagenet") for name in dataset.test.ids]
+    )
     found = load_embedder(folder).of_images(images)
     np.testing.assert_allclose(found, dataset.test.inputs, rtol=1e-2, atol=1e-2)
     assert found.std() > 0

@@ -71,7 +71,7 @@ def test_no_file_is_no_embedder(tmp_path):
     [
         ('"width": 4', '"width": 5', "`width` should be 4. Found 5."),
         ('"width": 4', '"width": true', "`width` should not be True"),
-        ('"crop": 1.0', '"crop": 1e999', "`crop` should not be inf"),
+        ('"resize": "crop"', '"resize": "cut"', "`resize` should not be 'cut'"),
         ('"takes": "texts"', '"takes": "sounds"', "`takes` should not be 'sounds'"),
         ('"columns": ["title"]', '"columns": []', "`columns` should not be []"),
         ('"columns": ["title"]', '"columns": "title"', "`columns` should be a list of names"),

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.methods import Method
 from hmc_shared.model import HierarchicalModel, load_pretrained, model_card
+from hmc_shared.vision.geometry import Resize
 
 CARD = model_card("toy", "# A toy\n", ["toys"])
 
@@ -34,8 +35,8 @@ class ImageModel(HierarchicalModel, **CARD):
 
     library, method, batch_size = "toy", "image", 4
 
-    def __init__(self, input_shape: Sequence[int], hierarchy: Hierarchy, crop: float = 1.0) -> None:
-        super().__init__(hierarchy, input_shape, crop=crop)
+    def __init__(self, input_shape: Sequence[int], hierarchy: Hierarchy, resize: Resize = "crop") -> None:
+        super().__init__(hierarchy, input_shape, resize=resize)
         self.layer = nn.Conv2d(self.input_shape[0], len(hierarchy), 3)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def model(toy, tmp_path):
 @pytest.fixture
 def image_model(toy, tmp_path):
     torch.manual_seed(0)
-    model = toy.ImageModel((3, 8, 8), TREE, crop=0.875)
+    model = toy.ImageModel((3, 8, 8), TREE, resize="imagenet")
     model.save_pretrained(tmp_path / "run")
     return model.eval()
 
@@ -250,7 +250,7 @@ class TestImages:
 
     def test_files_and_folders(self, image_model, pictures, tmp_path):
         paths = sorted(pictures.iterdir())
-        raw = torch.stack([read_image(path, (3, 8, 8), 0.875) for path in paths])
+        raw = torch.stack([read_image(path, (3, 8, 8), "imagenet") for path in paths])
         result = predict(options(tmp_path, pictures))
         assert result.ids == list(map(str, paths))
         torch.testing.assert_close(result.probabilities, image_model.predict_proba(raw))

@@ -35,7 +35,7 @@ def table(tmp_path, encode) -> ImageTable:
 @pytest.fixture
 def image_model(toy):
     torch.manual_seed(0)
-    return toy.ImageModel((3, 8, 8), TREE, crop=0.875)
+    return toy.ImageModel((3, 8, 8), TREE, resize="imagenet")
 
 
 def test_vectors_are_scored_as_predict_scores_them(toy):
@@ -57,7 +57,7 @@ def test_images_of_a_tensor_are_scored_as_predict_scores_them(image_model):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_images_of_a_table_are_cut_to_the_size_of_the_model(image_model, table, workers):
-    raw = torch.stack([resize_and_crop(table[row], (3, 8, 8), 0.875) for row in range(len(table))])
+    raw = torch.stack([resize_and_crop(table[row], (3, 8, 8), "imagenet") for row in range(len(table))])
     logits = score_split(image_model, split(table), workers)
     assert logits.shape == (len(table), len(TREE))
     assert torch.equal(logits, image_model.logits_of(raw))
@@ -79,5 +79,7 @@ def test_batches_are_in_order_and_of_the_size_of_the_model(toy, image_model, tab
 def test_any_function_of_the_raw_inputs_is_mapped(image_model, table):
     assert image_model.training
     means = map_split(lambda raw: raw.float().mean((1, 2, 3)), image_model, split(table))
-    expected = [resize_and_crop(table[row], (3, 8, 8), 0.875).float().mean() for row in range(len(table))]
+    expected = [
+        resize_and_crop(table[row], (3, 8, 8), "imagenet").float().mean() for row in range(len(table))
+    ]
     torch.testing.assert_close(means, torch.stack(expected))

@@ -36,9 +36,9 @@ def test_files_and_folders(pictures):
 def test_images_are_brought_to_the_shape_of_the_model(pictures):
     with Image.open(pictures / "b.png") as opened:
         pixels = torch.from_numpy(np.array(opened)).permute(2, 0, 1)
-    image = read_image(pictures / "b.png", (3, 12, 12), 1.0)
+    image = read_image(pictures / "b.png", (3, 12, 12), "crop")
     assert image.dtype == torch.uint8
     assert torch.equal(image, pixels[:, :, 2:14])
-    assert read_image(pictures / "a.JPG", (1, 8, 8), 0.875).shape == (1, 8, 8)
+    assert read_image(pictures / "a.JPG", (1, 8, 8), "imagenet").shape == (1, 8, 8)
     with pytest.raises(ValueError, match=r"notes\.txt is not an image"):
-        read_image(pictures / "notes.txt", (3, 12, 12), 1.0)
+        read_image(pictures / "notes.txt", (3, 12, 12), "crop")

@@ -1,17 +1,20 @@
 """Pre-trained weights: what fits is taken, folded normalisation comes back, no code of a file runs."""
 
 from pathlib import Path
+from types import ModuleType
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
 
+from hmc_shared import Hierarchy
 from hmc_shared.vision.encoders import image_encoder
-from hmc_shared.vision.weights import load_weights, read_state_dict
+from hmc_shared.vision.weights import load_weights, normalize_as_expected, read_state_dict, with_positions
 
 
 def fold(network: nn.Module) -> dict[str, Tensor]:
@@ -75,6 +78,39 @@ def test_state_dicts_are_taken_as_far_as_they_fit(suffix: str, tmp_path: Path) -
 class Evil:
     def __reduce__(self) -> tuple[object, ...]:
         return Path.touch, (Path("opened"),)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"), [(1, "encoder.pos_embedding"), (5, "pos_embed"), (0, "pos_embed")]
+)
+def test_position_embeddings_are_resampled_as_by_timm(prefix: int, name: str) -> None:
+    old = torch.randn(1, prefix + 49, 8)
+    new = with_positions({name: old}, {name: torch.Size([1, prefix + 144, 8])})[name]
+    expected = timm.layers.resample_abs_pos_embed(old, [12, 12], num_prefix_tokens=prefix)
+    torch.testing.assert_close(new, expected)
+    other = {name: torch.Size([1, prefix + 144, 6])}  # of another width
+    assert with_positions({name: old}, other)[name] is old
+
+
+def test_a_vit_of_torchvision_keeps_its_weights_at_another_size(tmp_path: Path) -> None:
+    tiny = {"patch_size": 16, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 16}
+    trained, larger = (models.VisionTransformer(image_size=size, **tiny) for size in (32, 64))
+    nn.init.normal_(trained.encoder.pos_embedding)
+    torch.save(trained.state_dict(), tmp_path / "vit.pt")
+    assert load_weights(larger, str(tmp_path / "vit.pt"), "vit_b_16").endswith("new: none")
+    there, here = trained.encoder.pos_embedding[0], larger.encoder.pos_embedding[0]
+    assert torch.equal(there[0], here[0])
+    torch.testing.assert_close(there[1:].mean(0), here[1:].mean(0), atol=0.2, rtol=0)
+
+
+@pytest.mark.parametrize("weights", ["none", "file.pt"])
+def test_photographs_are_normalised_as_the_named_network_expects(toy: ModuleType, weights: str) -> None:
+    model = toy.ImageModel((3, 8, 8), Hierarchy.from_paths(["a/b"]))
+    normalize_as_expected(model, "timm:vit_tiny_patch16_224", weights, [])  # type: ignore[arg-type]
+    assert model.input_mean.flatten().tolist() == [127.5] * 3
+    small = toy.ImageModel((1, 8, 8), Hierarchy.from_paths(["a/b"]))
+    normalize_as_expected(small, "timm:vit_tiny_patch16_224", weights, torch.zeros(1))
+    assert small.input_mean.item() == (0 if weights == "none" else 127.5)
 
 
 def test_no_code_in_a_weight_file_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

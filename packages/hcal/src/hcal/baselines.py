@@ -18,6 +18,7 @@ from hcal.model import CARD, Flat, LevelClassifier
 from hcal.networks import build_encoder
 from hcal.processes import num_processes
 from hmc_shared import Hierarchy
+from hmc_shared.vision.geometry import Resize
 
 AGGREGATED = frozenset({"cagrad", "imtl-g", "nash-mtl"})
 """The methods that combine gradients."""
@@ -45,9 +46,9 @@ class MMoE(LevelClassifier, **CARD):
         width: int | None = None,
         experts: int = 4,
         decode: Decode = "independent",
-        crop: float = 1.0,
+        resize: Resize = "crop",
     ) -> None:
-        super().__init__(hierarchy, input_shape, decode, crop)
+        super().__init__(hierarchy, input_shape, decode, resize)
         self.encoder, size = build_encoder(encoder, input_shape, stem=stem, max_pool=max_pool, width=width)
         self.experts = nn.Sequential(
             nn.Linear(size, experts * size), nn.ReLU(), nn.Unflatten(1, (experts, size))

@@ -17,7 +17,7 @@ from hcal.losses import adaptive_weights, cross_entropies, level_losses, perturb
 from hcal.model import HCAL, Flat, LevelClassifier
 from hmc_shared.data import HierarchicalDataset, ImageTable
 from hmc_shared.model import load_pretrained
-from hmc_shared.vision.pixels import CROP
+from hmc_shared.vision.geometry import resize_of
 from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import start_encoders
 
@@ -36,10 +36,10 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> LevelClassifier
     model_type = MODELS[config.method]
     names = signature(model_type.__init__).parameters.keys() & vars(config).keys()
     options = {name: getattr(config, name) for name in names}
-    shape, crop = tuple(inputs.shape[1:]) if isinstance(inputs, Tensor) else (), 1.0
-    if isinstance(inputs, ImageTable):
-        shape, crop = (3, config.image_size, config.image_size), CROP
-    model = model_type(dataset.hierarchy, shape, crop=crop, **options)
+    is_table = isinstance(inputs, ImageTable)
+    shape = (3, config.image_size, config.image_size) if is_table else tuple(inputs.shape[1:])
+    options["resize"] = resize_of(config.resize, is_table=is_table)
+    model = model_type(dataset.hierarchy, shape, **options)
     model.learn_statistics(dataset)
     start_encoders(model, model.backbones(), config, inputs)
     freeze(model, model.backbones(), config.freeze)

@@ -14,6 +14,7 @@ from hcal.networks import build_encoder
 from hmc_shared import Hierarchy
 from hmc_shared.model import HierarchicalModel, model_card
 from hmc_shared.predict.decision import confident_labels
+from hmc_shared.vision.geometry import Resize
 from hmc_shared.vision.stages import encoder_groups
 
 CARD = model_card(
@@ -55,8 +56,10 @@ class LevelClassifier(HierarchicalModel, **CARD):
 
     library = "hcal"
 
-    def __init__(self, hierarchy: Hierarchy, input_shape: Sequence[int], decode: Decode, crop: float) -> None:
-        super().__init__(hierarchy, input_shape, crop=crop)
+    def __init__(
+        self, hierarchy: Hierarchy, input_shape: Sequence[int], decode: Decode, resize: Resize
+    ) -> None:
+        super().__init__(hierarchy, input_shape, resize=resize)
         self.decode = decode
         self.calibration = PathCalibration()
 
@@ -120,7 +123,7 @@ class HCAL(LevelClassifier, **CARD):
         temperature: tau, what cosine similarities are divided by.
         task: "multi", or "single" for a network of its own for each level.
         decode: "independent" or "path", what ``predict`` names.
-        crop: share of an image's shorter side that a prediction looks at; 1 for small images.
+        resize: how an image of any size becomes the square that a prediction looks at.
     """
 
     method = "hcal"
@@ -137,9 +140,9 @@ class HCAL(LevelClassifier, **CARD):
         temperature: float = 0.1,
         task: str = "multi",
         decode: Decode = "independent",
-        crop: float = 1.0,
+        resize: Resize = "crop",
     ) -> None:
-        super().__init__(hierarchy, input_shape, decode, crop)
+        super().__init__(hierarchy, input_shape, decode, resize)
         self.temperature = temperature
         self.encoders = nn.ModuleList()
         for _ in hierarchy.levels if task == "single" else "1":
@@ -197,9 +200,9 @@ class Flat(LevelClassifier, **CARD):
         max_pool: bool = True,
         width: int | None = None,
         decode: Decode = "independent",
-        crop: float = 1.0,
+        resize: Resize = "crop",
     ) -> None:
-        super().__init__(hierarchy, input_shape, decode, crop)
+        super().__init__(hierarchy, input_shape, decode, resize)
         self.encoder, size = build_encoder(encoder, input_shape, stem=stem, max_pool=max_pool, width=width)
         self.heads = nn.Linear(size, len(hierarchy))
 

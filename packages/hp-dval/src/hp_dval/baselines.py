@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from hmc_shared import Hierarchy
+from hmc_shared.vision.geometry import Resize
 from hp_dval.clip import Clip
 from hp_dval.model import CARD, ImageTextClassifier
 
@@ -18,7 +19,7 @@ class ClipClassifier(ImageTextClassifier, **CARD):
     classes and before their names it is CoOp (Zhou et al. 2022, "unified context", class token at the end).
 
     Args:
-        hierarchy, input_shape, prompt_length, scale, coherent, crop: as of
+        hierarchy, input_shape, prompt_length, scale, coherent, resize: as of
             :class:`hp_dval.model.HPDVAL`.
         clip_config: open_clip's configuration of the CLIP, whose image tower this model holds.
         dim, text_width: of the CLIP.
@@ -37,7 +38,7 @@ class ClipClassifier(ImageTextClassifier, **CARD):
         prompt_length: int = 4,
         scale: float = 100.0,
         coherent: bool = True,
-        crop: float = 1.0,
+        resize: Resize = "squash",
     ) -> None:
         super().__init__(
             hierarchy,
@@ -50,7 +51,7 @@ class ClipClassifier(ImageTextClassifier, **CARD):
             k=1,
             scale=scale,
             coherent=coherent,
-            crop=crop,
+            resize=resize,
         )
         self.image_tower = Clip(clip_config).image_tower
 

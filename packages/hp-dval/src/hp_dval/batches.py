@@ -45,8 +45,8 @@ def shift(images: Tensor, drawn: Tensor, *, padding: int, flip: bool) -> Tensor:
 def image_transform(model: ImageTextClassifier, config: Config, augment: bool) -> Callable[[Tensor], Tensor]:
     """What becomes of an image of a table: a random part of it, or what evaluation looks at."""
     if augment:
-        return random_crop(model.input_shape[-1], min_scale=config.min_scale, flip=config.flip)
-    return partial(resize_and_crop, input_shape=model.input_shape, crop=model.crop)
+        return random_crop(model.input_shape[-1], min_scale=config.min_scale, flip=config.flip, bicubic=True)
+    return partial(resize_and_crop, input_shape=model.input_shape, resize=model.resize)
 
 
 def training_batches(

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from hmc_shared.data import HierarchicalDataset, ImageTable
 from hmc_shared.model import load_pretrained
-from hmc_shared.vision.pixels import CROP, some_images
+from hmc_shared.vision.pixels import some_images
 from hmc_shared.vision.stages import freeze
-from hmc_shared.vision.weights import expected_images, load_weights
+from hmc_shared.vision.weights import load_weights, normalize_as_expected
 from hp_dval.baselines import ClipClassifier
 from hp_dval.clip import TINY, Clip
 from hp_dval.config import Config
@@ -45,7 +45,6 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
     names = signature(model_type.__init__).parameters.keys() & vars(config).keys()
     options: dict[str, Any] = {name: getattr(config, name) for name in names}
     options |= {"dim": clip.dim, "text_width": clip.text_width, "scale": config.scale or clip.logit_scale}
-    options["crop"] = CROP if is_table else 1.0
     texts = fixed_texts(dataset.hierarchy, config.templates)
     model: ImageTextClassifier
     if config.method in CLIP_ITSELF:
@@ -92,10 +91,10 @@ def start_student(config: Config, model: HPDVAL, clip: Clip, inputs: ImageTable 
     network = model.student.network
     if config.student == CLIP:
         network.start_from(clip)
-    elif config.weights != "none":
-        if expected := expected_images(config.student):
-            model.normalize_by(expected[0])
-        images = model.normalize(some_images(inputs, model.input_shape, model.crop))
+        return
+    normalize_as_expected(model, config.student, config.weights, inputs)
+    if config.weights != "none":
+        images = model.normalize(some_images(inputs, model.input_shape, model.resize))
         print(load_weights(network, config.weights, config.student, images), file=sys.stderr)
 
 

@@ -11,6 +11,7 @@ import tyro
 from hmc_shared.cli.bounds import FREE, Bounds, Count, NonNegative, NonNegativeInt, Positive, Share
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
 from hmc_shared.cli.train_options import CosineOptions, FreezeOptions, ImageOptions, TrainOptions
+from hmc_shared.vision.geometry import Resize
 
 MethodName = Literal["hp-dval", "no-sc", "dval", "joint", "coop", "zero-shot"]
 Loss = Literal["db-star", "db", "cb-focal", "asl", "mls", "bce"]
@@ -114,6 +115,10 @@ class StageOptions(CosineOptions):
 
 @dataclass(frozen=True)
 class StudentImageOptions(ImageOptions):
+    resize: Resize = "squash"
+    """How an image becomes that square, in predictions: squash, all of it, distorted; pad, all of it, black
+    beside it; crop, the middle, as CLIP does; imagenet, 7/8 of the middle, as ImageNet is evaluated. What is
+    cut off takes its labels along."""
     crop_padding: NonNegativeInt = 4
     """Small images: pixels by which an image is shifted at most, each way, in stage 1."""
 

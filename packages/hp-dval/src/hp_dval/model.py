@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
 from hmc_shared.model import HierarchicalModel, model_card
+from hmc_shared.vision.geometry import Resize
 from hmc_shared.vision.stages import encoder_groups
 from hp_dval.clip import TokenTower
 from hp_dval.students import Student
@@ -106,9 +107,9 @@ class ImageTextClassifier(HierarchicalModel, **CARD):
         k: int,
         scale: float,
         coherent: bool,
-        crop: float,
+        resize: Resize,
     ) -> None:
-        super().__init__(hierarchy, input_shape, coherent=coherent, crop=crop)
+        super().__init__(hierarchy, input_shape, coherent=coherent, resize=resize)
         self.alpha, self.k = alpha, k
         self.contexts = nn.Parameter(0.02 * torch.randn(views, prompt_length, text_width))
         self.register_buffer("log_scale", torch.tensor(math.log(scale)))
@@ -175,7 +176,7 @@ class HPDVAL(ImageTextClassifier, **CARD):
         alpha, k: of :func:`dual_view_scores`.
         scale: what scores are multiplied by.
         coherent: score a class by the best of itself and its descendants.
-        crop: share of the shorter side of an image of a table that a prediction looks at.
+        resize: how an image of any size becomes the square that a prediction looks at.
 
     Raises ValueError for images that are not square, and more patches in the mean than there are.
     """
@@ -199,7 +200,7 @@ class HPDVAL(ImageTextClassifier, **CARD):
         k: int = 32,
         scale: float = 100.0,
         coherent: bool = True,
-        crop: float = 1.0,
+        resize: Resize = "squash",
     ) -> None:
         super().__init__(
             hierarchy,
@@ -212,7 +213,7 @@ class HPDVAL(ImageTextClassifier, **CARD):
             k=k,
             scale=scale,
             coherent=coherent,
-            crop=crop,
+            resize=resize,
         )
         _, height, side = self.input_shape
         if height != side:

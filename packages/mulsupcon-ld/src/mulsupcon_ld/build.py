@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from hmc_shared.data import HierarchicalDataset, ImageTable
 from hmc_shared.losses import asymmetric_loss
 from hmc_shared.model import load_pretrained
-from hmc_shared.vision.pixels import CROP
+from hmc_shared.vision.geometry import resize_of
 from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import start_encoders
 from mulsupcon_ld.config import Config
@@ -31,7 +31,8 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> MulSupCon:
     shape = (3, config.image_size, config.image_size) if is_table else tuple(inputs.shape[1:])
     names = signature(MulSupCon.__init__).parameters.keys() & vars(config).keys()
     options = {name: getattr(config, name) for name in names}
-    model = MulSupCon(dataset.hierarchy, shape, crop=CROP if is_table else 1.0, **options)
+    options["resize"] = resize_of(config.resize, is_table=is_table)
+    model = MulSupCon(dataset.hierarchy, shape, **options)
     model.learn_statistics(dataset)
     start_encoders(model, [model.encoder], config, inputs)
     freeze(model, [model.encoder], config.freeze)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
 from hmc_shared.model import HierarchicalModel, model_card
+from hmc_shared.vision.geometry import Resize
 from mulsupcon_ld.networks import build_encoder, build_projection
 
 CARD = model_card(
@@ -51,7 +52,7 @@ class MulSupCon(HierarchicalModel, **CARD):
         dim: d, dimension of the embeddings.
         distribution_of: what ``fc`` takes, "representation" or "embedding".
         coherent: score a class by the best of itself and its descendants.
-        crop: share of the shorter side of an image of a table that a prediction looks at.
+        resize: how an image of any size becomes the square that a prediction looks at.
     """
 
     library = "mulsupcon_ld"
@@ -71,9 +72,9 @@ class MulSupCon(HierarchicalModel, **CARD):
         dim: int = 256,
         distribution_of: Literal["representation", "embedding"] = "representation",
         coherent: bool = True,
-        crop: float = 1.0,
+        resize: Resize = "crop",
     ) -> None:
-        super().__init__(hierarchy, input_shape, coherent=coherent, crop=crop)
+        super().__init__(hierarchy, input_shape, coherent=coherent, resize=resize)
         self.on_embedding = distribution_of == "embedding"
         self.encoder, size = build_encoder(
             encoder, self.input_shape, stem=stem, max_pool=max_pool, width=width, dropout=dropout

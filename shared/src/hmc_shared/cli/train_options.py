@@ -22,6 +22,7 @@ from hmc_shared.cli.bounds import (
     check_options,
     free_options,
 )
+from hmc_shared.vision.geometry import Resize
 
 Seed = Annotated[int, Bounds(0)]
 
@@ -70,6 +71,9 @@ class ImageOptions:
     image_size: Count = 224
     """Side, in pixels, of the square that images of a folder or archive are resized to; images that are all
     of one small size keep it."""
+    resize: Resize = "imagenet"
+    """How an image becomes that square, in predictions: squash, all of it, distorted; pad, all of it, black
+    beside it; crop, the middle, as CLIP does; imagenet, 7/8 of the middle, as ImageNet is evaluated."""
     min_scale: Annotated[float, Bounds(0, 1)] = 0.25
     """Smallest share of the area that a random crop of an image keeps."""
     on_error: Literal["refuse", "skip"] = "refuse"

@@ -23,6 +23,7 @@ from hmc_shared.embed.folder import TABLE, EmbeddingFolder, digest_of
 from hmc_shared.embed.networks import open_network
 from hmc_shared.embed.sources import Source, open_source
 from hmc_shared.embed.texts import fit_texts
+from hmc_shared.vision.geometry import Resize
 
 TEXTS, IMAGES = "tfidf", "lite0"
 """The encoders that are taken by default."""
@@ -84,7 +85,7 @@ def make_embedder(config: Embed, source: Source) -> Embedder:
         network.width,
         config.text,
         image_size=network.image_size,
-        crop=network.crop,
+        resize=network.resize,
         weights=network.weights,
         file=file,
     )
@@ -108,7 +109,7 @@ def image_vectors(
     """The vectors of each range of rows; workers decode and resize images ahead of the network."""
     from hmc_shared.vision.pixels import resize_and_crop  # torchvision: only for images
 
-    transform = partial(_prepared, resize=resize_and_crop, shape=embedder.image_shape, crop=embedder.crop)
+    transform = partial(_prepared, to=resize_and_crop, shape=embedder.image_shape, resize=embedder.resize)
     order = [batch for rows in missing for batch in torch.tensor([*rows]).split(config.batch_size)]
     batches = image_batches(images, order, transform, seed=0, epoch=0, workers=config.workers)
     for rows in missing:
@@ -116,6 +117,6 @@ def image_vectors(
         yield np.concatenate([embedder.of_images(next(batches)) for _ in range(count)])
 
 
-def _prepared(image: Tensor, resize: Any, shape: tuple[int, ...], crop: float) -> Tensor:
+def _prepared(image: Tensor, to: Any, shape: tuple[int, ...], resize: Resize) -> Tensor:
     """An image as an encoder takes it: grey ones in three equal channels."""
-    return resize(image.expand(3, -1, -1), shape, crop)
+    return to(image.expand(3, -1, -1), shape, resize)

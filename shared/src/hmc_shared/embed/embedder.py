@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from safetensors import SafetensorError
@@ -19,6 +19,7 @@ from hmc_shared.embed.texts import TextFit
 from hmc_shared.messages import reason, shown
 from hmc_shared.object_files import read_json
 from hmc_shared.runs.files import replacing
+from hmc_shared.vision.geometry import Resize
 
 FILE, ARRAYS = "embedder.json", "embedder.safetensors"
 VECTOR = "vector"
@@ -42,8 +43,8 @@ class Embedder:
     """Of a table, whose texts are joined with a blank."""
     image_size: int = 0
     """Side of the square that an image is brought to, in pixels."""
-    crop: float = 1.0
-    """Share of the shorter side of an image that is looked at."""
+    resize: Resize = "crop"
+    """How an image becomes that square."""
     weights: str = ""
     """SHA-256 of the weights of a network."""
     file: str = ""
@@ -97,7 +98,7 @@ class Embedder:
             "width": self.width,
             "columns": self.columns,
             "image_size": self.image_size,
-            "crop": self.crop,
+            "resize": self.resize,
             "weights": self.weights,
             "file": self.file,
             "terms": None if self.fit is None else self.fit.terms,
@@ -145,7 +146,7 @@ def _check(content: Any, fit: TextFit | None) -> None:
         "columns": bool(columns) == (content["takes"] == "texts"),
         "width": type(content["width"]) is int and 0 < content["width"] <= 2**20,
         "image_size": type(content["image_size"]) is int and 0 <= content["image_size"] <= 2**12,
-        "crop": type(content["crop"]) in (int, float) and 0 < content["crop"] <= 1,
+        "resize": content["resize"] in get_args(Resize),
         "weights": isinstance(content["weights"], str),
         "file": isinstance(content["file"], str),
     }

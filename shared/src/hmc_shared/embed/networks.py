@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hmc_shared.extras import needed
 from hmc_shared.messages import reason, shown
+from hmc_shared.vision.geometry import Resize
 
 Takes = Literal["images", "texts"]
 NAMES = {
@@ -30,7 +31,7 @@ class Network:
     weights: str
     """SHA-256 of the weights."""
     image_size: int = 0
-    crop: float = 1.0
+    resize: Resize = "crop"
 
 
 def open_network(name: str, takes: Takes, image_size: int | None = None, file: str = "") -> Network:
@@ -59,7 +60,6 @@ def open_network(name: str, takes: Takes, image_size: int | None = None, file: s
 
 def _image_network(name: str, image_size: int | None, file: str) -> Network:
     """The pooled features of a network for classification."""
-    from hmc_shared.vision.pixels import CROP  # torchvision: only for images
     from hmc_shared.vision.weights import pretrained_encoder
 
     found = pretrained_encoder(name, file or None)
@@ -79,7 +79,7 @@ def _image_network(name: str, image_size: int | None, file: str) -> Network:
             raise ValueError(
                 f"`--image-size` should be {found.size}, what {name} is made for: {reason(error)}"
             ) from error
-    return Network(encode, found.features, digest_of(model), size, CROP)
+    return Network(encode, found.features, digest_of(model), size, "imagenet")
 
 
 def _open_clip(name: str, takes: Takes, image_size: int | None) -> Network:

@@ -164,10 +164,10 @@ def _of_images(
     logits: list[Tensor] = []
     is_empty = True
     embedder = None if model.takes_images else model.embedder
-    shape, crop = (model.input_shape, model.crop)
+    shape, resize = model.input_shape, model.resize
     if embedder is not None:
-        shape, crop = embedder.image_shape, embedder.crop
-    for read, images in read_batches(find_images(inputs), shape, crop, left_out):
+        shape, resize = embedder.image_shape, embedder.resize
+    for read, images in read_batches(find_images(inputs), shape, resize, left_out):
         ids += map(str, read)
         logits.append(model.logits_of(images if embedder is None else embedder.of_images(images)))
         if len(ids) >= rows_of_block(model):

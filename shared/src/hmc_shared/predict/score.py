@@ -42,6 +42,6 @@ def raw_batches(model: HierarchicalModel, split: Split, workers: int = 0) -> Ite
         return
     from hmc_shared.vision.pixels import resize_and_crop  # torchvision: only for images
 
-    transform = partial(resize_and_crop, input_shape=model.input_shape, crop=model.crop)
+    transform = partial(resize_and_crop, input_shape=model.input_shape, resize=model.resize)
     order = torch.arange(len(inputs)).split(min(model.batch_size, IMAGES))
     yield from image_batches(inputs, order, transform, seed=0, epoch=0, workers=workers)

@@ -56,7 +56,7 @@ def image_encoder(
     if channels not in (1, 3):
         raise ValueError(f"{name} takes images with 1 or 3 channels. Found {channels}.")
     if not of_timm:
-        return torchvision_backbone(name, stem, max_pool)
+        return torchvision_backbone(name, stem, max_pool, size)
     if stem == "cifar" or not max_pool:
         raise ValueError(f"`stem` and `max_pool` are options of the ResNets of torchvision. Found {name!r}.")
     network = timm_backbone(name, size)
@@ -106,9 +106,17 @@ def _stage(inside: int, outside: int, stride: int, blocks: int) -> nn.Sequential
     return nn.Sequential(first, *[BasicBlock(outside, outside) for _ in range(blocks - 1)])
 
 
-def torchvision_backbone(name: str, stem: str, max_pool: bool) -> tuple[nn.Module, int]:
+def torchvision_backbone(
+    name: str, stem: str, max_pool: bool, size: Sequence[int] | None
+) -> tuple[nn.Module, int]:
     """A network of torchvision, newly initialised, without its last linear layer."""
-    network = models.get_model(name, weights=None)
+    fixed = {"image_size": size[0]} if size and name.startswith("vit_") else {}  # others take any size
+    try:
+        network = models.get_model(name, weights=None, **fixed)
+    except AssertionError as error:
+        raise ValueError(
+            f"`encoder` cannot be {name} for images of {size} pixels: {reason(error)}"
+        ) from error
     linear = [path for path, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not linear or isinstance(network, models.GoogLeNet | models.Inception3):  # with auxiliary outputs
         raise ValueError(f"`encoder` should end in one linear layer. Found {name!r}, which does not.")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hmc_shared.data.image_table import SUFFIXES, decode, is_hidden
+from hmc_shared.vision.geometry import Resize
 from hmc_shared.vision.pixels import resize_and_crop
 
 
@@ -32,7 +33,7 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     return files
 
 
-def read_image(path: Path, input_shape: tuple[int, ...], crop: float) -> Tensor:
+def read_image(path: Path, input_shape: tuple[int, ...], resize: Resize) -> Tensor:
     """An image file as (channels, height, width) uint8, brought to the model's size as in evaluation.
 
     Raises ValueError, naming the file, for one that cannot be read or decoded.
@@ -43,13 +44,13 @@ def read_image(path: Path, input_shape: tuple[int, ...], crop: float) -> Tensor:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise ValueError(f"{path} {error}") from error
-    return resize_and_crop(torch.from_numpy(pixels).permute(2, 0, 1), input_shape, crop)
+    return resize_and_crop(torch.from_numpy(pixels).permute(2, 0, 1), input_shape, resize)
 
 
 def read_batches(
     files: Sequence[Path],
     input_shape: tuple[int, ...],
-    crop: float,
+    resize: Resize,
     left_out: list[str],
     batch_size: int = 64,
 ) -> Iterator[tuple[list[Path], Tensor]]:
@@ -62,7 +63,7 @@ def read_batches(
         images: list[Tensor] = []
         for path in files[start : start + batch_size]:
             try:
-                images.append(read_image(path, input_shape, crop))
+                images.append(read_image(path, input_shape, resize))
                 read.append(path)
             except ValueError as error:
                 left_out.append(str(error))

@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
+from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision import models
 
 from hmc_shared.array_files import read_arrays
@@ -78,16 +80,26 @@ def start_encoders(
     ``inputs`` are the raw training images. What was taken is said on standard error. Raises ValueError for
     weights that cannot be had or do not fit.
     """
+    normalize_as_expected(model, config.encoder, config.weights, inputs)
     if config.weights == "none":
         if not isinstance(inputs, Tensor):  # photographs
             advice = "--encoder lite0 --weights lite0 starts from ImageNet"
             print(f"note: the encoder {config.encoder} starts at random; {advice}", file=sys.stderr)
         return
-    if expected := expected_images(config.encoder):
-        model.normalize_by(expected[0])
-    images = model.normalize(some_images(inputs, model.input_shape, model.crop))
+    images = model.normalize(some_images(inputs, model.input_shape, model.resize))
     for encoder in encoders:
         print(load_weights(encoder, config.weights, config.encoder, images), file=sys.stderr)
+
+
+def normalize_as_expected(
+    model: HierarchicalModel, name: str, weights: str, inputs: ImageTable | Tensor
+) -> None:
+    """Normalise images as the named network was trained to see them, wherever its weights come from.
+
+    Small images keep their own statistics if there are no weights.
+    """
+    if (weights != "none" or not isinstance(inputs, Tensor)) and (expected := expected_images(name)):
+        model.normalize_by(expected[0])
 
 
 def expected_images(name: str) -> tuple[PixelStatistics, int] | None:
@@ -135,6 +147,7 @@ def load_weights(encoder: nn.Module, source: str, name: str, images: Tensor | No
         state = package_weights(source, name, list(shapes))
     else:
         state = read_state_dict(Path(source))
+    state = with_positions(state, shapes)
     fitting = {key: state[key] for key in shapes if key in state and state[key].shape == shapes[key]}
     if not any(value.ndim > 1 for value in fitting.values()):
         raise ValueError(f"`--weights` should hold tensors of {name}. Found none that fits in {source!r}.")
@@ -155,6 +168,33 @@ def load_weights(encoder: nn.Module, source: str, name: str, images: Tensor | No
     new = [name for name in names if name not in fitting and name.rpartition(".")[0] not in unfolded]
     taken = f"{len(names) - len(new)} of {len(names)} tensors"
     return f"Weights from {source}: {taken}; new: {', '.join(new) or 'none'}"
+
+
+def with_positions(state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> Mapping[str, Tensor]:
+    """The tensors, the position embeddings of a vision transformer resampled to another number of patches.
+
+    Those of the prefix, such as the class token, stay; those of the patches, a square, are resampled as by
+    timm: bicubic, without aliasing.
+    """
+    resampled = {}
+    for name in ("encoder.pos_embedding", "pos_embed"):  # of torchvision, of timm
+        old, shape = state.get(name), shapes.get(name)
+        if (
+            old is None
+            or shape is None
+            or old.ndim != 3
+            or old.shape[::2] != shape[::2]
+            or old.shape == shape
+        ):
+            continue
+        counts = int(old.shape[1]), int(shape[1])
+        squares = (p for p in range(min(counts)) if all(isqrt(n - p) ** 2 == n - p for n in counts))
+        if (prefix := next(squares, None)) is not None:
+            before, after = (isqrt(n - prefix) for n in counts)
+            grid = old[:, prefix:].float().transpose(1, 2).unflatten(2, (before, before))
+            grid = F.interpolate(grid, size=(after, after), mode="bicubic", antialias=True)
+            resampled[name] = torch.cat([old[:, :prefix].float(), grid.flatten(2).transpose(1, 2)], dim=1)
+    return {**state, **resampled}
 
 
 def imagenet_weights(name: str, size: torch.Size | None = None) -> Mapping[str, Tensor]:
