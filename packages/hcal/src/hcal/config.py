@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from hmc_shared.cli.bounds import Bounds, Count, NonNegative, NonNegativeInt, Positive, Share, check_options
-from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
+from hmc_shared.cli.commands import EvaluateOptions, Format, PredictOptions
 from hmc_shared.cli.train_options import (
     CosineOptions,
     EncoderOptions,
@@ -121,8 +121,15 @@ class PredictConfig(PredictOptions):
     min_confidence: Annotated[float, Bounds(0, 1)] | None = None
     """Answer down to the deepest class that is at least this probable, whatever --decode is. The levels below
     stay empty, and so does a row without any such class."""
-    output: str | None = None
-    """File for the result: of each level the class and its probability; default: standard output."""
+    format: Annotated[Format | None, tyro.conf.arg(metavar="NAME")] = field(default=None, kw_only=True)
+    """levels: of each level the class and its probability. wide: a row for each sample, with id, labels
+    separated by ";", and a column for the probability of each class. long: a row for each sample and class.
+    json: of each sample the most specific labels, with their paths, and all probabilities. Default: levels,
+    or json for a file that ends so; wide where a level may have several classes."""
+
+    @property
+    def usual(self) -> Format:
+        return "wide" if self.sets or self.threshold is not None or self.top_k else "levels"
 
     def apply_to(self, model: Any) -> None:
         super().apply_to(model)
