@@ -24,6 +24,9 @@ from hmc_shared.cli.bounds import (
 )
 
 Seed = Annotated[int, Bounds(0)]
+Tracker = Literal[
+    "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"
+]
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,10 @@ class RunOptions:
     """Go on in the run folder from its last checkpoint."""
     overwrite: Annotated[bool, FREE] = False
     """Empty the run folder first."""
+    log_with: Annotated[Tracker | None, FREE] = None
+    """Also hand options, curves and metrics to this experiment tracker."""
+    dry_run: Annotated[bool, FREE] = False
+    """Only read the data, take three steps, and tell sizes, time and memory of the whole training."""
     checkpoint_every: Annotated[int, Bounds(1), FREE] = 5
     """Epochs between checkpoints, which --resume needs."""
     checkpoint_minutes: Annotated[Positive, FREE] = 30.0
