@@ -223,8 +223,24 @@ class TrainOptions(RunOptions, OptimisationOptions, DataOptions):
     @property
     def run_folder(self) -> Path:
         name = self.label + ("" if self.protocol == "default" else f"-{self.protocol}")
-        return Path(self.output_dir or f"runs/{self.dataset.replace(':', '-')}/{name}/seed-{self.seed}")
+        return Path(self.output_dir or default_folder(self.dataset) / name / f"seed-{self.seed}")
 
     def free_on_resume(self) -> frozenset[str]:
         """The options that a run may be resumed with whatever they were."""
         return free_options(type(self))
+
+
+def default_folder(dataset: str) -> Path:
+    """Where the runs on a data set go: a folder below ``runs``, whatever path ``--dataset`` has.
+
+    >>> default_folder("table:../../data/plants.csv").as_posix()
+    'runs/table-plants'
+    """
+    kind, colon, path = dataset.partition(":")
+    if not colon:
+        return Path("runs", kind)
+    last = Path(path).resolve()
+    return Path("runs", f"{kind.lower()}-{last.stem if last.suffix in TABLES else last.name}")
+
+
+TABLES = (".csv", ".tsv", ".parquet")
