@@ -286,7 +286,11 @@ class TestFiles:
     @pytest.mark.parametrize("inside", ["model", "."])
     def test_a_run_folder_or_its_model_is_loaded_by_its_package(self, toy, model, tmp_path, inside):
         model.save_pretrained(tmp_path / inside)
-        for load in (load_model, hmc_shared.load_model, lambda folder: load_model_of("toy", str(folder))):
+        for load in (
+            load_model,
+            hmc_shared.load_model,
+            lambda folder: load_model_of("toy", str(folder), "predict"),
+        ):
             again = load(tmp_path)
             assert type(again) is toy.LinearModel
             assert torch.equal(again.predict_proba(raw_features()), model.predict_proba(raw_features()))
@@ -299,9 +303,9 @@ class TestFiles:
 
     def test_a_model_of_another_package_names_its_command(self, toy, model, tmp_path):
         model.save_pretrained(tmp_path)
-        with pytest.raises(ValueError, match=r"is a model of toy: use the command `toy` for it\.$"):
-            load_model_of("another", tmp_path)
-        assert load_model_of(None, tmp_path).library == "toy"
+        with pytest.raises(ValueError, match=r"is a model of toy: `toy predict .*` takes it\.$"):
+            load_model_of("another", str(tmp_path), "predict")
+        assert load_model_of(None, str(tmp_path), "predict").library == "toy"
 
     def test_a_package_that_is_not_installed_is_named_with_those_that_are(self, toy, model, tmp_path):
         model.save_pretrained(tmp_path)

@@ -18,14 +18,14 @@ import hmc_shared
 from hcal.__main__ import main
 from hcal.build import load_model
 from hcal.config import Config, EvaluateConfig, PredictConfig
-from hcal.predict import write_levels
 from hcal.train import train
 from hmc_shared import Hierarchy
 from hmc_shared.cli.parse import parse as parse_options
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import level_predictions, level_targets
 from hmc_shared.predict.inputs import predict
-from hmc_shared.predict.write import Predictions
+from hmc_shared.predict.layout import Predictions
+from hmc_shared.predict.write import write_predictions
 from hmc_shared.runs.evaluate import evaluate
 from hmc_shared.vision.image_files import read_image
 
@@ -148,7 +148,7 @@ def test_predictions_are_a_table(run, pictures):
     assert done.returncode == 0, done.stderr
     header, *rows = list(csv.reader(done.stdout.splitlines()))
     assert header == [
-        "file",
+        "id",
         "level_0",
         "probability_0",
         "level_1",
@@ -171,11 +171,11 @@ def test_predictions_are_a_parquet_table_with_numbers_block_by_block(tmp_path):
     labels = torch.tensor([[0, 1, 0], [1, 0, 1]], dtype=torch.bool)
     p = torch.tensor([[0.25, 0.75, 0.25], [1.0, 0.0, 1.0]])
     blocks = [Predictions([f"{row}"], tree, p[[row]], labels[[row]]) for row in range(2)]
-    write_levels(PredictConfig("run", [], output=str(tmp_path / "p.parquet")), blocks)
+    write_predictions(str(tmp_path / "p.parquet"), blocks, layout="levels")
     table = parquet.ParquetFile(tmp_path / "p.parquet")
     assert table.num_row_groups == 2
     assert table.read().to_pydict() == {
-        "file": ["0", "1"],
+        "id": ["0", "1"],
         "level_0": ["b", "a"],
         "probability_0": [0.75, 1.0],
         "level_1": [None, "a/x"],
@@ -215,7 +215,7 @@ def test_an_unsure_model_answers_with_a_shorter_path(run, pictures, digits, tmp_
 
 def test_json_has_the_path_of_the_answer(run, pictures, capsys):
     words = [str(run), str(pictures / "0.png"), "--min-confidence", "0.3"]
-    main(["predict", *words, "--json"])
+    main(["predict", *words, "--format", "json"])
     (record,) = json.loads(capsys.readouterr().out)
     result = predict(PredictConfig(words[0], [words[1]], min_confidence=0.3))
     path = [result.hierarchy.names[i] for i in result.labels[0].nonzero().flatten().tolist()]

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from hcal.decoding import (
     PathCalibration,
+    best_through,
+    leaf_scores,
     leaves_below,
     level_labels,
     level_log_odds,
     log_odds,
     path_labels,
-    path_log_odds,
     path_nll,
     path_probabilities,
     path_scores,
@@ -67,11 +68,12 @@ def scored(draw, elements=REALS, rows=4):
 TIES = st.sampled_from([0.0, 1.0, 2.0])
 
 
-@given(scored() | scored(TIES) | scored(st.sampled_from([-3e3, 0.0, 3e3])))
+@pytest.mark.parametrize("scores_of", [path_scores, leaf_scores])
+@given(case=scored() | scored(TIES) | scored(st.sampled_from([-3e3, 0.0, 3e3])))
 @settings(deadline=None, max_examples=200)
-def test_the_best_node_of_each_level_lies_on_the_best_path(case):
+def test_the_best_node_of_each_level_lies_on_the_best_path(scores_of, case):
     hierarchy, logits = case
-    scores = path_log_odds(logits, hierarchy)
+    scores = best_through(scores_of(logits, hierarchy), hierarchy)
     predicted = level_predictions(scores, hierarchy)
     assert hvr(predicted, hierarchy) == 0
     assert incoherent(scores, hierarchy) == 0
@@ -86,7 +88,7 @@ def test_the_best_node_of_each_level_lies_on_the_best_path(case):
 @settings(deadline=None)
 def test_the_best_path_is_the_one_that_brute_force_finds(case):
     hierarchy, logits = case
-    labels = path_labels(logits, hierarchy)
+    labels = path_labels(path_scores(logits, hierarchy), hierarchy)
     for row, classes in zip(logits.double(), labels, strict=True):
         expected = naive_path_scores(row.tolist(), hierarchy)
         assert path_scores(row[None], hierarchy)[0].tolist() == pytest.approx(expected, abs=1e-4)
@@ -98,13 +100,28 @@ def test_the_best_path_is_the_one_that_brute_force_finds(case):
 @settings(deadline=None)
 def test_scores_of_inner_nodes_are_log_odds_of_the_best_path_through_them(case):
     hierarchy, logits = case
-    scores = path_log_odds(logits, hierarchy).sigmoid()
+    scores = best_through(path_scores(logits, hierarchy), hierarchy).sigmoid()
     for row, probabilities in zip(logits.double().tolist(), scores.tolist(), strict=True):
         value = np.exp(naive_path_scores(row, hierarchy))
         value /= value.sum()
         for node in range(len(hierarchy)):
             through = [v for v, path in zip(value, paths_of(hierarchy), strict=True) if node in path]
             assert probabilities[node] == pytest.approx(max(through), abs=1e-5)
+
+
+@given(scored())
+@settings(deadline=None, max_examples=50)
+def test_the_best_leaf_is_that_of_its_own_level_whatever_is_above(case):
+    hierarchy, logits = case
+    labels = path_labels(leaf_scores(logits, hierarchy), hierarchy)
+    for row, classes in zip(logits.double().tolist(), labels, strict=True):
+        log_p = {}
+        for level in hierarchy.levels:
+            total = math.log(sum(math.exp(row[node]) for node in level))
+            log_p |= {node: row[node] - total for node in level}
+        leaf = classes.nonzero().max().item()  # ids rise with depth
+        assert log_p[leaf] >= max(log_p[node] for node in hierarchy.leaves.tolist()) - 1e-3
+        assert torch.equal(classes, hierarchy.ancestors[leaf])
 
 
 def test_log_odds_are_exact_where_probabilities_round_to_one():
@@ -135,7 +152,7 @@ def test_independent_scores_keep_the_order_in_a_level_and_are_its_softmax(case):
 def test_path_nll_is_minus_the_log_of_the_share_of_the_true_path(hierarchy):
     logits = torch.randn(len(hierarchy), len(hierarchy), generator=torch.Generator().manual_seed(0))
     through = leaves_below(torch.arange(len(hierarchy)), hierarchy)
-    found = path_nll(path_scores(logits.double(), hierarchy), through)
+    found = path_nll(path_scores(logits.double(), hierarchy), through).mean()
     expected = []
     for node, row in enumerate(logits.double().tolist()):
         value = np.exp(naive_path_scores(row, hierarchy))
@@ -203,7 +220,7 @@ def test_probabilities_are_one_distribution_over_complete_paths(hierarchy, seed,
 @settings(deadline=None, max_examples=100)
 def test_the_most_probable_path_is_that_of_path_decoding(hierarchy, seed):
     logits = 3 * torch.randn(5, len(hierarchy), generator=torch.Generator().manual_seed(seed))
-    labels = path_labels(logits, hierarchy)
+    labels = path_labels(path_scores(logits, hierarchy), hierarchy)
     assert hierarchy.has_ancestors(labels)
     calibration = PathCalibration()
     for temperature in (0.3, 1.0, 4.0):  # a temperature changes no decision
@@ -211,7 +228,7 @@ def test_the_most_probable_path_is_that_of_path_decoding(hierarchy, seed):
         p = calibration(logits, hierarchy)
         best = hierarchy.leaves[p[:, hierarchy.leaves].argmax(1)]
         assert torch.equal(hierarchy.ancestors[best], labels)
-    scores = path_log_odds(logits, hierarchy)
+    scores = best_through(path_scores(logits, hierarchy), hierarchy)
     best = hierarchy.leaves[scores[:, hierarchy.leaves].argmax(1)]
     assert torch.equal(hierarchy.ancestors[best], labels)
 
@@ -237,6 +254,11 @@ def test_calibration_finds_the_temperature_that_was_put_in(hierarchy):
     calibration = PathCalibration()
     calibration.fit(logits, hierarchy.ancestors[leaves], hierarchy)
     assert calibration.temperature.item() == pytest.approx(2.5, rel=0.05)
+    unlabelled = torch.cat([logits[:2000], logits]), torch.zeros(22_000, len(hierarchy), dtype=torch.bool)
+    unlabelled[1][2000:] = hierarchy.ancestors[leaves]
+    found = calibration.temperature.clone()
+    calibration.fit(*unlabelled, hierarchy)  # what has no label has no say
+    assert calibration.temperature == found
     calibration.reset()
     assert calibration.temperature == 1
 

@@ -44,7 +44,9 @@ def contrast(feature, own, prototypes):
     return -sum(math.log(weight(p) / whole) for p in positives)
 
 
-def naive_level_losses(features, paths, prototypes, hierarchy, aggregation=True, renormalise=False):
+def naive_level_losses(
+    features, paths, prototypes, hierarchy, aggregation=True, renormalise=False, every_label=False
+):
     found = []
     for depth, level in enumerate(hierarchy.levels):
         versions = [version.tolist() for version in prototypes[depth]]
@@ -66,7 +68,8 @@ def naive_level_losses(features, paths, prototypes, hierarchy, aggregation=True,
                 mean = [value / length for value in mean]
             of_groups.append(contrast(mean, own, versions))
         grouped = sum(map(len, groups.values()))
-        total = sum(alone) + (grouped * sum(of_groups) / len(of_groups) if of_groups else 0)
+        divisor = len(level) if every_label else len(of_groups)
+        total = sum(alone) + (grouped * sum(of_groups) / divisor if of_groups else 0)
         found.append(total / (len(alone) + grouped) if alone or grouped else 0.0)
     return found
 
@@ -84,9 +87,9 @@ def batches(draw):
     return hierarchy, [path_of(hierarchy, node) for node in nodes], prototypes, unit(len(nodes), 3, seed=seed)
 
 
-@given(batches(), st.booleans(), st.booleans())
+@given(batches(), st.booleans(), st.booleans(), st.booleans())
 @settings(deadline=None, max_examples=60)
-def test_level_losses_are_the_papers_formulas(case, aggregation, renormalise):
+def test_level_losses_are_the_papers_formulas(case, aggregation, renormalise, every_label):
     hierarchy, paths, prototypes, features = case
     found = level_losses(
         features,
@@ -96,8 +99,11 @@ def test_level_losses_are_the_papers_formulas(case, aggregation, renormalise):
         temperature=TAU,
         aggregation=aggregation,
         renormalise=renormalise,
+        every_label=every_label,
     )
-    expected = naive_level_losses(features, paths, prototypes, hierarchy, aggregation, renormalise)
+    expected = naive_level_losses(
+        features, paths, prototypes, hierarchy, aggregation, renormalise, every_label
+    )
     assert found.tolist() == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
@@ -164,19 +170,20 @@ def test_one_version_is_cross_entropy_and_rows_without_label_cost_nothing():
 
 def test_adaptive_weights_are_a_softmax_that_is_not_learnt():
     values = torch.tensor([0.3, 0.7, 1.1], dtype=torch.float64, requires_grad=True)
-    weights = adaptive_weights(values, 0.5)
+    paths = torch.tensor([[0, 2, 4], [1, 3, -1]])
+    weights = adaptive_weights(values, paths, 0.5)
     shares = [math.exp(v / 0.5) for v in (0.3, 0.7, 1.1)]
     assert weights.tolist() == pytest.approx([s / sum(shares) for s in shares])
     assert not weights.requires_grad
-    assert adaptive_weights(values, 1e6).tolist() == pytest.approx([1 / 3] * 3, abs=1e-5)
-    assert adaptive_weights(values, 1e-2).tolist() == pytest.approx([0, 0, 1])
+    assert adaptive_weights(values, paths, 1e6).tolist() == pytest.approx([1 / 3] * 3, abs=1e-5)
+    assert adaptive_weights(values, paths, 1e-2).tolist() == pytest.approx([0, 0, 1])
 
 
-def test_a_level_without_loss_takes_no_share():
-    weights = adaptive_weights(torch.tensor([0.0, 0.7, 1.1]), 0.5)
-    assert weights[0] == 0
-    assert weights.sum().item() == pytest.approx(1)
-    assert adaptive_weights(torch.zeros(2), 0.5).tolist() == [0, 0]
+def test_a_level_takes_no_share_if_no_sample_reaches_it_and_its_own_at_a_loss_of_0():
+    """Eq. (11): exp(0) = 1, so a level of one class counts; below the ends of all paths there is nothing."""
+    weights = adaptive_weights(torch.tensor([0.0, 0.7, 0.0]), torch.tensor([[0, 1, -1], [0, 2, -1]]), 0.5)
+    assert weights.tolist() == pytest.approx([1 / (1 + math.exp(1.4)), 1 / (1 + math.exp(-1.4)), 0])
+    assert adaptive_weights(torch.zeros(2), torch.full((3, 2), -1), 0.5).tolist() == [0, 0]
 
 
 def test_cross_entropies_leave_out_what_a_path_does_not_reach():
@@ -235,7 +242,7 @@ def test_halves_of_a_batch_give_the_loss_and_gradient_of_the_whole(hierarchy, mo
         own = features[rows].clone().requires_grad_()
         versions = [[p] for p in prototypes]
         found = level_losses(own, paths[rows], versions, hierarchy.levels, temperature=TAU)
-        weights = adaptive_weights(found, 0.5)
+        weights = adaptive_weights(found, paths[rows], 0.5)
         gradients = torch.autograd.grad(weights @ found, [own, *prototypes])
         return found.detach(), weights, gradients
 

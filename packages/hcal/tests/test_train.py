@@ -72,10 +72,14 @@ def test_a_run_leaves_a_complete_folder(tmp_path, digits):
     assert again == small(tmp_path, flip=False)
 
 
-def test_path_decoding_never_breaks_the_hierarchy(tmp_path, digits):
+def test_decoding_of_whole_paths_never_breaks_the_hierarchy(tmp_path, digits):
     metrics = train(small(tmp_path, decode="path"), digits)["metrics"]
-    assert metrics["test/hvr"] == 0
-    assert metrics["test/incoherent"] == 0
+    by_leaf = evaluate(EvaluateConfig(str(tmp_path / "run"), decode="leaf"))
+    for found in (metrics, by_leaf):
+        assert found["test/hvr"] == 0
+        assert found["test/incoherent"] == 0
+    best = evaluate(EvaluateConfig(str(tmp_path / "run"), decode="independent"))
+    assert by_leaf["test/accuracy_leaf"] == best["test/accuracy_leaf"]  # all leaves are in the last level
     assert metrics["test/accuracy_leaf"] == metrics["test/accuracy_level_2"]
 
 
@@ -86,6 +90,7 @@ def test_path_decoding_never_breaks_the_hierarchy(tmp_path, digits):
         {"aggregation": False},
         {"epsilon": 0.0, "weighting": "fixed"},
         {"task": "single"},
+        {"equations": "printed"},
     ],
     ids=lambda options: "-".join(f"{name}={value}" for name, value in options.items()),
 )
@@ -230,6 +235,7 @@ def test_two_processes_equal_one(tmp_path, options):
     two = launch(config, tmp_path / "two", launcher=torchrun, ACCELERATE_USE_CPU="true")
     output = two.communicate()
     assert two.returncode == 0, output
+    assert "eprecat" not in output[1]
     train(config)
     first, second = load_run(tmp_path / "run"), load_run(tmp_path / "two")
     np.testing.assert_allclose(first.scores, second.scores, rtol=5e-3, atol=5e-3)

@@ -134,7 +134,7 @@ def test_an_unsure_model_answers_with_a_shorter_path(run, tmp_path):
     np.save(tmp_path / "raw.npy", load_dataset("digits").test.inputs.numpy())
     lengths = set()
     for bound in (0.5, 0.9):
-        done = hlstm("predict", run, tmp_path / "raw.npy", "--min-confidence", bound, "--json")
+        done = hlstm("predict", run, tmp_path / "raw.npy", "--min-confidence", bound, "--format", "json")
         assert done.returncode == 0, done.stderr
         for record in json.loads(done.stdout):
             lengths.add(len(record["answer"]) and len(record["answer"][0]["path"]))
@@ -173,7 +173,7 @@ def test_a_run_of_another_package_is_refused_with_its_command(run, tmp_path):
     class OtherConfig(PredictConfig):
         library = "hcal"
 
-    with pytest.raises(ValueError, match="is a model of hlstm: use the command `hlstm`"):
+    with pytest.raises(ValueError, match=r"is a model of hlstm: `hlstm predict .*other` takes it"):
         predict(OtherConfig(str(copy), ["t.csv"]))
 
 

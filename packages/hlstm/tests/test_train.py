@@ -16,7 +16,7 @@ import yaml
 
 from hlstm.build import load_model
 from hlstm.config import Config
-from hlstm.train import train
+from hlstm.train import command, train
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import au_prc
 from hmc_shared.predict.score import score_split
@@ -218,3 +218,25 @@ def test_two_processes_equal_one(tmp_path):
     np.testing.assert_allclose(first.scores, second.scores, rtol=1e-3, atol=1e-3)
     for name, value in first.results["metrics"].items():
         assert second.results["metrics"][name] == pytest.approx(value, abs=3e-3), name
+
+
+def test_a_tracker_is_given_options_curves_and_metrics(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = tmp_path / "run"
+    train(Config(epochs=2, hidden_size=8, output_dir=str(folder), log_with="tensorboard"))
+    events = EventAccumulator(str(folder / "trackers" / "hmc-hlstm")).Reload()
+    assert [point.step for point in events.Scalars("train_loss")] == [0, 1]
+    stored = json.loads((folder / "results.json").read_text())["metrics"]["test/au_prc"]
+    assert events.Scalars("test/au_prc")[0].value == pytest.approx(stored)
+    assert list((folder / "trackers").rglob("hparams.yml"))
+
+
+def test_a_rehearsal_tells_sizes_and_leaves_nothing(tmp_path, capsys):
+    command(Config(epochs=7, hidden_size=8, batch_size=100, output_dir=str(tmp_path / "run"), dry_run=True))
+    out = capsys.readouterr().out
+    assert "digits: 1,080 train, 358 validation, 359 test; 64; 16 classes in 3 levels" in out
+    assert "11 an epoch of 100 rows, 77 in 7 epochs" in out
+    assert f"folder   {tmp_path / 'run'}" in out
+    assert not (tmp_path / "run").exists()

@@ -164,7 +164,8 @@ def test_a_model_of_another_package_is_refused(run, pictures, monkeypatch, capsy
         with pytest.raises(SystemExit) as stop:
             call(monkeypatch, command, str(run), *picture)
         assert stop.value.code == 2
-        assert "is a model of hcal: use the command `hcal`" in capsys.readouterr().err
+        theirs = "evaluate" if command == "evaluate" else "predict"  # `explain` is of this package alone
+        assert f"is a model of hcal: `hcal {theirs} {run}` takes it" in capsys.readouterr().err
 
 
 def test_wrong_inputs_are_refused_by_name(run, tmp_path, scenes):

@@ -200,7 +200,7 @@ def test_a_model_of_another_package_is_refused_with_its_command(run, command, tm
     with pytest.raises(SystemExit) as stop:
         main([command, str(other), *words])
     assert stop.value.code == 2
-    assert "use the command `other-method` for it" in capsys.readouterr().err
+    assert f"`other-method {command} {other}` takes it" in capsys.readouterr().err
 
 
 def test_predict_takes_image_files_folders_and_arrays(image_run, pictures, digits, tmp_path):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
 from inspect import signature
+from io import StringIO
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
@@ -292,8 +292,8 @@ def load_pretrained(folder: str | Path, models: Mapping[str, type[Model]]) -> Mo
     except (KeyError, TypeError) as error:
         raise _unfit(path, error) from error
     try:
-        # huggingface_hub prints a line; stdout is for results
-        with redirect_stdout(sys.stderr), bounded_network(weights):
+        # huggingface_hub prints a line, "Loading weights from local directory"
+        with redirect_stdout(StringIO()), bounded_network(weights):
             model = model_type.from_pretrained(folder)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ValueError(f"{weights} does not hold the weights of this model: {reason(error)}") from error
@@ -358,13 +358,29 @@ def load_model(folder: str | Path) -> HierarchicalModel:
     return import_module(library).load_model(path)
 
 
-def load_model_of(library: str | None, folder: str | Path) -> HierarchicalModel:
-    """The model of a folder, as :func:`load_model`.
+def load_model_of(
+    library: str | None, run: str, command: str, device: str | None = "cpu"
+) -> HierarchicalModel:
+    """The model of a run folder, or of the folder of a saved model, on a device; None: the GPU, if there is.
 
-    Raises ValueError, too, if it is of another package than ``library``, where one is named.
+    Raises ValueError as :func:`load_model` does; for a model of another package than ``library``, if that is
+    named, with the ``command`` that takes it; and for a device that is not there.
     """
-    model = load_model(folder)
+    model = load_model(run)
     if library is not None and model.library != library:
         program = "hmc" if model.library == "hmc_shared" else model.library.replace("_", "-")
-        raise ValueError(f"{folder} is a model of {program}: use the command `{program}` for it.")
-    return model
+        raise ValueError(f"{run} is a model of {program}: `{program} {command} {run}` takes it.")
+    return model.to(device_of(device))
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device of this name, by default the GPU, if there is one. ValueError for one that is not there."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError) as error:
+        found = "cpu and cuda" if torch.cuda.is_available() else "cpu"
+        raise ValueError(f"`--device` should be there. Found {found}, not {name!r}.") from error
+    return device

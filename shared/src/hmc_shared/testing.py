@@ -334,7 +334,7 @@ class MethodContract:
         inputs = self.inputs(dataset, 5)
         np.save(tmp_path / "raw.npy", inputs.numpy())
         output = tmp_path / "out.json"
-        words = ["predict", str(folder), str(tmp_path / "raw.npy"), "--output", str(output), "--json"]
+        words = ["predict", str(folder), str(tmp_path / "raw.npy"), "--output", str(output)]
         self.module("__main__").main(words)
         records = json.loads(output.read_text(encoding="utf-8"))
         written = [list(record["probabilities"].values()) for record in records]

@@ -100,7 +100,7 @@ def test_every_trainer_checks_its_options_when_they_are_made():
 
 def test_options_that_are_marked_are_free_on_resume():
     base = {"data_dir", "output_dir", "config", "resume", "overwrite", "test"}
-    base |= {"checkpoint_every", "checkpoint_minutes", "skip_bad_steps"}
+    base |= {"checkpoint_every", "checkpoint_minutes", "skip_bad_steps", "dry_run", "log_with"}
     assert free_options(TrainOptions) == base
     assert Toy().free_on_resume() == base | {"threads", "device"}
 

@@ -35,6 +35,10 @@ class Toy(EncoderOptions, ImageOptions, FeatureOptions, TrainOptions):
         ({}, "runs/digits/toy/seed-0"),
         ({"protocol": "paper", "seed": 3, "dataset": "yeast"}, "runs/yeast/toy-paper/seed-3"),
         ({"dataset": "folder:pictures"}, "runs/folder-pictures/toy/seed-0"),
+        ({"dataset": "folder:../v1.5/"}, "runs/folder-v1.5/toy/seed-0"),
+        ({"dataset": "table:../../plants.csv"}, "runs/table-plants/toy/seed-0"),
+        ({"dataset": "Table:/data/plants.v2.parquet"}, "runs/table-plants.v2/toy/seed-0"),
+        ({"dataset": "hf:owner/name"}, "runs/hf-name/toy/seed-0"),
         ({"output_dir": "elsewhere", "seed": 3}, "elsewhere"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from pyarrow import parquet
 
 from hmc_shared import Hierarchy
 from hmc_shared.cli.commands import PredictOptions
+from hmc_shared.data.formats.table_file import open_table
 from hmc_shared.predict.decision import Decision
 from hmc_shared.predict.inputs import Names, command, logit_blocks, predict, predict_blocks, rows_of_block
 from hmc_shared.predict.rollup import choose_rule
@@ -124,7 +126,7 @@ class TestTables:
         class OfAnother(PredictOptions):
             library = "another"
 
-        with pytest.raises(ValueError, match="is a model of toy: use the command `toy`"):
+        with pytest.raises(ValueError, match=r"is a model of toy: `toy predict .*run` takes it"):
             predict(OfAnother(str(tmp_path / "run"), [str(table)]))
 
     @pytest.mark.parametrize("suffix", ["csv", "npy", "parquet"])
@@ -135,7 +137,9 @@ class TestTables:
             list(logit_blocks(model, [f"a.{suffix}", "b"], "run", []))
 
     def test_at_least_one_input(self, model, tmp_path):
-        with pytest.raises(ValueError, match=r"should be a table, an array, or images\. Found none\."):
+        with pytest.raises(
+            ValueError, match=r"INPUT should be a table, an array, or images, after the run\. Found none\."
+        ):
             predict(options(tmp_path))
 
     def test_what_does_not_fit_is_named_by_its_file(self, model, tmp_path):
@@ -302,7 +306,81 @@ def test_the_command_writes_what_predict_gives(model, table, tmp_path, capsys):
         assert row[0] == name
         assert row[1] == ";".join(TREE.names[i] for i in labels.nonzero().flatten())
         np.testing.assert_allclose([float(cell) for cell in row[2:]], p, atol=1e-6)
-    command(replace(config, json=True, output=str(tmp_path / "p.json")))
+    command(replace(config, output=str(tmp_path / "p.json")))
     first, second = json.loads((tmp_path / "p.json").read_text())
     assert (first["id"], second["id"]) == ("first", "second")
     assert first["probabilities"].keys() == set(TREE.names)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "npy"])
+def test_standard_input_is_read_as_a_file(model, table, tmp_path, monkeypatch, kind):
+    if kind == "npy":
+        np.save(tmp_path / "t.npy", ROWS.numpy())
+    elif kind == "parquet":
+        cells = {name: column.combine_chunks() for name, column in open_table(table).columns.items()}
+        parquet.write_table(pa.table(cells), tmp_path / "t.parquet")
+    expected = predict(options(tmp_path, tmp_path / f"t.{kind}"))
+    content = (tmp_path / f"t.{kind}").read_bytes()
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(content)))
+    found = predict(options(tmp_path, "-"))
+    assert found.ids == expected.ids
+    assert torch.equal(found.probabilities, expected.probabilities)
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"x,y,z\n1,much,3\n")))
+    with pytest.raises(ValueError, match=r"^standard input, line 2: 'much' is not a number"):
+        predict(options(tmp_path, "-"))
+    with pytest.raises(ValueError, match=r"'-', should be the only input\. Found 2 inputs"):
+        predict(options(tmp_path, "-", table))
+
+
+def test_standard_input_names_images(image_model, tmp_path, monkeypatch):
+    Image.new("RGB", (9, 9)).save(tmp_path / "ä b.png")
+    for content in (f"{tmp_path}/ä b.png\n\n".encode(), b"\xff\xd8"):
+        monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(content)))
+        if content[0] == 255:
+            with pytest.raises(ValueError, match="standard input should be names of image files"):
+                predict(options(tmp_path, "-"))
+        else:
+            assert predict(options(tmp_path, "-")).ids == [f"{tmp_path}/ä b.png"]
+
+
+def test_columns_are_kept_block_by_block(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(model), "batch_size", 2)
+    monkeypatch.setattr("hmc_shared.predict.inputs.BLOCK_ROWS", 2)
+    (tmp_path / "t.csv").write_text("x,y,z,note\n" + "".join(f"1,2,{row},n{row}\n" for row in range(5)))
+    result = predict(options(tmp_path, tmp_path / "t.csv", keep=("note", "z")))
+    assert result.kept["note"].to_pylist() == [f"n{row}" for row in range(5)]
+    assert result.kept["z"].to_pylist() == list("01234")
+    with pytest.raises(ValueError, match=r"t\.csv should have a column 'gone'"):
+        predict(options(tmp_path, tmp_path / "t.csv", keep=("gone",)))
+    np.save(tmp_path / "t.npy", ROWS.numpy())
+    with pytest.raises(ValueError, match=r"`--keep` should come with a \.csv, .* Found .*t\.npy"):
+        predict(options(tmp_path, tmp_path / "t.npy", keep=("z",)))
+
+
+def test_options_of_the_model(model, table, tmp_path):
+    result = predict(options(tmp_path, table, threshold=0.3, batch_size=1, device="cpu"))
+    assert torch.equal(result.labels, TREE.add_ancestors(result.probabilities.double() >= 0.3))
+    with pytest.raises(ValueError, match=r"`--device` should be there\. Found .*, not 'abacus'"):
+        predict(options(tmp_path, table, device="abacus"))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"output": "p.xlsx"}, r"`--output` should end in \.csv"),
+        ({"output": "p.csv", "format": "json"}, "`--format` should fit the name of `--output`, p.csv"),
+        ({"output": "p.json", "format": "long"}, r"`--format` should fit the name of `--output`, p\.json"),
+        ({"format": "levels", "top_k": 2}, "`--top-k` should come without --format levels"),
+        ({"min_confidence": 0.0, "threshold": 0.0}, "`--threshold` should come without --min-confidence"),
+        ({"top_k": 0}, "`--top-k` should be at least 1"),
+    ],
+)
+def test_options_that_contradict_each_other(tmp_path, more, message):
+    with pytest.raises(ValueError, match=message):
+        options(tmp_path, "t.csv", **more)
+
+
+def test_a_wrong_output_is_told_before_the_model_is_read(tmp_path):
+    for output, message in (("gone/p.csv", "no folder .*gone"), (".", "Found the folder")):
+        with pytest.raises(ValueError, match=message):
+            command(options(tmp_path, "t.csv", output=str(tmp_path / output)))

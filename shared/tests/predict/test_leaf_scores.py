@@ -12,9 +12,10 @@ import torch
 
 from hmc_shared import Hierarchy
 from hmc_shared.cli.commands import CertainOptions
+from hmc_shared.predict.layout import Predictions
 from hmc_shared.predict.leaf_scores import hierarchy_of, read_scores
 from hmc_shared.predict.rollup import choose_rule
-from hmc_shared.predict.write import Predictions, write_predictions
+from hmc_shared.predict.write import write_predictions
 
 TREE = Hierarchy.from_levels([["animal", "cat"], ["animal", "dog"], ["plant", "tree"]])
 LEAVES = ["cat", "dog", "tree"]
@@ -86,7 +87,9 @@ def test_answers_are_those_of_the_rule(files, hmc, capsys, kind, form):
 
 
 def test_json_sets_and_the_curve(files, hmc, capsys):
-    assert hmc(*words(files, "npz", "tree.json", "--sets", "--json", "--curve", files / "c.csv")) == 0
+    assert (
+        hmc(*words(files, "npz", "tree.json", "--sets", "--format", "json", "--curve", files / "c.csv")) == 0
+    )
     records, err = capsys.readouterr()
     sets = json.loads(records)
     assert len(sets) == 20

@@ -78,7 +78,7 @@ class TestMetrics:
         class OfAnother(EvaluateOptions):
             library = "another"
 
-        with pytest.raises(ValueError, match="is a model of toy: use the command `toy`"):
+        with pytest.raises(ValueError, match=r"is a model of toy: `toy evaluate .*run` takes it"):
             evaluate(OfAnother(str(run)))
 
     def test_the_command_prints_lines_or_json(self, run, capsys):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from io import StringIO
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.progress import (
     Progress,
+    Rehearsed,
     agreed,
     check_finite,
     epoch_bar,
@@ -142,19 +148,53 @@ def test_all_processes_take_the_figure_of_the_first(one_process, value):
     assert figure == 0.1  # not of float32
 
 
-def test_a_bar_moves_by_epochs_and_shows_what_a_record_has(one_process, capsys):
+SET: Any = SimpleNamespace(name="set", notes=("a note",))
+
+
+def test_without_a_terminal_each_epoch_is_a_line(one_process, toy_options, capsys):
     progress = Progress()
     progress.epoch = 3
-    with epoch_bar(one_process(), 10, progress, "toy") as bar:
-        assert (bar.n, bar.total, bar.disable) == (3, 10, False)
-        show(bar, {"epoch": 3, "loss": 0.123456, "rate": 1.0}, "loss", "validation")
-        assert (bar.n, bar.postfix) == (4, "loss=0.1235")
+    bar = epoch_bar(one_process(), toy_options(batch_size=4), 10, progress, SET, 9, ["another"])
+    progress.epoch = 4
+    show(bar, {"epoch": 3, "loss": 0.123456, "rate": 1.0}, "loss", "validation")
+    bar.close()
     out, err = capsys.readouterr()
-    assert out == ""
-    assert "toy" in err
+    first, second, line = err.splitlines()
+    assert (out, first, second) == ("", "note: a note", "note: another")
+    assert re.fullmatch(r"\S+ on set: epoch 4 of 10, loss 0\.1235 \(00:00, \d\d:\d\d left\)", line)
 
 
-def test_other_processes_show_no_bar(one_process, capsys):
-    with epoch_bar(one_process(rank=1), 10, Progress(), "toy") as bar:
-        show(bar, {"loss": 1.0}, "loss")
+def test_on_a_terminal_a_bar_moves_by_steps(one_process, toy_options, monkeypatch):
+    terminal = StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stderr", terminal)
+    progress, network = Progress(), torch.nn.Linear(1, 1)
+    bar = epoch_bar(one_process(), toy_options(batch_size=4), 10, progress, SET, 9)
+    assert (bar.bar.n, bar.bar.total) == (0, 30)
+    for batches in (2, 2):  # --accumulate 2: of three batches
+        bar.step(network, batches)
+    assert bar.bar.n == 3
+    progress.epoch = 1
+    show(bar, {"loss": 1.0}, "loss")
+    assert bar.bar.n == 3
+    assert "epoch 2 of 10" in terminal.getvalue()
+    bar.close()
+
+
+def test_a_rehearsal_ends_after_three_steps(one_process, toy_options, monkeypatch):
+    clock = iter([0.0, 9.0, 10.0, 14.0])
+    monkeypatch.setattr("hmc_shared.runs.progress.time.perf_counter", lambda: next(clock))
+    progress, network = Progress(), torch.nn.Linear(1, 1)
+    bar = epoch_bar(one_process(), toy_options(dry_run=True), 10, progress, SET, 90)
+    for _ in range(2):
+        bar.step(network, 1)
+    with pytest.raises(Rehearsed) as rehearsed:
+        bar.step(network, 1)
+    assert rehearsed.value.seconds == 2.5  # of two steps; the first is not counted
+
+
+def test_other_processes_show_no_bar(one_process, toy_options, capsys):
+    bar = epoch_bar(one_process(rank=1), toy_options(), 10, Progress(), SET, 9)
+    show(bar, {"loss": 1.0}, "loss")
+    bar.close()
     assert capsys.readouterr() == ("", "")

@@ -14,7 +14,9 @@ COMMANDS = {
         EvaluateConfig,
         "hmc_shared.runs.evaluate:command",
     ),
-    "predict": Command("name the classes of new images or vectors", PredictConfig, "hcal.predict:command"),
+    "predict": Command(
+        "name the classes of new images or vectors", PredictConfig, "hmc_shared.predict.inputs:command"
+    ),
     "plot": Command(
         "draw features and prototypes before and after training", PlotConfig, "hcal.plot:command"
     ),

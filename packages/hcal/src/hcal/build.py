@@ -68,13 +68,14 @@ def method_losses(
     ``outputs`` are what the network returned for the rows of this process, ``paths`` (B, L) their labels; the
     generator must be in the same state on all processes. The loss of a step is the product of the two.
     """
-    levels = model.hierarchy.levels
+    levels, printed = model.hierarchy.levels, config.equations == "printed"
 
     def hcal(outputs: Tensor, paths: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         prototypes = []
         for level in model.prototypes:  # type: ignore[union-attr]
-            perturbed = perturb(F.normalize(level), config.epsilon, generator)
-            prototypes.append([perturbed])
+            unit = F.normalize(level)
+            perturbed = perturb(level if printed else unit, config.epsilon, generator)
+            prototypes.append([unit, perturbed] if printed else [perturbed])
         losses = level_losses(
             outputs,
             paths,
@@ -82,11 +83,13 @@ def method_losses(
             levels,
             temperature=config.temperature,
             aggregation=config.aggregation,
+            renormalise=printed,
+            every_label=printed,
         )
         if config.task == "single":  # networks that share nothing: each minimises its own loss
             return losses, torch.ones_like(losses)
         if config.weighting == "adaptive":
-            return losses, adaptive_weights(losses, config.gamma)
+            return losses, adaptive_weights(losses, paths, config.gamma)
         return losses, torch.full_like(losses, 1 / len(levels))
 
     def flat(outputs: Tensor, paths: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
 from hmc_shared.cli.bounds import Bounds, Count, NonNegative, NonNegativeInt, Positive, Share, check_options
-from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
+from hmc_shared.cli.commands import EvaluateOptions, Format, PredictOptions
 from hmc_shared.cli.train_options import (
     CosineOptions,
     EncoderOptions,
@@ -19,7 +19,7 @@ from hmc_shared.cli.train_options import (
 )
 
 MethodName = Literal["hcal", "flat", "mmoe", "cagrad", "imtl-g", "nash-mtl"]
-Decode = Literal["independent", "path"]
+Decode = Literal["independent", "path", "leaf"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ class LossOptions:
     """gamma of Eq. (11): a small one gives the level with the largest loss nearly all the weight."""
     epsilon: NonNegative = 0.01
     """Strength of the perturbation of prototypes, Eq. (3); 0: none."""
+    equations: Literal["code", "printed"] = "code"
+    """code: as the paper's code, whose numbers are the published ones. printed: Eq. (3) to (7) as they stand:
+    noise on raw prototypes, which are positives with and without it; means of unit length; all labels of a
+    level as the divisor."""
     aggregation: bool = True
     """Above the deepest level, contrast group means of features with the prototypes, not each sample."""
     weighting: Literal["adaptive", "fixed"] = "adaptive"
@@ -77,8 +81,8 @@ class Config(NetworkOptions, AugmentationOptions, LossOptions, SgdOptions, Featu
     """hcal; flat: a linear layer and cross-entropy for each level on a shared encoder; mmoe: with a mixture
     of experts in between; cagrad, imtl-g, nash-mtl: flat, the levels' gradients combined by that method."""
     decode: Decode = "independent"
-    """independent: the best node of each level (the paper). path: the best path from root to leaf, so that no
-    prediction breaks the hierarchy."""
+    """independent: the best node of each level (the paper's code). path: the best path from root to leaf, leaf:
+    the best leaf and what is above it, so that no prediction breaks the hierarchy."""
     protocol: Literal["default", "paper"] = "default"
     """default: the epoch with the best leaf accuracy on the validation split, probabilities calibrated on it.
     paper: train on training + validation rows, keep the last epoch, with the paper's settings where the data
@@ -100,7 +104,7 @@ class EvaluateConfig(EvaluateOptions):
     library: ClassVar[str] = "hcal"
 
     decode: Decode | None = None
-    """The best node of each level, or the best path; default: that of the run."""
+    """The best node of each level, the best path, or the best leaf; default: that of the run."""
 
     def apply_to(self, model: Any) -> None:
         super().apply_to(model)
@@ -117,12 +121,19 @@ class PredictConfig(PredictOptions):
     library: ClassVar[str] = "hcal"
 
     decode: Decode | None = None
-    """The best node of each level, or the best path; default: that of the run."""
+    """The best node of each level, the best path, or the best leaf; default: that of the run."""
     min_confidence: Annotated[float, Bounds(0, 1)] | None = None
     """Answer down to the deepest class that is at least this probable, whatever --decode is. The levels below
     stay empty, and so does a row without any such class."""
-    output: str | None = None
-    """File for the result: of each level the class and its probability; default: standard output."""
+    format: Annotated[Format | None, tyro.conf.arg(metavar="NAME")] = field(default=None, kw_only=True)
+    """levels: of each level the class and its probability. wide: a row for each sample, with id, labels
+    separated by ";", and a column for the probability of each class. long: a row for each sample and class.
+    json: of each sample the most specific labels, with their paths, and all probabilities. Default: levels,
+    or json for a file that ends so; wide where a level may have several classes."""
+
+    @property
+    def usual(self) -> Format:
+        return "wide" if self.sets or self.threshold is not None or self.top_k else "levels"
 
     def apply_to(self, model: Any) -> None:
         super().apply_to(model)

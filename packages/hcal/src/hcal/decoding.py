@@ -1,6 +1,6 @@
 """From logits (n, C), one softmax for each level, to scores and probabilities.
 
-Scores are log-odds, ln p / (1 - p), level by level or by the best whole path, so that 0 is the threshold of
+Scores are log-odds, ln p / (1 - p), level by level or by the best whole path or leaf, so that 0 is the threshold of
 probability 1/2 and large probabilities keep their order in float32. Probabilities come from one distribution
 over the complete paths, from a root to a leaf at whatever depth.
 """
@@ -50,19 +50,32 @@ def path_scores(logits: Tensor, hierarchy: Hierarchy) -> Tensor:
     return sums.index_select(0, hierarchy.leaves).T * (hierarchy.num_levels / nodes)
 
 
-def path_log_odds(logits: Tensor, hierarchy: Hierarchy) -> Tensor:
-    """``decode=path``: log-odds of the best path through each node, in the softmax over all paths, (n, C).
+def leaf_scores(logits: Tensor, hierarchy: Hierarchy) -> Tensor:
+    """Score of each leaf of a tree, (n, leaves): its log-probability in its own level, whatever is above it.
 
-    These max-marginals rise from leaf to root, and the best node of each level is the one on the best path
-    (below the end of a short path it is some other node, which means nothing). Where paths tie, the first
-    one's score is raised by one unit in the last place: else the levels could take sides differently.
+    By it ``decode=leaf`` is Section 3.5 with predicted groups: Eq. (2) groups samples by the parent of their
+    best leaf, and we take the group's class to be that parent, as it is where prototypes are the means of
+    their groups. Nothing depends on the other samples of a batch.
     """
-    odds = log_odds(path_scores(logits, hierarchy)).float()
+    levels = [logits[:, level.start : level.stop].log_softmax(1) for level in hierarchy.levels]
+    return torch.cat(levels, dim=1).index_select(1, hierarchy.leaves)
+
+
+def best_through(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
+    """``decode=path`` and ``leaf``: log-odds of the best path through each node, (n, C).
+
+    In the softmax over all paths, whose ``scores`` (n, leaves) are those of :func:`path_scores` or
+    :func:`leaf_scores`. These max-marginals rise from leaf to root, and the best node of each level is the
+    one on the best path (below the end of a short path it is some other node, which means nothing). Where
+    paths tie, the first one's score is raised by one unit in the last place: else the levels could take sides
+    differently.
+    """
+    odds = log_odds(scores).float()
     best, at = odds.max(1, keepdim=True)
     odds = odds.scatter(1, at, torch.nextafter(best, torch.full_like(best, torch.inf)))
-    scores = odds.new_full(logits.shape, -torch.inf)
-    scores[:, hierarchy.leaves] = odds
-    return max_over_descendants(scores, hierarchy)
+    of_classes = odds.new_full((len(odds), len(hierarchy)), -torch.inf)
+    of_classes[:, hierarchy.leaves] = odds
+    return max_over_descendants(of_classes, hierarchy)
 
 
 def path_probabilities(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
@@ -78,9 +91,9 @@ def path_probabilities(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
     return mass.T.contiguous().clamp(max=1.0)  # a sum may round to just above 1
 
 
-def path_labels(logits: Tensor, hierarchy: Hierarchy) -> Tensor:
-    """``decode=path``: the classes on the best path, (n, C) bool."""
-    return hierarchy.ancestors_of(hierarchy.leaves[path_scores(logits, hierarchy).argmax(1)])
+def path_labels(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
+    """``decode=path`` and ``leaf``: the classes on the path of the best score, (n, C) bool."""
+    return hierarchy.ancestors_of(hierarchy.leaves[scores.argmax(1)])
 
 
 def level_labels(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
@@ -119,8 +132,9 @@ class PathCalibration(nn.Module):
     ) -> None:
         """Take the T with the least negative log-likelihood of the true paths of held-out samples.
 
-        To the mean over n samples comes (ln T)^2 / 2n, a normal prior that keeps T above 0 for a split
-        without a mistake. ``targets`` are (n, C) bool; ``evaluated`` is not used, as all paths compete.
+        As in :class:`~hmc_shared.predict.calibration.Calibration` to their sum comes (ln T)^2 / 2, a normal
+        prior that keeps T above 0 for a split without a mistake. ``targets`` are (n, C) bool; ``evaluated`` is
+        not used, as all paths compete.
         """
         deepest = torch.from_numpy(level_targets(targets.cpu(), hierarchy)).amax(1)  # ids rise with depth
         labelled = deepest >= 0
@@ -130,7 +144,8 @@ class PathCalibration(nn.Module):
         through = leaves_below(deepest[labelled], hierarchy)
 
         def objective(log_t: Tensor) -> Tensor:
-            return path_nll(scores / log_t.exp(), through) + log_t.square() / (2 * len(targets))
+            nll = path_nll(scores / log_t.exp(), through).sum()
+            return (nll + log_t.square() / 2) / len(scores)  # a mean, as there
 
         (log_t,) = minimise(objective, scores.new_zeros(()))
         self.temperature.copy_(log_t.exp())
@@ -146,9 +161,9 @@ def leaves_below(nodes: Tensor, hierarchy: Hierarchy) -> Tensor:
 
 
 def path_nll(scores: Tensor, through: Tensor) -> Tensor:
-    """-ln p of the true path, mean over samples, of path scores (n, leaves).
+    """-ln p of the true path, one a sample, (n,), of path scores (n, leaves).
 
     ``through`` (n, leaves) bool are the paths that begin with the true one, at least one for each sample: a
     path that ends above a leaf is all of them.
     """
-    return -scores.log_softmax(1).masked_fill(~through, -torch.inf).logsumexp(1).mean()
+    return -scores.log_softmax(1).masked_fill(~through, -torch.inf).logsumexp(1)

@@ -21,12 +21,12 @@ from hcal.processes import num_processes, over_processes
 
 
 def perturb(prototypes: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
-    """Eq. (3), (4): unit prototypes (P, d) plus uniform noise, on the sphere again.
+    """Eq. (3), (4): prototypes (P, d) plus uniform noise, on the sphere again.
 
         p~ = (p + u) / |p + u|,  u uniform in (-epsilon, epsilon)^d
 
-    The paper adds the noise to the raw prototypes, its code to the normalised ones, as here: epsilon then
-    means the same angle for every prototype. All processes draw the same noise from equal generators.
+    The paper adds the noise to raw prototypes, its code to normalised ones: epsilon then means the same angle
+    for every prototype. All processes draw the same noise from equal generators.
     """
     noise = torch.empty_like(prototypes).uniform_(-epsilon, epsilon, generator=generator)
     return F.normalize(prototypes + noise)
@@ -73,6 +73,7 @@ def level_losses(
     temperature: float,
     aggregation: bool = True,
     renormalise: bool = False,
+    every_label: bool = False,
 ) -> Tensor:
     """L_k of Eq. (6), (7) for each depth, (L,).
 
@@ -84,6 +85,8 @@ def level_losses(
     occur, Eq. (7). If all leaves are equally deep, these are the deepest level and all others, as in the
     paper. In an unbalanced tree both kinds occur in one level; they weigh as many samples as they stand for.
 
+    The paper as printed is ``renormalise``, ``every_label`` and prototypes in two versions.
+
     Args:
         features: (B, d) unit vectors, or (B, L, d) if each level has its own.
         paths: (B, L) int64.
@@ -91,7 +94,8 @@ def level_losses(
         levels: the ids of each depth, as in ``Hierarchy.levels``.
         temperature: tau.
         aggregation: False: every sample by itself at every level (Table 2, without FA).
-        renormalise: scale group means to length 1 (the paper and its code do not).
+        renormalise: scale group means to length 1, as Eq. (5) divides by their norm (its code does not).
+        every_label: divide by all labels of the level, the |C^k| of Eq. (7), not by those that occur.
     """
     reached = paths >= 0
     goes_on = F.pad(reached[:, 1:], (0, 1)) if aggregation else torch.zeros_like(reached)
@@ -110,7 +114,8 @@ def level_losses(
             occurs = size.clamp(max=1)  # 1 or 0
             rows = torch.cat([rows, F.normalize(means) if renormalise else means])
             labels = torch.cat([labels, every])
-            weights = torch.cat([weights, of_groups[depth] / occurs.sum().clamp(min=1) * occurs])
+            divisor = len(level) if every_label else occurs.sum().clamp(min=1)
+            weights = torch.cat([weights, of_groups[depth] / divisor * occurs])
         losses.append(weights @ info_nce(rows, labels.clamp(min=-1), prototypes[depth], temperature))
     return torch.stack(losses)
 
@@ -130,16 +135,18 @@ def cross_entropies(logits: Tensor, paths: Tensor, levels: Sequence[range]) -> T
     return num_processes() * torch.stack(sums) / count.clamp(min=1)
 
 
-def adaptive_weights(losses: Tensor, gamma: float) -> Tensor:
+def adaptive_weights(losses: Tensor, paths: Tensor, gamma: float) -> Tensor:
     """Eq. (11): the weights of the levels, (L,), a constant for the gradient.
 
         w_k = exp(L_k / gamma) / sum_l exp(L_l / gamma)
 
-    The losses are averaged over the processes first. A level without any loss (no sample of the batch reaches
-    it) takes no share.
+    The losses are averaged over the processes first. A level that no sample of the batch reaches, by ``paths``
+    (B, L), takes no share; one whose loss is 0, as that of an only class, takes its own.
 
-    >>> adaptive_weights(torch.tensor([1.0, 1.0, 0.0]), gamma=0.5)
-    tensor([0.5000, 0.5000, 0.0000])
+    >>> paths = torch.tensor([[0, 1, -1]])
+    >>> adaptive_weights(torch.tensor([0.0, 0.5, 0.0]), paths, gamma=0.5)  # 1 and e, over their sum
+    tensor([0.2689, 0.7311, 0.0000])
     """
+    reached = over_processes((paths >= 0).sum(0).to(losses.dtype)) > 0
     losses = over_processes(losses.detach()) / num_processes()
-    return torch.where(losses > 0, losses / gamma, -torch.inf).softmax(0).nan_to_num()
+    return torch.where(reached, losses / gamma, -torch.inf).softmax(0).nan_to_num()

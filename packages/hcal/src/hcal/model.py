@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hcal.config import Decode
-from hcal.decoding import PathCalibration, level_labels, level_log_odds, path_labels, path_log_odds
+from hcal.decoding import (
+    PathCalibration,
+    best_through,
+    leaf_scores,
+    level_labels,
+    level_log_odds,
+    path_labels,
+    path_scores,
+)
 from hcal.networks import build_encoder
 from hmc_shared import Hierarchy
 from hmc_shared.model import HierarchicalModel, model_card
@@ -89,13 +97,20 @@ class LevelClassifier(HierarchicalModel, **CARD):
     def to_scores(self, logits: Tensor) -> Tensor:
         """Log-odds (n, C) by ``decode``: of each node in its level, or of the best path through it."""
         hierarchy = self.hierarchy.to(logits.device)
-        return (path_log_odds if self.decode == "path" else level_log_odds)(logits, hierarchy)
+        if self.decode == "independent":
+            return level_log_odds(logits, hierarchy)
+        return best_through(self.whole_scores(logits), hierarchy)
+
+    def whole_scores(self, logits: Tensor) -> Tensor:
+        """What ``decode`` ranks whole paths by, (n, leaves): all of their nodes, or their leaf."""
+        scores_of = leaf_scores if self.decode == "leaf" else path_scores
+        return scores_of(logits, self.hierarchy.to(logits.device))
 
     def to_probabilities(self, logits: Tensor) -> Tensor:
         return self.calibration(logits, self.hierarchy.to(logits.device))
 
     def to_labels(self, logits: Tensor, min_confidence: float | None = None) -> Tensor:
-        """The predicted classes (n, C) bool by ``decode``: the best of each level, or those of the best path.
+        """The predicted classes (n, C) bool by ``decode``: the best of each level, or those of one path.
 
         The best nodes of the levels may contradict each other. With ``min_confidence``: down to the deepest
         class that is so probable.
@@ -104,16 +119,16 @@ class LevelClassifier(HierarchicalModel, **CARD):
         if min_confidence is not None:
             probabilities = self.to_probabilities(logits)
             return confident_labels(probabilities, hierarchy, min_confidence, single_path=True)
-        if self.decode == "path":
-            return path_labels(logits, hierarchy)
-        return level_labels(self.to_scores(logits), hierarchy)
+        if self.decode == "independent":
+            return level_labels(self.to_scores(logits), hierarchy)
+        return path_labels(self.whole_scores(logits), hierarchy)
 
 
 class HCAL(LevelClassifier, **CARD):
     """Encoder, projection to d dimensions, and a set of prototypes for each level.
 
-    At every level a sample is compared by its own feature, in training and in prediction, which is what the
-    paper's code does (Section 3.5 would need the labels of the test samples to average over).
+    In prediction a sample is compared by its own feature at every level, which is what the paper's code does.
+    Section 3.5 averages over groups, and does not say by which labels: ``decode="leaf"`` takes predicted ones.
 
     Args:
         hierarchy: the C classes, a tree.
@@ -122,7 +137,7 @@ class HCAL(LevelClassifier, **CARD):
         dim: d, dimension of features and prototypes.
         temperature: tau, what cosine similarities are divided by.
         task: "multi", or "single" for a network of its own for each level.
-        decode: "independent" or "path", what ``predict`` names.
+        decode: "independent", "path" or "leaf", what ``predict`` names.
         resize: how an image of any size becomes the square that a prediction looks at.
     """
 

@@ -16,11 +16,11 @@ from hcal.batches import training_batches
 from hcal.build import build_model, check_labels, method_backward, method_losses
 from hcal.config import Config
 from hmc_shared import Hierarchy
-from hmc_shared.cli.commands import format_metrics
 from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.metrics import accuracy_leaf, accuracy_per_level, hvr, level_predictions, level_targets
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
+from hmc_shared.runs.command import run_training
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
 from hmc_shared.runs.refit import use_held_out
@@ -86,7 +86,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     checkpoints.resume()
 
     # Epochs
-    bar = epoch_bar(accelerator, config.epochs, progress, f"{config.label} on {dataset.name}", dataset.notes)
+    bar = epoch_bar(accelerator, config, config.epochs, progress, dataset, len(inputs))
     while progress.epoch < config.epochs and not progress.is_stale(config.patience):
         # Train
         network.train()
@@ -170,9 +170,7 @@ def level_metrics(scores: Tensor, paths: Tensor, hierarchy: Hierarchy) -> dict[s
 
 
 def command(config: Config) -> None:
-    results = train(config)
-    if results:
-        print(format_metrics(results["metrics"]))
+    run_training(config, train)
 
 
 if __name__ == "__main__":

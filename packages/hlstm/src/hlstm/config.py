@@ -118,6 +118,8 @@ class Config(NetworkOptions, ForestOptions, LossOptions, AdamOptions, FeatureOpt
         super().__post_init__()
         is_one = self.members == 1 or self.method != "clus-ens"
         check(self, "members", is_one, "be 1 with --method clus-ens, whose trees are --trees")
+        has_steps = not self.dry_run or self.method != "clus-ens"
+        check(self, "dry_run", has_steps, "be left out with --method clus-ens, which takes no steps")
         is_whole = not self.partial_labels or self.method != "clus-ens"
         check(
             self,

@@ -19,13 +19,13 @@ from hlstm.batches import training_batches
 from hlstm.build import build_model, method_loss
 from hlstm.config import Config
 from hlstm.model import CoherentModel
-from hmc_shared.cli.commands import format_metrics
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
 from hmc_shared.data.vector_dataset import with_validation_rows
 from hmc_shared.metrics import au_prc
 from hmc_shared.partial_labels import without_unknown
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
+from hmc_shared.runs.command import run_training
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
 from hmc_shared.runs.refit import Selection, select, use_held_out
@@ -99,7 +99,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
 
     # Epochs
     epochs, last_steps = refit_length(config, selection, len(dataset.train), len(inputs))
-    bar = epoch_bar(accelerator, epochs, progress, f"{config.label} on {dataset.name}", dataset.notes)
+    bar = epoch_bar(accelerator, config, epochs, progress, dataset, len(inputs))
     while progress.epoch < epochs and not progress.is_stale(config.patience):
         # Train
         network.train()
@@ -191,10 +191,8 @@ def refit_length(
 
 
 def command(config: Config) -> None:
-    results = train(config)
+    run_training(config, train)
     Accelerator().end_training()
-    if results:
-        print(format_metrics(results["metrics"]))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from hmc_shared.cli.bounds import FREE, Bounds, Count, NonNegative, NonNegativeInt, Positive, Share
+from hmc_shared.cli.bounds import FREE, Bounds, Count, NonNegative, NonNegativeInt, Positive, Share, check
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
 from hmc_shared.cli.train_options import CosineOptions, FreezeOptions, ImageOptions, TrainOptions
 from hmc_shared.vision.geometry import Resize
@@ -144,6 +144,11 @@ class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, Tra
     protocol: Literal["default", "paper"] = "default"
     """default: the epoch of each stage with the best validation mAP, and the threshold with the best micro-F1
     there. paper: train on train + validation, keep the last epochs."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        has_steps = not self.dry_run or bool(self.stages)
+        check(self, "dry_run", has_steps, "be left out with a method that trains nothing")
 
     @property
     def label(self) -> str:

@@ -9,9 +9,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from hmc_shared.cli.bounds import check_output
 from hmc_shared.compare.plots import save
 from hmc_shared.model import load_model_of
-from hmc_shared.runs.read import open_run
 from hmc_shared.vision.image_files import find_images, read_image
 from hp_dval.config import ExplainConfig
 from hp_dval.model import ImageTextClassifier
@@ -39,7 +39,7 @@ def explain(config: ExplainConfig) -> Explanation:
 
     Raises ValueError for an unknown class, an image that cannot be read, and a model without patches.
     """
-    model = load_model_of(config.library, open_run(config.run)[0]).eval()
+    model = load_model_of(config.library, config.run, "predict").eval()
     assert isinstance(model, ImageTextClassifier)
     names, index = model.hierarchy.names, model.hierarchy.index
     unknown = [label for label in config.labels or () if label not in index]
@@ -83,5 +83,6 @@ def draw(path: str | Path, explanation: Explanation) -> None:
 
 def command(config: ExplainConfig) -> None:
     path = config.output or f"{Path(config.image).stem}-explained.png"
+    check_output(path)
     draw(path, explain(config))
     print(path)

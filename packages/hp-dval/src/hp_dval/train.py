@@ -10,12 +10,12 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 
-from hmc_shared.cli.commands import format_metrics
 from hmc_shared.data import HierarchicalDataset, ImageTable, load_dataset
 from hmc_shared.data.batches import sampled_batches
 from hmc_shared.metrics import average_precision
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
+from hmc_shared.runs.command import run_training
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.progress import Progress, agreed, check_finite, epoch_bar, mean_loss, show, take_step
 from hmc_shared.runs.refit import use_held_out
@@ -92,8 +92,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     checkpoints.resume()
 
     # Epochs
-    known = [*dataset.notes, *notes(config, dataset)]
-    bar = epoch_bar(accelerator, len(stages), progress, f"{config.label} on {dataset.name}", known)
+    known = notes(config, dataset)
+    bar = epoch_bar(accelerator, config, len(stages), progress, dataset, len(targets), known)
     while progress.epoch < len(stages):
         # Train
         stage = stages[progress.epoch]
@@ -189,9 +189,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
 
 
 def command(config: Config) -> None:
-    results = train(config)
-    if results:
-        print(format_metrics(results["metrics"]))
+    run_training(config, train)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from hmc_shared.cli.bounds import FREE, Count, check_options, free_options
-from hmc_shared.cli.train_options import Seed
+from hmc_shared.cli.train_options import Seed, default_folder
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Blend:
         check_options(self)
 
     def folder_for(self, dataset: str) -> Path:
-        return Path(self.output_dir or f"runs/{dataset.replace(':', '-')}/blend/seed-{self.seed}")
+        return Path(self.output_dir or default_folder(dataset) / "blend" / f"seed-{self.seed}")
 
     def free_on_resume(self) -> frozenset[str]:
         return free_options(type(self))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -69,6 +71,20 @@ def check(config: Any, name: str, holds: bool, rule: str) -> None:
     """Raise ValueError unless ``holds``, with option and value: "`--name` should <rule>. Found <value>."."""
     if not holds:
         raise ValueError(f"`--{name.replace('_', '-')}` should {rule}. Found {getattr(config, name)!r}.")
+
+
+def check_output(path: str | Path | None, name: str = "output") -> None:
+    """Raise ValueError, before any work is done for it, unless a file can be written there."""
+    if path is None:
+        return
+    folder = Path(path).parent
+    if Path(path).is_dir():
+        raise ValueError(f"`--{name}` should be a file. Found the folder {path}.")
+    if not folder.is_dir():
+        raise ValueError(f"`--{name}` should be a file in a folder that is there. Found no folder {folder}.")
+    is_plain = Path(path).is_file() or not Path(path).exists()  # and no device or pipe
+    if is_plain and not os.access(folder, os.W_OK):
+        raise ValueError(f"`--{name}` should be where files can be written. Found {path}.")
 
 
 def free_options(config_type: type) -> frozenset[str]:

@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from hmc_shared.cli.bounds import Bounds, check, check_options
+from hmc_shared.cli.bounds import Bounds, Count, check, check_options
 from hmc_shared.cli.parse import parse
 from hmc_shared.cli.stopping import STOP, Stopped, is_first_process, stop_with_parent
 from hmc_shared.cli.version import distribution_version
@@ -45,7 +45,7 @@ class EvaluateOptions:
     library: ClassVar[str | None] = None
     """The package whose models the command takes; None: any."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run folder, or the folder of a saved model."""
     dataset: str | None = None
     """Data set; default: the one that the run was trained on."""
@@ -57,6 +57,8 @@ class EvaluateOptions:
     """Processes that read images."""
     json: bool = False
     """Print JSON instead of lines."""
+    device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Where the model computes, such as cpu, cuda or cuda:1; default: the GPU, if there is one."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -87,8 +89,45 @@ class CertainOptions:
         check(self, "sets", self.target_error is not None or not self.sets, "come with --target-error")
 
 
+Format = Literal["wide", "long", "levels", "json"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """Where predictions go, and how they are laid out."""
+
+    output: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """File for the result, .csv, .tsv, .parquet or .json; default: CSV on standard output."""
+    format: Annotated[Format | None, tyro.conf.arg(metavar="NAME")] = None
+    """wide: a row for each sample, with id, labels separated by ";", and a column for the probability of each
+    class. long: a row for each sample and class. levels: for samples of one path, the class of each level and
+    its probability. json: of each sample the most specific labels, with their paths, and all probabilities.
+    Default: wide, or json for a file that ends so."""
+    top_k: Annotated[Count | None, tyro.conf.arg(metavar="K")] = None
+    """Instead of the probabilities of all classes, the K most probable leaves, the best first."""
+
+    @property
+    def usual(self) -> Format:
+        """The format without --format."""
+        return "wide"
+
+    @property
+    def layout(self) -> Format:
+        is_json = (self.output or "").lower().endswith(".json")
+        return self.format or ("json" if is_json else self.usual)
+
+    def __post_init__(self) -> None:
+        suffix = Path(self.output or "").suffix.lower()
+        fits = suffix in ("", ".csv", ".tsv", ".txt", ".parquet", ".json")
+        check(self, "output", fits, "end in .csv, .tsv, .parquet or .json")
+        is_whole = suffix not in (".parquet", ".tsv", ".csv") if self.format == "json" else suffix != ".json"
+        fits = self.format is None or is_whole
+        check(self, "format", fits, f"fit the name of `--output`, {self.output}")
+        check(self, "top_k", self.top_k is None or self.layout != "levels", "come without --format levels")
+
+
 @dataclass(frozen=True)
-class PredictOptions(CertainOptions):
+class PredictOptions(CertainOptions, OutputOptions):
     """Write the labels, and the calibrated probability of every class, for each row of a table or each image.
 
     Labels are those at the threshold that was best in validation. Where none was chosen they are the classes
@@ -99,37 +138,51 @@ class PredictOptions(CertainOptions):
     library: ClassVar[str | None] = None
     """The package whose models the command takes; None: any."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run folder, or the folder of a saved model."""
-    inputs: Annotated[list[str], tyro.conf.Positional]
+    inputs: Annotated[
+        list[str],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="INPUT [INPUT ...]", help_behavior_hint="(required)"),
+    ]
     """Raw features, a row for each sample: one .csv or .tsv with a header, .parquet, or .npy. A column named
     "id" names the rows; an empty cell, "?" or NA is a missing value; a model that was trained on a table
     looks for its columns by name, and leaves out others. For models of images: image files and folders of
     images, or one .npy file (n, channels, height, width) with values 0 to 255. For models of vectors that
-    `hmc embed` made: also images, or a table of texts, as those were."""
+    `hmc embed` made: also images, or a table of texts, as those were. "-": standard input, a table or array,
+    or names of image files, one a line."""
     min_confidence: Annotated[float, Bounds(0, 1)] | None = None
     """Label only what is at least this probable: down to the deepest such class, or all such classes where
     samples may have several paths. A row without any gets no label."""
+    threshold: Annotated[float, Bounds(0, 1)] | None = None
+    """Label all classes that are at least this probable, also several in a level."""
     calibrate: bool = True
     """Give the probabilities that the validation split calibrated."""
-    output: str | None = None
-    """File for the result: id, labels separated by ";", a column for each class; default: standard output.
-    A name that ends in .parquet or .json asks for that."""
-    json: bool = False
-    """Write JSON instead of CSV: of each sample the most specific labels, with their paths, and all
-    probabilities."""
+    keep: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="COLUMN")] = ()
+    """Column of the table that the result has, too; may be repeated."""
+    device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Where the model computes, such as cpu, cuda or cuda:1; default: the GPU, if there is one."""
+    batch_size: Annotated[Count | None, tyro.conf.arg(metavar="N")] = None
+    """Rows that are scored at a time; default: what suits the model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        OutputOptions.__post_init__(self)
+        if not self.inputs:
+            raise ValueError("INPUT should be a table, an array, or images, after the run. Found none.")
+        names = ("target_error", "min_confidence", "threshold")
+        rules = [name for name in names if getattr(self, name) is not None]
+        for name in rules[1:]:
+            check(self, name, False, f"come without --{rules[0].replace('_', '-')}")
         is_certain = self.target_error is not None
-        free = self.min_confidence is None or not is_certain
-        check(self, "min_confidence", free, "come without --target-error")
         check(self, "calibrate", self.calibrate or not is_certain, "stay on with --target-error")
 
     def apply_to(self, model: Any) -> None:
         """Set what the options say of the model; a package may add to this."""
         if not self.calibrate:
             model.calibration.reset()
+        if self.batch_size is not None:
+            model.batch_size = self.batch_size
 
 
 def run_program(

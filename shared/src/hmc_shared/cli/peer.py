@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from hmc_shared.cli.bounds import FREE, Positive, check_options, free_options
-from hmc_shared.cli.train_options import FeatureOptions, Seed
+from hmc_shared.cli.train_options import FeatureOptions, Seed, default_folder
 
 PeerName = Literal["hiclass"]
 
@@ -49,7 +49,7 @@ class Peer(FeatureOptions):
 
     @property
     def run_folder(self) -> Path:
-        return Path(self.output_dir or f"runs/{self.dataset.replace(':', '-')}/{self.label}/seed-{self.seed}")
+        return Path(self.output_dir or default_folder(self.dataset) / self.label / f"seed-{self.seed}")
 
     def free_on_resume(self) -> frozenset[str]:
         return free_options(type(self))

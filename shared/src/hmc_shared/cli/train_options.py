@@ -25,6 +25,9 @@ from hmc_shared.cli.bounds import (
 from hmc_shared.vision.geometry import Resize
 
 Seed = Annotated[int, Bounds(0)]
+Tracker = Literal[
+    "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"
+]
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,10 @@ class RunOptions:
     """Go on in the run folder from its last checkpoint."""
     overwrite: Annotated[bool, FREE] = False
     """Empty the run folder first."""
+    log_with: Annotated[Tracker | None, FREE] = None
+    """Also hand options, curves and metrics to this experiment tracker."""
+    dry_run: Annotated[bool, FREE] = False
+    """Only read the data, take three steps, and tell sizes, time and memory of the whole training."""
     checkpoint_every: Annotated[int, Bounds(1), FREE] = 5
     """Epochs between checkpoints, which --resume needs."""
     checkpoint_minutes: Annotated[Positive, FREE] = 30.0
@@ -220,8 +227,24 @@ class TrainOptions(RunOptions, OptimisationOptions, DataOptions):
     @property
     def run_folder(self) -> Path:
         name = self.label + ("" if self.protocol == "default" else f"-{self.protocol}")
-        return Path(self.output_dir or f"runs/{self.dataset.replace(':', '-')}/{name}/seed-{self.seed}")
+        return Path(self.output_dir or default_folder(self.dataset) / name / f"seed-{self.seed}")
 
     def free_on_resume(self) -> frozenset[str]:
         """The options that a run may be resumed with whatever they were."""
         return free_options(type(self))
+
+
+def default_folder(dataset: str) -> Path:
+    """Where the runs on a data set go: a folder below ``runs``, whatever path ``--dataset`` has.
+
+    >>> default_folder("table:../../data/plants.csv").as_posix()
+    'runs/table-plants'
+    """
+    kind, colon, path = dataset.partition(":")
+    if not colon:
+        return Path("runs", kind)
+    last = Path(path).resolve()
+    return Path("runs", f"{kind.lower()}-{last.stem if last.suffix in TABLES else last.name}")
+
+
+TABLES = (".csv", ".tsv", ".parquet")

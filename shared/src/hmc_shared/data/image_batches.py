@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hmc_shared.data.image_table import ImageTable, decode
+from hmc_shared.waiting import watched
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -59,7 +60,8 @@ def find_unreadable(table: ImageTable, workers: int = 0) -> Iterator[tuple[int, 
     """Row and reason of each image of a table that cannot be decoded, by so many worker processes."""
     order = [list(range(start, min(start + 16, len(table)))) for start in range(0, len(table), 16)]
     with closing(_load(_Checked(table), order, list, workers)) as loaded:
-        reasons = (reason for batch in loaded for reason in batch)
+        batches = watched(loaded, "trying images", len(order), "x 16 images")
+        reasons = (reason for batch in batches for reason in batch)
         yield from ((row, reason) for row, reason in enumerate(reasons) if reason)
 
 

@@ -34,6 +34,7 @@ from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.image_check import OnError, check_images
 from hmc_shared.data.storage.find import LABELS, find_files, find_folder
+from hmc_shared.waiting import waiting
 
 View = Literal["vector", "image"]
 
@@ -82,11 +83,12 @@ def load_dataset(
         raise ValueError(f"`--evidence` is for table:PATH only. Found it for {name!r}.")
     options: dict[str, object] = {"protocol": protocol, "view": view or "vector", "path": path}
     options |= {"levels": levels, "choice": choice, "evidence": tuple(evidence)}
-    if ":" in name and source.lower() in FORMATS:
-        form = "hf with --levels" if source.lower() == "hf" and levels is not None else source.lower()
-        dataset = _read(FORMATS[form], options)
-    else:
-        dataset = _load_benchmark(name, _data_dir(name, data_dir), options)
+    with waiting(f"reading {name}"):
+        if ":" in name and source.lower() in FORMATS:
+            form = "hf with --levels" if source.lower() == "hf" and levels is not None else source.lower()
+            dataset = _read(FORMATS[form], options)
+        else:
+            dataset = _load_benchmark(name, _data_dir(name, data_dir), options)
     if view not in (None, dataset.kind):
         wanted, content = ("images", "feature vectors") if view == "image" else ("feature vectors", "images")
         raise ValueError(f"`--dataset` should have {wanted}. Found the {content} of {name!r}.")

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, repeat
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
+from pyarrow import parquet
 from torch import Tensor
+from tqdm import tqdm
 
+from hmc_shared.cli.bounds import check_output
 from hmc_shared.cli.commands import PredictOptions
+from hmc_shared.data.formats.cells import Column
 from hmc_shared.data.formats.features import feature_blocks, texts_of
-from hmc_shared.data.formats.table_file import table_blocks
+from hmc_shared.data.formats.table_file import SUFFIXES, read_array, table_blocks
 from hmc_shared.embed.embedder import VECTOR
 from hmc_shared.messages import shown
 from hmc_shared.model import HierarchicalModel, load_model_of
+from hmc_shared.predict.layout import Predictions
 from hmc_shared.predict.rollup import rule_of_run
-from hmc_shared.predict.write import Predictions, write_predictions
-from hmc_shared.runs.read import open_run
+from hmc_shared.predict.write import write_predictions
 
-TABLES = (".csv", ".tsv", ".npy", ".parquet")
-
+TABLES = (*SUFFIXES, ".npy")
+IMAGES = 64
+"""Image files that are read at a time at most."""
 
 BLOCK_ROWS = 2**14
 """Rows that are read, scored and written at a time at most."""
@@ -37,60 +48,119 @@ def predict(config: PredictOptions) -> Predictions:
     what cannot be read or does not fit the model.
     """
     blocks = list(predict_blocks(config, []))
+    kept = {name: pa.chunked_array([*chain(*(b.kept[name].chunks for b in blocks))]) for name in config.keep}
     return Predictions(
         [name for block in blocks for name in block.ids],
         blocks[0].hierarchy,
         torch.cat([block.probabilities for block in blocks]),
         torch.cat([block.labels for block in blocks]),
+        kept,
     )
 
 
-def predict_blocks(config: PredictOptions, left_out: list[str]) -> Iterator[Predictions]:
+def predict_blocks(
+    config: PredictOptions, left_out: list[str], bar: tqdm[Any] | None = None
+) -> Iterator[Predictions]:
     """What :func:`predict` gives, block by block in the order of the inputs, at least one.
 
-    Of each image that is left out, a message is added to ``left_out``.
+    Of each image that is left out, a message is added to ``left_out``; the ``bar`` counts rows.
     """
-    model = load_model_of(config.library, open_run(config.run)[0])
+    model = load_model_of(config.library, config.run, "predict", config.device)
     config.apply_to(model)
-    rule = None
+    labels_of = _decision(config, model)
+    with real_inputs(config.inputs, is_of_files(model)) as inputs:
+        kept = kept_columns(config.keep, inputs, rows_of_block(model))
+        for (ids, logits), columns in zip(logit_blocks(model, inputs, config.run, left_out, bar), kept):  # noqa: B905
+            probabilities = model.to_probabilities(logits)
+            yield Predictions(ids, model.hierarchy, probabilities, labels_of(logits, probabilities), columns)
+
+
+def _decision(config: PredictOptions, model: HierarchicalModel) -> Callable[[Tensor, Tensor], Tensor]:
+    """What makes labels (b, C) bool of logits and probabilities (b, C), as the options say."""
+    hierarchy = model.hierarchy
     if config.target_error is not None:
-        rule = rule_of_run(config, config.run, model.hierarchy)
+        rule = rule_of_run(config, config.run, hierarchy)
         print(rule.promise, file=sys.stderr)
-    for ids, logits in logit_blocks(model, config.inputs, config.run, left_out):
-        probabilities = model.to_probabilities(logits)
-        if rule is None:
-            labels = model.to_labels(logits, config.min_confidence)
-        else:
-            labels = rule.labels(probabilities, model.hierarchy)
-        yield Predictions(ids, model.hierarchy, probabilities, labels)
+        return lambda logits, p: rule.labels(p, hierarchy)
+    if (threshold := config.threshold) is not None:
+        return lambda logits, p: hierarchy.add_ancestors(p.double() >= threshold)
+    return lambda logits, p: model.to_labels(logits, config.min_confidence)
 
 
-def write(config: PredictOptions, blocks: Iterable[Predictions]) -> None:
-    """Write predictions to a file or to standard output, as :func:`write_predictions` does."""
-    write_predictions(config.output, blocks, as_json=config.json)
-
-
-def command(
-    config: PredictOptions, write: Callable[[PredictOptions, Iterable[Predictions]], None] = write
-) -> None:
+def command(config: PredictOptions) -> None:
     """Write what :func:`predict` gives, in the memory that one block takes.
 
     Raises OSError at the end, for the exit code, if an image was left out.
     """
+    check_output(config.output)
     left_out: list[str] = []
     written = 0
+    # Not where the table itself goes to the terminal; tqdm is quiet where there is none.
+    quiet = True if config.output is None and sys.stdout.isatty() else None
+    with tqdm(desc="predict", unit=" rows", disable=quiet) as bar:
 
-    def counted() -> Iterator[Predictions]:
-        nonlocal written
-        for block in predict_blocks(config, left_out):
-            written += len(block.ids)
-            yield block
+        def counted() -> Iterator[Predictions]:
+            nonlocal written
+            for block in predict_blocks(config, left_out, bar):
+                written += len(block.ids)
+                yield block
 
-    write(config, counted())
+        write_predictions(config.output, counted(), layout=config.layout, top_k=config.top_k)
     for message in left_out:
         print(f"left out: {message}", file=sys.stderr)
     if left_out:
         raise OSError(f"{len(left_out)} of {len(left_out) + written} images were left out")
+
+
+def is_of_files(model: HierarchicalModel) -> bool:
+    """Whether a model looks at image files, itself or by its embedder."""
+    return model.takes_images or (model.embedder is not None and model.embedder.takes == "images")
+
+
+STDIN = "-"
+
+
+@contextmanager
+def real_inputs(inputs: Sequence[str], of_files: bool) -> Generator[Sequence[str], None, None]:
+    """The inputs, where "-" stands for what comes by standard input: of a table or an array a copy.
+
+    For a model ``of_files`` text is names of image files, one a line. What is wrong with the copy is said of
+    standard input.
+    """
+    if STDIN not in inputs:
+        yield inputs
+        return
+    if len(inputs) > 1:
+        raise ValueError(f"standard input, {STDIN!r}, should be the only input. Found {len(inputs)} inputs.")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "stdin"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        with path.open("rb") as file:
+            start = file.read(6)
+        suffix = ".npy" if start == b"\x93NUMPY" else ".parquet" if start[:4] == b"PAR1" else ".csv"
+        try:
+            if suffix == ".csv" and of_files:
+                yield [name for name in path.read_text(encoding="utf-8").splitlines() if name.strip()]
+            else:
+                yield [str(path.rename(path.with_suffix(suffix)))]
+        except UnicodeDecodeError as error:
+            raise ValueError("standard input should be names of image files, one a line.") from error
+        except ValueError as error:
+            raise ValueError(str(error).replace(f"{path}{suffix}", "standard input")) from error
+
+
+def kept_columns(columns: Sequence[str], inputs: Sequence[str], rows: int) -> Iterator[dict[str, Column]]:
+    """Of the table that is read the columns that ``--keep`` names, ``rows`` at a time; without any, no end.
+
+    Raises ValueError for an unknown column, and for an array or images.
+    """
+    if not columns:
+        yield from repeat({})
+    if Path(inputs[0]).suffix.lower() not in SUFFIXES:
+        raise ValueError(f"`--keep` should come with a .csv, .tsv or .parquet file. Found {inputs[0]}.")
+    for table in table_blocks(inputs[0], rows):
+        yield {name: table.column(name) for name in columns}
 
 
 def rows_of_block(model: HierarchicalModel) -> int:
@@ -101,29 +171,34 @@ def rows_of_block(model: HierarchicalModel) -> int:
 
 
 def logit_blocks(
-    model: HierarchicalModel, inputs: Sequence[str], run: str, left_out: list[str]
+    model: HierarchicalModel,
+    inputs: Sequence[str],
+    run: str,
+    left_out: list[str],
+    bar: tqdm[Any] | None = None,
 ) -> Iterator[tuple[list[str], Tensor]]:
     """Of one table or array, or of image files and folders: names of the samples, and their logits (b, C).
 
-    And in ``left_out`` a message for each image that cannot be decoded.
+    And in ``left_out`` a message for each image that cannot be decoded; the ``bar`` counts rows.
     """
     if not inputs:
         raise ValueError("the inputs should be a table, an array, or images. Found none.")
+    bar = tqdm(disable=True) if bar is None else bar
     first = Path(inputs[0])
     if first.suffix.lower() in TABLES:
         if len(inputs) > 1:
             raise ValueError(f"one {first.suffix} file can be read at a time. Found {len(inputs)} inputs.")
-        yield from _of_table(model, first)
+        yield from _of_table(model, first, bar)
         return
-    embedder = model.embedder
-    if not model.takes_images and (embedder is None or embedder.takes != "images"):
-        what = "vectors" if embedder is None else "texts or vectors"
+    if not is_of_files(model):
+        what = "vectors" if model.embedder is None else "texts or vectors"
         raise ValueError(f"{run} takes {what}, so a .csv, .tsv, .parquet or .npy file. Found {first}.")
-    yield from _of_images(model, inputs, left_out)
+    yield from _of_images(model, inputs, left_out, bar)
 
 
-def _of_table(model: HierarchicalModel, path: Path) -> Iterator[tuple[list[str], Tensor]]:
+def _of_table(model: HierarchicalModel, path: Path, bar: tqdm[Any]) -> Iterator[tuple[list[str], Tensor]]:
     seen = Names()
+    bar.total = rows_of(path)
     warned = False
     for ids, raw in _row_blocks(model, path):
         if not warned and (repeated := seen.add(ids)) is not None:
@@ -134,7 +209,22 @@ def _of_table(model: HierarchicalModel, path: Path) -> Iterator[tuple[list[str],
             logits = model.logits_of(raw)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+        bar.update(len(ids))
         yield ids, logits
+
+
+def rows_of(path: Path) -> int | None:
+    """The rows of a table or an array, where its header tells."""
+    if path.suffix.lower() in (".csv", ".tsv") or not path.is_file():
+        return None
+    try:
+        return (
+            parquet.read_metadata(path).num_rows
+            if path.suffix.lower() == ".parquet"
+            else len(read_array(path))
+        )
+    except (OSError, pa.ArrowException):  # which the reader says better
+        return None
 
 
 def _row_blocks(model: HierarchicalModel, path: Path) -> Iterator[tuple[list[str], np.ndarray]]:
@@ -156,7 +246,7 @@ def _row_blocks(model: HierarchicalModel, path: Path) -> Iterator[tuple[list[str
 
 
 def _of_images(
-    model: HierarchicalModel, inputs: Sequence[str], left_out: list[str]
+    model: HierarchicalModel, inputs: Sequence[str], left_out: list[str], bar: tqdm[Any]
 ) -> Iterator[tuple[list[str], Tensor]]:
     from hmc_shared.vision.image_files import find_images, read_batches  # torchvision: only for images
 
@@ -167,7 +257,11 @@ def _of_images(
     shape, resize = model.input_shape, model.resize
     if embedder is not None:
         shape, resize = embedder.image_shape, embedder.resize
-    for read, images in read_batches(find_images(inputs), shape, resize, left_out):
+    files = find_images(inputs)
+    bar.total = len(files)
+    size = min(model.batch_size, IMAGES)
+    for read, images in read_batches(files, shape, resize, left_out, size):
+        bar.update(min(size, len(files) - bar.n))
         ids += map(str, read)
         logits.append(model.logits_of(images if embedder is None else embedder.of_images(images)))
         if len(ids) >= rows_of_block(model):

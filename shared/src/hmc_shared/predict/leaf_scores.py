@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hmc_shared.array_files import read_arrays
+from hmc_shared.cli.bounds import check_output
 from hmc_shared.cli.rollup import Rollup
 from hmc_shared.data.formats.features import numbers_of
 from hmc_shared.data.formats.label_cells import known_labels, labels_of_levels
@@ -22,8 +23,9 @@ from hmc_shared.data.formats.table_file import open_table
 from hmc_shared.data.storage.raw import targets_of
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import listed, shown
+from hmc_shared.predict.layout import Predictions
 from hmc_shared.predict.rollup import choose_rule, describe, outcomes_of, write_curve
-from hmc_shared.predict.write import Predictions, write_predictions
+from hmc_shared.predict.write import write_predictions
 from hmc_shared.runs.read import load_hierarchy
 
 TOLERANCE = 1e-3
@@ -43,6 +45,8 @@ class Scored:
 
 def command(config: Rollup) -> None:
     """Write the answers, and on standard error what they promise. Raises ValueError for what is wrong."""
+    check_output(config.output)
+    check_output(config.curve, "curve")
     hierarchy = hierarchy_of(config.hierarchy, config.levels)
     known = read_scores(config.calibration, hierarchy, softmax=config.softmax, labelled=True)
     asked = read_scores(config.scores, hierarchy, softmax=config.softmax)
@@ -56,7 +60,7 @@ def command(config: Rollup) -> None:
         write_curve(config.curve, outcomes)
     labels = rule.labels(asked.probabilities, hierarchy)
     result = Predictions(asked.ids, hierarchy, asked.probabilities.float(), labels)
-    write_predictions(config.output, [result], as_json=config.json)
+    write_predictions(config.output, [result], layout=config.layout, top_k=config.top_k)
 
 
 def hierarchy_of(path: str, levels: str | None) -> Hierarchy:

@@ -12,6 +12,7 @@ from hmc_shared.data.dataset import Split
 from hmc_shared.data.image_batches import image_batches
 from hmc_shared.data.image_table import ImageTable
 from hmc_shared.model import HierarchicalModel
+from hmc_shared.waiting import watched
 
 IMAGES = 64
 """Images of a table that are decoded for a batch at most."""
@@ -31,7 +32,14 @@ def map_split(
 ) -> Tensor:
     """``function`` of all raw inputs of a split in order, on the model's device, nothing random."""
     model.eval()
-    return torch.cat([function(raw.to(model.device)) for raw in raw_batches(model, split, workers)])
+    size = batch_of(model, split)
+    batches = watched(raw_batches(model, split, workers), "scoring", -(-len(split) // size), f"x {size} rows")
+    return torch.cat([function(raw.to(model.device)) for raw in batches])
+
+
+def batch_of(model: HierarchicalModel, split: Split) -> int:
+    """Rows that are scored at a time: of a table of images no more than are decoded."""
+    return min(model.batch_size, IMAGES) if isinstance(split.inputs, ImageTable) else model.batch_size
 
 
 def raw_batches(model: HierarchicalModel, split: Split, workers: int = 0) -> Iterator[Tensor]:
@@ -43,5 +51,5 @@ def raw_batches(model: HierarchicalModel, split: Split, workers: int = 0) -> Ite
     from hmc_shared.vision.pixels import resize_and_crop  # torchvision: only for images
 
     transform = partial(resize_and_crop, input_shape=model.input_shape, resize=model.resize)
-    order = torch.arange(len(inputs)).split(min(model.batch_size, IMAGES))
+    order = torch.arange(len(inputs)).split(batch_of(model, split))
     yield from image_batches(inputs, order, transform, seed=0, epoch=0, workers=workers)

@@ -1,4 +1,4 @@
-"""Predictions and other tables as CSV or JSON, to a file or to standard output."""
+"""Predictions and other tables as CSV, parquet or JSON, to a file or to standard output."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
@@ -15,79 +15,67 @@ from typing import IO, Any
 
 import pyarrow as pa
 from pyarrow import parquet
-from torch import Tensor
 
-from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.data.formats.cells import Column, is_list, is_text
+from hmc_shared.predict.layout import Predictions, layout_table, to_records
 from hmc_shared.runs.files import replacing
 
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model says of n inputs."""
-
-    ids: list[str]
-    """Their names."""
-    hierarchy: Hierarchy
-    probabilities: Tensor
-    """(n, C) float32, calibrated."""
-    labels: Tensor
-    """(n, C) bool, ancestors included."""
+VALUES = 2**18
+"""Cells of text that are in memory at a time."""
 
 
-def write_predictions(output: str | None, blocks: Iterable[Predictions], *, as_json: bool = False) -> None:
+def write_predictions(
+    output: str | None, blocks: Iterable[Predictions], *, layout: str = "wide", top_k: int | None = None
+) -> None:
     """Write predictions of one model, block by block, to a file, or to standard output for None.
 
-    CSV has the columns id, labels (";" between them, ancestors first: for one path that is the path; a JSON
-    list where a class has ";" or "|" in its name), and the probability of each class; so has a .parquet file,
-    with lists of labels. A class called as another column gets " (class)" added in the header. JSON, which a
-    name that ends in .json asks for, too, is a list with, for each sample, its ``id``; ``answer``, the
-    most specific labels, each with its ``class``, ``probability`` and ``path`` (ancestors, then itself); and
-    ``probabilities`` by class.
+    The layouts are those of :mod:`hmc_shared.predict.layout`, of which "json" is a list of
+    :func:`hmc_shared.predict.layout.to_records`. A .parquet file has numbers, and lists of labels. CSV has
+    ";" between labels, ancestors first: for one path that is the path; a JSON list where a class has ";" or
+    "|" in its name.
 
     A file appears once it is complete. Raises ValueError without a block.
     """
-    suffix = "" if output is None else Path(output).suffix.lower()
-    if as_json and suffix == ".parquet":
-        raise ValueError(f"`--output` should end in .json with `--json`. Found {output!r}.")
     waiting = iter(blocks)
     first = next(waiting, None)  # before the file is opened: most of what can be wrong is found now
     if first is None:
         raise ValueError("there should be predictions to write. Found none.")
     blocks = chain([first], waiting)
-    if as_json or suffix == ".json":
-        write_json(output, (record for block in blocks for record in to_records(block)))
-    elif suffix == ".parquet":
-        write_parquet(output or "", _tables(header_of(first.hierarchy), blocks))
+    table_of = layout_table(layout, top_k)
+    if layout == "json":
+        write_json(output, (record for block in blocks for record in to_records(block, top_k)))
+    elif output is not None and Path(output).suffix.lower() == ".parquet":
+        write_parquet(output, map(table_of, blocks))
     else:
-        write_table(output, header_of(first.hierarchy), _csv_rows(blocks))
+        rows = max(1, VALUES // len(first.hierarchy))
+        parts = (part for block in blocks for part in block.parts(rows))
+        tables = map(table_of, parts)
+        header = next(tables)
+        is_ambiguous = any(separator in name for name in first.hierarchy.names for separator in ";|")
+        of_table = partial(_csv_rows, is_ambiguous=is_ambiguous)
+        write_table(output, header.column_names, chain.from_iterable(map(of_table, chain([header], tables))))
 
 
-def header_of(hierarchy: Hierarchy) -> list[str]:
-    """Names of the columns of predictions, all different."""
-    header = {"id": None, "labels": None}
-    for name in hierarchy.names:
-        while name in header:
-            name += " (class)"
-        header[name] = None
-    return [*header]
+def _csv_rows(table: pa.Table, is_ambiguous: bool) -> Iterator[Sequence[str]]:
+    columns = zip(table.column_names, table.columns, strict=True)
+    texts = [_cells(column, joined=name == "labels" and not is_ambiguous) for name, column in columns]
+    return zip(*texts, strict=True)
 
 
-def label_names_of(block: Predictions) -> Iterator[list[str]]:
-    """The names of each sample's labels, ancestors first."""
-    names = block.hierarchy.names
-    return ([names[i] for i in row.nonzero()[0]] for row in block.labels.numpy())
+def _cells(column: Column, joined: bool) -> list[str]:
+    """The cells of a column as text, "" for null: numbers in full, lists as JSON, or ``joined`` by ";"."""
+    if is_list(column.type):
+        lists = column.to_pylist()
+        return [";".join(map(str, cell)) if joined else _as_json(cell) for cell in lists]
+    try:
+        texts = column if is_text(column.type) else column.cast(pa.string())
+    except pa.ArrowNotImplementedError:  # structures and the like
+        return [_as_json(cell) for cell in column.to_pylist()]
+    return ["" if text is None else text for text in texts.to_pylist()]
 
 
-def _tables(header: list[str], blocks: Iterable[Predictions]) -> Iterator[pa.Table]:
-    kinds = [pa.string(), pa.list_(pa.string()), *[pa.float32()] * (len(header) - 2)]
-    schema = pa.schema(list(zip(header, kinds, strict=True)))
-    for block in blocks:
-        columns = [
-            pa.array(block.ids, pa.string()),
-            pa.array(list(label_names_of(block)), schema.types[1]),
-            *map(pa.array, block.probabilities.T.numpy()),
-        ]
-        yield pa.table(columns, schema=schema)
+def _as_json(cell: Any) -> str:
+    return "" if cell is None else json.dumps(cell, ensure_ascii=False, default=str)
 
 
 def write_parquet(path: str | Path, tables: Iterable[pa.Table]) -> None:
@@ -97,35 +85,6 @@ def write_parquet(path: str | Path, tables: Iterable[pa.Table]) -> None:
     with _binary(Path(path)) as file, parquet.ParquetWriter(file, first.schema) as writer:
         for table in chain([first], waiting):
             writer.write_table(table)
-
-
-def _csv_rows(blocks: Iterable[Predictions]) -> Iterator[list[str]]:
-    for block in blocks:
-        is_ambiguous = any(separator in name for name in block.hierarchy.names for separator in ";|")
-        rows = (
-            block.probabilities.numpy()
-        )  # a row at a time: a block of Python numbers takes 8 times the memory
-        for name, own, row in zip(block.ids, label_names_of(block), rows, strict=True):
-            joined = json.dumps(own, ensure_ascii=False) if is_ambiguous else ";".join(own)
-            yield [name, joined, *(f"{p:.6g}" for p in row.tolist())]
-
-
-def to_records(block: Predictions) -> Iterator[dict[str, Any]]:
-    """What :func:`write_predictions` writes of each sample as JSON."""
-    names, hierarchy = block.hierarchy.names, block.hierarchy
-    answers = hierarchy.most_specific(block.labels)
-    for name, answer, probabilities in zip(block.ids, answers, block.probabilities, strict=True):
-        row = probabilities.tolist()
-        answers_of = [
-            {
-                "class": names[node],
-                "probability": round(row[node], 6),
-                "path": [names[i] for i in hierarchy.path_to(node)],
-            }
-            for node in answer.nonzero().flatten().tolist()
-        ]
-        by_class = {label: round(p, 6) for label, p in zip(names, row, strict=True)}
-        yield {"id": name, "answer": answers_of, "probabilities": by_class}
 
 
 def write_json(output: str | None, records: Iterable[Any]) -> None:
@@ -161,13 +120,14 @@ def _text(path: str | Path | None) -> Generator[IO[str], None, None]:
 
 
 def write_table(path: str | Path | None, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
-    """Write CSV to a file, or parquet to one that is called so, or CSV to standard output for None."""
+    """Write CSV to a file, tabs or parquet to one that is called so, or CSV to standard output for None."""
     if path is not None and Path(path).suffix.lower() == ".parquet":
         every = list(rows)
         columns = {str(name): pa.array([row[at] for row in every]) for at, name in enumerate(header)}
         write_parquet(path, [pa.table(columns)])
         return
     with _text(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
+        is_tsv = path is not None and Path(path).suffix.lower() == ".tsv"
+        writer = csv.writer(file, delimiter="\t" if is_tsv else ",", lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

@@ -25,8 +25,8 @@ def evaluate(config: EvaluateOptions, model: HierarchicalModel | None = None) ->
     Labels are predicted at the threshold that was stored with the model. ``model`` replaces the saved one.
     Raises ValueError for a folder without a model, or a data set with other classes or inputs.
     """
-    folder, trained = open_run(config.run)
-    model = model or load_model_of(config.library, folder)
+    trained = open_run(config.run)[1]
+    model = model or load_model_of(config.library, config.run, "evaluate", config.device)
     config.apply_to(model)
     dataset = dataset_of_run(
         config.run,

@@ -31,6 +31,7 @@ from hmc_shared.runs.log import read_log
 from hmc_shared.runs.progress import Progress
 from hmc_shared.runs.read import SCHEMA, SELECTION, read_config
 from hmc_shared.runs.samples import Samples, or_null
+from hmc_shared.runs.trackers import Trackers
 
 try:
     import resource
@@ -76,6 +77,9 @@ class RunFolder:
     Raises ValueError for a folder that is not empty, unless ``resume`` (go on there) or ``overwrite``
     (empty it; only a folder that holds a run's ``config.yaml`` is ever emptied).
     """
+
+    trackers: Trackers | None = None
+    """Told of what is logged, too."""
 
     def __init__(
         self, path: str | Path, *, resume: bool = False, overwrite: bool = False, is_writer: bool = True
@@ -123,6 +127,7 @@ class RunFolder:
                 is_writer=accelerator.is_main_process,
             )
         folder.check_resumed(config)
+        folder.trackers = Trackers(accelerator, config, folder.path)
         return folder
 
     def check_resumed(self, config: TrainOptions | Peer | Blend) -> None:
@@ -185,6 +190,8 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(plain) + "\n")
+        if self.trackers:
+            self.trackers.log(plain, record["epoch"])
 
     def forget_epochs_from(self, epoch: int) -> None:
         """Drop the log lines of epochs that a resumed run will repeat."""
@@ -258,6 +265,8 @@ class RunFolder:
         }
         # Last: its presence says that a run is complete.
         self.write("results.json", (json.dumps(results, indent=2) + "\n").encode())
+        if self.trackers:
+            self.trackers.finish(results["metrics"], (extra or {}).get("epochs") or 0)
         self._lock.release()
         return results
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator  # the methods depend on it, this package does not
 
     from hmc_shared.cli.train_options import TrainOptions
+    from hmc_shared.data.dataset import HierarchicalDataset
     from hmc_shared.runs.folder import RunFolder
 
 REMEDIES = "Try a lower --learning-rate, --clip-norm 1, or --skip-bad-steps 10"
@@ -37,6 +38,8 @@ class Progress:
         self.best_epoch: int | None = None
         self.improved_epoch: int | None = None
         self.best_weights: dict[str, Any] = {}
+        self.bar: EpochBar | None = None
+        """Where it is shown."""
         self._since: float | None = None
 
     @property
@@ -124,20 +127,100 @@ STATE: dict[str, tuple[type, ...]] = {
 }
 
 
+class Rehearsed(Exception):  # noqa: N818 - nothing is wrong
+    """Ends a training with ``--dry-run``, when it has taken the steps of which the time is told."""
+
+    def __init__(self, bar: EpochBar, network: nn.Module, seconds: float) -> None:
+        super().__init__("--dry-run")
+        self.bar, self.network, self.seconds = bar, network, seconds
+
+
+class EpochBar:
+    """How far a training is, on standard error: on a terminal a bar of steps, else a line an epoch.
+
+    Of the first process only. Its steps are the batches of all epochs.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        config: TrainOptions,
+        epochs: int,
+        progress: Progress,
+        dataset: HierarchicalDataset,
+        batches: int,
+    ) -> None:
+        self.accelerator, self.config, self.progress, self.dataset = accelerator, config, progress, dataset
+        self.epochs, self.batches = epochs, batches
+        self.name = f"{config.label} on {dataset.name}"
+        self.is_shown = accelerator.is_main_process
+        self.since, self.first = time.perf_counter(), progress.epoch
+        self.bar: tqdm[Any] = tqdm(
+            total=epochs * batches,
+            initial=progress.epoch * batches + progress.step,
+            unit=" steps",
+            smoothing=0.05,  # steps and what is between epochs alike
+            dynamic_ncols=True,
+            disable=None if self.is_shown else True,
+        )
+        self._begin()
+        self._rehearsed: list[float] = []
+
+    def step(self, network: nn.Module, batches: int) -> None:
+        """A step of so many batches is done. Raises :class:`Rehearsed` where that was all to be done."""
+        self.bar.update(min(batches, (self.progress.epoch + 1) * self.batches - self.bar.n))
+        if self.config.dry_run:
+            if self.accelerator.device.type == "cuda":
+                torch.cuda.synchronize()
+            self._rehearsed.append(time.perf_counter())
+            if len(self._rehearsed) > REHEARSED:
+                first, *_, last = self._rehearsed  # the first step is slower than others
+                raise Rehearsed(self, network, (last - first) / REHEARSED / batches)
+
+    def epoch(self, figures: str) -> None:
+        """An epoch is done, with these figures."""
+        done = self.progress.epoch
+        self.bar.set_postfix_str(figures, refresh=False)
+        self.bar.update(done * self.batches - self.bar.n)
+        self._begin()
+        if self.bar.disable and self.is_shown:
+            seconds = time.perf_counter() - self.since
+            left = seconds / max(done - self.first, 1) * (self.epochs - done)
+            times = f"{tqdm.format_interval(seconds)}, {tqdm.format_interval(left)} left"
+            print(f"{self.name}: epoch {done} of {self.epochs}, {figures} ({times})", file=sys.stderr)
+
+    def close(self) -> None:
+        self.bar.close()
+
+    def _begin(self) -> None:
+        of = min(self.progress.epoch + 1, self.epochs)
+        self.bar.set_description(f"{self.name}, epoch {of} of {self.epochs}")
+
+
+REHEARSED = 2
+"""Steps of ``--dry-run`` whose time is taken, after a first one."""
+
+
 def epoch_bar(
-    accelerator: Accelerator, total: int, progress: Progress, description: str, notes: Sequence[str] = ()
-) -> tqdm[Any]:
-    """A bar of epochs on standard error, below the notes of the data set; of the first process only."""
-    shown = accelerator.is_main_process
-    for note in notes if shown else ():
+    accelerator: Accelerator,
+    config: TrainOptions,
+    epochs: int,
+    progress: Progress,
+    dataset: HierarchicalDataset,
+    rows: int,
+    notes: Sequence[str] = (),
+) -> EpochBar:
+    """A bar of the epochs over so many ``rows``, below the notes of the data set and others."""
+    for note in (*dataset.notes, *notes) if accelerator.is_main_process else ():
         print(f"note: {note}", file=sys.stderr)
-    return tqdm(total=total, initial=progress.epoch, desc=description, unit="epoch", disable=not shown)
+    batches = math.ceil(rows / config.batch_size)
+    progress.bar = EpochBar(accelerator, config, epochs, progress, dataset, batches)
+    return progress.bar
 
 
-def show(bar: tqdm[Any], record: dict[str, Any], *names: str) -> None:
+def show(bar: EpochBar, record: dict[str, Any], *names: str) -> None:
     """An epoch is done: the bar moves on, with those of the ``names`` that the record has."""
-    bar.set_postfix({name: f"{record[name]:.4f}" for name in names if name in record})
-    bar.update()
+    bar.epoch(", ".join(f"{name} {record[name]:.4f}" for name in names if name in record))
 
 
 def take_step(
@@ -167,6 +250,8 @@ def take_step(
                 )
             return False
     optimizer.step()
+    if progress.bar:
+        progress.bar.step(network, batches)
     return True
 
 
