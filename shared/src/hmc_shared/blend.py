@@ -21,11 +21,11 @@ from hmc_shared.messages import listed, shown
 from hmc_shared.metrics import au_prc, average_precision
 from hmc_shared.mixture import mean_logits
 from hmc_shared.model import HierarchicalModel, load_model, load_pretrained, model_card
+from hmc_shared.resizing import Resize
 from hmc_shared.runs.folder import Results, RunFolder
 from hmc_shared.runs.read import RESERVED, VALIDATION, Run, load_predictions, load_run
 from hmc_shared.runs.refit import fit_on_validation
 from hmc_shared.runs.samples import Samples
-from hmc_shared.vision.geometry import Resize
 
 MEMBERS = "members"
 

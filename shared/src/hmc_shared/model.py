@@ -33,7 +33,7 @@ from hmc_shared.predict.calibration import Calibration
 from hmc_shared.predict.decision import FILE as DECISION
 from hmc_shared.predict.decision import Decision, confident_labels, load_decision
 from hmc_shared.predict.threshold import best_threshold
-from hmc_shared.vision.geometry import Resize
+from hmc_shared.resizing import Resize
 from hmc_shared.vision.statistics import PixelStatistics, input_statistics
 
 Model = TypeVar("Model", bound="HierarchicalModel")

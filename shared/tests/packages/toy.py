@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.methods import Method
 from hmc_shared.model import HierarchicalModel, load_pretrained, model_card
-from hmc_shared.vision.geometry import Resize
+from hmc_shared.resizing import Resize
 
 CARD = model_card("toy", "# A toy\n", ["toys"])
 

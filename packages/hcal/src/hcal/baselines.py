@@ -18,7 +18,7 @@ from hcal.model import CARD, Flat, LevelClassifier
 from hcal.networks import build_encoder
 from hcal.processes import num_processes
 from hmc_shared import Hierarchy
-from hmc_shared.vision.geometry import Resize
+from hmc_shared.resizing import Resize
 
 AGGREGATED = frozenset({"cagrad", "imtl-g", "nash-mtl"})
 """The methods that combine gradients."""

@@ -17,7 +17,7 @@ from hcal.losses import adaptive_weights, cross_entropies, level_losses, perturb
 from hcal.model import HCAL, Flat, LevelClassifier
 from hmc_shared.data import HierarchicalDataset, ImageTable
 from hmc_shared.model import load_pretrained
-from hmc_shared.vision.geometry import resize_of
+from hmc_shared.resizing import resize_of
 from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import start_encoders
 

@@ -22,7 +22,7 @@ from hcal.networks import build_encoder
 from hmc_shared import Hierarchy
 from hmc_shared.model import HierarchicalModel, model_card
 from hmc_shared.predict.decision import confident_labels
-from hmc_shared.vision.geometry import Resize
+from hmc_shared.resizing import Resize
 from hmc_shared.vision.stages import encoder_groups
 
 CARD = model_card(

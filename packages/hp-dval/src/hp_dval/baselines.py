@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from hmc_shared import Hierarchy
-from hmc_shared.vision.geometry import Resize
+from hmc_shared.resizing import Resize
 from hp_dval.clip import Clip
 from hp_dval.model import CARD, ImageTextClassifier
 

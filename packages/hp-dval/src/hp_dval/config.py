@@ -11,7 +11,7 @@ import tyro
 from hmc_shared.cli.bounds import FREE, Bounds, Count, NonNegative, NonNegativeInt, Positive, Share, check
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
 from hmc_shared.cli.train_options import CosineOptions, FreezeOptions, ImageOptions, TrainOptions
-from hmc_shared.vision.geometry import Resize
+from hmc_shared.resizing import Resize
 
 MethodName = Literal["hp-dval", "no-sc", "dval", "joint", "coop", "zero-shot"]
 Loss = Literal["db-star", "db", "cb-focal", "asl", "mls", "bce"]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
 from hmc_shared.model import HierarchicalModel, model_card
-from hmc_shared.vision.geometry import Resize
+from hmc_shared.resizing import Resize
 from hmc_shared.vision.stages import encoder_groups
 from hp_dval.clip import TokenTower
 from hp_dval.students import Student

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from hmc_shared.data import HierarchicalDataset, ImageTable
 from hmc_shared.losses import asymmetric_loss
 from hmc_shared.model import load_pretrained
-from hmc_shared.vision.geometry import resize_of
+from hmc_shared.resizing import resize_of
 from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import start_encoders
 from mulsupcon_ld.config import Config

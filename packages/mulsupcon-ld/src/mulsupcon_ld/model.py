@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
 from hmc_shared.model import HierarchicalModel, model_card
-from hmc_shared.vision.geometry import Resize
+from hmc_shared.resizing import Resize
 from mulsupcon_ld.networks import build_encoder, build_projection
 
 CARD = model_card(

@@ -22,7 +22,7 @@ from hmc_shared.cli.bounds import (
     check_options,
     free_options,
 )
-from hmc_shared.vision.geometry import Resize
+from hmc_shared.resizing import Resize
 
 Seed = Annotated[int, Bounds(0)]
 Tracker = Literal[

@@ -23,7 +23,7 @@ from hmc_shared.embed.folder import TABLE, EmbeddingFolder, digest_of
 from hmc_shared.embed.networks import open_network
 from hmc_shared.embed.sources import Source, open_source
 from hmc_shared.embed.texts import fit_texts
-from hmc_shared.vision.geometry import Resize
+from hmc_shared.resizing import Resize
 
 TEXTS, IMAGES = "tfidf", "lite0"
 """The encoders that are taken by default."""

@@ -18,8 +18,8 @@ from hmc_shared.embed.networks import open_network
 from hmc_shared.embed.texts import TextFit
 from hmc_shared.messages import reason, shown
 from hmc_shared.object_files import read_json
+from hmc_shared.resizing import Resize
 from hmc_shared.runs.files import replacing
-from hmc_shared.vision.geometry import Resize
 
 FILE, ARRAYS = "embedder.json", "embedder.safetensors"
 VECTOR = "vector"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hmc_shared.extras import needed
 from hmc_shared.messages import reason, shown
-from hmc_shared.vision.geometry import Resize
+from hmc_shared.resizing import Resize
 
 Takes = Literal["images", "texts"]
 NAMES = {

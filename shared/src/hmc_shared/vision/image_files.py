@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hmc_shared.data.image_table import SUFFIXES, decode, is_hidden
-from hmc_shared.vision.geometry import Resize
+from hmc_shared.resizing import Resize
 from hmc_shared.vision.pixels import resize_and_crop
 
 

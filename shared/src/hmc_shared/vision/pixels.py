@@ -8,7 +8,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as images_of
 
 from hmc_shared.data.image_table import BAND, ImageTable
-from hmc_shared.vision.geometry import Resize
+from hmc_shared.resizing import Resize
 
 LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
 LONGEST = 16  # sides: a model's square is one, and its neighbours do not reach that far
