@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from sklearn.metrics import precision_recall_curve
 
 from hmc_shared.compare import plots
@@ -130,3 +132,15 @@ def test_pyplot_is_not_imported():
     source = Path(plots.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(source)}, timeout=60)
     assert done.returncode == 0
+
+
+def test_names_with_dollars_are_drawn_as_they_are(tmp_path):
+    figure = Figure()
+    axes = figure.add_subplot()
+    axes.plot([1, 100], [1, 2], label="x$_$y")
+    axes.set(title="x$_$y", xscale="log")
+    axes.legend()
+    plots.save(figure, tmp_path / "names.svg")
+    texts = {text.get_text(): text.get_parse_math() for text in figure.findobj(Text)}
+    assert not texts["x$_$y"]
+    assert texts["$\\mathdefault{10^{1}}$"]

@@ -15,6 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from hmc_shared.compare.comparison import ComparisonTable, Row
 from hmc_shared.compare.scoring import RECALL
@@ -134,8 +135,12 @@ def legend(axes: Axes, title: str, where: Literal["best", "lower left", "upper r
 def save(figure: Figure, path: str | Path | BinaryIO) -> None:
     """Write a figure so that equal data give equal bytes: no date, and element ids from a fixed salt.
 
-    An open file gets SVG.
+    An open file gets SVG. Names are drawn as they are, dollar signs too.
     """
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if "$" in text.get_text() and r"\mathdefault" not in text.get_text():  # as logarithmic ticks have
+            text.set_parse_math(False)
     kind = Path(path).suffix[1:] if isinstance(path, str | Path) else "svg"
     with matplotlib.rc_context({"svg.hashsalt": "hmc"}):
         metadata = {"Date": None} if kind == "svg" else {}

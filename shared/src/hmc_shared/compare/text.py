@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -51,21 +52,26 @@ def to_markdown(comparison: Comparison, figures: Mapping[str, Sequence[str]] | N
     """
     lines = ["# Comparison", "", legend(comparison, "Bold"), ""]
     for table in comparison.tables:
-        lines += [f"## {table.title}", "", f"{table.caption.capitalize()}.", ""]
-        body = [cells(table, row, best="**{}**") for row in table.rows]
+        lines += [f"## {literal(table.title)}", "", f"{table.caption.capitalize()}.", ""]
+        body = [
+            [literal(label), *rest] for label, *rest in (cells(table, row, "**{}**") for row in table.rows)
+        ]
         empty = [""] * (len(header(table)) - 2)
-        lines += _markdown_table(header(table), body + [[label, why, *empty] for label, why in table.missing])
+        lines += _markdown_table(
+            header(table), body + [[literal(label), why, *empty] for label, why in table.missing]
+        )
         for name in (figures or {}).get(table.title, ()):
             lines += [f"![{name.rsplit('.', 1)[0]}]({name})", ""]
     for appendix in comparison.appendices:
         lines += [f"## {appendix.title}", "", appendix.text, ""]
-        lines += _markdown_table(appendix.header, appendix.rows, left=len(appendix.header))
+        rows = [[literal(cell) for cell in row] for row in appendix.rows]
+        lines += _markdown_table(appendix.header, rows, left=len(appendix.header))
     if comparison.notes:
         lines += ["## Notes", "", *(f"* {note}" for note in comparison.notes), ""]
     runs = [
         [
-            table.title,
-            row.label,
+            literal(table.title),
+            literal(row.label),
             str(run.seed),
             f"`{run.path}`",
             str(run.origin["device"]),
@@ -195,6 +201,15 @@ def legend(comparison: Comparison, mark: str) -> str:
         f"{best}. Metrics are recomputed from the predictions; "
         "parameters, time and memory are as the runs report them."
     )
+
+
+def literal(name: str) -> str:
+    r"""Markdown that shows a name as it is.
+
+    >>> print(literal("x$_$y"), literal("au_prc"), literal("<b>*"))
+    x\$_\$y au_prc \<b>\*
+    """
+    return re.sub(r"[\\`*<$[]|(?<!\w)_(?=\w)|(?<=\w)_(?!\w)", r"\\\g<0>", name)
 
 
 def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:

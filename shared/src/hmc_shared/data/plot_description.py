@@ -42,6 +42,7 @@ def plot_description(dataset: HierarchicalDataset, path: str | Path) -> None:
         axes.scatter(*different.T, s=area, alpha=0.5, color="#55a868", linewidths=0)
         axes.set(title="image sizes in pixels", xlabel="width", ylabel="height")
     figure.suptitle(
-        f"{dataset.name}: {len(dataset.hierarchy)} classes, {len(dataset.train)} training samples"
+        f"{dataset.name}: {len(dataset.hierarchy)} classes, {len(dataset.train)} training samples",
+        parse_math=False,
     )
     figure.savefig(path, dpi=150)
