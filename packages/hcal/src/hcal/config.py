@@ -60,8 +60,10 @@ class LossOptions:
 
 @dataclass(frozen=True)
 class SgdOptions(CosineOptions, StoppingOptions):
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """How steps are taken; adam is that of MMoE in the repository of HCAL."""
     learning_rate: NonNegative = 0.05
-    """Step size of SGD for the encoder; the paper has 0.01."""
+    """Step size for the encoder; the paper has 0.01."""
     prototype_learning_rate: NonNegative = 0.05
     """Step size for the prototypes of the deepest level; each level above has twice that of the one below."""
     momentum: Share = 0.9
