@@ -61,9 +61,7 @@ class MMoE(LevelClassifier, **CARD):
             nn.Softmax(dim=2),
         )
         self.heads = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(expert_size, tower_size), nn.ReLU(), nn.Linear(tower_size, len(level))
-            )
+            nn.Sequential(nn.Linear(expert_size, tower_size), nn.ReLU(), nn.Linear(tower_size, len(level)))
             for level in hierarchy.levels
         )
 
@@ -144,9 +142,9 @@ def aggregator(method: str) -> Rule:
 
     A level without a gradient (no sample of the batch reaches it, it has one class, or it is solved, to
     ``SOLVED`` of the largest gradient) is no task of this step: CAGrad would stop at once, since that level
-    cannot improve. Its own loss has weight 1. One task alone is taken as it is. In float64: of a gradient of 1e-4,
-    the products that CAGrad takes lose all digits in float32, and torchjd returns 0 for what it takes for
-    rounding.
+    cannot improve. Its own loss has weight 1. One task alone is taken as it is. In float64: of a gradient of
+    1e-4, the products that CAGrad takes lose all digits in float32, and torchjd returns 0 for what it takes
+    for rounding.
     """
     rule = cache(lambda tasks: rule_of(method, tasks))
 
@@ -170,8 +168,8 @@ def combined_backward(method: str, model: Flat) -> Callable[[Tensor, Tensor], No
     """The backward pass of CAGrad, IMTL-G or Nash-MTL: takes the losses of the levels, (L,), sets gradients.
 
     The encoder gets what :func:`aggregator` makes of its Jacobian, the linear layer of a level the gradient
-    of that level's loss, times its weight. The second argument, the weights of the levels, is not used. Nash-MTL starts each
-    step from the solution of the last one: what is returned has a memory.
+    of that level's loss, times its weight. The second argument, the weights of the levels, is not used.
+    Nash-MTL starts each step from the solution of the last one: what is returned has a memory.
     """
     shared = [parameter for parameter in model.encoder.parameters() if parameter.requires_grad]
     aggregate = aggregator(method)

@@ -83,12 +83,14 @@ class Config(NetworkOptions, AugmentationOptions, LossOptions, SgdOptions, Featu
     """hcal; flat: a linear layer and cross-entropy for each level on a shared encoder; mmoe: with a mixture
     of experts in between; cagrad, imtl-g, nash-mtl: flat, the levels' gradients combined by that method."""
     decode: Decode = "independent"
-    """independent: the best node of each level (the paper's code). path: the best path from root to leaf, leaf:
-    the best leaf and what is above it, so that no prediction breaks the hierarchy."""
+    """independent: the best node of each level (the paper's code). path: the best path from root to leaf.
+    leaf: the best leaf and what is above it. No prediction of these two breaks the hierarchy."""
     protocol: Literal["default", "paper"] = "default"
     """default: the epoch with the best leaf accuracy on the validation split, probabilities calibrated on it.
     paper: train on training + validation rows, keep the last epoch, with the paper's settings where the data
     set's configuration has them."""
+    validation_rows: bool = True
+    """Under --protocol paper, train on the validation rows, too."""
 
     @property
     def label(self) -> str:

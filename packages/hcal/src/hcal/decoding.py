@@ -1,8 +1,8 @@
 """From logits (n, C), one softmax for each level, to scores and probabilities.
 
-Scores are log-odds, ln p / (1 - p), level by level or by the best whole path or leaf, so that 0 is the threshold of
-probability 1/2 and large probabilities keep their order in float32. Probabilities come from one distribution
-over the complete paths, from a root to a leaf at whatever depth.
+Scores are log-odds, ln p / (1 - p), level by level or by the best whole path or leaf, so that 0 is the
+threshold of probability 1/2 and large probabilities keep their order in float32. Probabilities come from one
+distribution over the complete paths, from a root to a leaf at whatever depth.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ class PathCalibration(nn.Module):
         """Take the T with the least negative log-likelihood of the true paths of held-out samples.
 
         As in :class:`~hmc_shared.predict.calibration.Calibration` to their sum comes (ln T)^2 / 2, a normal
-        prior that keeps T above 0 for a split without a mistake. ``targets`` are (n, C) bool; ``evaluated`` is
-        not used, as all paths compete.
+        prior that keeps T above 0 for a split without a mistake. ``targets`` are (n, C) bool; ``evaluated``
+        is not used, as all paths compete.
         """
         deepest = torch.from_numpy(level_targets(targets.cpu(), hierarchy)).amax(1)  # ids rise with depth
         labelled = deepest >= 0

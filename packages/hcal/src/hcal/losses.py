@@ -140,8 +140,8 @@ def adaptive_weights(losses: Tensor, paths: Tensor, gamma: float) -> Tensor:
 
         w_k = exp(L_k / gamma) / sum_l exp(L_l / gamma)
 
-    The losses are averaged over the processes first. A level that no sample of the batch reaches, by ``paths``
-    (B, L), takes no share; one whose loss is 0, as that of an only class, takes its own.
+    The losses are averaged over the processes first. A level that no sample of the batch reaches, by
+    ``paths`` (B, L), takes no share; one whose loss is 0, as that of an only class, takes its own.
 
     >>> paths = torch.tensor([[0, 1, -1]])
     >>> adaptive_weights(torch.tensor([0.0, 0.5, 0.0]), paths, gamma=0.5)  # 1 and e, over their sum

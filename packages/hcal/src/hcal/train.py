@@ -53,7 +53,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view, **config.reading)
     check_labels(dataset)
     hierarchy = dataset.hierarchy
-    training = dataset.training_split(config.protocol)
+    training = dataset.training_split(config.protocol if config.validation_rows else "default")
     inputs, targets = training.inputs, training.targets
     if isinstance(inputs, Tensor):
         inputs = inputs.to(device)
