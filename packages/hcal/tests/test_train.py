@@ -126,6 +126,17 @@ def test_paper_protocol_keeps_the_last_epoch_and_never_looks_at_validation(tmp_p
     assert "validation" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
+def test_validation_rows_can_stay_out_of_the_papers_training(tmp_path, digits):
+    fewer = replace(digits, validation=digits.validation.select(np.arange(5)))
+    scores = []
+    for rows, dataset in ((False, digits), (False, fewer), (True, digits)):
+        folder = tmp_path / str(len(scores))
+        train(small(folder, protocol="paper", epochs=1, encoder="mlp", validation_rows=rows), dataset)
+        scores.append(load_run(folder / "run").scores)
+    assert np.array_equal(scores[0], scores[1])
+    assert not np.array_equal(scores[0], scores[2])
+
+
 def test_a_seed_may_be_any_that_numpy_takes(tmp_path, digits):
     assert train(small(tmp_path, epochs=1, seed=2**32 - 1), digits)["seed"] == 2**32 - 1
 

@@ -220,3 +220,17 @@ class TestGroups:
         assert "--rate" in text
         assert not any(f" {title} options " in text for title in GROUPS)
         assert parse_arguments(Config, ["--rate", "2"], "toy").rate == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("rate: 2.0", True), ("paper: {}", False), ("paper: {rate: 2.0}", False), ("protocol: paper", False)],
+)
+def test_the_papers_protocol_says_where_there_are_no_settings_of_the_paper(parse, capsys, text, says):
+    """A file that names the protocol itself, as that of a run, has them all."""
+    assert parse(text, "--protocol", "paper").protocol == "paper"
+    note = capsys.readouterr().err
+    assert note.startswith("note: no settings of the paper are known") == says
+    assert (note.count("\n") == 1) == says
+    assert parse(text, "--protocol", "default").protocol == "default"
+    assert not capsys.readouterr().err

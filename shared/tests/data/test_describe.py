@@ -31,11 +31,13 @@ def test_available_lists_the_known_and_the_found(
     assert ("yeast", "Mulan", "") in available()
     images = (
         *("cifar100", "cifar-scenes", "coco2014", "coco2014-tree", "coco2017", "coco2017-tree", "coco-lt"),
-        *("fgvc-aircraft", "fgvc-aircraft-boxes", "grocery", "mirflickr", "nuswide", "nuswide21"),
+        *("fgvc-aircraft", "fgvc-aircraft-boxes"),
+        *("fgvc-aircraft-families", "fgvc-aircraft-families-boxes"),
+        *("grocery", "mirflickr", "nuswide", "nuswide21"),
         *("voc2007", "voc2012", "voc-lt"),
     )
     assert [row for row in available() if row[1] == "images"] == [(name, "images", "") for name in images]
-    assert len(available()) == 44
+    assert len(available()) == 46
     write_set("enron", folder=tmp_path / "a")
     write_set("mine", folder=tmp_path / "b")["test"].unlink()
     (tmp_path / "c" / "cifar-100-python").mkdir(parents=True)
@@ -51,7 +53,7 @@ def test_available_lists_the_known_and_the_found(
     for name in ("train", "test"):
         (tmp_path / "c" / "cifar-100-python" / name).touch()
     assert ("cifar100", "images", str(tmp_path / "c" / "cifar-100-python")) in available()
-    assert len(rows) == 45
+    assert len(rows) == 47
     with pytest.raises(ValueError, match="`data_dir` should be a folder"):
         available(tmp_path / "nowhere")
 

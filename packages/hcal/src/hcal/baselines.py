@@ -27,11 +27,12 @@ AGGREGATED = frozenset({"cagrad", "imtl-g", "nash-mtl"})
 class MMoE(LevelClassifier, **CARD):
     """MMoE (Ma et al. 2018): experts on the encoder's features, mixed for each level by a gate of its own.
 
-    Level k sees f_k(x) = sum_i softmax(G_k x)_i ReLU(W_i x + b_i), of as many features as the encoder has;
-    its tower is one linear layer. Other arguments as for :class:`hcal.HCAL`.
+    Level k sees f_k(x) = sum_i softmax(G_k x + g_k)_i ReLU(W_i x + b_i); its tower has one hidden layer. The
+    sizes are those of the repository of HCAL. Other arguments as for :class:`hcal.HCAL`.
 
     Args:
         experts: their number.
+        expert_size, tower_size: units of an expert, and of the hidden layer of a tower.
     """
 
     method = "mmoe"
@@ -44,28 +45,33 @@ class MMoE(LevelClassifier, **CARD):
         stem: str = "imagenet",
         max_pool: bool = True,
         width: int | None = None,
-        experts: int = 4,
+        experts: int = 3,
+        expert_size: int = 128,
+        tower_size: int = 256,
         decode: Decode = "independent",
         resize: Resize = "crop",
     ) -> None:
         super().__init__(hierarchy, input_shape, decode, resize)
         self.encoder, size = build_encoder(encoder, input_shape, stem=stem, max_pool=max_pool, width=width)
         self.experts = nn.Sequential(
-            nn.Linear(size, experts * size), nn.ReLU(), nn.Unflatten(1, (experts, size))
+            nn.Linear(size, experts * expert_size), nn.ReLU(), nn.Unflatten(1, (experts, expert_size))
         )
         self.gates = nn.Sequential(
-            nn.Linear(size, hierarchy.num_levels * experts, bias=False),
+            nn.Linear(size, hierarchy.num_levels * experts),
             nn.Unflatten(1, (hierarchy.num_levels, experts)),
             nn.Softmax(dim=2),
         )
-        self.heads = nn.ModuleList(nn.Linear(size, len(level)) for level in hierarchy.levels)
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(expert_size, tower_size), nn.ReLU(), nn.Linear(tower_size, len(level)))
+            for level in hierarchy.levels
+        )
 
     def backbones(self) -> list[nn.Module]:
         return [self.encoder]
 
     def forward(self, inputs: Tensor) -> Tensor:
         features = self.encoder(inputs)
-        mixtures = self.gates(features) @ self.experts(features)  # (B, L, E) @ (B, E, size)
+        mixtures = self.gates(features) @ self.experts(features)  # (B, L, E) @ (B, E, units)
         levels = zip(self.heads, mixtures.unbind(1), strict=True)
         return torch.cat([head(mixture) for head, mixture in levels], dim=1).float()
 
@@ -101,32 +107,60 @@ SOLVED = 1e-6
 """Of the largest gradient of a level: a level whose gradient is not above it is no task of a step."""
 
 
-def aggregator(method: str) -> Callable[[Tensor], Tensor]:
-    """The rule of CAGrad, IMTL-G or Nash-MTL: a Jacobian (L, P), one row a level, to one gradient (P,).
+CAGRAD_C = 0.4
+"""As the authors' code on NYUv2: the largest distance from the mean gradient, over its length."""
 
-    A level without a gradient (no sample of the batch reaches it, it has one class, or it is solved, to
-    ``SOLVED`` of the largest gradient) is no task of this step: CAGrad would stop at once, since that level
-    cannot improve. One task alone is taken as it is. In float64: of a gradient of 1e-4, the products that
-    CAGrad takes lose all digits in float32, and torchjd returns 0 for what it takes for rounding.
+Rule = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From a Jacobian (T, P), one row a task, to one gradient (P,), and weights (T,) of the tasks' own losses."""
+
+
+def rule_of(method: str, tasks: int) -> Rule:
+    """CAGrad, IMTL-G or Nash-MTL for a number of tasks, with the settings of their authors' code.
+
+    There CAGrad's direction is divided by 1 + c^2 and taken once for each task, to match a sum of losses; and
+    the weights of Nash-MTL count for what each task has of its own, too, while only the gradient of what they
+    share is cut to length 1. The two others leave a task's own part its own loss.
     """
     from torchjd.aggregation import IMTLG, CAGrad, NashMTL  # pyright: ignore[reportMissingImports]
 
-    rules: dict[str, Callable[[int], Callable[[Tensor], Tensor]]] = {
-        "cagrad": lambda tasks: CAGrad(c=0.4, norm_eps=1e-12),  # c as the authors' code on NYUv2
-        "imtl-g": lambda tasks: IMTLG(),
-        "nash-mtl": lambda tasks: NashMTL(n_tasks=tasks),  # with the settings of the authors' code
-    }
-    rule = cache(rules[method])
+    if method == "nash-mtl":
+        weighting = NashMTL(n_tasks=tasks, max_norm=0).weighting
 
-    def aggregate(jacobian: Tensor) -> Tensor:
-        norms = jacobian.norm(dim=1)
-        tasks = jacobian[~(norms <= SOLVED * norms.max())]
+        def bargain(jacobian: Tensor) -> tuple[Tensor, Tensor]:
+            alpha = weighting(jacobian)
+            combined = alpha @ jacobian
+            return combined / combined.norm().clamp(min=1), alpha
+
+        return bargain
+    aggregate, factor = IMTLG(), 1.0
+    if method == "cagrad":
+        aggregate, factor = CAGrad(c=CAGRAD_C, norm_eps=1e-12), tasks / (1 + CAGRAD_C**2)
+    return lambda jacobian: (factor * aggregate(jacobian), jacobian.new_ones(tasks))
+
+
+def aggregator(method: str) -> Rule:
+    """The rule of a method for any Jacobian (L, P), one row a level.
+
+    A level without a gradient (no sample of the batch reaches it, it has one class, or it is solved, to
+    ``SOLVED`` of the largest gradient) is no task of this step: CAGrad would stop at once, since that level
+    cannot improve. Its own loss has weight 1. One task alone is taken as it is. In float64: of a gradient of
+    1e-4, the products that CAGrad takes lose all digits in float32, and torchjd returns 0 for what it takes
+    for rounding.
+    """
+    rule = cache(lambda tasks: rule_of(method, tasks))
+
+    def aggregate(jacobian: Tensor) -> tuple[Tensor, Tensor]:
+        norms, weights = jacobian.norm(dim=1), jacobian.new_ones(len(jacobian))
+        is_task = ~(norms <= SOLVED * norms.max())
+        tasks = jacobian[is_task]
         if len(tasks) < 2 or not tasks.isfinite().all():  # NaN: the training loop reports it
-            return tasks.sum(0)
+            return tasks.sum(0), weights
         with warnings.catch_warnings():
             # cvxpy says that it cannot speed up Nash-MTL's problem, which is known.
             warnings.simplefilter("ignore", UserWarning)
-            return rule(len(tasks))(tasks.double()).to(tasks.dtype)
+            combined, of_tasks = rule(len(tasks))(tasks.double())
+        weights[is_task] = of_tasks.to(weights.dtype)
+        return combined.to(tasks.dtype), weights
 
     return aggregate
 
@@ -135,8 +169,8 @@ def combined_backward(method: str, model: Flat) -> Callable[[Tensor, Tensor], No
     """The backward pass of CAGrad, IMTL-G or Nash-MTL: takes the losses of the levels, (L,), sets gradients.
 
     The encoder gets what :func:`aggregator` makes of its Jacobian, the linear layer of a level the gradient
-    of that level's loss. The second argument, the weights of the levels, is not used. Nash-MTL starts each
-    step from the solution of the last one: what is returned has a memory.
+    of that level's loss, times its weight. The second argument, the weights of the levels, is not used.
+    Nash-MTL starts each step from the solution of the last one: what is returned has a memory.
     """
     shared = [parameter for parameter in model.encoder.parameters() if parameter.requires_grad]
     aggregate = aggregator(method)
@@ -148,8 +182,12 @@ def combined_backward(method: str, model: Flat) -> Callable[[Tensor, Tensor], No
             rows.append(torch.cat([_gradient(parameter).flatten() for parameter in shared]))
             for parameter in shared:
                 parameter.grad = None
-        combined = aggregate(torch.stack(rows)).split([parameter.numel() for parameter in shared])
-        for parameter, gradient in zip(shared, combined, strict=True):
+        combined, of_levels = aggregate(torch.stack(rows))
+        for parameter in model.heads.parameters():  # (C, ...): the rows of a level are its own
+            for level, weight in zip(model.hierarchy.levels, of_levels, strict=True):
+                _gradient(parameter)[level.start : level.stop] *= weight
+        parts = combined.split([parameter.numel() for parameter in shared])
+        for parameter, gradient in zip(shared, parts, strict=True):
             # In the memory layout of the parameter, channels-last or not: fused optimisers need it.
             parameter.grad = torch.empty_like(parameter).copy_(gradient.view_as(parameter))
 

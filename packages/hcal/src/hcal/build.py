@@ -94,7 +94,7 @@ def method_losses(
 
     def flat(outputs: Tensor, paths: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         losses = cross_entropies(outputs, paths, levels)
-        return losses, torch.full_like(losses, 1 / len(levels))
+        return losses, torch.full_like(losses, 1.0 if config.method == "mmoe" else 1 / len(levels))
 
     return hcal if config.method == "hcal" else flat
 

@@ -60,8 +60,10 @@ class LossOptions:
 
 @dataclass(frozen=True)
 class SgdOptions(CosineOptions, StoppingOptions):
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """How steps are taken; adam is that of MMoE in the repository of HCAL."""
     learning_rate: NonNegative = 0.05
-    """Step size of SGD for the encoder; the paper has 0.01."""
+    """Step size for the encoder; the paper has 0.01."""
     prototype_learning_rate: NonNegative = 0.05
     """Step size for the prototypes of the deepest level; each level above has twice that of the one below."""
     momentum: Share = 0.9
@@ -81,12 +83,14 @@ class Config(NetworkOptions, AugmentationOptions, LossOptions, SgdOptions, Featu
     """hcal; flat: a linear layer and cross-entropy for each level on a shared encoder; mmoe: with a mixture
     of experts in between; cagrad, imtl-g, nash-mtl: flat, the levels' gradients combined by that method."""
     decode: Decode = "independent"
-    """independent: the best node of each level (the paper's code). path: the best path from root to leaf,
-    leaf: the best leaf and what is above it, so that no prediction breaks the hierarchy."""
+    """independent: the best node of each level (the paper's code). path: the best path from root to leaf.
+    leaf: the best leaf and what is above it. No prediction of these two breaks the hierarchy."""
     protocol: Literal["default", "paper"] = "default"
     """default: the epoch with the best leaf accuracy on the validation split, probabilities calibrated on it.
     paper: train on training + validation rows, keep the last epoch, with the paper's settings where the data
     set's configuration has them."""
+    validation_rows: bool = True
+    """Under --protocol paper, train on the validation rows, too."""
 
     @property
     def label(self) -> str:

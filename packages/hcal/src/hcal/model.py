@@ -128,8 +128,7 @@ class HCAL(LevelClassifier, **CARD):
     """Encoder, projection to d dimensions, and a set of prototypes for each level.
 
     In prediction a sample is compared by its own feature at every level, which is what the paper's code does.
-    Section 3.5 averages over groups, and does not say by which labels: ``decode="leaf"`` takes predicted
-    ones.
+    Section 3.5 averages over groups, and does not say of which labels: ``decode="leaf"`` predicts them.
 
     Args:
         hierarchy: the C classes, a tree.

@@ -53,7 +53,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view, **config.reading)
     check_labels(dataset)
     hierarchy = dataset.hierarchy
-    training = dataset.training_split(config.protocol)
+    training = dataset.training_split(config.protocol if config.validation_rows else "default")
     inputs, targets = training.inputs, training.targets
     if isinstance(inputs, Tensor):
         inputs = inputs.to(device)
@@ -65,12 +65,13 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     losses_of = method_losses(config, model)
 
     # Optimiser
-    optimizer = torch.optim.SGD(
-        model.parameter_groups(config.learning_rate, config.prototype_learning_rate, config.layer_decay),
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
+    groups = model.parameter_groups(config.learning_rate, config.prototype_learning_rate, config.layer_decay)
+    if config.optimizer == "adam":
+        optimizer = torch.optim.Adam(groups, weight_decay=config.weight_decay, fused=True)
+    else:
+        optimizer = torch.optim.SGD(
+            groups, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+        )
     step_sizes = [group["lr"] for group in optimizer.param_groups]
     batches = Steps(config, len(inputs))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import Field, asdict, field, fields, make_dataclass
@@ -17,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import tyro
 import yaml
 
+from hmc_shared.cli.stopping import is_first_process
 from hmc_shared.messages import shown
 from hmc_shared.object_files import line_of, read_yaml
 
@@ -26,6 +28,8 @@ METHOD = "method"
 """The group of the options that a ``Config`` defines itself."""
 GROUPS = (METHOD, "data", "images", "network", "forest", "loss", "optimisation", "run")
 """The groups in the order of ``--help``."""
+PAPER = "paper"
+"""The protocol, and the section of its settings."""
 OPTION = re.compile(r"-(?![\d.])")
 """How an option begins on a command line, and no number."""
 
@@ -37,7 +41,8 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, package:
     Without ``--config``, the shipped file named like ``--dataset`` is used if there is one. In the file, a
     key is an option; a nested mapping is a section that counts only if its name is the value of an option
     with fixed choices, on the command line or in the file (``paper:`` counts under ``--protocol paper``), and
-    it overrides the keys around it.
+    it overrides the keys around it. Under ``--protocol paper`` a line on standard error says so if the file
+    has no such section, and is none of that protocol alone.
 
     Raises ValueError for a file that is missing, is not a YAML mapping, or has an unknown section or key. A
     wrong option on the command line, or value, ends the program with exit code 2, as tyro does.
@@ -47,13 +52,27 @@ def parse(config_type: type[Config], argv: Sequence[str], *, prog: str, package:
         return options  # the other commands: their --dataset has no configuration
     path = _find(options.config, getattr(options, "dataset", None), package)
     if path is None:
+        _tell_of_missing_settings(options, {})
         return options
     content = read_yaml(path)
     _check_keys(content, options, path)
     plain = {name: value for name, value in content.items() if not isinstance(value, dict)}
     # Sections count by the choices of the file, too.
     options = parse_arguments(config_type, [*_as_flags(plain, options, path), *argv], prog)
-    return parse_arguments(config_type, [*_as_flags(content, options, path), *argv], prog)
+    options = parse_arguments(config_type, [*_as_flags(content, options, path), *argv], prog)
+    _tell_of_missing_settings(options, content)
+    return options
+
+
+def _tell_of_missing_settings(options: Any, content: dict[str, Any]) -> None:
+    is_paper = getattr(options, "protocol", None) == PAPER
+    if is_paper and PAPER not in (*content, content.get("protocol")) and is_first_process():
+        source = options.config or getattr(options, "dataset", "")
+        print(
+            f"note: no settings of the paper are known for {source!r}: --protocol paper chooses the rows and "
+            "the last epoch here, nothing else",
+            file=sys.stderr,
+        )
 
 
 def parse_arguments(config_type: type[Config], argv: Sequence[str], prog: str) -> Config:

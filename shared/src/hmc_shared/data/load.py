@@ -5,7 +5,8 @@ Names are:
 * "digits", "digit-scenes" and "products", which is vectors alone, need no file.
 * Image sets, whose folder is found in ``data_dir`` or up to two folders below: "cifar100", and
   "cifar-scenes" composed of it; "coco2014" (also "coco") and "coco2017", with "-tree" below their
-  supercategories; "fgvc-aircraft" and "fgvc-aircraft-boxes", cropped to the bounding boxes;
+  supercategories; "fgvc-aircraft" and "fgvc-aircraft-boxes", cropped to the bounding boxes, and of each its
+  first two levels, "fgvc-aircraft-families" and "fgvc-aircraft-families-boxes";
   "grocery"; "mirflickr"; "nuswide" and "nuswide21", the 21 most frequent concepts; "voc2007";
   "voc2012"; "coco-lt" and "voc-lt", long-tailed parts of coco2017 and voc2012.
 * Few-shot settings of voc2007 and coco2014: "voc2007-base", "voc2007-1shot-1" to "-10",

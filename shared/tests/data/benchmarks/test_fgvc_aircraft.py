@@ -90,6 +90,19 @@ def test_boxes_count_from_one_and_include_their_last_pixel(folder: Path) -> None
     assert train.sizes.tolist() == [[6, 5], [12, 10], [1, 1]]
 
 
+@pytest.mark.parametrize("end", ["", "-boxes"])
+def test_families_are_the_first_two_levels(folder: Path, end: str) -> None:
+    """Of the same images; the lists of variants are not needed."""
+    whole = load(folder, f"fgvc-aircraft{end}")
+    for path in folder.glob("images_variant_*.txt"):
+        path.unlink()
+    dataset = load(folder, f"fgvc-aircraft-families{end}")
+    assert dataset.hierarchy.names == whole.hierarchy.names[: whole.hierarchy.levels[1].stop]
+    for split, of_whole in zip(dataset.splits.values(), whole.splits.values(), strict=True):
+        assert split.targets.equal(of_whole.targets[:, : len(dataset.hierarchy)])
+        assert split.inputs[0].equal(of_whole.inputs[0])
+
+
 def test_both_names_share_the_images(folder: Path, own_cache: Path) -> None:
     dataset = load(folder)
     entries = set(own_cache.iterdir())

@@ -27,19 +27,20 @@ BANNER = 20  # rows at the bottom of each image that name its photographer
 def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
     """Read the official folder ``fgvc-aircraft-2013b/data``, in its three splits.
 
-    The banner below each image is cut off, as its authors ask; "fgvc-aircraft-boxes" crops each image to its
-    bounding box. A class is named by its path, because a family and its variant may share a name:
-    "Airbus/A310/A310". Source: Maji et al., "Fine-Grained Visual Classification of Aircraft", arXiv
-    1306.5151, 2013.
+    The banner below each image is cut off, as its authors ask; a name with "-boxes" crops each image to its
+    bounding box, one with "-families" has manufacturers and families alone. A class is named by its path,
+    because a family and its variant may share a name: "Airbus/A310/A310". Source: Maji et al., "Fine-Grained
+    Visual Classification of Aircraft", arXiv 1306.5151, 2013.
 
     Raises ValueError, naming file and line, for a damaged list; where a class has two parents; and for a
     missing or damaged image.
     """
     needs_pillow(name)
     folder = find_folder(name, data_dir)
-    paths = {part: read_split(folder, stem) for part, stem in PARTS.items()}
+    levels = LEVELS[:2] if "-families" in name else LEVELS
+    paths = {part: read_split(folder, stem, levels) for part, stem in PARTS.items()}
     hierarchy = build_hierarchy([path for part in paths.values() for path in part.values()], folder)
-    boxes = read_boxes(folder / "images_box.txt") if name.endswith("-boxes") else None
+    boxes = read_boxes(folder / "images_box.txt") if "-boxes" in name else None
     splits, sources = {}, checksums(name, folder)
     for part, stem in PARTS.items():
         ids = list(paths[part])
@@ -67,16 +68,16 @@ def load(name: str, data_dir: str | Path) -> HierarchicalDataset:
     )
 
 
-def read_split(folder: Path, stem: str) -> dict[str, tuple[str, ...]]:
-    """Image name to (manufacturer, family, variant). Raises ValueError if the lists differ in images."""
-    levels = [read_labels(folder / f"images_{level}_{stem}.txt") for level in LEVELS]
-    for level, labels in zip(LEVELS, levels, strict=True):
-        if different := labels.keys() ^ levels[-1].keys():
+def read_split(folder: Path, stem: str, levels: Sequence[str] = LEVELS) -> dict[str, tuple[str, ...]]:
+    """Image name to its class of each level. Raises ValueError if the lists differ in images."""
+    lists = [read_labels(folder / f"images_{level}_{stem}.txt") for level in levels]
+    for level, labels in zip(levels, lists, strict=True):
+        if different := labels.keys() ^ lists[-1].keys():
             raise ValueError(
-                f"{folder}: images_{level}_{stem}.txt and images_variant_{stem}.txt should list the same "
-                f"images. Only one has {min(different)}."
+                f"{folder}: images_{level}_{stem}.txt and images_{levels[-1]}_{stem}.txt should list the "
+                f"same images. Only one has {min(different)}."
             )
-    return {image: tuple(labels[image] for labels in levels) for image in levels[-1]}
+    return {image: tuple(labels[image] for labels in lists) for image in lists[-1]}
 
 
 def read_labels(path: Path) -> dict[str, str]:
@@ -108,12 +109,13 @@ def read_boxes(path: Path) -> dict[str, list[int]]:
 
 
 def build_hierarchy(paths: Iterable[tuple[str, ...]], folder: Path) -> Hierarchy:
-    """The tree of (manufacturer, family, variant). Raises ValueError where a class has two parents or names.
+    """The tree of the paths, of ``LEVELS`` or the first two. Raises ValueError where a class has two parents.
 
     A class is named by its path, and each level is sorted by that.
     """
     different = sorted(set(paths))
-    for child, parent in ((2, 1), (1, 0)):
+    for child in reversed(range(1, len(different[0]) if different else 0)):
+        parent = child - 1
         parent_of: dict[str, str] = {}
         for path in different:
             if parent_of.setdefault(path[child], path[parent]) != path[parent]:
