@@ -71,6 +71,24 @@ def test_names_for_single_paths_and_for_several(single_path):
     assert set(with_roots) == ALWAYS | {"au_prc_with_roots"}
 
 
+@pytest.mark.parametrize("is_path", [True, False])
+def test_a_metric_alone_is_what_it_is_among_all(single_path, is_path):
+    scores, targets = single_path
+    targets[0] |= not is_path
+    options = {
+        "evaluated": EVALUATED,
+        "train_counts": targets.sum(0) * 10,
+        "information": np.linspace(0, 3, len(TREE)),
+        "answers": targets[::-1],
+    }
+    every = summarize_scores(scores, targets, TREE, **options)
+    assert {"map_head", "smin", "fmax_weighted"} <= set(every)
+    for name, value in every.items():
+        alone = summarize_scores(scores, targets, TREE, **options, only=name)
+        np.testing.assert_equal(alone[name], value)
+        assert len(alone) < len(every) / 2
+
+
 def test_every_value_is_that_of_its_own_function(single_path):
     scores, targets = single_path
     bits = np.arange(len(TREE)) / 2 + 1

@@ -252,7 +252,7 @@ def paired_bootstrap(
     differences = np.full(resamples, math.nan)
     for i in trange(resamples, desc=metric, unit="resample", disable=not progress):
         rows = rng.integers(samples, size=samples)
-        one, other = (_metrics(run, rows).get(metric, math.nan) for run in runs)
+        one, other = (_metrics(run, rows, metric).get(metric, math.nan) for run in runs)
         differences[i] = one - other
     defined = differences[~np.isnan(differences)]
     low, high = math.nan, math.nan
@@ -284,7 +284,7 @@ def _check_same_data(one: Run, other: Run) -> None:
         )
 
 
-def _metrics(run: Run, rows: np.ndarray) -> dict[str, float]:
+def _metrics(run: Run, rows: np.ndarray, only: str | None = None) -> dict[str, float]:
     return summarize(
         run.scores[rows],
         run.targets[rows],
@@ -294,4 +294,5 @@ def _metrics(run: Run, rows: np.ndarray) -> dict[str, float]:
         information=run.information,
         threshold=run.threshold,
         answers=None if run.answers is None else run.answers[rows],
+        only=only,
     )

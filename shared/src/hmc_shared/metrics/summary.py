@@ -65,6 +65,7 @@ def summarize(
     information: Array | None = None,
     threshold: float = 0.0,
     answers: Array | None = None,
+    only: str | None = None,
 ) -> dict[str, float]:
     """Every metric of scores (n, C) against targets (n, C) with ancestors added.
 
@@ -77,6 +78,7 @@ def summarize(
     ``threshold``: a class is predicted if its score is at least this; 0 suits logits.
     ``answers``: bool (n, C), what ``predict`` says. Where samples have one path, F1 and the like are of these
     labels, and no threshold counts; the metrics of paths are of the leaf with the highest score without them.
+    ``only``: the name of a metric: only this one, and those that cost nothing beside it.
 
     ``map``, ``ap_variance`` and ``f1_macro`` skip classes without positives: ``map_classes`` are counted,
     ``map_absent`` skipped. The metrics of levels and of paths, ``accuracy_level_<depth>`` to
@@ -98,6 +100,7 @@ def summarize(
         information=information,
         threshold=threshold,
         answers=answers,
+        only=only,
     ).metrics
 
 
@@ -125,8 +128,13 @@ def measure(
     information: Array | None = None,
     threshold: float = 0.0,
     answers: Array | None = None,
+    only: str | None = None,
 ) -> Measured:
     """What :func:`summarize` returns and more, of the same arguments."""
+
+    def is_wanted(*names: str) -> bool:  # or how they begin
+        return only is None or only.startswith(names)
+
     scores, targets = as_pair(scores, targets)
     check_width(scores, len(hierarchy), "scores")
     if not np.isfinite(threshold):
@@ -141,14 +149,17 @@ def measure(
     depths = {depth: of_level for depth, of_level in depths.items() if of_level is not None}
     whole, areas = pooled(scores, targets, depths.values())
     result = {"au_prc": whole.area()}
-    if not mask.all():
+    if not mask.all() and is_wanted("au_prc_with_roots"):
         result["au_prc_with_roots"] = au_prc(scores, targets)
 
     ap = np.full(len(hierarchy), np.nan)
-    ap[mask] = average_precision(seen_scores, seen_targets)
-    result |= _class_metrics(ap[mask], train_counts, mask)
-    result["precision_at_1"] = precision_at_1(seen_scores, seen_targets)
-    result["coverage_error"], result["ranking_loss"] = coverage_and_loss(seen_scores, seen_targets)
+    if is_wanted("map", "ap_variance"):
+        ap[mask] = average_precision(seen_scores, seen_targets)
+        result |= _class_metrics(ap[mask], train_counts, mask)
+    if is_wanted("precision_at_1"):
+        result["precision_at_1"] = precision_at_1(seen_scores, seen_targets)
+    if is_wanted("coverage_error", "ranking_loss"):
+        result["coverage_error"], result["ranking_loss"] = coverage_and_loss(seen_scores, seen_targets)
     del seen_scores  # perhaps a copy
 
     is_path = is_single_path(targets, hierarchy)
@@ -156,13 +167,23 @@ def measure(
         predictions, _ = as_binary_pair(answers, targets)
     else:
         predictions = scores >= float(threshold)  # a float takes the scores' precision, a numpy scalar not
-    result |= _of_decisions(predictions, targets, hierarchy, mask)
-    result["incoherent"] = incoherent(scores, hierarchy)
-    result |= _of_samples(scores, targets, mask, information)
-    if is_path:
+    if is_wanted("f1_", "exact_match", "hamming_accuracy", "hierarchical_"):
+        result |= _of_decisions(predictions, targets, hierarchy, mask)
+    if is_wanted("incoherent"):
+        result["incoherent"] = incoherent(scores, hierarchy)
+    if is_wanted("fmax", "smin"):
+        result |= _of_samples(scores, targets, mask, information)
+    if is_path and is_wanted("accuracy_level_", "accuracy_leaf", "hvr_"):
         result |= _level_metrics(scores, targets, hierarchy)
+    if is_path and is_wanted(*PATH_METRICS):
         result |= _path_metrics(scores, targets, hierarchy, answers)
     return Measured(result, ap, whole, dict(zip(depths, areas, strict=True)))
+
+
+PATH_METRICS = (
+    *("hvr", "accuracy_path", "accuracy_balanced", "tree_error", "mistake_severity"),
+    *("distance_at_", "hops_at_"),
+)
 
 
 def columns_of(level: range, mask: np.ndarray) -> slice | np.ndarray | None:
