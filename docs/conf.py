@@ -50,6 +50,8 @@ napoleon_numpy_docstring = False
 nitpicky = True  # a reference that leads nowhere is a warning ...
 nitpick_ignore_regex = [  # ... except to what is imported for type checkers alone, and belongs to others
     ("py:class", r"Tensor|Path|Figure|Axes|Generator|Accelerator|Positional|(np|torch)\..*"),
+    ("py:class", r"hmc_shared\.runs\.trackers\.Trackers"),  # part of the run folder, not of the reference
+    ("py:obj", r"typing\.Annotated\[.*"),  # an option, which its command documents
 ]
 
 doctest_test_doctest_blocks = ""  # those of docstrings are run by pytest, each in its own module
