@@ -93,8 +93,8 @@ Format = Literal["wide", "long", "levels", "json"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputOptions:
-    """Where predictions go, and how they are laid out."""
+class OutputOptions(CertainOptions):
+    """Where answers go, and how they are laid out."""
 
     output: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
     """File for the result, .csv, .tsv, .parquet or .json; default: CSV on standard output."""
@@ -117,6 +117,7 @@ class OutputOptions:
         return self.format or ("json" if is_json else self.usual)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         suffix = Path(self.output or "").suffix.lower()
         fits = suffix in ("", ".csv", ".tsv", ".txt", ".parquet", ".json")
         check(self, "output", fits, "end in .csv, .tsv, .parquet or .json")
@@ -127,7 +128,7 @@ class OutputOptions:
 
 
 @dataclass(frozen=True)
-class PredictOptions(CertainOptions, OutputOptions):
+class PredictOptions(OutputOptions):
     """Write the labels, and the calibrated probability of every class, for each row of a table or each image.
 
     Labels are those at the threshold that was best in validation. Where none was chosen they are the classes
@@ -167,7 +168,6 @@ class PredictOptions(CertainOptions, OutputOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        OutputOptions.__post_init__(self)
         if not self.inputs:
             raise ValueError("INPUT should be a table, an array, or images, after the run. Found none.")
         names = ("target_error", "min_confidence", "threshold")

@@ -8,13 +8,13 @@ from typing import Annotated
 import tyro
 
 from hmc_shared.cli.bounds import Bounds
-from hmc_shared.cli.commands import CertainOptions, OutputOptions
+from hmc_shared.cli.commands import OutputOptions
 
 File = tyro.conf.arg(metavar="FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rollup(CertainOptions, OutputOptions):
+class Rollup(OutputOptions):
     """Answer by anybody's scores of classes as deep as is certain, with a guarantee.
 
     Probabilities of the leaves are summed up the hierarchy. Each answer goes down to the deepest class for
@@ -40,7 +40,3 @@ class Rollup(CertainOptions, OutputOptions):
     curve: Annotated[str | None, File] = None
     """Also write what each threshold gives on the calibration rows, as CSV: the share answered, the share of
     these that is wrong, the mean number of levels."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        OutputOptions.__post_init__(self)

@@ -234,6 +234,10 @@ class TrainOptions(RunOptions, OptimisationOptions, DataOptions):
         return free_options(type(self))
 
 
+TABLES = (".csv", ".tsv", ".parquet")
+"""Endings that are not part of a data set's name."""
+
+
 def default_folder(dataset: str) -> Path:
     """Where the runs on a data set go: a folder below ``runs``, whatever path ``--dataset`` has.
 
@@ -245,6 +249,3 @@ def default_folder(dataset: str) -> Path:
         return Path("runs", kind)
     last = Path(path).resolve()
     return Path("runs", f"{kind.lower()}-{last.stem if last.suffix in TABLES else last.name}")
-
-
-TABLES = (".csv", ".tsv", ".parquet")

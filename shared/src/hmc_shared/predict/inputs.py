@@ -29,11 +29,10 @@ from hmc_shared.messages import shown
 from hmc_shared.model import HierarchicalModel, load_model_of
 from hmc_shared.predict.layout import Predictions
 from hmc_shared.predict.rollup import rule_of_run
+from hmc_shared.predict.score import IMAGES
 from hmc_shared.predict.write import write_predictions
 
 TABLES = (*SUFFIXES, ".npy")
-IMAGES = 64
-"""Image files that are read at a time at most."""
 
 BLOCK_ROWS = 2**14
 """Rows that are read, scored and written at a time at most."""
@@ -215,14 +214,11 @@ def _of_table(model: HierarchicalModel, path: Path, bar: tqdm[Any]) -> Iterator[
 
 def rows_of(path: Path) -> int | None:
     """The rows of a table or an array, where its header tells."""
-    if path.suffix.lower() in (".csv", ".tsv") or not path.is_file():
-        return None
+    suffix = path.suffix.lower()
     try:
-        return (
-            parquet.read_metadata(path).num_rows
-            if path.suffix.lower() == ".parquet"
-            else len(read_array(path))
-        )
+        if suffix == ".parquet":
+            return parquet.read_metadata(path).num_rows
+        return len(read_array(path)) if suffix == ".npy" and path.is_file() else None
     except (OSError, pa.ArrowException):  # which the reader says better
         return None
 

@@ -15,7 +15,7 @@ from hmc_shared.model import HierarchicalModel
 from hmc_shared.waiting import watched
 
 IMAGES = 64
-"""Images of a table that are decoded for a batch at most."""
+"""Images of a table, or image files, that are decoded for a batch at most."""
 
 
 def score_split(model: HierarchicalModel, split: Split, workers: int = 0) -> Tensor:
