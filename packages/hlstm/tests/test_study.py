@@ -1,4 +1,4 @@
-"""A study whose plan asks for two processes."""
+"""Studies of this package: two processes, and the plan `best` on data of one's own folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from hmc_shared.runs.read import load_run
+from hmc_shared.study.plan import Overrides, read_plan
 
 
 @pytest.mark.distributed
@@ -27,3 +28,15 @@ def test_a_run_of_two_processes_is_a_run_of_a_study(tmp_path, monkeypatch):
     assert "torch.distributed.run" in run.results["launcher"]
     assert len((run.path / "metrics.jsonl").read_text().splitlines()) == 2
     assert not (run.path / "checkpoints" / "partial").exists()
+
+
+def test_the_plan_best_takes_a_folder_of_data(tmp_path):
+    """`hmc study run best --dataset X --data-dir D`: every training gets the folder, the mix has none."""
+    options = {"data_dir": str(tmp_path), "epochs": 3}
+    *trained, mix = read_plan("best", Overrides(("yeast_FUN",), options=options)).runs
+    assert all({"--data-dir", str(tmp_path), "--epochs"} < set(run.words) for run in trained)
+    assert len(trained) == 5
+    assert mix.words[:2] == ("hmc", "blend")
+    assert not {"--data-dir", "--epochs"} & set(mix.words)
+    with pytest.raises(ValueError, match="`--set depth`: `hlstm train` has no option 'depth'"):
+        read_plan("best", Overrides(("yeast_FUN",), options={"depth": 3}))

@@ -27,7 +27,7 @@ from hmc_shared.study.places import (
     suffix_of,
 )
 from hmc_shared.study.plan_file import Place, PlanFile
-from hmc_shared.study.programs import check_command, check_train_options, lacks, options_of
+from hmc_shared.study.programs import check_command, check_train_options, lacks, options_of, takes_for_all
 from hmc_shared.study.shipped import find_plan
 
 DEMO = "demo"
@@ -342,6 +342,8 @@ class _Reader:
             here: set[str] = set()
             for name, value in (level or {}).items():
                 option = name.replace("-", "_")
+                if level is self.overrides.options and not takes_for_all(command, option):
+                    continue
                 key = (command, place, name, repr(value))
                 try:
                     if option in here:

@@ -19,6 +19,8 @@ from hmc_shared.methods import PUBLISHED
 
 TRAINING = ("train", "peer", "blend")
 """The commands that write run folders."""
+MIXING = "blend"
+"""That of them which trains nothing, but mixes finished runs."""
 
 
 @lru_cache
@@ -62,6 +64,12 @@ def train_options(command: Sequence[str]) -> type | None:
 def train_modules(program: str) -> list[str]:
     """The modules that do the training of a method's program."""
     return [command.run.partition(":")[0] for command in _training(program).values()]
+
+
+def takes_for_all(command: Sequence[str], option: str) -> bool:
+    """Whether an option set for every run goes to this command: to a mix only if it has the option."""
+    options = train_options(command) if command[1:2] == (MIXING,) else None
+    return options is None or option in {field.name for field in fields(options)}
 
 
 def options_of(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
