@@ -28,13 +28,14 @@ PACKAGES = {"shared": ROOT / "shared", **METHODS}
 CONFIG = ("-c", ROOT / "pyproject.toml")
 # One file of tests, with what its fixtures trained, stays on one process.
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadscope")
-# What the newest Python leaves out, for time: the acceptance tests of every method stay.
-LONG = tuple(
-    f"test_{name}.py"
-    for name in (
-        *("train", "commands", "plot", "own_data", "explain", "run", "search", "killed", "significance"),
-        *("peers", "fuzz_tables", "benchmark_sets", "mulan_sets", "cifar100", "cifar_scenes", "grocery"),
-    )
+# What the newest Python runs: the acceptance tests of every method, and what depends on Python and its libraries.
+NEWEST_RUNS = tuple(
+    f"{name}/tests/{test}"
+    for name, tests in {
+        "packages/*": ("test_contract.py",),
+        "shared": ("test_*.py", "cli", "metrics", "runs", "predict", "data/formats", "data/storage"),
+    }.items()
+    for test in tests
 )
 
 
@@ -84,19 +85,36 @@ for name in siblings:
 """
 
 
-@nox.session(python=[OLDEST, NEWEST])
+@nox.session(python=[OLDEST])
 @nox.parametrize("package", [nox.param(name, id=name) for name in PACKAGES])
 def tests(session: nox.Session, package: str) -> None:
-    """Test the wheel of one package, alone with the shared package; on the newest Python not all of it."""
+    """Test the wheel of one package, alone with the shared package."""
     own = {"shared", package}
     with tempfile.TemporaryDirectory() as folder:
         install(session, [package], folder)
         names = [" ".join(import_name(name) for name in group) for group in (own, PACKAGES.keys() - own)]
         session.run("python", "-c", ISOLATED, *names, log=False)
-        options = [*PARALLEL, "-m", "not distributed", *session.posargs]
-        if session.python == NEWEST:
-            options += [f"--ignore-glob={PACKAGES[package]}/*{name}" for name in LONG]
+        options = [*PARALLEL, "-m", "not distributed and not slow", *session.posargs]
         session.run("pytest", *CONFIG, *options, PACKAGES[package] / "tests")
+
+
+@nox.session(python=NEWEST)
+def newest(session: nox.Session) -> None:
+    """Test all wheels together on the newest Python: the acceptance tests, and what depends on Python."""
+    with tempfile.TemporaryDirectory() as folder:
+        install(session, list(PACKAGES), folder)
+        files = [path for pattern in NEWEST_RUNS for path in sorted(ROOT.glob(pattern))]
+        options = [*PARALLEL, "-m", "not distributed and not slow", *session.posargs]
+        session.run("pytest", *CONFIG, *options, *files)
+
+
+@nox.session(python=OLDEST, default=False)
+def slow(session: nox.Session) -> None:
+    """Run the tests that take minutes: compiled networks, processes that are killed, in every package."""
+    with tempfile.TemporaryDirectory() as folder:
+        install(session, list(PACKAGES), folder)
+        folders = [path / "tests" for path in PACKAGES.values()]
+        session.run("pytest", *CONFIG, *PARALLEL, "-m", "slow", *session.posargs, *folders)
 
 
 @nox.session(python=OLDEST)

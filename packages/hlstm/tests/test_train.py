@@ -103,6 +103,7 @@ def test_paper_protocol_keeps_the_last_epoch_and_never_looks_at_validation(tmp_p
     assert "validation" not in log
 
 
+@pytest.mark.slow
 def test_killed_in_mid_epoch_and_resumed_gives_the_same_bits(tmp_path):
     options = ("--epochs", "40", "--patience", "40", "--batch-size", "4", "--checkpoint-every", "2")
     options += ("--weight-average", "0.9")
@@ -193,6 +194,7 @@ def test_options_out_of_range_are_refused(options, message):
         Config(**options)
 
 
+@pytest.mark.slow
 def test_mixed_precision_and_compile_train_and_still_score_in_float32(tmp_path):
     process = launch(tmp_path / "run", "--epochs", "3", "--mixed-precision", "bf16", "--compile")
     output = process.communicate()

@@ -242,6 +242,7 @@ def test_killed_and_resumed_gives_the_same_bits(tmp_path, scenes, small, monkeyp
         assert ours | {"seconds": 0} == theirs | {"seconds": 0}
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_what_a_new_one_can_resume(tmp_path, small):
     config = small(dataset="digit-scenes", epochs=2, prompt_epochs=20, batch_size=128, width=16)
     killed = launch(config, tmp_path / "killed")
@@ -338,6 +339,7 @@ def test_stages_are_told_epoch_by_epoch():
     assert {stage.stage for stage in stage_epochs(Config(aligned="model"))} == {"prompts"}
 
 
+@pytest.mark.slow
 def test_mixed_precision_and_compile_train_and_still_score_in_float32(tmp_path, small):
     config = small(dataset="digit-scenes", method="dval", batch_size=300, epochs=1)
     config = replace(config, mixed_precision="bf16", compile=True)

@@ -356,6 +356,7 @@ def test_images_of_a_table_are_read_in_workers(tmp_path):
     assert all(np.isfinite(record["train_loss"]) for record in log_of(tmp_path / "0" / "run"))
 
 
+@pytest.mark.slow
 def test_mixed_precision_and_compile_train_and_still_score_in_float32(tmp_path):
     # All rows in one batch, so that there is one shape to compile for.
     options = {"mixed_precision": "bf16", "compile": True, "batch_size": 2000, "learning_rate": 1e-2}
