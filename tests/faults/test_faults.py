@@ -80,7 +80,9 @@ def test_a_fault_at_any_event_costs_nothing_but_time(package, place, subtests):
     expected, events = digest(place / "run"), clean.events
     assert events > 10
     everything = os.environ.get("HMC_FAULTS") == "all"
-    places = range(1, events + 1) if everything else np.linspace(1, events, SAMPLE + 2)[1:-1].round().astype(int)
+    places = (
+        range(1, events + 1) if everything else np.linspace(1, events, SAMPLE + 2)[1:-1].round().astype(int)
+    )
     for fault in FAULTS:
         for at in places:
             with subtests.test(fault=fault, at=int(at)):
