@@ -21,6 +21,7 @@ ALWAYS = {
     "map_classes",
     "map_absent",
     "ap_variance",
+    "auroc_macro",
     "precision_at_1",
     "coverage_error",
     "ranking_loss",
@@ -105,6 +106,7 @@ def test_every_value_is_that_of_its_own_function(single_path):
         "map_classes": 6.0,
         "map_absent": 0.0,
         "ap_variance": metrics.ap_variance(s, t),
+        "auroc_macro": np.mean(metrics.auroc(s, t)),
         "precision_at_1": metrics.precision_at_1(s, t),
         "coverage_error": metrics.coverage_error(s, t),
         "ranking_loss": metrics.ranking_loss(s, t),
@@ -214,7 +216,7 @@ def test_no_positives_leave_the_areas_undefined():
     result = summarize_scores(np.array([[-1.0, -2.0]]), np.zeros((1, 2)), h, train_counts=np.array([200, 5]))
     undefined = {name for name, value in result.items() if np.isnan(value)}
     assert undefined == {
-        *("au_prc", "map", "ap_variance", "f1_micro", "f1_macro", "accuracy_leaf", "fmax"),
+        *("au_prc", "map", "ap_variance", "auroc_macro", "f1_micro", "f1_macro", "accuracy_leaf", "fmax"),
         *("accuracy_path", "accuracy_balanced", "tree_error", "mistake_severity"),
         *("distance_at_1", "hops_at_1"),
         *(

@@ -20,6 +20,7 @@ from .levels import (
 from .ranking import (
     ap_variance,
     au_prc,
+    auroc,
     average_precision,
     coverage_error,
     head_medium_tail,
@@ -48,6 +49,7 @@ __all__ = [
     "accuracy_per_level",
     "ap_variance",
     "au_prc",
+    "auroc",
     "average_precision",
     "best_leaves",
     "coverage_error",

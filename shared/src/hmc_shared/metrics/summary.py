@@ -33,11 +33,11 @@ from .levels import (
 from .ranking import (
     Pooled,
     au_prc,
-    average_precision,
     coverage_and_loss,
     head_medium_tail,
     pooled,
     precision_at_1,
+    rankings_of_classes,
     variance_of_classes,
 )
 from .severity import (
@@ -81,10 +81,10 @@ def summarize(
     ``only``: the name of a metric: only this one, and those that cost nothing beside it.
 
     ``map``, ``ap_variance`` and ``f1_macro`` skip classes without positives: ``map_classes`` are counted,
-    ``map_absent`` skipped. The metrics of levels and of paths, ``accuracy_level_<depth>`` to
-    ``hops_at_<k>``, are there if no sample has two nodes in one level. NaN marks what the data leave
-    undefined, for example ``hierarchical_precision`` if nothing is predicted. ValueError as in the single
-    metrics.
+    ``map_absent`` skipped; ``auroc_macro`` also skips those without negatives. The metrics of levels and of
+    paths, ``accuracy_level_<depth>`` to ``hops_at_<k>``, are there if no sample has two nodes in one level.
+    NaN marks what the data leave undefined, for example ``hierarchical_precision`` if nothing is predicted.
+    ValueError as in the single metrics.
 
     >>> h = Hierarchy.from_paths(["animal/cat", "animal/dog"])
     >>> result = summarize(np.array([[3.0, 2.0, -1.0]]), np.array([[1, 0, 1]]), h)
@@ -112,6 +112,8 @@ class Measured:
     """As :func:`summarize` returns them."""
     ap: np.ndarray
     """(C,) average precision of each class; NaN if not evaluated or without positives."""
+    auroc: np.ndarray
+    """(C,) area under the ROC curve of each class; NaN also without negatives."""
     pooled: Pooled
     """All evaluated entries in one ranking."""
     au_prc_of_levels: dict[int, float]
@@ -152,10 +154,11 @@ def measure(
     if not mask.all() and is_wanted("au_prc_with_roots"):
         result["au_prc_with_roots"] = au_prc(scores, targets)
 
-    ap = np.full(len(hierarchy), np.nan)
-    if is_wanted("map", "ap_variance"):
-        ap[mask] = average_precision(seen_scores, seen_targets)
+    ap, roc = np.full((2, len(hierarchy)), np.nan)
+    if is_wanted("map", "ap_variance", "auroc_macro"):
+        ap[mask], roc[mask] = rankings_of_classes(seen_scores, seen_targets)
         result |= _class_metrics(ap[mask], train_counts, mask)
+        result["auroc_macro"] = mean_of_classes(roc, "skip")
     if is_wanted("precision_at_1"):
         result["precision_at_1"] = precision_at_1(seen_scores, seen_targets)
     if is_wanted("coverage_error", "ranking_loss"):
@@ -177,7 +180,7 @@ def measure(
         result |= _level_metrics(scores, targets, hierarchy)
     if is_path and is_wanted(*PATH_METRICS):
         result |= _path_metrics(scores, targets, hierarchy, answers)
-    return Measured(result, ap, whole, dict(zip(depths, areas, strict=True)))
+    return Measured(result, ap, roc, whole, dict(zip(depths, areas, strict=True)))
 
 
 PATH_METRICS = (

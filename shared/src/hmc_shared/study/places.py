@@ -20,7 +20,7 @@ METRICS = (
     *("au_prc", "map", "f1_micro", "f1_macro", "f1_example", "hamming_accuracy", "precision_at_1"),
     *("map_head", "map_medium", "map_tail", "map_classes", "map_absent", "ap_variance", "incoherent"),
     *("hierarchical_precision", "hierarchical_recall", "hierarchical_f1", "au_prc_with_roots"),
-    *("hierarchical_f1_example", "exact_match", "coverage_error", "ranking_loss"),
+    *("hierarchical_f1_example", "exact_match", "coverage_error", "ranking_loss", "auroc_macro"),
     *("fmax", "fmax_weighted", "smin"),
     *("accuracy_leaf", "hvr", "hvr_levels", "hvr_relations"),
     *("accuracy_path", "accuracy_balanced", "tree_error", "mistake_severity"),
