@@ -117,6 +117,18 @@ def slow(session: nox.Session) -> None:
         session.run("pytest", *CONFIG, *PARALLEL, "-m", "slow", *session.posargs, *folders)
 
 
+@nox.session(python=OLDEST, default=False)
+def coverage(session: nox.Session) -> None:
+    """Measure which branches the tests of all packages take, in the processes that they start, too."""
+    with tempfile.TemporaryDirectory() as folder:
+        install(session, list(PACKAGES), folder, "pytest-cov>=7.0")
+        session.env["COVERAGE_FILE"] = f"{folder}/coverage"
+        measured = [f"--cov={import_name(name)}" for name in PACKAGES]
+        options = ["--cov-config", ROOT / "pyproject.toml", "--cov-report", "term", "-m", "not distributed"]
+        folders = [path / "tests" for path in PACKAGES.values()]
+        session.run("pytest", *CONFIG, *PARALLEL, *measured, *options, *session.posargs, *folders)
+
+
 @nox.session(python=OLDEST)
 def faults(session: nox.Session) -> None:
     """Let files go wrong under training and readers: a sample; with HMC_FAULTS=all at every event (hours)."""
