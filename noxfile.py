@@ -28,7 +28,7 @@ PACKAGES = {"shared": ROOT / "shared", **METHODS}
 CONFIG = ("-c", ROOT / "pyproject.toml")
 # One file of tests, with what its fixtures trained, stays on one process.
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadscope")
-# What the newest Python runs: the acceptance tests of every method, and what depends on Python and its libraries.
+# What the newest Python runs: acceptance tests of every method, and what depends on Python and its libraries.
 NEWEST_RUNS = tuple(
     f"{name}/tests/{test}"
     for name, tests in {
