@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mulsupcon_ld.keys import Keys
-from mulsupcon_ld.streaming import KeyLabels, Positives, Sums, sums_over_keys, without_own
+from mulsupcon_ld.streaming import KeyLabels, Positives, Sums, sharing, sums_over_keys, without_own
 
 Weight = Literal["prob", "neg_log", "literal", "rbf"]
 
@@ -50,12 +50,8 @@ def any_loss(z: Tensor, labels: Tensor, keys: Keys, own_keys: Tensor, *, tempera
     >>> any_loss(z, labels, keys, own_keys=torch.arange(2), temperature=0.5)  # ln(1 + e^-2)
     tensor([0.1269, 0.1269])
     """
-    key_labels = KeyLabels(keys.labels)
-
-    def positives(rows: slice, columns: slice) -> Tensor:
-        return key_labels.shared(labels[rows], columns, z.dtype).clamp_(max=1)
-
-    return mean_over(without_own(positives, own_keys), z, keys, own_keys, temperature)
+    others = without_own(sharing(KeyLabels(keys.labels), labels, z.dtype), own_keys)
+    return mean_over(others, z, keys, own_keys, temperature)
 
 
 @in_float32
@@ -140,15 +136,12 @@ def ld_loss(
     Raises ValueError for an unknown ``weight``, or "rbf" without ``sigma``.
     """
     d, d_k = logits.to(z.dtype).softmax(1), keys.distributions.to(z.dtype)
-    y_k = F.pad(keys.labels[batch_keys:], (0, 0, batch_keys, 0)) if batch_keys else keys.labels
-    key_labels = KeyLabels(y_k)
-
-    def positives(rows: slice, columns: slice) -> Tensor:
-        return key_labels.shared(labels[rows], columns, z.dtype).clamp_(max=1)
-
-    others = without_own(positives, own_keys)
-    squares = square(d_k)
-    sums = smoothness_sums(z, keys, others, (d_k, squares.unsqueeze(1)), temperature, weight, sigma)
+    key_labels = KeyLabels(
+        F.pad(keys.labels[batch_keys:], (0, 0, batch_keys, 0)) if batch_keys else keys.labels
+    )
+    others = without_own(sharing(key_labels, labels, z.dtype), own_keys)
+    values = (d_k, square(d_k).unsqueeze(1))
+    sums = smoothness_sums(z, keys, others, values, temperature, weight, sigma)
     of_others, squares_of_others = sums.values
     smoothness = sums.weight * square(d) - 2 * (d * of_others).sum(1) + squares_of_others.squeeze(1)
 

@@ -116,6 +116,15 @@ def shrink_all(factor: Tensor, *totals: Tensor) -> None:
         total.mul_(factor if total.ndim == 1 else factor.unsqueeze(1))
 
 
+def sharing(key_labels: KeyLabels, labels: Tensor, dtype: torch.dtype) -> Positives:
+    """ANY: the keys that have one of the anchor's ``labels`` (B, C) bool, or more."""
+
+    def positives(rows: slice, columns: slice) -> Tensor:
+        return key_labels.shared(labels[rows], columns, dtype).clamp_(max=1)
+
+    return positives
+
+
 def without_own(positives: Positives, own_keys: Tensor) -> Positives:
     """The same positives, but never the anchor's own second view."""
 
