@@ -27,6 +27,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from common import hardware, random_labels, real_or_made
@@ -120,7 +121,9 @@ def main() -> None:
     positives = float((labels[:100].float() @ keys.labels.float().T > 0).float().mean())
 
     def ld(weight: str, **more: object) -> Tensor:
-        options: dict = dict(temperature=TAU, mean_labels=mean_labels, alpha=ALPHA, weight=weight, sigma=1.0)
+        options: dict[str, Any] = dict(
+            temperature=TAU, mean_labels=mean_labels, alpha=ALPHA, weight=weight, sigma=1.0
+        )
         return ld_loss(z, labels, logits, keys, own_keys, **options, **more)
 
     contenders: dict[str, Losses] = {

@@ -51,7 +51,7 @@ def test_weighted_sums_over_positives_are_those_of_the_matrix(pairs, monkeypatch
     for weights, full in ((None, s.softmax(1)), (torch.square, s.square())):
         found = sums_over_keys(z, keys, 0.3, others, weights, (keys.distributions,))
         torch.testing.assert_close(found.log_sum, s.logsumexp(1))
-        assert torch.equal(found.count, expected.sum(1).double())
+        assert torch.equal(found.number, expected.sum(1).double())
         torch.testing.assert_close(found.weight, (expected * full).sum(1))
         torch.testing.assert_close(found.values[0], (expected * full) @ keys.distributions)
 

@@ -73,7 +73,7 @@ def mean_over(others: Positives, z: Tensor, keys: Keys, own_keys: Tensor, temper
     C2_ip = z_i . z_p / tau - ln sum, so that the sum of C2 takes the sum of the keys alone.
     """
     sums = sums_over_keys(z, keys, temperature, others, torch.ones_like, (keys.embeddings,))
-    mean_key = (sums.values[0] + keys.embeddings[own_keys]) / (sums.count + 1).unsqueeze(1)
+    mean_key = (sums.values[0] + keys.embeddings[own_keys]) / (sums.number + 1).unsqueeze(1)
     return sums.log_sum - (z * mean_key).sum(1) / temperature
 
 
@@ -136,9 +136,8 @@ def ld_loss(
     Raises ValueError for an unknown ``weight``, or "rbf" without ``sigma``.
     """
     d, d_k = logits.to(z.dtype).softmax(1), keys.distributions.to(z.dtype)
-    key_labels = KeyLabels(
-        F.pad(keys.labels[batch_keys:], (0, 0, batch_keys, 0)) if batch_keys else keys.labels
-    )
+    y_k = F.pad(keys.labels[batch_keys:], (0, 0, batch_keys, 0)) if batch_keys else keys.labels
+    key_labels = KeyLabels(y_k)
     others = without_own(sharing(key_labels, labels, z.dtype), own_keys)
     values = (d_k, square(d_k).unsqueeze(1))
     sums = smoothness_sums(z, keys, others, values, temperature, weight, sigma)
@@ -154,11 +153,9 @@ def ld_loss(
     if literal:
         distances = square(target(keys.labels.to(z.dtype), relative) - d_k).unsqueeze(1)
         of_others = sums_over_keys(z, keys, temperature, others, torch.ones_like, (distances,))
-        distance = distance + of_others.values[0].squeeze(1)
-    else:
-        contrastive = contrastive / mean_labels
-        smoothness = smoothness if weight == "prob" else smoothness / (sums.count + 1)
-    return contrastive + smoothness + alpha * distance
+        return contrastive + smoothness + alpha * (distance + of_others.values[0].squeeze(1))
+    smoothness = smoothness if weight == "prob" else smoothness / (sums.number + 1)
+    return contrastive / mean_labels + smoothness + alpha * distance
 
 
 def degree_loss(

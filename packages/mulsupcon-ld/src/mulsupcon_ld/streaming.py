@@ -30,13 +30,13 @@ class Sums(NamedTuple):
 
     Attributes:
         log_sum: (B,) ln sum_p exp(s_ip), over all keys, with its gradient to z.
-        count: (B,) how many positives there are.
+        number: (B,) how many positives there are.
         weight: (B,) the sum of their weights.
         values: (B, v) each, the sums of their values, each times its weight.
     """
 
     log_sum: Tensor
-    count: Tensor
+    number: Tensor
     weight: Tensor
     values: list[Tensor]
 
