@@ -58,11 +58,11 @@ def any_loss(z: Tensor, labels: Tensor, keys: Keys, own_keys: Tensor, *, tempera
 def all_loss(z: Tensor, labels: Tensor, keys: Keys, own_keys: Tensor, *, temperature: float) -> Tensor:
     """SupCon with the positives ALL, Eq. (1): keys with the same set of labels, and the own second view."""
     key_labels = KeyLabels(keys.labels)
-    sizes, key_sizes = labels.sum(1), keys.labels.sum(1).unsqueeze(1)
+    sizes, key_sizes = (y.sum(1, dtype=z.dtype) for y in (labels, keys.labels))
 
     def positives(rows: slice, columns: slice) -> Tensor:
         shared = key_labels.shared(labels[rows], columns, z.dtype)
-        return ((shared == sizes[rows]) & (shared == key_sizes[columns])).to(z.dtype)
+        return ((shared == sizes[rows]) & (shared == key_sizes[columns].unsqueeze(1))).to(z.dtype)
 
     return mean_over(without_own(positives, own_keys), z, keys, own_keys, temperature)
 

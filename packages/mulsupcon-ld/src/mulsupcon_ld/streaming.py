@@ -183,7 +183,7 @@ class KeyLabels:
                 weight += y.sum(0)
                 total.addmm_(y.T, values[columns])
             return weight, total
-        order = torch.from_numpy(np.argsort(self.label.numpy(), kind="stable"))  # label by label
+        order = self.label.sort(stable=True).indices  # label by label
         starts = self.counts.cumsum(0) - self.counts
         places = self.places[order]
         present = None if degrees is None else degrees.flatten().index_select(0, places)
