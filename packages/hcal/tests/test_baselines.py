@@ -217,7 +217,7 @@ def test_with_one_level_a_step_is_that_of_plain_descent(method):
 
 
 @pytest.mark.parametrize(
-    "method", ["mmoe", *(pytest.param(m, marks=needs_torchjd) for m in sorted(AGGREGATED))]
+    "method", ["mmoe", "cmt", *(pytest.param(m, marks=needs_torchjd) for m in sorted(AGGREGATED))]
 )
 def test_every_method_learns_and_is_saved(tmp_path, digits, method):
     steps = {"optimizer": "adam", "learning_rate": 5e-3} if method == "mmoe" else {}
@@ -228,6 +228,12 @@ def test_every_method_learns_and_is_saved(tmp_path, digits, method):
     run = load_run(tmp_path / "run")
     saved = load_model(tmp_path / "run" / "model")
     assert isinstance(saved, MMoE if method == "mmoe" else Flat)
+    if method == "cmt":  # shares of the training samples: those of siblings add up to 1
+        first = saved.hierarchy.levels[1].start
+        below, shares = saved.parents[first:], saved.shares[first:]
+        of_parents = torch.zeros(len(saved.hierarchy)).index_add(0, below, shares)
+        torch.testing.assert_close(of_parents[below], torch.ones(len(below)))
+        assert not torch.equal(shares, shares[:1].expand_as(shares))
     nodes = saved.predict(digits.test.inputs).nonzero()[:, 1].view(len(digits.test), -1)
     predicted = [
         run.scores[:, level.start : level.stop].argmax(1) + level.start for level in saved.hierarchy.levels

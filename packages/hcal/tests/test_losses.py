@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hcal import losses
-from hcal.losses import adaptive_weights, cross_entropies, group_means, info_nce, level_losses, perturb
+from hcal.losses import (
+    adaptive_weights,
+    coupling_losses,
+    cross_entropies,
+    group_means,
+    info_nce,
+    level_losses,
+    perturb,
+)
 from hmc_shared import Hierarchy
 
 BALANCED = Hierarchy.from_paths(["a/x", "a/y", "b/z"])
@@ -255,3 +263,39 @@ def test_halves_of_a_batch_give_the_loss_and_gradient_of_the_whole(hierarchy, mo
         torch.testing.assert_close(gradients[0] / 2, of_features[rank::2])
     for place, expected in enumerate(of_prototypes):
         torch.testing.assert_close((halves[0][2][1 + place] + halves[1][2][1 + place]) / 2, expected)
+
+
+@pytest.mark.parametrize("hierarchy", [BALANCED, UNBALANCED], ids=["balanced", "unbalanced"])
+def test_coupling_is_that_of_a_loop_over_samples_and_classes(hierarchy):
+    """The formulas of CMT, pair by pair of levels; samples that end above the finer one have no part."""
+    C, nodes = len(hierarchy), [*range(len(hierarchy)), None]
+    parents = [next(iter(hierarchy.parents(node)), -1) for node in range(C)]
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(len(nodes), C, generator=generator, dtype=torch.float64, requires_grad=True)
+    shares = torch.rand(C, generator=generator, dtype=torch.float64)
+    paths = torch.tensor([path_of(hierarchy, node) for node in nodes])
+    found = coupling_losses(logits, paths, hierarchy.levels, torch.tensor(parents), shares)
+
+    expected = [0.0]
+    for depth in range(1, hierarchy.num_levels):
+        fine, inner = hierarchy.levels[depth], sorted({parents[f] for f in hierarchy.levels[depth]})
+        terms = []
+        for row, path in zip(logits, paths.tolist(), strict=True):
+            if path[depth] < 0:
+                continue
+            p_f = {f: row[f].exp() / sum(row[g].exp() for g in fine) for f in fine}
+            p_c = {c: row[c].exp() / sum(row[g].exp() for g in inner) for c in inner}
+            matching = -sum(p_c[c] * sum(p_f[f] for f in fine if parents[f] == c).log() for c in inner)
+            weight = {f: math.exp(shares[f] if parents[f] == path[depth - 1] else 0.0) for f in fine}
+            annotation = -sum(weight[f] / sum(weight.values()) * p_f[f].log() for f in fine)
+            terms.append(matching + annotation)
+        expected.append(sum(terms) / len(terms))
+    torch.testing.assert_close(
+        found, torch.stack([torch.as_tensor(value, dtype=found.dtype) for value in expected])
+    )
+    weights = torch.arange(1.0, len(found) + 1, dtype=torch.float64)
+    ours, theirs = (
+        torch.autograd.grad(sum(w * loss for w, loss in zip(weights, values, strict=True)), logits)[0]
+        for values in (found, expected)
+    )
+    torch.testing.assert_close(ours, theirs)

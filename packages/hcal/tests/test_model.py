@@ -23,7 +23,7 @@ def digits():
     return load_dataset("digits", view="image")
 
 
-@pytest.fixture(params=["hcal", "flat", "mmoe"])
+@pytest.fixture(params=["hcal", "flat", "mmoe", "cmt"])
 def model(request, digits):
     torch.manual_seed(0)
     return build_model(Config(method=request.param, **SMALL), digits).eval()
@@ -208,7 +208,7 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path):
         load_model(tmp_path)
 
 
-@pytest.mark.parametrize("method", ["hcal", "flat", "mmoe"])
+@pytest.mark.parametrize("method", ["hcal", "flat", "mmoe", "cmt"])
 def test_a_frozen_pretrained_encoder_sees_images_in_its_own_way(method, digits, tmp_path):
     options = {"encoder": "lite0", "weights": "lite0", "freeze": "all", "dim": 16}
     model = build_model(Config(method=method, **options), digits)

@@ -14,12 +14,14 @@ import pytest
 import torch
 import yaml
 
+from hlstm.baselines import HMCLMLP
 from hlstm.build import load_model
 from hlstm.config import Config
 from hlstm.train import command, train
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import au_prc
 from hmc_shared.predict.score import score_split
+from hmc_shared.runs.log import read_log
 from hmc_shared.runs.read import load_run
 
 SMALL = ["--hidden-size", "32", "--num-layers", "1", "--dropout", "0.3", "--learning-rate", "0.005"]
@@ -101,6 +103,42 @@ def test_paper_protocol_keeps_the_last_epoch_and_never_looks_at_validation(tmp_p
     assert results["protocol"] == "paper"
     assert results["best_epoch"] is None
     assert "validation" not in log
+
+
+def test_the_test_curve_ends_at_the_result_and_changes_nothing(tmp_path, digits):
+    options = {"protocol": "paper", "epochs": 2}
+    plain = train(small(tmp_path / "plain", **options), digits)
+    results = train(small(tmp_path / "curve", test_curve=True, **options), digits)
+    curve = [line["test/au_prc"] for line in read_log(tmp_path / "curve" / "run")]
+    assert len(curve) == 2
+    assert curve[0] != curve[1]
+    assert curve[1] == results["metrics"]["test/au_prc"] == plain["metrics"]["test/au_prc"]
+
+
+def test_levels_in_turn_are_trained_alone_one_after_another(tmp_path, digits, monkeypatch):
+    """digits has three levels: in two epochs the first perceptron alone moves, then the next."""
+    states, train_level = [], HMCLMLP.train_level
+
+    def and_remember(model, level):
+        states.append({name: value.clone() for name, value in model.state_dict().items()})
+        train_level(model, level)
+
+    monkeypatch.setattr(HMCLMLP, "train_level", and_remember)
+    config = small(tmp_path, method="hmc-lmlp", in_turn=True, epochs=2, weight_decay=0.1, patience=1)
+    results = train(config, digits)
+    assert config.label == "hmc-lmlp-in-turn"
+    states.append(load_model(tmp_path / "run" / "model").state_dict())
+
+    def changed(first, second):
+        names = (name for name in states[first] if name.startswith(("encoders", "heads")))
+        before, after = states[first], states[second]
+        return {name.split(".")[1] for name in names if not torch.equal(before[name], after[name])}
+
+    assert [changed(i, i + 1) for i in range(5)] == [{"0"}, {"0"}, {"1"}, {"1"}, {"2"}]
+    assert changed(4, -1) == {"2"}
+    log = read_log(tmp_path / "run")
+    assert ["validation/au_prc" in line for line in log] == [False] * 4 + [True] * 2
+    assert results["best_epoch"] > 4
 
 
 @pytest.mark.slow
@@ -187,6 +225,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, digits):
         ({"epochs": 0}, "`--epochs` should be at least 1. Found 0."),
         ({"dropout": 1.0}, r"`--dropout` should lie in \[0, 1\). Found 1.0."),
         ({"learning_rate": float("nan")}, "`--learning-rate` should be finite"),
+        ({"in_turn": True}, "`--in-turn` should be left out but with --method hmc-lmlp"),
+        ({"test_curve": True}, "`--test-curve` should be left out but with --protocol paper"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

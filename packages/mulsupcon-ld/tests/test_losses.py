@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from mulsupcon_ld import losses
+from mulsupcon_ld import losses, streaming
 from mulsupcon_ld.keys import Keys
 from mulsupcon_ld.losses import (
-    KeyLabels,
     Weight,
     all_loss,
     any_loss,
@@ -20,6 +20,7 @@ from mulsupcon_ld.losses import (
     median_sigma,
     mulsupcon_loss,
 )
+from mulsupcon_ld.streaming import KeyLabels
 
 TAU = 0.3  # not 0.1: the loops take exponentials without a shift
 
@@ -194,18 +195,33 @@ def test_ld_loss_is_algorithm_1(weight, case, literal, relative, from_queue):
     assert_equal_with_gradients(case, found, naive_ld(case, **options))
 
 
-@given(cases, st.booleans())
-@settings(deadline=None, max_examples=60)
-def test_the_sums_for_cpus_are_those_for_gpus(case, with_degrees):
-    left = case.labels * torch.arange(1.0, case.labels.shape[1] + 1).double()
-    degrees = case.keys.distributions if with_degrees else None
-    on_cpus, on_gpus = (KeyLabels(case.keys.labels, sparse=sparse) for sparse in (True, False))
-    found, expected = on_cpus.sums(left, degrees), on_gpus.sums(left, degrees)
-    torch.testing.assert_close(found, expected)
-    assert torch.equal(on_cpus.counts, on_gpus.counts)
-    shared = (case.labels.unsqueeze(1) & case.keys.labels).any(2)
-    assert torch.equal(found > 0, shared)  # also where a degree is 0
-    assert torch.equal(expected > 0, shared)
+@pytest.mark.parametrize("pairs", [4, 20, 36, 60])
+def test_blocks_change_nothing(pairs, monkeypatch):
+    """Also those that do not divide 7 anchors and 30 keys: of 1, 2 or 3 anchors and 4 to 60 keys."""
+    case = make_case(6, 7, 2, 21, C=5, d=4)
+    whole = list(losses_of(case))
+    monkeypatch.setitem(streaming.PAIRS, "cpu", pairs)
+    for found, expected in zip(losses_of(case), whole, strict=True):
+        assert_equal_with_gradients(case, found, expected)
+
+
+def test_no_matrix_of_all_pairs_is_made(monkeypatch):
+    """Neither forward nor backward: nothing as large as 64 anchors x 4,000 keys."""
+    monkeypatch.setitem(streaming.PAIRS, "cpu", 2**12)
+    case, largest = make_case(7, 64, 0, 3936, C=6, d=8), 0
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            nonlocal largest
+            made = func(*args, **(kwargs or {}))
+            parts = made if isinstance(made, tuple | list) else [made]
+            largest = max([largest, *(part.numel() for part in parts if isinstance(part, Tensor))])
+            return made
+
+    with Sizes():
+        for found in losses_of(case):
+            found.sum().backward()
+    assert largest <= case.keys.embeddings.numel()
 
 
 def in_precision(case, dtype):

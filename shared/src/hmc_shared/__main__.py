@@ -149,7 +149,9 @@ class Ranks:
     metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "au_prc"
     """What is ranked, with or without test/."""
     methods: Annotated[tuple[str, ...], Names] = ()
-    """Methods to rank, by default all; data sets that lack one of them are left out."""
+    """Methods to rank, by default all."""
+    missing: Literal["drop", "last"] = "drop"
+    """Leave out data sets that lack one of the methods, or rank it last there, as the HLSTM paper does."""
     plot: Annotated[Path | None, File] = None
     """Critical-difference diagram, .svg, .png or .pdf."""
 
@@ -348,7 +350,7 @@ def ranks(command: Ranks) -> None:
 
     _check_plot(command.plot)
     comparison = compare_runs(command.paths)
-    ranking = significance.rank_methods(comparison, command.metric, command.methods)
+    ranking = significance.rank_methods(comparison, command.metric, command.methods, command.missing)
     warn([*comparison.notes, *ranking.notes])
     print(significance.to_text(ranking))
     if command.plot:

@@ -41,6 +41,34 @@ AUC = np.array(
 )
 
 
+# Qi and Chelmis, "Hybrid loss for hierarchical multi-label classification network", Table II: AU(PRC) of
+# C-HMCNN, HMCN-R, HMCN-F, HMC-LMLP, CLUS-Ens, HMCN-CHMC and HLSTM on 20 data sets. HMC-LMLP lacks four.
+AU_PRC = np.array(
+    [
+        [0.255, 0.247, 0.252, 0.207, 0.227, 0.263, 0.267],
+        [0.195, 0.189, 0.193, 0.182, 0.187, 0.253, 0.199],
+        [0.306, 0.298, 0.298, 0.245, 0.286, 0.224, 0.289],
+        [0.302, 0.300, 0.301, 0.242, 0.271, 0.278, 0.288],
+        [0.286, 0.283, 0.284, 0.235, 0.267, 0.304, 0.349],
+        [0.258, 0.249, 0.254, 0.211, 0.231, 0.281, 0.328],
+        [0.292, 0.290, 0.291, 0.236, 0.284, 0.301, 0.311],
+        [0.215, 0.210, 0.211, 0.186, 0.211, 0.246, 0.272],
+        [0.413, 0.395, 0.400, 0.361, 0.387, 0.420, 0.452],
+        [0.370, 0.368, 0.369, 0.343, 0.361, 0.395, 0.454],
+        [0.455, 0.435, 0.440, 0.406, 0.433, 0.412, 0.487],
+        [0.447, 0.450, 0.452, 0.373, 0.422, 0.379, 0.457],
+        [0.436, 0.416, 0.428, 0.380, 0.415, 0.428, 0.479],
+        [0.414, 0.463, 0.465, 0.371, 0.395, 0.437, 0.474],
+        [0.446, 0.443, 0.447, 0.370, 0.438, 0.473, 0.491],
+        [0.382, 0.375, 0.376, 0.342, 0.371, 0.410, 0.450],
+        [0.758, 0.514, 0.530, math.nan, 0.501, 0.719, 0.776],
+        [0.756, 0.710, 0.724, math.nan, 0.696, 0.764, 0.781],
+        [0.956, 0.904, 0.950, math.nan, 0.803, 0.681, 0.932],
+        [0.927, 0.897, 0.920, math.nan, 0.881, 0.872, 0.926],
+    ]
+)
+
+
 def comparison_of(values, methods, metric="map", protocol="default") -> Comparison:
     """Tables of one row a method; NaN is a row that is not there."""
     tables = [
@@ -99,6 +127,26 @@ class TestRanks:
             [2, 1],
             [2, 1],
         ]
+
+    def test_what_is_missing_comes_last_in_the_hlstm_paper(self):
+        comparison = comparison_of(AU_PRC, "abcdefg")
+        ranks = rank_methods(comparison, "map", missing="last")
+        # Printed with two digits: 2.65, 4.47, 3.37, 6.95, 5.67, 3.37, 1.50, and 2.01.
+        assert ranks.average.tolist() == [2.65, 4.475, 3.375, 6.95, 5.675, 3.375, 1.5]
+        assert ranks.critical_difference() == pytest.approx(2.01, abs=5e-3)
+        # "with statistical significance", says the paper, but not from the three next ones.
+        assert (ranks.nemenyi_p[6] < 0.05).tolist() == [False, True, False, True, True, False, False]
+        assert len(ranks.notes) == 4
+        assert ranks.notes[-1].endswith(" has no map of d: ranked last.")
+        assert "- (7)" in to_text(ranks)
+        assert len(rank_methods(comparison, "map").datasets) == 16
+
+    def test_several_that_are_missing_share_the_last_ranks(self):
+        values = [[0.1, math.nan, math.nan], [0.1, 0.2, 0.3], [math.nan] * 3]
+        for metric, full in (("map", [3, 2, 1]), ("hvr", [1, 2, 3])):
+            ranks = rank_methods(comparison_of(values, "abc", metric), metric, missing="last")
+            assert ranks.ranks.tolist() == [[1, 2.5, 2.5], full]
+            assert ranks.notes[-1] == f"set 2 is left out: it has no {metric} of a, b, c."
 
     def test_rows_of_one_method_are_not_mixed(self):
         comparison = comparison_of(AUC, METHODS)

@@ -1,7 +1,8 @@
 """The methods of Table 1 beside HCAL and the flat network.
 
-MMoE is a network of its own. CAGrad, IMTL-G and Nash-MTL train the flat network with its losses: what differs
-is how the levels' gradients are combined on the encoder. That part is ``torchjd``'s (``hcal[baselines]``).
+MMoE is a network of its own, CMT the flat one with more losses. CAGrad, IMTL-G and Nash-MTL train the flat
+network with its losses: what differs is how the levels' gradients are combined on the encoder. That part is
+``torchjd``'s (``hcal[baselines]``).
 """
 
 # Annotations must be types here: see model.py.
@@ -18,6 +19,7 @@ from hcal.model import CARD, Flat, LevelClassifier
 from hcal.networks import build_encoder
 from hcal.processes import num_processes
 from hmc_shared import Hierarchy
+from hmc_shared.data import HierarchicalDataset
 from hmc_shared.resizing import Resize
 
 AGGREGATED = frozenset({"cagrad", "imtl-g", "nash-mtl"})
@@ -77,6 +79,38 @@ class MMoE(LevelClassifier, **CARD):
 
     def logits_of_outputs(self, outputs: Tensor) -> Tensor:
         return outputs
+
+
+class CMT(Flat, **CARD):
+    """CMT (Kollias 2024): the flat network, whose levels are coupled by :func:`hcal.losses.coupling_losses`.
+
+    It keeps what these need of the training samples: the share of a class among those of its parent.
+    """
+
+    method = "cmt"
+    parents: Tensor
+    shares: Tensor
+
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        input_shape: Sequence[int],
+        encoder: str = "resnet18",
+        stem: str = "imagenet",
+        max_pool: bool = True,
+        width: int | None = None,
+        decode: Decode = "independent",
+        resize: Resize = "crop",
+    ) -> None:
+        super().__init__(hierarchy, input_shape, encoder, stem, max_pool, width, decode, resize)
+        parents = [next(iter(hierarchy.parents(node)), 0) for node in range(len(hierarchy))]
+        self.register_buffer("parents", torch.tensor(parents), persistent=False)
+        self.register_buffer("shares", torch.ones(len(hierarchy)))
+
+    def learn_statistics(self, dataset: HierarchicalDataset) -> None:
+        super().learn_statistics(dataset)
+        counts = dataset.train.targets.sum(0).to(self.shares)
+        self.shares.copy_(counts / counts[self.parents].clamp(min=1))
 
 
 def check_aggregation(config: Config) -> None:

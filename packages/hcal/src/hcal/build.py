@@ -11,9 +11,9 @@ from accelerate import Accelerator
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from hcal.baselines import AGGREGATED, MMoE, check_aggregation, combined_backward
+from hcal.baselines import AGGREGATED, CMT, MMoE, check_aggregation, combined_backward
 from hcal.config import Config
-from hcal.losses import adaptive_weights, cross_entropies, level_losses, perturb
+from hcal.losses import adaptive_weights, coupling_losses, cross_entropies, level_losses, perturb
 from hcal.model import HCAL, Flat, LevelClassifier
 from hmc_shared.data import HierarchicalDataset, ImageTable
 from hmc_shared.model import load_pretrained
@@ -21,7 +21,7 @@ from hmc_shared.resizing import resize_of
 from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import start_encoders
 
-MODELS: dict[str, type[LevelClassifier]] = {model.method: model for model in (HCAL, Flat, MMoE)}
+MODELS: dict[str, type[LevelClassifier]] = {model.method: model for model in (HCAL, Flat, MMoE, CMT)}
 MODELS |= dict.fromkeys(AGGREGATED, Flat)
 
 
@@ -94,7 +94,10 @@ def method_losses(
 
     def flat(outputs: Tensor, paths: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         losses = cross_entropies(outputs, paths, levels)
-        return losses, torch.full_like(losses, 1.0 if config.method == "mmoe" else 1 / len(levels))
+        if isinstance(model, CMT):
+            losses = losses + coupling_losses(outputs, paths, levels, model.parents, model.shares)
+        is_sum = config.method in ("mmoe", "cmt")
+        return losses, torch.full_like(losses, 1.0 if is_sum else 1 / len(levels))
 
     return hcal if config.method == "hcal" else flat
 

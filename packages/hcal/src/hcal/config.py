@@ -18,7 +18,7 @@ from hmc_shared.cli.train_options import (
     TrainOptions,
 )
 
-MethodName = Literal["hcal", "flat", "mmoe", "cagrad", "imtl-g", "nash-mtl"]
+MethodName = Literal["hcal", "flat", "mmoe", "cmt", "cagrad", "imtl-g", "nash-mtl"]
 Decode = Literal["independent", "path", "leaf"]
 
 
@@ -81,7 +81,8 @@ class Config(NetworkOptions, AugmentationOptions, LossOptions, SgdOptions, Featu
 
     method: MethodName = "hcal"
     """hcal; flat: a linear layer and cross-entropy for each level on a shared encoder; mmoe: with a mixture
-    of experts in between; cagrad, imtl-g, nash-mtl: flat, the levels' gradients combined by that method."""
+    of experts in between; cmt: flat, with losses that couple neighbouring levels; cagrad, imtl-g, nash-mtl:
+    flat, the levels' gradients combined by that method."""
     decode: Decode = "independent"
     """independent: the best node of each level (the paper's code). path: the best path from root to leaf.
     leaf: the best leaf and what is above it. No prediction of these two breaks the hierarchy."""

@@ -12,6 +12,7 @@ the loss and the gradient of one process that holds all rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -133,6 +134,41 @@ def cross_entropies(logits: Tensor, paths: Tensor, levels: Sequence[range]) -> T
         for depth, level in enumerate(levels)
     ]
     return num_processes() * torch.stack(sums) / count.clamp(min=1)
+
+
+def coupling_losses(
+    logits: Tensor, paths: Tensor, levels: Sequence[range], parents: Tensor, shares: Tensor
+) -> Tensor:
+    """What CMT (Kollias 2024) adds to the cross-entropies: by the finer level of each pair, (L,), first 0.
+
+        L_DM = -sum_c p(c | x) ln q(c | x),  q(c | x) = sum_f p(f | x) p(c | f)    distribution matching
+        L_SCA = -sum_f q(f | x) ln p(f | x),  q = softmax_f sum_c y_c p(f | c)     soft co-annotation
+
+    for classes c of a level and f of the next one, p(c | f) = 1 for the parent of f and p(f | c) the share of
+    the samples of c that are of f. A mean over the samples whose path reaches f. Where some classes of a
+    level are leaves, p(c | x) is the softmax over the others: q has no mass on leaves.
+
+    Args:
+        logits: (B, C).
+        paths: (B, L) int64.
+        levels: the ids of each depth, as in ``Hierarchy.levels``.
+        parents: (C,) int64, the parent of each class; anything for the top ones.
+        shares: (C,) p(f | c) of each class and its parent.
+    """
+    count = over_processes((paths >= 0).sum(0).to(logits.dtype))
+    losses = [logits.new_zeros(())]
+    for depth, (coarse, fine) in enumerate(pairwise(levels), 1):
+        above = parents[fine.start : fine.stop] - coarse.start  # (F,)
+        log_fine = logits[:, fine.start : fine.stop].log_softmax(1)
+        is_leaf = torch.ones(len(coarse), dtype=torch.bool, device=logits.device).index_fill(0, above, False)
+        of_coarse = logits[:, coarse.start : coarse.stop].masked_fill(is_leaf, -torch.inf).softmax(1)
+        matched = torch.zeros_like(of_coarse).index_add(1, above, log_fine.exp())
+        matching = -(of_coarse * matched.clamp(min=torch.finfo(logits.dtype).tiny).log()).sum(1)
+        is_below = paths[:, depth - 1].unsqueeze(1) - coarse.start == above
+        annotation = -((is_below * shares[fine.start : fine.stop]).softmax(1) * log_fine).sum(1)
+        total = ((matching + annotation) * (paths[:, depth] >= 0)).sum()
+        losses.append(num_processes() * total / count[depth].clamp(min=1))
+    return torch.stack(losses)
 
 
 def adaptive_weights(losses: Tensor, paths: Tensor, gamma: float) -> Tensor:

@@ -14,6 +14,7 @@ METHODS = (
         demo_minutes=0.45,
     ),
     Method("mmoe", "hcal train --method mmoe", "hcal.baselines:MMoE"),
+    Method("cmt", "hcal train --method cmt", "hcal.baselines:CMT"),
     Method("cagrad", "hcal train --method cagrad", "hcal.model:Flat"),
     Method("imtl-g", "hcal train --method imtl-g", "hcal.model:Flat"),
     Method("nash-mtl", "hcal train --method nash-mtl", "hcal.model:Flat"),

@@ -166,8 +166,9 @@ class HMCNF(CoherentModel, **CARD):
 class HMCLMLP(CoherentModel, **CARD):
     """HMC-LMLP (Cerri et al. 2014): a perceptron for each level that also sees the level above's outputs.
 
-    The published procedure trains level after level. Here all are trained at once, and the outputs are
-    detached between levels, so that the loss of a level reaches its own perceptron alone, as there.
+    The published procedure trains level after level: :meth:`train_level`. By default all are trained at once,
+    and the outputs are detached between levels, so that the loss of a level reaches its own perceptron alone,
+    as there.
     """
 
     method = "hmc-lmlp"
@@ -188,6 +189,17 @@ class HMCLMLP(CoherentModel, **CARD):
 
     def output_layers(self) -> list[list[nn.Linear]]:
         return [[*self.heads]]  # type: ignore[list-item]
+
+    def train_level(self, level: int) -> None:
+        """Let nothing be random in the others: the outputs of those above are what they will predict."""
+        for depth, encoder in enumerate(self.encoders):
+            encoder.train(depth == level)
+
+    def drop_gradients_but(self, level: int) -> None:
+        """The optimiser leaves a parameter without a gradient where it is, whatever its weight decay."""
+        for depth, parts in enumerate(zip(self.encoders, self.heads, strict=True)):
+            for parameter in (p for part in parts for p in part.parameters() if depth != level):
+                parameter.grad = None
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         seen, logits = features, []

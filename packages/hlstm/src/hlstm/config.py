@@ -77,7 +77,10 @@ class LossOptions:
 @dataclass(frozen=True)
 class AdamOptions(OptimisationOptions):
     epochs: Count = 100
-    """Passes over the training rows, at most."""
+    """Passes over the training rows, at most; with --in-turn, as many for each level."""
+    in_turn: bool = False
+    """Train the levels one after another, from the top, each while the others are frozen, as HMC-LMLP was
+    published (hmc-lmlp). Validation chooses among the epochs of the last level."""
     patience: Count = 15
     """Stop after this many epochs without a better validation score (default protocol)."""
     batch_size: Count = 128
@@ -106,13 +109,18 @@ class Config(NetworkOptions, ForestOptions, LossOptions, AdamOptions, FeatureOpt
     validation rows, for as many steps. paper: train on training + validation rows, keep the last epoch, with
     the papers' settings where the data set's configuration has them."""
 
+    test_curve: bool = False
+    """Score the test split, too, after each epoch, for learning curves such as the paper's Figures 7 to 9:
+    test/au_prc in metrics.jsonl. Only with --protocol paper, where nothing is chosen by it."""
+
     @property
     def preprocessing(self) -> Literal["default", "paper"]:
         return preprocessing_of(self.protocol)
 
     @property
     def label(self) -> str:
-        return self.method if self.members == 1 else f"{self.method}-x{self.members}"
+        label = f"{self.method}-in-turn" if self.in_turn else self.method
+        return label if self.members == 1 else f"{label}-x{self.members}"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -128,9 +136,25 @@ class Config(NetworkOptions, ForestOptions, LossOptions, AdamOptions, FeatureOpt
             "be left out with --method clus-ens, whose trees need all labels",
         )
 
+        has_levels = self.method == "hmc-lmlp" and self.members == 1 and self.protocol != "refit"
+        check(
+            self,
+            "in_turn",
+            has_levels or not self.in_turn,
+            "be left out but with --method hmc-lmlp, one member, and another protocol than refit",
+        )
+        chooses_nothing = self.protocol == "paper" and self.method != "clus-ens"
+        check(
+            self,
+            "test_curve",
+            chooses_nothing or not self.test_curve,
+            "be left out but with --protocol paper, which chooses nothing by it, and a network",
+        )
+
     def free_on_resume(self) -> frozenset[str]:
         free = super().free_on_resume()
-        return free if self.protocol == "refit" else free | {"epochs"}  # among which the selection has chosen
+        # Among the epochs the selection has chosen; the levels that are trained in turn have so many each.
+        return free if self.protocol == "refit" or self.in_turn else free | {"epochs"}
 
 
 def preprocessing_of(protocol: str) -> Literal["default", "paper"]:

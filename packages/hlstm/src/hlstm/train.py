@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hlstm.__main__ import main
+from hlstm.baselines import HMCLMLP
 from hlstm.batches import training_batches
 from hlstm.build import build_model, method_loss
 from hlstm.config import Config
@@ -99,10 +100,16 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
 
     # Epochs
     epochs, last_steps = refit_length(config, selection, len(dataset.train), len(inputs))
+    levels = model if isinstance(model, HMCLMLP) and config.in_turn else None
+    if levels is not None:
+        epochs *= len(levels.heads)
     bar = epoch_bar(accelerator, config, epochs, progress, dataset, len(inputs))
     while progress.epoch < epochs and not progress.is_stale(config.patience):
         # Train
         network.train()
+        level = progress.epoch // config.epochs  # with --in-turn
+        if levels is not None:
+            levels.train_level(level)
         losses = progress.begin_epoch()
         steps = slice(progress.step, last_steps if progress.epoch == epochs - 1 else None)
         for batch in training_batches(
@@ -111,6 +118,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             global_logits, local_logits = network(batch.inputs)
             loss = batch.weights @ loss_of(global_logits, local_logits, batch.labels)
             accelerator.backward(loss)
+            if levels is not None:
+                levels.drop_gradients_but(level)
             is_taken = take_step(accelerator, network, optimizer, config, progress)
             optimizer.zero_grad()
             for average in averages if is_taken else []:
@@ -127,11 +136,14 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             "train_loss": mean_loss(step_losses),
             "seconds": progress.train_seconds,
         }
-        if config.protocol == "default":
+        if config.protocol == "default" and progress.epoch > epochs - config.epochs:
             scores = held_out_scores(config, scored, dataset.validation)[:, evaluated]
             record["validation/au_prc"] = agreed(au_prc(scores, validation_targets), accelerator)
             progress.keep_if_best(record["validation/au_prc"], scored)
-        show(bar, record, "train_loss", "validation/au_prc")
+        if config.test_curve:
+            scores = score_split(scored, dataset.test)[:, evaluated]
+            record["test/au_prc"] = agreed(au_prc(scores, dataset.test.targets[:, evaluated]), accelerator)
+        show(bar, record, "train_loss", "validation/au_prc", "test/au_prc")
 
         # Checkpoint
         if accelerator.is_main_process:

@@ -3,6 +3,7 @@
 Every loss is one number an anchor, (B,), and its mean over the global batch is the loss of the batch. What
 depends on the whole batch (the keys, the mean number of labels) is passed in, so the halves of a batch give
 the loss and the gradient of the whole. All is computed in float32, whatever autocast says (float64 stays so).
+The keys are gone through in blocks, see :mod:`mulsupcon_ld.streaming`.
 
 Shapes: z (B, d) unit vectors; labels (B, C) bool; logits (B, C) of the layer that generates distributions; K
 keys as in :class:`~mulsupcon_ld.keys.Keys`; own_keys (B,) int64, the place of each anchor's own second view
@@ -14,18 +15,17 @@ of a loss that sum over its labels are 0.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from mulsupcon_ld.keys import Keys
+from mulsupcon_ld.streaming import KeyLabels, Positives, Sums, sharing, sums_over_keys, without_own
 
 Weight = Literal["prob", "neg_log", "literal", "rbf"]
-TINY = 1e-30
 
 
 def in_float32(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -39,11 +39,6 @@ def in_float32(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return wrapped
 
 
-def similarities(z: Tensor, keys: Keys, temperature: float) -> Tensor:
-    """z_i . z_p / tau, (B, K). Their log_softmax over all keys is C^(2) of Eq. (10): log_share below."""
-    return (z / temperature) @ keys.embeddings.to(z.dtype).T
-
-
 @in_float32
 def any_loss(z: Tensor, labels: Tensor, keys: Keys, own_keys: Tensor, *, temperature: float) -> Tensor:
     """SupCon (Khosla et al. 2020, the mean outside the log) with the positives ANY, Eq. (2).
@@ -55,23 +50,31 @@ def any_loss(z: Tensor, labels: Tensor, keys: Keys, own_keys: Tensor, *, tempera
     >>> any_loss(z, labels, keys, own_keys=torch.arange(2), temperature=0.5)  # ln(1 + e^-2)
     tensor([0.1269, 0.1269])
     """
-    positives = KeyLabels(keys.labels).sums(labels.to(z.dtype)) > 0
-    positives = positives.scatter(1, own_keys.unsqueeze(1), True)
-    return mean_over(positives, similarities(z, keys, temperature).log_softmax(1))
+    others = without_own(sharing(KeyLabels(keys.labels), labels, z.dtype), own_keys)
+    return mean_over(others, z, keys, own_keys, temperature)
 
 
 @in_float32
 def all_loss(z: Tensor, labels: Tensor, keys: Keys, own_keys: Tensor, *, temperature: float) -> Tensor:
     """SupCon with the positives ALL, Eq. (1): keys with the same set of labels, and the own second view."""
-    shared = KeyLabels(keys.labels).sums(labels.to(z.dtype))
-    positives = (shared == labels.sum(1, keepdim=True)) & (shared == keys.labels.sum(1))
-    positives = positives.scatter(1, own_keys.unsqueeze(1), True)
-    return mean_over(positives, similarities(z, keys, temperature).log_softmax(1))
+    key_labels = KeyLabels(keys.labels)
+    sizes, key_sizes = (y.sum(1, dtype=z.dtype) for y in (labels, keys.labels))
+
+    def positives(rows: slice, columns: slice) -> Tensor:
+        shared = key_labels.shared(labels[rows], columns, z.dtype)
+        return ((shared == sizes[rows]) & (shared == key_sizes[columns].unsqueeze(1))).to(z.dtype)
+
+    return mean_over(without_own(positives, own_keys), z, keys, own_keys, temperature)
 
 
-def mean_over(positives: Tensor, log_share: Tensor) -> Tensor:
-    """-1/|P(i)| sum over p in P(i) of log_share, (B,), for (B, K) positives."""
-    return -(positives * log_share).sum(1) / positives.sum(1)
+def mean_over(others: Positives, z: Tensor, keys: Keys, own_keys: Tensor, temperature: float) -> Tensor:
+    """-1/|P(i)| sum over p in P(i) of C2_ip, (B,), where P(i) is ``others`` and the own second view.
+
+    C2_ip = z_i . z_p / tau - ln sum, so that the sum of C2 takes the sum of the keys alone.
+    """
+    sums = sums_over_keys(z, keys, temperature, others, torch.ones_like, (keys.embeddings,))
+    mean_key = (sums.values[0] + keys.embeddings[own_keys]) / (sums.number + 1).unsqueeze(1)
+    return sums.log_sum - (z * mean_key).sum(1) / temperature
 
 
 @in_float32
@@ -80,15 +83,16 @@ def mulsupcon_loss(
 ) -> Tensor:
     """MulSupCon, Eq. (3): -sum_{j in y_i} 1/|P^j| sum_{p in P^j} C2_ip, over mean_labels, Eq. (4).
 
-    Key p weighs W_ip = sum_j y_i^j y_p^j / |P^j|.
+    Label by label: sum_{p in P^j} C2_ip = z_i . (sum_{p in P^j} z_p) / tau - |P^j| ln sum_p exp(s_ip).
 
     Args:
         mean_labels: mean number of labels of an anchor in the global batch.
     """
     key_labels = KeyLabels(keys.labels)
-    weights = key_labels.sums(labels.to(z.dtype) / key_labels.counts.clamp(min=1))
-    log_share = similarities(z, keys, temperature).log_softmax(1)
-    return -(weights * log_share).sum(1) / mean_labels
+    share = labels.to(z.dtype) / key_labels.counts.clamp(min=1)
+    weight, key_sums = key_labels.sums(keys.embeddings.to(z.dtype))
+    log_sum = sums_over_keys(z, keys, temperature).log_sum
+    return ((share @ weight) * log_sum - (z * (share @ key_sums)).sum(1) / temperature) / mean_labels
 
 
 @in_float32
@@ -122,7 +126,7 @@ def ld_loss(
         temperature: tau.
         mean_labels: mean number of labels of an anchor in the global batch.
         alpha: weight of H.
-        weight, sigma: w of G, see :func:`smoothness_weights`; the mean over P(i), unless it is "prob".
+        weight, sigma: w of G, see :func:`smoothness_sums`; the mean over P(i), unless it is "prob".
         literal: Eq. (12), (13) as printed: nothing is divided, H is summed over P(i). (Eq. (14), (15) sum
             the batch, too; that is left to the caller.)
         relative: H compares d with y / |y|, which sums to 1 as d does.
@@ -131,51 +135,61 @@ def ld_loss(
 
     Raises ValueError for an unknown ``weight``, or "rbf" without ``sigma``.
     """
-    similar = similarities(z, keys, temperature)
-    log_share = similar.log_softmax(1)
     d, d_k = logits.to(z.dtype).softmax(1), keys.distributions.to(z.dtype)
-    contrastive, others = degree_loss(log_share, labels, d, keys, own_keys, literal, batch_keys)
+    y_k = F.pad(keys.labels[batch_keys:], (0, 0, batch_keys, 0)) if batch_keys else keys.labels
+    key_labels = KeyLabels(y_k)
+    others = without_own(sharing(key_labels, labels, z.dtype), own_keys)
+    values = (d_k, square(d_k).unsqueeze(1))
+    sums = smoothness_sums(z, keys, others, values, temperature, weight, sigma)
+    of_others, squares_of_others = sums.values
+    smoothness = sums.weight * square(d) - 2 * (d * of_others).sum(1) + squares_of_others.squeeze(1)
 
-    w = others * smoothness_weights(similar.detach(), log_share.detach(), temperature, weight, sigma)
-    smoothness = w.sum(1) * square(d) - 2 * (d * (w @ d_k)).sum(1) + w @ square(d_k)
+    # At least 1, for labels of no key. Those of an anchor are labels of its own key.
+    y = labels.to(z.dtype)
+    share = y if literal else y / (key_labels.counts + (batch_keys > 0)).clamp(min=1)
+    contrastive = degree_loss(z, d, share, keys, key_labels, own_keys, sums.log_sum, temperature)
 
-    distance = square(target(labels.to(z.dtype), relative) - d)
+    distance = square(target(y, relative) - d)
     if literal:
-        distance = distance + others.to(z.dtype) @ square(target(keys.labels.to(z.dtype), relative) - d_k)
-    else:
-        contrastive = contrastive / mean_labels
-        smoothness = smoothness if weight == "prob" else smoothness / (others.sum(1) + 1)
-    return contrastive + smoothness + alpha * distance
+        distances = square(target(keys.labels.to(z.dtype), relative) - d_k).unsqueeze(1)
+        of_others = sums_over_keys(z, keys, temperature, others, torch.ones_like, (distances,))
+        return contrastive + smoothness + alpha * (distance + of_others.values[0].squeeze(1))
+    smoothness = smoothness if weight == "prob" else smoothness / (sums.number + 1)
+    return contrastive / mean_labels + smoothness + alpha * distance
 
 
 def degree_loss(
-    log_share: Tensor,
-    labels: Tensor,
+    z: Tensor,
     d: Tensor,
+    share: Tensor,
     keys: Keys,
+    key_labels: KeyLabels,
     own_keys: Tensor,
-    literal: bool,
-    batch_keys: int,
-) -> tuple[Tensor, Tensor]:
-    """The first part of :func:`ld_loss`, (B,), not divided by mean_labels; and the positives, (B, K) bool.
-
-    The latter are P(i) without the own second view, whose term of G is 0.
-    """
-    y, column = labels.to(d.dtype), own_keys.unsqueeze(1)
-    # At least 1, for labels of no key. Those of an anchor are labels of its own key.
-    key_labels = KeyLabels(keys.labels[batch_keys:])
-    share = y if literal else y / (key_labels.counts + (batch_keys > 0)).clamp(min=1)
-    degrees = keys.distributions.to(d.dtype)[batch_keys:]
-    weights = F.pad(key_labels.sums(share, degrees), (batch_keys, 0)).scatter_(1, column, 0)
-    own_weight = (share * d).sum(1)
-    loss = -(weights * log_share).sum(1) - own_weight * log_share.gather(1, column).squeeze(1)
-    return loss, weights > 0
-
-
-def smoothness_weights(
-    similar: Tensor, log_share: Tensor, temperature: float, weight: Weight, sigma: float | Tensor | None
+    log_sum: Tensor,
+    temperature: float,
 ) -> Tensor:
-    """w of G, (B, K), of :func:`similarities` and of C2, (B, K) each.
+    """-sum_j share_i^j sum_{p in P^j} d_p^j C2_ip, (B,): the first part of :func:`ld_loss`.
+
+    ``share`` is y_i^j, or y_i^j / |P^j|. C2_ip = z_i . z_p / tau - log_sum_i, so that for each label the sums
+    of d_p^j and of d_p^j z_p are enough. The own second view counts with the anchor's distribution d_i.
+    """
+    k, own = keys.embeddings.to(z.dtype), own_keys
+    degrees, degree_sums = key_labels.sums(k, keys.distributions.to(z.dtype))
+    instead = (share * (d - key_labels.labels[own] * keys.distributions[own])).sum(1)
+    similar = (z * (share @ degree_sums)).sum(1) + instead * (z * k[own]).sum(1)
+    return (share @ degrees + instead) * log_sum - similar / temperature
+
+
+def smoothness_sums(
+    z: Tensor,
+    keys: Keys,
+    others: Positives,
+    values: tuple[Tensor, ...],
+    temperature: float,
+    weight: Weight,
+    sigma: float | Tensor | None,
+) -> Sums:
+    """Sums over the positives with the weights w of G.
 
     CLD is "prob", exp(C2), the key's share; or "neg_log", -C2; or "literal", C2, which pushes distributions
     of positives apart. RLD is "rbf", Eq. (6), which needs ``sigma``: the paper's 0.01 leaves near duplicates;
@@ -183,13 +197,24 @@ def smoothness_weights(
     """
     if weight not in get_args(Weight):
         raise ValueError(f"`weight` should be one of {', '.join(get_args(Weight))}. Found {weight!r}.")
+    over = partial(sums_over_keys, z, keys, temperature, others, values=values)
     if weight == "prob":
-        return log_share.exp()
+        return over()
     if weight == "rbf":
         if sigma is None:
             raise ValueError("`sigma` should be a number for weight 'rbf'. Found None.")
-        return ((temperature * similar - 1) / sigma**2).exp()  # ||z_i - z_p||^2 = 2 - 2 z_i . z_p
-    return log_share if weight == "literal" else -log_share
+        variance = sigma**2  # ||z_i - z_p||^2 = 2 - 2 z_i . z_p
+        return over(weights=lambda s: ((temperature * s - 1) / variance).exp_())
+    similar, ones = over(weights=torch.clone), over(weights=torch.ones_like)  # C2 = s - log_sum
+    sign = 1 if weight == "literal" else -1
+    log_sum = ones.log_sum.detach()
+    return ones._replace(
+        weight=sign * (similar.weight - log_sum * ones.weight),
+        values=[
+            sign * (of_s - log_sum.unsqueeze(1) * of_one)
+            for of_s, of_one in zip(similar.values, ones.values, strict=True)
+        ],
+    )
 
 
 def median_sigma(embeddings: Tensor) -> Tensor:
@@ -199,43 +224,6 @@ def median_sigma(embeddings: Tensor) -> Tensor:
     """
     distances = F.pdist(embeddings.detach().float())
     return distances.median().clamp(min=1e-3) if len(distances) else distances.new_ones(())
-
-
-class KeyLabels:
-    """Sums over the labels that anchors and K keys have in common, with ``labels`` (K, C) bool of the keys.
-
-    A key has few labels, in Delicious 19 of 983. On a CPU only these are summed (``sparse``), in a fraction
-    of the time of a product over all C; on a GPU that product is fast, and nothing waits for the device.
-
-    Attributes:
-        counts: |P^j|, (C,), how many keys have label j.
-    """
-
-    def __init__(self, labels: Tensor, sparse: bool | None = None) -> None:
-        self.labels = labels
-        self.sparse = labels.device.type == "cpu" if sparse is None else sparse
-        K, C = labels.shape
-        if not self.sparse:
-            self.counts = labels.sum(0)
-            return
-        self.places = torch.from_numpy(np.flatnonzero(labels.numpy()))  # in half the time of nonzero()
-        self.label = self.places % C
-        self.starts = torch.searchsorted(self.places, torch.arange(K) * C)
-        self.counts = torch.bincount(self.label, minlength=C)
-
-    def sums(self, left: Tensor, degrees: Tensor | None = None) -> Tensor:
-        """sum_j left_i^j y_p^j d_p^j, (B, K), of left (B, C) and, if given, degrees d (K, C).
-
-        A degree counts 1e-30 at least, should its softmax have underflowed: with left > 0 for the labels of
-        an anchor, the sum is above 0 exactly where a label is shared.
-        """
-        if not self.sparse:
-            y = self.labels.to(left.dtype)
-            return left @ (y if degrees is None else y * degrees.clamp(min=TINY)).T
-        present = None if degrees is None else degrees.flatten().index_select(0, self.places).clamp(min=TINY)
-        table = left.T.contiguous()
-        sums = F.embedding_bag(self.label, table, self.starts, mode="sum", per_sample_weights=present)
-        return sums.T.contiguous()
 
 
 def target(labels: Tensor, relative: bool) -> Tensor:

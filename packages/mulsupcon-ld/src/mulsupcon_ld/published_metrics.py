@@ -15,8 +15,8 @@ def published_metrics(probabilities: np.ndarray, targets: np.ndarray) -> dict[st
 
     Thresholds are 0.1, 0.2 ... 0.9. Example-based F1 leaves out samples without true and predicted labels;
     macro-F1 counts a class without either as 0. Optimistic, because the targets choose: only for comparison
-    with numbers that were taken in the same way. mAP skips classes without positives, for which the public
-    code's is not defined; NaN if that leaves none.
+    with numbers that were taken in the same way. mAP skips classes without positives, which make it NaN or
+    count 0 in the public code, by the version of scikit-learn; NaN if that leaves none.
 
     Args:
         probabilities: (n, C).

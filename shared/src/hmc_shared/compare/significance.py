@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -30,7 +31,7 @@ class Ranks:
     methods: tuple[str, ...]
     datasets: tuple[str, ...]
     values: np.ndarray
-    """(N, k) means over the seeds of a method on a data set."""
+    """(N, k) means over the seeds of a method on a data set; NaN where it has none and is ranked last."""
     ranks: np.ndarray
     """(N, k)."""
     friedman: float
@@ -55,13 +56,20 @@ class Ranks:
         return float(studentized_range.ppf(1 - alpha, k, math.inf) * math.sqrt(k * (k + 1) / (12 * n)))
 
 
-def rank_methods(comparison: Comparison, metric: str, methods: Sequence[str] = ()) -> Ranks:
+def rank_methods(
+    comparison: Comparison,
+    metric: str,
+    methods: Sequence[str] = (),
+    missing: Literal["drop", "last"] = "drop",
+) -> Ranks:
     """Rank the rows of the comparison's tables by one metric.
 
     Args:
         comparison: of runs under one protocol; each of its tables is a data set.
         metric: name as in ``summarize``.
-        methods: methods to rank, all by default. A data set without one of them is left out, with a note.
+        methods: methods to rank, all by default.
+        missing: what becomes of a data set without one of them, with a note: it is left out, or the method is
+            ranked last there, as in Table II of HLSTM; several share the mean of the last ranks.
 
     Raises ValueError for several protocols, a metric or method that is unknown, a method with several rows on
     a data set, fewer than two methods or data sets, and without the extra ``stats``.
@@ -87,12 +95,15 @@ def rank_methods(comparison: Comparison, metric: str, methods: Sequence[str] = (
                 f"A method should have one set of options on a data set; name the runs to rank. "
                 f"Found on {table.dataset}: {labels}."
             )
-        missing = [name for name in names if math.isnan(means.get(name, math.nan))]
-        if missing:
-            notes.append(f"{table.dataset} is left out: it has no {metric} of {', '.join(missing)}.")
-        else:
-            datasets.append(table.dataset)
-            values.append([means[name] for name in names])
+        found = [means.get(name, math.nan) for name in names]
+        without = ", ".join(name for name, mean in zip(names, found, strict=True) if math.isnan(mean))
+        if without and (missing == "drop" or all(map(math.isnan, found))):
+            notes.append(f"{table.dataset} is left out: it has no {metric} of {without}.")
+            continue
+        if without:
+            notes.append(f"{table.dataset} has no {metric} of {without}: ranked last.")
+        datasets.append(table.dataset)
+        values.append(found)
     if len(names) < 2 or len(datasets) < 2:
         reasons = " ".join(["", *notes])
         raise ValueError(
@@ -114,7 +125,7 @@ def _tests(
         from scipy.stats import friedmanchisquare, rankdata
     except ImportError as error:
         raise ValueError("Ranks need the extra stats: pip install 'hmc-shared[stats]'.") from error
-    losses = values if metric in LOWER_IS_BETTER else -values
+    losses = np.nan_to_num(values if metric in LOWER_IS_BETTER else -values, nan=math.inf, posinf=math.inf)
     chi_squared = p = math.nan
     if len(methods) > 2:  # for two, Nemenyi's test is enough
         chi_squared, p = friedmanchisquare(*losses.T)
@@ -140,7 +151,10 @@ def to_rows(ranks: Ranks) -> list[list[str]]:
     """A heading, the values and ranks on each data set, the average ranks; the best method first."""
     best_first = ranks.average.argsort(kind="stable")
     rows = [
-        [dataset, *(f"{values[i]:.4f} ({rank[i]:g})" for i in best_first)]
+        [
+            dataset,
+            *(f"{'-' if np.isnan(values[i]) else f'{values[i]:.4f}'} ({rank[i]:g})" for i in best_first),
+        ]
         for dataset, values, rank in zip(ranks.datasets, ranks.values, ranks.ranks, strict=True)
     ]
     average = ["average rank", *(f"{ranks.average[i]:.2f}" for i in best_first)]

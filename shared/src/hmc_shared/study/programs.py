@@ -92,12 +92,21 @@ def check_command(words: Sequence[str]) -> None:
     known = [f"`{words[0]} {name}`" for name in _training(words[0])]
     if known and f"`{' '.join(words[:2])}`" not in known:
         raise ValueError(f"the command should be {' or '.join(known)}. Found {shown(' '.join(words[:2]))}.")
+    for name, value in _values(words):
+        check_train_options(words, name, value)
+
+
+def _values(words: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """The options of a command line, as ``batch_size``, with their values as those of its dataclass.
+
+    Raises ValueError for a word that should be a number.
+    """
     options = train_options(words)
     defaults = {field.name: field.default for field in fields(options)} if options else {}
     for name, values in options_of(words[2:]):
         positive = name.removeprefix("no_")
         if isinstance(defaults.get(positive), bool):
-            check_train_options(words, positive, name == positive)
+            yield positive, name == positive
             continue
         default = defaults.get(name)
         value: Any = values
@@ -110,13 +119,14 @@ def check_command(words: Sequence[str]) -> None:
                     flag = f"--{name.replace('_', '-')}"
                     kind = "an integer" if isinstance(default, int) else "a number"
                     raise ValueError(f"`{flag}` should be {kind}. Found {shown(value)}.") from error
-        check_train_options(words, name, value)
+        yield name, value
 
 
 def check_train_options(command: Sequence[str], name: str, value: Any) -> None:
     """Raise ValueError for an option that the command does not have, and a value out of its bounds.
 
-    Of a program that does not tell its options nothing is checked.
+    The value may need another option, if the command has that. Of a program that does not tell its options
+    nothing is checked.
     """
     options = train_options(command)
     if options is None:
@@ -146,7 +156,10 @@ def check_train_options(command: Sequence[str], name: str, value: Any) -> None:
     if isinstance(value, int) and isinstance(default, float):
         value = float(value)
     required = {field.name: () for field in fields(options) if _is_required(field)}
-    options(**{**required, name: value})
+    beside = {
+        of: is_now for of, is_now in _values(command) if of in defaults and not isinstance(is_now, list)
+    }
+    options(**{**required, **beside, name: value})
 
 
 def _is_required(option: Field[Any]) -> bool:
