@@ -157,8 +157,7 @@ def measure(
     ap, roc = np.full((2, len(hierarchy)), np.nan)
     if is_wanted("map", "ap_variance", "auroc_macro"):
         ap[mask], roc[mask] = rankings_of_classes(seen_scores, seen_targets)
-        result |= _class_metrics(ap[mask], train_counts, mask)
-        result["auroc_macro"] = mean_of_classes(roc, "skip")
+        result |= _class_metrics(ap[mask], roc[mask], train_counts, mask)
     if is_wanted("precision_at_1"):
         result["precision_at_1"] = precision_at_1(seen_scores, seen_targets)
     if is_wanted("coverage_error", "ranking_loss"):
@@ -197,8 +196,10 @@ def columns_of(level: range, mask: np.ndarray) -> slice | np.ndarray | None:
     return ids if len(ids) else None
 
 
-def _class_metrics(ap: np.ndarray, train_counts: Array | None, mask: np.ndarray) -> dict[str, float]:
-    """mAP over all classes in ``mask`` (C,) and by group, and the variance of their average precisions."""
+def _class_metrics(
+    ap: np.ndarray, roc: np.ndarray, train_counts: Array | None, mask: np.ndarray
+) -> dict[str, float]:
+    """Means over the classes in ``mask`` (C,), mAP also by group, and the variance of their AP."""
     result = {
         "map": mean_of_classes(ap, "skip"),
         "map_classes": float((~np.isnan(ap)).sum()),
@@ -213,7 +214,7 @@ def _class_metrics(ap: np.ndarray, train_counts: Array | None, mask: np.ndarray)
         for group, members in head_medium_tail(counts[mask]).items():
             if not np.isnan(ap[members]).all():  # also false for an empty group
                 result[f"map_{group}"] = mean_of_classes(ap[members], "skip")
-    result["ap_variance"] = variance_of_classes(ap)
+    result |= {"ap_variance": variance_of_classes(ap), "auroc_macro": mean_of_classes(roc, "skip")}
     return result
 
 
