@@ -45,7 +45,8 @@ from hp_dval.build import (
     distillation_loss,
     teacher_features,
 )
-from hp_dval.clip import Clip, load_clip
+from hp_dval.clip import Clip
+from hp_dval.clip_files import load_clip
 from hp_dval.config import Config
 
 BATCH, CLASSES = 32, 80
@@ -67,7 +68,7 @@ class NaivePrompts:
         self.clip = clip
         tokens = clip.tokenizer([f"{'X ' * length}{name.replace('_', ' ')}." for name in names])
         tokens = tokens.to(clip.device)
-        self.embeddings, self.ends, self.length = clip.embed(tokens), clip.ends(tokens), length
+        self.embeddings, self.tokens, self.length = clip.embed(tokens), tokens, length
 
     def __call__(self, contexts: Tensor) -> Tensor:
         texts = []
@@ -75,7 +76,7 @@ class NaivePrompts:
             learned = context.expand(len(self.embeddings), -1, -1)
             parts = [self.embeddings[:, :1], learned, self.embeddings[:, 1 + self.length :]]
             texts.append(
-                F.normalize(self.clip.encode_embeddings(torch.cat(parts, 1), self.ends).float(), dim=1)
+                F.normalize(self.clip.encode_embeddings(torch.cat(parts, 1), self.tokens).float(), dim=1)
             )
         return torch.stack(texts)
 

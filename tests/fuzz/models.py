@@ -35,7 +35,8 @@ from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.progress import Progress
 from hp_dval.baselines import ClipClassifier
-from hp_dval.clip import Clip, load_clip
+from hp_dval.clip import Clip
+from hp_dval.clip_files import load_clip
 from hp_dval.model import HPDVAL
 from mulsupcon_ld.model import MulSupCon
 

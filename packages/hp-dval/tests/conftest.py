@@ -36,7 +36,7 @@ def clip_json(tmp_path_factory):
 @pytest.fixture(scope="session")
 def clip_file(tmp_path_factory, clip_json):
     """Random weights for it, saved as open_clip's users do; embeddings of texts are far from each other."""
-    from hp_dval.clip import load_clip
+    from hp_dval.clip_files import load_clip
 
     torch.manual_seed(7)
     path = tmp_path_factory.mktemp("clip") / "weights.pt"

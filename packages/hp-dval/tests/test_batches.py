@@ -9,7 +9,7 @@ from hmc_shared.data.batches import sampled_batches
 from hmc_shared.predict.score import score_split
 from hp_dval.batches import frozen_tokens, score_tokens, shift, training_batches
 from hp_dval.build import build_model
-from hp_dval.clip import load_clip
+from hp_dval.clip_files import load_clip
 from hp_dval.config import Config
 from hp_dval.stages import FrozenTokens, StageEpoch
 

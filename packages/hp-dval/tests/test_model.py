@@ -16,7 +16,7 @@ import hp_dval
 from hmc_shared import Hierarchy
 from hp_dval.baselines import ClipClassifier
 from hp_dval.build import load_model
-from hp_dval.clip import load_clip
+from hp_dval.clip_files import load_clip
 from hp_dval.model import HPDVAL, dual_view_scores
 from hp_dval.prompts import Prompts, class_names, fixed_texts, text_embeddings
 from hp_dval.students import Student

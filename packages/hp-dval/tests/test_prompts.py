@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
-from hp_dval.clip import load_clip
+from hp_dval.clip_files import load_clip
 from hp_dval.prompts import Prompts, class_names, fixed_texts, text_embeddings
 
 TREE = Hierarchy.from_paths(["animal/cat", "animal/polar_bear", "plant"])

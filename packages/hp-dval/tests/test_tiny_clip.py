@@ -19,7 +19,7 @@ from hmc_shared import Hierarchy
 from hmc_shared.data import load_dataset
 from hmc_shared.data.benchmarks import digit_scenes
 from hmc_shared.data.benchmarks.digits import DIGITS, SHAPES
-from hp_dval.clip import load_clip
+from hp_dval.clip_files import load_clip
 
 FILE = Path(hp_dval.__file__).parent / "assets" / "tiny-clip.safetensors"
 SCRIPT = Path(__file__).parents[1] / "tools" / "train_tiny_clip.py"

@@ -22,7 +22,7 @@ from hmc_shared.predict.decision import load_decision
 from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.read import load_run
 from hp_dval.build import build_model, load_model, notes
-from hp_dval.clip import load_clip
+from hp_dval.clip_files import load_clip
 from hp_dval.config import STAGES, Config
 from hp_dval.prompts import fixed_texts
 from hp_dval.stages import stage_epochs

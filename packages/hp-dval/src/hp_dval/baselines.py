@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hmc_shared import Hierarchy
 from hmc_shared.resizing import Resize
-from hp_dval.clip import Clip
+from hp_dval.clip import image_tower
 from hp_dval.model import CARD, ImageTextClassifier
 
 
@@ -53,7 +53,7 @@ class ClipClassifier(ImageTextClassifier, **CARD):
             coherent=coherent,
             resize=resize,
         )
-        self.image_tower = Clip(clip_config).image_tower
+        self.image_tower = image_tower(clip_config)
 
     def features(self, images: Tensor) -> Tensor:
         return self.image_tower.visual(images).unsqueeze(1)

@@ -17,7 +17,8 @@ from hmc_shared.vision.pixels import some_images
 from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import load_weights, normalize_as_expected
 from hp_dval.baselines import ClipClassifier
-from hp_dval.clip import TINY, Clip
+from hp_dval.clip import Clip
+from hp_dval.clip_files import TINY
 from hp_dval.config import Config
 from hp_dval.losses import asymmetric_loss, bce_loss, class_balanced_focal_loss, db_loss, l1_distance
 from hp_dval.model import HPDVAL, ImageTextClassifier, Outputs, Prompter
@@ -48,11 +49,11 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
     texts = fixed_texts(dataset.hierarchy, config.templates)
     model: ImageTextClassifier
     if config.method in CLIP_ITSELF:
-        model = ClipClassifier(dataset.hierarchy, shape, clip.config, **options)
+        model = ClipClassifier(dataset.hierarchy, shape, clip.image_config, **options)
         model.image_tower.load_state_dict(clip.image_tower.state_dict())
         model.learn_statistics(dataset)
     else:
-        clip_config = clip.config if config.student == CLIP else None
+        clip_config = clip.image_config if config.student == CLIP else None
         model = HPDVAL(dataset.hierarchy, shape, clip_config=clip_config, **options)
         model.learn_statistics(dataset)
         if not config.aligned:

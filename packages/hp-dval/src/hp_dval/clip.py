@@ -1,9 +1,10 @@
-"""CLIP by open_clip: the only file that knows it.
+"""CLIP by open_clip: its towers and its tokeniser, from a configuration and a file of weights.
 
-A :class:`Clip` is both towers of a model and its tokeniser. Beyond open_clip's own ``encode_image`` and
-``encode_text`` it can do two things: run the text tower on embeddings instead of tokens, which prompt tuning
-needs, and leave out what follows the longest text. The text tower is causal, so nothing behind the end of a
-text changes its embedding, and cutting there is exact.
+Beyond open_clip's own ``encode_image`` and ``encode_text``, a :class:`Clip` can do two things: run the text
+tower on embeddings instead of tokens, which prompt tuning needs, and leave out what follows the longest text.
+Where the text tower is causal and read at the end of text, nothing behind that end changes the embedding, and
+cutting there is exact. Other towers get the whole context: what fills it up is part of the text to them.
+Where names, folders and downloads become configuration and file: :mod:`hp_dval.clip_files`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from torch.nn import functional as F
 
 from hmc_shared.messages import reason, shown
 from hmc_shared.network_files import bounded_network, read_tensors, refuse_not_finite
-from hmc_shared.object_files import check_object, read_json
+from hp_dval.torchscript import is_torchscript, read_torchscript
 
-TINY = "tiny"
-"""Name of the CLIP that comes with this package."""
+NO_TEXT = {"width": 8, "heads": 1, "layers": 1, "vocab_size": 8, "context_length": 2}
+"""The smallest text tower, for models of which only the images are embedded."""
+TOKENIZER_OPTIONS = {"clean", "strip_sep_token", "language", "reduction_mask"}
+"""What a configuration may say about its tokeniser; others of transformers could name code to run."""
 
 
 class ImageTower(nn.Module):
@@ -65,11 +67,13 @@ class Clip(nn.Module):
     """Image tower, text tower and tokeniser of a CLIP; frozen and in evaluation mode when made.
 
     Args:
-        config: an open_clip model configuration: embed_dim, vision_cfg, text_cfg and so on.
+        config: an open_clip model configuration: embed_dim, vision_cfg, text_cfg and so on; and, as
+            ``preprocess_cfg``, the ``mean`` and ``std`` of pixels, by default OpenAI's. Tokenisers and text
+            towers of Hugging Face are named by folders of this machine.
         checkpoint: file with its weights, or None for random ones.
 
-    Raises ValueError for a configuration that open_clip cannot build, a text tower that is not causal, and a
-    checkpoint that cannot be read without a pickle or does not fit.
+    Raises ValueError for a configuration that open_clip cannot build, for CoCa, and for a checkpoint that
+    cannot be read without a pickle or does not fit.
     """
 
     def __init__(self, config: Mapping[str, Any], checkpoint: str | Path | None = None) -> None:
@@ -77,34 +81,23 @@ class Clip(nn.Module):
         self.config = dict(config)
         if checkpoint is not None and Path(checkpoint).suffix in (".npz", ".npy"):
             raise ValueError(f"{checkpoint} should be a .safetensors file, or what torch.save wrote.")
+        if "multimodal_cfg" in config or dict(config["text_cfg"]).get("embed_cls"):
+            raise ValueError("`--clip` should be no CoCa: its text tower reads a class token of its own.")
         what = "the CLIP configuration" if checkpoint is None else str(checkpoint)
-        with _registered(self.config) as name, _quiet():
-            try:
-                _refuse_downloads(self.config)
-                if checkpoint is not None and Path(checkpoint).suffix != ".safetensors":
-                    read_tensors(checkpoint)  # as open_clip does next, without a bound
-                with bounded_network(checkpoint):
-                    if checkpoint is None:
-                        self.model: Any = open_clip.create_model(name)
-                    else:
-                        self.model = open_clip.create_model_from_pretrained(
-                            name, str(checkpoint), return_transform=False
-                        )
-                self.tokenizer: Any = open_clip.get_tokenizer(name)
-            except Exception as error:  # zipfile, pickle, safetensors, torch: a dozen types
-                raise ValueError(f"{what} does not make a CLIP: {reason(error)}") from error
+        try:
+            if checkpoint is not None and is_torchscript(checkpoint):
+                self.config["quick_gelu"] = True  # what OpenAI, whose archives these are, trained with
+            _refuse_downloads(self.config)
+            self.model: Any
+            self.model, self.tokenizer = _build(self.config, checkpoint)
+            self.image_tower = ImageTower(self.model.visual)
+        except Exception as error:  # zipfile, pickle, safetensors, torch: a dozen types
+            raise ValueError(f"{what} does not make a CLIP: {reason(error)}") from error
         if checkpoint is not None:
             refuse_not_finite(self.model, checkpoint)
-        is_causal = getattr(self.text, "attn_mask", None) is not None
-        pooling = getattr(self.text, "text_pool_type", getattr(self.text, "pool_type", None))
-        if not is_causal or pooling not in ("argmax", "eos") or not hasattr(self.tokenizer, "eot_token_id"):
-            raise ValueError(
-                "`--clip` should have a causal text tower that is read at the end of text, as CLIP has. "
-                "Found another."
-            )
-        self.image_tower = ImageTower(self.model.visual)
         self.eval().requires_grad_(False)
         try:  # sizes such as 0 are built, and fail here
+            self._learn_tokens()
             embeddings = (
                 self.encode_text(["a"]),
                 self.encode_image(torch.zeros(1, 3, *self.image_tower.image_size)),
@@ -114,14 +107,29 @@ class Clip(nn.Module):
         except Exception as error:  # of any layer
             raise ValueError(f"{what} does not make a CLIP: {reason(error)}") from error
 
+    def _learn_tokens(self) -> None:
+        """How the tokeniser fills the context, and where the text tower reads."""
+        nothing, a = self.tokenizer(["", "a"], 8).tolist()
+        self.padding: int = nothing[-1]
+        self.has_start: bool = nothing[0] == a[0]
+        text = self.text
+        self.pooling: str = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", "masked")
+        is_causal = getattr(text, "attn_mask", None) is not None
+        self.is_cut = is_causal and self.pooling in ("argmax", "eos")
+
     @property
     def text(self) -> Any:
         """What holds the layers of the text tower: open_clip's CLIP itself, or a module of its own in it."""
         return getattr(self.model, "text", self.model)
 
     @property
+    def image_config(self) -> dict[str, Any]:
+        """That part of the configuration which says what the image tower is, as of :func:`image_tower`."""
+        return {name: value for name, value in self.config.items() if name != "text_cfg"}
+
+    @property
     def device(self) -> torch.device:
-        return self.text.positional_embedding.device
+        return self.model.logit_scale.device
 
     @property
     def dim(self) -> int:
@@ -131,17 +139,17 @@ class Clip(nn.Module):
     @property
     def text_width(self) -> int:
         """Dimension of the token embeddings."""
-        return self.text.token_embedding.weight.shape[1]
+        return self._token_embedding.weight.shape[1]
 
     @property
     def context_length(self) -> int:
         """Tokens that a text may have, start and end included."""
-        return self.text.context_length
+        return self.tokenizer.context_length
 
     @property
     def logit_scale(self) -> float:
         """What the model was trained to multiply cosines by: 100 for the released ones."""
-        return float(self.model.logit_scale.exp())
+        return float(self.model.logit_scale.exp().squeeze())
 
     # Images
 
@@ -155,42 +163,81 @@ class Clip(nn.Module):
 
     # Texts
 
-    def tokenize(self, texts: Sequence[str], limit: int | None = None) -> Tensor:
-        """Token ids (n, length) int64, start and end of text included, 0 behind; no longer than needed.
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (n, length) int64, start and end of text included, then what the context is filled with.
 
-        A text of more than ``limit`` tokens, by default the context, is cut: with a limit to ``limit + 1``.
+        The length is that of the longest text where the tower allows to cut, else the whole context. A text
+        that does not fit is cut: see :meth:`fits`.
         """
-        tokens = self.tokenizer(list(texts), None if limit is None else limit + 1)
-        return tokens[:, : int(self.ends(tokens).max()) + 1]
+        tokens = self.tokenizer(list(texts))
+        return tokens[:, : int(self._places(tokens).max()) + 1] if self.is_cut else tokens
 
-    def ends(self, tokens: Tensor) -> Tensor:
-        """(n,) int64: place of the end of text in each row of ``tokens`` (n, length)."""
-        return (tokens == self.tokenizer.eot_token_id).int().argmax(1)
+    def fits(self, texts: Sequence[str], limit: int) -> Tensor:
+        """(n,) bool: whether each text has at most ``limit`` tokens: more room would change nothing."""
+        tokens, longer = (self.tokenizer(list(texts), length) for length in (limit, limit + 1))
+        return (longer[:, :limit] == tokens).all(1) & (longer[:, limit] == self.padding)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Token embeddings (n, length, width), positions not yet added."""
-        return self.text.token_embedding(tokens)
+        return self._token_embedding(tokens)
 
-    def encode_embeddings(self, embeddings: Tensor, ends: Tensor) -> Tensor:
+    def encode_embeddings(self, embeddings: Tensor, tokens: Tensor) -> Tensor:
         """Embeddings (n, D_e), not normalised, of texts that are given as token embeddings.
 
         Args:
             embeddings: (n, length, width), as from :meth:`embed`, or with learned vectors among them.
-            ends: (n,), place of each text's end; what stands behind it changes nothing.
+            tokens: (n, length), the ids that they stand for: they say where a text ends, and what is
+                padding. A learned vector may stand for any other token.
         """
         text, length = self.text, embeddings.shape[1]
+        if self.pooling == "masked":  # of Hugging Face
+            mask = (tokens != text.config.pad_token_id).long()
+            found = text.transformer(inputs_embeds=embeddings, attention_mask=mask)
+            return text.proj(text.pooler(found, mask))
+        mask = text.attn_mask
         x = embeddings + text.positional_embedding[:length]
-        x = text.transformer(x, attn_mask=text.attn_mask[:length, :length])
-        x = text.ln_final(x[torch.arange(len(x), device=x.device), ends])
+        x = text.transformer(x, attn_mask=None if mask is None else mask[:length, :length])
+        x = text.ln_final(x[torch.arange(len(x), device=x.device), self._places(tokens)])
         projection = text.text_projection
         if projection is None:
             return x
         return projection(x) if isinstance(projection, nn.Linear) else x @ projection
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings (n, D_e), not normalised: those of open_clip's ``encode_text``, on shorter sequences."""
+        """Embeddings (n, D_e), not normalised: those of open_clip's ``encode_text``."""
         tokens = self.tokenize(texts).to(self.device)
-        return self.encode_embeddings(self.embed(tokens), self.ends(tokens))
+        return self.encode_embeddings(self.embed(tokens), tokens)
+
+    @property
+    def _token_embedding(self) -> nn.Embedding:
+        text = self.text
+        return text.transformer.get_input_embeddings() if self.pooling == "masked" else text.token_embedding
+
+    def _places(self, tokens: Tensor) -> Tensor:
+        """(n,) int64: where the tower reads the embedding of each text, tokens (n, length)."""
+        match self.pooling:
+            case "argmax":
+                return tokens.argmax(1)  # the end of text has the highest number
+            case "eos":
+                end = getattr(self.text, "text_eos_id", None) or self.text.eos_id
+                return (tokens == end).int().argmax(1)
+            case _:
+                place = {"first": 0, "last": tokens.shape[1] - 1}[self.pooling]
+                return torch.full_like(tokens[:, 0], place)
+
+
+def image_tower(config: Mapping[str, Any]) -> ImageTower:
+    """The image tower of a configuration, random until weights are loaded; its texts need not be there.
+
+    Raises ValueError for a configuration that open_clip cannot build.
+    """
+    try:
+        config = {name: value for name, value in config.items() if name != "multimodal_cfg"}
+        config["text_cfg"] = NO_TEXT
+        _refuse_downloads(config)
+        return ImageTower(_build(config, None)[0].visual).eval().requires_grad_(False)
+    except Exception as error:  # of any layer
+        raise ValueError(f"the CLIP configuration does not make a CLIP: {reason(error)}") from error
 
 
 class TokenTower(nn.Module):
@@ -202,7 +249,7 @@ class TokenTower(nn.Module):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
-        self.tower = Clip(config).image_tower.requires_grad_(True)
+        self.tower = image_tower(config).requires_grad_(True)
         visual: Any = self.tower.visual
         is_plain = getattr(visual, "attn_pool", self) is None and not visual.final_ln_after_pool
         if not is_plain or visual.pool_type != "tok":
@@ -219,81 +266,37 @@ class TokenTower(nn.Module):
         self.tower.load_state_dict({name: state[name] for name in self.tower.state_dict()})
 
 
-def load_clip(name: str = TINY, pretrained: str | None = None) -> Clip:
-    """Build a CLIP, frozen and in evaluation mode.
-
-    Args:
-        name: "tiny" for the one that comes with this package, an open_clip model such as "ViT-B-16", or a
-            JSON file with a model configuration of open_clip.
-        pretrained: a file of weights (.safetensors, or what ``torch.save`` wrote, read without a pickle), or
-            a tag of open_clip such as "openai", downloaded; None for random weights, or those of "tiny".
-
-    Raises ValueError for unknown names, for files that are damaged or do not fit, and, saying what to fetch
-    and how to pass it, if a download fails.
-    """
-    if name == TINY:
-        assets = Path(str(files("hp_dval") / "assets"))
-        config = _read_config(assets / "tiny-clip.json")
-        pretrained = pretrained or str(assets / "tiny-clip.safetensors")
-    elif Path(name).suffix == ".json":
-        config = _read_config(Path(name))
-    else:
-        config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
-    if config is None:
-        raise ValueError(
-            "`--clip` should be tiny, a model of open_clip such as ViT-B-16, or a .json file with a model "
-            f"configuration. Found {name!r}."
+def _build(config: Mapping[str, Any], checkpoint: str | Path | None) -> tuple[Any, Any]:
+    """Model and tokeniser of open_clip. Raises an error of any type."""
+    state = read_torchscript(checkpoint) if checkpoint is not None and is_torchscript(checkpoint) else None
+    if checkpoint is not None and state is None and Path(checkpoint).suffix != ".safetensors":
+        read_tensors(checkpoint)  # as open_clip does next, without a bound
+    preprocess = {name: dict(config.get("preprocess_cfg", {})).get(name) for name in ("mean", "std")}
+    config = {name: value for name, value in config.items() if name != "preprocess_cfg"}
+    with _registered(config) as name, _quiet(), bounded_network(checkpoint):
+        model = open_clip.create_model(
+            name,
+            None if checkpoint is None or state is not None else str(checkpoint),
+            pretrained_text=False,
+            force_preprocess_cfg={part: value for part, value in preprocess.items() if value is not None},
         )
-    if pretrained is None or Path(pretrained).is_file():
-        return Clip(config, pretrained)
-    tag = open_clip.get_pretrained_cfg(name, pretrained)
-    if not tag:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise ValueError(
-            f"`--pretrained` should be a file, or a tag of {name} (open_clip has: {tags}). "
-            f"Found {pretrained!r}."
-        )
-    # open_clip only warns where weights want the activation that OpenAI trained with.
-    config["quick_gelu"] = tag.get("quick_gelu", False)
-    try:
-        checkpoint = open_clip.download_pretrained(tag)
-    except Exception as error:  # of urllib, requests, huggingface_hub
-        where = (
-            f"https://huggingface.co/{str(tag['hf_hub']).strip('/')}" if tag.get("hf_hub") else tag.get("url")
-        )
-        plain = name.removesuffix("-quickgelu")
-        advised = f"{plain}-quickgelu" if config["quick_gelu"] else name
-        raise ValueError(
-            f"the weights {pretrained!r} of {name} could not be downloaded ({reason(error)}): fetch "
-            f"open_clip_model.safetensors from {where}, put it into any folder, and pass "
-            f"--clip {advised} --pretrained FOLDER/open_clip_model.safetensors."
-        ) from error
-    return Clip(config, checkpoint)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    content = read_json(path)
-    config = check_object(content.get("model_cfg", content), path)  # as open_clip pushes it to a hub
-    missing = {"embed_dim", "vision_cfg", "text_cfg"} - config.keys()
-    if missing:
-        raise ValueError(
-            f"{path} should have {', '.join(sorted(missing))}, as open_clip's configurations do."
-        )
-    return config
+        tokenizer = open_clip.get_tokenizer(name)
+    if state is not None:
+        own = model.state_dict().keys()  # an archive holds constants, too
+        model.load_state_dict({name: tensor for name, tensor in state.items() if name in own})
+    return model, tokenizer
 
 
 def _refuse_downloads(config: Mapping[str, Any]) -> None:
-    """Raise ValueError for a tower or tokeniser that would come from a hub or another file.
-
-    Those of Hugging Face are not read as CLIP's are, and would be refused once they are there.
-    """
+    """Raise ValueError for a tower or tokeniser that would come from a hub, another file, or code."""
     text, vision = config["text_cfg"], config["vision_cfg"]
-    named = [text.get("hf_model_name"), text.get("hf_tokenizer_name")]
-    named += [dict(text.get("tokenizer_kwargs") or {}).get("bpe_path")]
-    named += [name for name in [vision.get("timm_model_name")] if name and ":" in name]
-    if any(named):
-        what = next(name for name in named if name)
-        raise ValueError(f"it should not name what lies elsewhere. Found {shown(what)}")
+    options = dict(text.get("tokenizer_kwargs") or {})
+    named = [text.get(name) for name in ("hf_model_name", "hf_tokenizer_name")]
+    elsewhere = [name for name in named if name and not Path(name).is_dir()]
+    elsewhere += sorted(options.keys() - TOKENIZER_OPTIONS)
+    elsewhere += [name for name in [vision.get("timm_model_name")] if name and ":" in name]
+    if elsewhere:
+        raise ValueError(f"it should not name what lies elsewhere. Found {shown(elsewhere[0])}")
 
 
 @contextmanager

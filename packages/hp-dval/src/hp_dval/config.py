@@ -35,10 +35,11 @@ class NetworkOptions(FreezeOptions):
 
     clip: str = "tiny"
     """The CLIP: tiny (comes with this package, and has seen handwritten digits alone), a model of open_clip
-    such as ViT-B-16, or a .json file with a model configuration of open_clip."""
+    such as ViT-B-16, a .json file with a model configuration of open_clip, local-dir:FOLDER or hf-hub:NAME,
+    a folder or a repository with configuration and weights."""
     pretrained: str | None = None
-    """Its weights: a file, read without a pickle, or a tag of open_clip such as openai, downloaded. Default:
-    those of tiny, random ones for others."""
+    """Its weights: a file, read without a pickle, OpenAI's .pt among them, or a tag of open_clip such as
+    openai, downloaded. Default: those that come with the CLIP, random ones where none do."""
     templates: list[str] = field(default_factory=lambda: ["a photo of a {}."])
     """Fixed prompt, {} for the name of a class; or one for each level of the hierarchy, from the roots."""
     student: str = "clip"

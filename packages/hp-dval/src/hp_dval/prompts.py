@@ -82,10 +82,9 @@ def tokens_of(clip: Clip, texts: Sequence[str], room: int = 0) -> Tensor:
     that are the same to it: it ignores the case of letters, and more.
     """
     most = clip.context_length - room
-    tokens = clip.tokenize(texts, max(most, 2))
-    too_long = clip.ends(tokens) >= most
-    if too_long.any():
-        text = texts[int(too_long.int().argmax())]
+    tokens, fits = clip.tokenize(texts), clip.fits(texts, max(most, 2))
+    if most < 3 or not fits.all():
+        text = texts[int(fits.int().argmin())]
         raise ValueError(
             f"the text {text!r} should have at most {max(most, 0)} tokens, start and end included, for this "
             "CLIP: shorten the name of the class, `--templates` or `--prompt-length`."
@@ -111,7 +110,8 @@ def text_embeddings(clip: Clip, texts: Sequence[str], batch_size: int = 256) -> 
 class Prompts(nn.Module):
     """The prompts [v_1, ..., v_M, w_i] of Eq. (6), one a class, through the frozen text tower of a CLIP.
 
-    A name ends with a full stop, as in CoOp. Sequences end with the longest name: see :mod:`hp_dval.clip`.
+    A name ends with a full stop, as in CoOp. Sequences end with the longest name if the tower allows it: see
+    :mod:`hp_dval.clip`.
 
     Args:
         clip: its text tower.
@@ -127,8 +127,12 @@ class Prompts(nn.Module):
         tokens = tokens_of(clip, [f"{name}." for name in names], length).to(clip.device)
         with torch.no_grad():
             embeddings = clip.embed(tokens)
-        self.start, self.names = embeddings[:, :1], embeddings[:, 1:]
-        self.ends = clip.ends(tokens) + length
+        first = int(clip.has_start)
+        self.start, self.names = embeddings[:, :first], embeddings[:, first:]
+        # A learned vector stands for the first token of its name: neither padding nor end of text.
+        learned = tokens[:, first : first + 1].expand(-1, length)
+        self.tokens = torch.cat([tokens[:, :first], learned, tokens[:, first:]], dim=1)
+        self.tokens = self.tokens[:, : clip.context_length]  # beyond it is padding
 
     def forward(self, contexts: Tensor) -> Tensor:
         """Unit text embeddings (K, C, D_e) of K sets of learned vectors (K, M, width)."""
@@ -136,5 +140,6 @@ class Prompts(nn.Module):
         learned = contexts.unsqueeze(1).expand(-1, C, -1, -1)  # shared over classes
         start, names = (fixed.expand(K, -1, -1, -1) for fixed in (self.start, self.names))
         sequences = torch.cat([start, learned, names], dim=2).flatten(0, 1)  # (K C, length, width)
-        encoded = self.clip.encode_embeddings(sequences, self.ends.repeat(K))
+        sequences = sequences[:, : self.tokens.shape[1]]
+        encoded = self.clip.encode_embeddings(sequences, self.tokens.repeat(K, 1))
         return F.normalize(encoded.float(), dim=-1).unflatten(0, (K, C))

@@ -32,7 +32,7 @@ from hp_dval.build import (
     notes,
     teacher_features,
 )
-from hp_dval.clip import load_clip
+from hp_dval.clip_files import load_clip
 from hp_dval.config import Config
 from hp_dval.stages import FrozenTokens, begin_next_stage, build_optimizer, set_step_sizes, stage_epochs
 
