@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from hp_dval.clip import Clip
-from hp_dval.prompts import Prompts, tokens_of
+from hp_dval.prompts import Prompts, check_texts
 
 TEXTS = ["two", "a photo of a cat", "a small nine at the top left and a large zero at the bottom right"]
 SIZES = {"width": 16, "heads": 2, "layers": 2}
@@ -90,7 +90,7 @@ def small_clip(name, monkeypatch):
     return Clip(config)
 
 
-def check_texts(clip):
+def check_tower(clip):
     tokens = clip.tokenizer(TEXTS)
     theirs = clip.model.encode_text(tokens)
     assert (theirs[0] - theirs[1]).abs().max() > 1e-3
@@ -104,13 +104,13 @@ def check_texts(clip):
     first = int(clip.has_start)
     words = clip.embed(clip.tokenize(["one very old"]))[0, first : first + 3]
     whole = clip.model.encode_text(clip.tokenizer([f"one very old {name}." for name in names]))
-    ours = Prompts(clip, names, 3)(words[None])[0]
+    ours = Prompts(clip, {name: [name] for name in names}, 3)(words[None])[0]
     torch.testing.assert_close(ours, F.normalize(whole, dim=1), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("names", KINDS, ids=[names[0] for names in KINDS])
 def test_texts_of_every_kind_are_embedded_as_by_open_clip(names, monkeypatch):
-    check_texts(small_clip(names[0], monkeypatch))
+    check_tower(small_clip(names[0], monkeypatch))
 
 
 def test_the_kinds_are_those_of_nearly_all_architectures():
@@ -143,7 +143,7 @@ def test_text_towers_of_hugging_face_are_read_with_their_mask(
     torch.manual_seed(0)
     clip = Clip({"embed_dim": 24, "vision_cfg": VISION, "text_cfg": text})
     assert clip.pooling == "masked"
-    check_texts(clip)
+    check_tower(clip)
 
 
 @pytest.mark.parametrize("name", ["ViT-B-16", "ViT-B-16-SigLIP", "ViT-L-14-CLIPA", "ViT-H-14-worldwide"])
@@ -152,9 +152,9 @@ def test_a_text_fits_to_its_last_token(name, monkeypatch):
     room = clip.context_length - 1 - int(clip.has_start)
     longest = " ".join(["word"] * room)
     assert clip.fits([longest, f"{longest} word"], clip.context_length).tolist() == [True, False]
-    tokens_of(clip, [longest])
-    with pytest.raises(ValueError, match=f"at most {clip.context_length} tokens"):
-        tokens_of(clip, [f"{longest} word"])
+    check_texts(clip, {"a": [longest]})
+    with pytest.raises(ValueError, match=f"'b' has a text of more than {clip.context_length} tokens"):
+        check_texts(clip, {"a": [longest], "b": ["a", f"{longest} word"]})
 
 
 @pytest.mark.parametrize("name", ["coca_ViT-B-32", "coca_roberta-ViT-B-32"])

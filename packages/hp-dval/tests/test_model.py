@@ -16,12 +16,14 @@ import hp_dval
 from hmc_shared import Hierarchy
 from hp_dval.baselines import ClipClassifier
 from hp_dval.build import load_model
+from hp_dval.class_texts import class_texts
 from hp_dval.clip_files import load_clip
 from hp_dval.model import HPDVAL, dual_view_scores
-from hp_dval.prompts import Prompts, class_names, fixed_texts, text_embeddings
+from hp_dval.prompts import Prompts, text_embeddings
 from hp_dval.students import Student
 
 TREE = Hierarchy.from_paths(["animal/cat", "animal/polar_bear", "plant"])
+TEXTS = {name: [f"a {text}"] for name, (text,) in class_texts(TREE).items()}
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +156,8 @@ def test_without_patches_the_global_view_counts_alone():
 def model(clip):
     torch.manual_seed(0)
     model = small(scale=20.0).eval()
-    model.fixed_text.copy_(text_embeddings(clip, fixed_texts(TREE, ["a {}"])))
-    model.text.copy_(Prompts(clip, class_names(TREE), 4)(model.contexts).detach())
+    model.fixed_text.copy_(text_embeddings(clip, TEXTS))
+    model.text.copy_(Prompts(clip, class_texts(TREE), 4)(model.contexts).detach())
     return model
 
 
@@ -246,10 +248,10 @@ def test_a_saved_model_predicts_the_same_without_a_clip(tmp_path, model):
 def test_clip_as_a_classifier_scores_its_own_embeddings(tmp_path, clip):
     model = ClipClassifier(TREE, (1, 20, 20), clip.config, dim=24, text_width=16, scale=7.0, coherent=False)
     model.image_tower.load_state_dict(clip.image_tower.state_dict())
-    model.text.copy_(text_embeddings(clip, fixed_texts(TREE, ["a {}"]))[None])
+    model.text.copy_(text_embeddings(clip, TEXTS)[None])
     raw = torch.randint(256, (3, 1, 20, 20), dtype=torch.uint8)
     image = F.normalize(clip.encode_image(clip.preprocess(raw)), dim=1)
-    text = F.normalize(clip.encode_text(fixed_texts(TREE, ["a {}"])), dim=1)
+    text = F.normalize(clip.encode_text([text for (text,) in TEXTS.values()]), dim=1)
     torch.testing.assert_close(model.predict_proba(raw), (7 * image @ text.T).sigmoid())
     model.save_pretrained(tmp_path)
     assert torch.equal(load_model(tmp_path).predict_proba(raw), model.predict_proba(raw))

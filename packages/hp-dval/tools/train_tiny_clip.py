@@ -33,9 +33,9 @@ from hmc_shared.data import HierarchicalDataset, Split, load_dataset
 from hmc_shared.data.benchmarks import cifar_scenes, digit_scenes, digits
 from hmc_shared.data.benchmarks.scenes import PLACES, enumerate_things
 from hmc_shared.metrics import average_precision
+from hp_dval.class_texts import class_names
 from hp_dval.clip import Clip
 from hp_dval.clip_files import load_clip
-from hp_dval.prompts import class_names
 
 # These digits are drawn 32 times as rarely as the others. In the training split of digit-scenes the first two
 # are head classes, nine is a medium and five a tail class: in each group something is left to learn.

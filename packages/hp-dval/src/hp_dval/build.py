@@ -17,12 +17,13 @@ from hmc_shared.vision.pixels import some_images
 from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import load_weights, normalize_as_expected
 from hp_dval.baselines import ClipClassifier
+from hp_dval.class_texts import class_texts
 from hp_dval.clip import Clip
 from hp_dval.clip_files import TINY
 from hp_dval.config import Config
 from hp_dval.losses import asymmetric_loss, bce_loss, class_balanced_focal_loss, db_loss, l1_distance
 from hp_dval.model import HPDVAL, ImageTextClassifier, Outputs, Prompter
-from hp_dval.prompts import Prompts, class_names, fixed_texts, text_embeddings
+from hp_dval.prompts import Prompts, fixed_texts, text_embeddings
 from hp_dval.students import CLIP
 
 MODELS: dict[str, type[ImageTextClassifier]] = {model.method: model for model in (HPDVAL, ClipClassifier)}
@@ -46,7 +47,8 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
     names = signature(model_type.__init__).parameters.keys() & vars(config).keys()
     options: dict[str, Any] = {name: getattr(config, name) for name in names}
     options |= {"dim": clip.dim, "text_width": clip.text_width, "scale": config.scale or clip.logit_scale}
-    texts = fixed_texts(dataset.hierarchy, config.templates)
+    texts = class_texts(dataset.hierarchy, config.class_texts)
+    texts = fixed_texts(dataset.hierarchy, config.templates, texts)
     model: ImageTextClassifier
     if config.method in CLIP_ITSELF:
         model = ClipClassifier(dataset.hierarchy, shape, clip.image_config, **options)
@@ -128,7 +130,7 @@ class Network(nn.Module):
 
 def build_prompter(config: Config, model: ImageTextClassifier, clip: Clip) -> Prompter:
     """From the learned vectors of the model's views to text embeddings, fixed where ``--prompts`` says so."""
-    prompts = Prompts(clip, class_names(model.hierarchy), config.prompt_length)
+    prompts = Prompts(clip, class_texts(model.hierarchy, config.class_texts), config.prompt_length)
     learned = {"both": slice(0, 2), "global": slice(0, 1), "local": slice(1, 2)}[config.prompts]
     if len(model.text) == 1 or config.prompts == "both":
         return prompts

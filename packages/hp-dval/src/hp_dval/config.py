@@ -41,7 +41,11 @@ class NetworkOptions(FreezeOptions):
     """Its weights: a file, read without a pickle, OpenAI's .pt among them, or a tag of open_clip such as
     openai, downloaded. Default: those that come with the CLIP, random ones where none do."""
     templates: list[str] = field(default_factory=lambda: ["a photo of a {}."])
-    """Fixed prompt, {} for the name of a class; or one for each level of the hierarchy, from the roots."""
+    """Fixed prompt, {} for the text of a class; or one for each level of the hierarchy, from the roots."""
+    class_texts: str | None = None
+    """File with one or more texts for each class (.yaml, .json, or .csv with two columns), instead of its
+    name in words. Fixed prompts are the mean over all, learned ones stand before the first; with --templates
+    '{}' a text is the whole prompt."""
     student: str = "clip"
     """The ViT that is trained: clip, a copy of the CLIP's own image tower, which resamples images to the size
     that it takes; a vision transformer of torchvision (the paper: vit_b_16), timm:NAME, or small."""

@@ -1,63 +1,30 @@
-"""Prompts: texts of a fixed template, and learned vectors before the name of a class."""
+"""Prompts: texts of a fixed template, and learned vectors before the text of a class."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
+from hmc_shared.messages import shown
 from hp_dval.clip import Clip
 
-
-def class_names(hierarchy: Hierarchy) -> list[str]:
-    """What a text calls each class: its name with spaces for underscores and hyphens.
-
-    Of a name that is a path only the part below its parent counts, "cat" of "animal/cat"; a slash in any
-    other name belongs to it, as in "TV/monitor". Where that is the same for several classes, but for the case
-    of letters, they are told apart: the name of the parent comes first, "person other" and "animal other",
-    then that of its parent, and where all parents are used up a name is taken as it is written.
-    """
-    words = [_words(hierarchy, node) for node in range(len(hierarchy))]
-    texts, above = list(words), [_parent(hierarchy, node) for node in range(len(hierarchy))]
-    while same := _alike(texts):
-        longer = [(node, parent) for node in same if (parent := above[node]) is not None]
-        for node, parent in longer:
-            texts[node], above[node] = f"{words[parent]} {texts[node]}", _parent(hierarchy, parent)
-        if not longer:
-            return [hierarchy.names[node] if node in same else text for node, text in enumerate(texts)]
-    return texts
+Texts = Mapping[str, Sequence[str]]
+"""Of each class, by its name, one or more texts: see :mod:`hp_dval.class_texts`."""
 
 
-def _words(hierarchy: Hierarchy, node: int) -> str:
-    name = hierarchy.names[node]
-    for parent in hierarchy.parents(node):
-        name = name.removeprefix(f"{hierarchy.names[parent]}/")
-    return " ".join(name.replace("_", " ").replace("-", " ").split())
-
-
-def _parent(hierarchy: Hierarchy, node: int) -> int | None:
-    return next(iter(hierarchy.parents(node)), None)
-
-
-def _alike(texts: Sequence[str]) -> set[int]:
-    """The places of texts that come twice, the case of letters aside."""
-    counts = Counter(text.casefold() for text in texts)
-    return {place for place, text in enumerate(texts) if counts[text.casefold()] > 1}
-
-
-def fixed_texts(hierarchy: Hierarchy, templates: Sequence[str]) -> list[str]:
-    """The texts t^H of Eq. (3), one a class: its name in the template, or in that of its level.
+def fixed_texts(hierarchy: Hierarchy, templates: Sequence[str], texts: Texts) -> dict[str, list[str]]:
+    """The texts t^H of Eq. (3) of each class: its own in the template, or in that of its level.
 
     Args:
         hierarchy: the C classes.
         templates: one for all classes, or one for each level from the roots down, each with a ``{}``.
+        texts: of each class, one or more that take the place of ``{}``.
 
-    Raises ValueError for another number of templates, for one without its place for the name, and for a name
-    of which nothing is left.
+    Raises ValueError for another number of templates, and for one without its place for the text.
     """
     if len(templates) not in (1, hierarchy.num_levels):
         raise ValueError(
@@ -68,63 +35,71 @@ def fixed_texts(hierarchy: Hierarchy, templates: Sequence[str]) -> list[str]:
         if template.count("{}") != 1:
             raise ValueError(f"`--templates` should each have one {{}} for the name. Found {template!r}.")
     of_level = list(templates) * (hierarchy.num_levels if len(templates) == 1 else 1)
-    for node, name in enumerate(hierarchy.names):
-        if not _words(hierarchy, node):
-            raise ValueError(f"a class should have a name of more than blanks, - and _. Found {name!r}.")
-    names = zip(class_names(hierarchy), hierarchy.depth.tolist(), strict=True)
-    return [of_level[depth].replace("{}", name) for name, depth in names]
+    return {
+        name: [of_level[depth].replace("{}", text) for text in texts[name]]
+        for name, depth in zip(hierarchy.names, hierarchy.depth.tolist(), strict=True)
+    }
 
 
-def tokens_of(clip: Clip, texts: Sequence[str], room: int = 0) -> Tensor:
-    """Token ids (n, length) of texts that a CLIP reads to their end and tells apart.
+def check_texts(clip: Clip, texts: Texts, room: int = 0) -> None:
+    """Raise ValueError, naming the class, for texts that a CLIP does not read to their end, or reads alike.
 
-    Raises ValueError, naming the text, for one that is longer than its context less ``room``, and for two
-    that are the same to it: it ignores the case of letters, and more.
+    Too long is what does not fit into its context less ``room``. Two classes are alike if all of their texts
+    are: a CLIP ignores the case of letters, and more.
     """
     most = clip.context_length - room
-    tokens, fits = clip.tokenize(texts), clip.fits(texts, max(most, 2))
-    if most < 3 or not fits.all():
-        text = texts[int(fits.int().argmin())]
-        raise ValueError(
-            f"the text {text!r} should have at most {max(most, 0)} tokens, start and end included, for this "
-            "CLIP: shorten the name of the class, `--templates` or `--prompt-length`."
-        )
-    first_with: dict[tuple[int, ...], str] = {}
-    for text, row in zip(texts, map(tuple, tokens.tolist()), strict=True):
-        if row in first_with:
+    first_with: dict[frozenset[tuple[int, ...]], str] = {}
+    for name, of_class in texts.items():
+        fits = clip.fits(of_class, max(most, 2))
+        if most < 3 or not fits.all():
+            text = of_class[int(fits.int().argmin())]
             raise ValueError(
-                f"the CLIP reads two texts alike: {first_with[row]!r} and {text!r}. Rename a class."
+                f"the class {shown(name)} has a text of more than {max(most, 0)} tokens, start and end "
+                f"included, for which this CLIP has room: {shown(text)}. Give it a shorter one by "
+                "`--class-texts`, or shorten its name, `--templates` or `--prompt-length`."
             )
-        first_with[row] = text
-    return tokens
+        rows = frozenset(map(tuple, clip.tokenizer(list(of_class)).tolist()))
+        if rows in first_with:
+            raise ValueError(
+                f"the CLIP reads the texts of two classes alike, {shown(first_with[rows])} and "
+                f"{shown(name)}: {shown(of_class[0])}. Rename one, or give it another by `--class-texts`."
+            )
+        first_with[rows] = name
 
 
 @torch.no_grad()
-def text_embeddings(clip: Clip, texts: Sequence[str], batch_size: int = 256) -> Tensor:
-    """Unit embeddings (n, D_e) of texts, Eq. (3). Raises ValueError as :func:`tokens_of` does."""
-    tokens_of(clip, texts)
-    parts = [clip.encode_text(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)]
-    return F.normalize(torch.cat(parts).float(), dim=-1)
+def text_embeddings(clip: Clip, texts: Texts, batch_size: int = 256) -> Tensor:
+    """Unit embeddings (C, D_e) of classes, Eq. (3): the mean of the unit embeddings of their texts.
+
+    The mean over texts is the ensemble of Radford et al. 2021. Raises ValueError as :func:`check_texts` does.
+    """
+    check_texts(clip, texts)
+    every = [text for of_class in texts.values() for text in of_class]
+    parts = [clip.encode_text(every[i : i + batch_size]) for i in range(0, len(every), batch_size)]
+    embeddings = F.normalize(torch.cat(parts).float(), dim=-1).split([len(texts[name]) for name in texts])
+    return F.normalize(torch.stack([of_class.mean(0) for of_class in embeddings]), dim=-1)
 
 
 class Prompts(nn.Module):
     """The prompts [v_1, ..., v_M, w_i] of Eq. (6), one a class, through the frozen text tower of a CLIP.
 
-    A name ends with a full stop, as in CoOp. Sequences end with the longest name if the tower allows it: see
-    :mod:`hp_dval.clip`.
+    Behind the vectors stands the first text of the class and a full stop, as in CoOp. Sequences end with the
+    longest text if the tower allows it: see :mod:`hp_dval.clip`.
 
     Args:
         clip: its text tower.
-        names: C class names.
+        texts: of the C classes.
         length: M, the number of learned vectors.
 
-    Raises ValueError as :func:`tokens_of` does: for a name that leaves no room for the vectors.
+    Raises ValueError as :func:`check_texts` does: for a text that leaves no room for the vectors.
     """
 
-    def __init__(self, clip: Clip, names: Sequence[str], length: int) -> None:
+    def __init__(self, clip: Clip, texts: Texts, length: int) -> None:
         super().__init__()
         self.clip = clip
-        tokens = tokens_of(clip, [f"{name}." for name in names], length).to(clip.device)
+        first_texts = {name: [f"{of_class[0]}."] for name, of_class in texts.items()}
+        check_texts(clip, first_texts, length)
+        tokens = clip.tokenize([text for (text,) in first_texts.values()]).to(clip.device)
         with torch.no_grad():
             embeddings = clip.embed(tokens)
         first = int(clip.has_start)
@@ -135,9 +110,10 @@ class Prompts(nn.Module):
         self.tokens = self.tokens[:, : clip.context_length]  # beyond it is padding
 
     def forward(self, contexts: Tensor) -> Tensor:
-        """Unit text embeddings (K, C, D_e) of K sets of learned vectors (K, M, width)."""
+        """Unit text embeddings (K, C, D_e) of K sets of learned vectors (K, M, width) or (K, C, M, width)."""
         K, C = len(contexts), len(self.names)
-        learned = contexts.unsqueeze(1).expand(-1, C, -1, -1)  # shared over classes
+        is_shared = contexts.ndim == 3
+        learned = contexts.unsqueeze(1).expand(-1, C, -1, -1) if is_shared else contexts
         start, names = (fixed.expand(K, -1, -1, -1) for fixed in (self.start, self.names))
         sequences = torch.cat([start, learned, names], dim=2).flatten(0, 1)  # (K C, length, width)
         sequences = sequences[:, : self.tokens.shape[1]]
