@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hmc_shared.data import HierarchicalDataset, ImageTable
+from hmc_shared.data import HierarchicalDataset, ImageTable, Split
 from hmc_shared.model import load_pretrained
+from hmc_shared.predict.score import map_split
 from hmc_shared.vision.pixels import some_images
 from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import load_weights, normalize_as_expected
-from hp_dval.baselines import ClipClassifier
+from hp_dval.baselines import ClipClassifier, fitted_offset, prototypes
 from hp_dval.class_texts import class_texts
 from hp_dval.clip import Clip
 from hp_dval.clip_files import TINY
@@ -28,7 +29,7 @@ from hp_dval.students import CLIP
 
 MODELS: dict[str, type[ImageTextClassifier]] = {model.method: model for model in (HPDVAL, ClipClassifier)}
 SEEN_BY_TINY = ("digits", "digit-scenes")
-CLIP_ITSELF = ("coop", "zero-shot")
+CLIP_ITSELF = ("coop", "zero-shot", "prototypes")
 """Methods whose images are embedded by the CLIP, not by a student."""
 
 
@@ -66,6 +67,20 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
     model.fixed_text.copy_(text_embeddings(clip, texts))
     model.text.copy_(model.fixed_text.expand_as(model.text))
     return model
+
+
+@torch.no_grad()
+def fit_to_rows(config: Config, model: ImageTextClassifier, prompter: Prompter, training: Split) -> None:
+    """Take prototypes or an offset from the training rows, before any step; without these do nothing."""
+    if not isinstance(model, ClipClassifier) or not (config.method == "prototypes" or config.offset):
+        return
+    tokens = map_split(lambda raw: model.tokens(model.normalize(raw)), model, training, config.workers)
+    targets = training.targets.to(tokens.device)
+    if config.method == "prototypes":
+        model.text.copy_(prototypes(tokens[:, 0], targets, model.fixed_text))
+    else:
+        text = prompter(model.contexts) if config.stages else model.text
+        model.offset.copy_(fitted_offset(model.scores(tokens, text), targets))
 
 
 def notes(config: Config, dataset: HierarchicalDataset) -> list[str]:

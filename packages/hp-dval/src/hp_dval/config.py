@@ -13,9 +13,10 @@ from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
 from hmc_shared.cli.train_options import CosineOptions, FreezeOptions, ImageOptions, TrainOptions
 from hmc_shared.resizing import Resize
 
-MethodName = Literal["hp-dval", "no-sc", "dval", "joint", "coop", "zero-shot"]
+MethodName = Literal["hp-dval", "no-sc", "dval", "joint", "coop", "zero-shot", "prototypes"]
 Loss = Literal["db-star", "db", "cb-focal", "asl", "mls", "bce"]
 Stage = Literal["alignment", "prompts", "joint"]
+Context = Literal["shared", "class"]
 
 STAGES: dict[MethodName, tuple[Stage, ...]] = {
     "hp-dval": ("alignment", "prompts"),
@@ -24,6 +25,7 @@ STAGES: dict[MethodName, tuple[Stage, ...]] = {
     "joint": ("joint",),
     "coop": ("prompts",),
     "zero-shot": (),
+    "prototypes": (),
 }
 SUFFIXES = (".png", ".svg", ".pdf")
 """Of pictures."""
@@ -69,7 +71,12 @@ class NetworkOptions(FreezeOptions):
     k: Count = 32
     """Patches in the top-k mean of the local view."""
     prompt_length: Count = 4
-    """M, the learned vectors before a name."""
+    """M, the learned vectors before the text of a class: 4 in HP-DVAL, 16 in CoOp."""
+    context: Context = "shared"
+    """Learned vectors shared over the classes, or each class its own, which takes more images of it."""
+    offset: bool = False
+    """coop, zero-shot: add to the logits of each class what makes their mean probability on training rows the
+    share of its positives."""
     prompts: Literal["both", "global", "local"] = "both"
     """Views with learned prompts; the other one keeps the fixed ones (Table VI)."""
     scale: Positive | None = None
@@ -145,7 +152,8 @@ class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, Tra
     method: MethodName = "hp-dval"
     """hp-dval: dual-view alignment, then prompt tuning. no-sc: without the semantic consistency loss. dval:
     the alignment alone, with fixed prompts. joint: both at once, for as many epochs as the alignment. coop:
-    learned prompts and CLIP's own image embedding. zero-shot: CLIP with fixed prompts, no training."""
+    learned prompts and CLIP's own image embedding. zero-shot: CLIP with fixed prompts, no training.
+    prototypes: the mean image embedding of the training rows of a class instead of its text, no training."""
     protocol: Literal["default", "paper"] = "default"
     """default: the epoch of each stage with the best validation mAP, and the threshold with the best micro-F1
     there. paper: train on train + validation, keep the last epochs."""
@@ -154,6 +162,8 @@ class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, Tra
         super().__post_init__()
         has_steps = not self.dry_run or bool(self.stages)
         check(self, "dry_run", has_steps, "be left out with a method that trains nothing")
+        has_offset = not self.offset or self.method in ("coop", "zero-shot")
+        check(self, "offset", has_offset, "be left out with other methods than coop and zero-shot")
 
     @property
     def label(self) -> str:

@@ -11,4 +11,5 @@ METHODS = (
     Method("joint", "hp-dval train --method joint", "hp_dval.model:HPDVAL"),
     Method("coop", "hp-dval train --method coop", "hp_dval.baselines:ClipClassifier"),
     Method("zero-shot", "hp-dval train --method zero-shot", "hp_dval.baselines:ClipClassifier"),
+    Method("prototypes", "hp-dval train --method prototypes", "hp_dval.baselines:ClipClassifier"),
 )

@@ -14,6 +14,7 @@ from hmc_shared.model import HierarchicalModel, model_card
 from hmc_shared.resizing import Resize
 from hmc_shared.vision.stages import encoder_groups
 from hp_dval.clip import TokenTower
+from hp_dval.config import Context
 from hp_dval.students import Student
 
 CARD = model_card(
@@ -40,7 +41,7 @@ its run folder.
 )
 
 Prompter = Callable[[Tensor], Tensor]
-"""From the learned vectors of V views (V, M, width) to unit text embeddings (V, C, D_e)."""
+"""From learned vectors of V views, (V, M, width) or (V, C, M, width), to unit text embeddings (V, C, D_e)."""
 
 
 class Outputs(NamedTuple):
@@ -103,6 +104,7 @@ class ImageTextClassifier(HierarchicalModel, **CARD):
         dim: int,
         text_width: int,
         prompt_length: int,
+        context: Context,
         alpha: float,
         k: int,
         scale: float,
@@ -111,7 +113,8 @@ class ImageTextClassifier(HierarchicalModel, **CARD):
     ) -> None:
         super().__init__(hierarchy, input_shape, coherent=coherent, resize=resize)
         self.alpha, self.k = alpha, k
-        self.contexts = nn.Parameter(0.02 * torch.randn(views, prompt_length, text_width))
+        sets = (views,) if context == "shared" else (views, len(hierarchy))
+        self.contexts = nn.Parameter(0.02 * torch.randn(*sets, prompt_length, text_width))
         self.register_buffer("log_scale", torch.tensor(math.log(scale)))
         self.register_buffer("fixed_text", torch.zeros(len(hierarchy), dim))
         self.register_buffer("text", torch.zeros(views, len(hierarchy), dim))
@@ -173,6 +176,7 @@ class HPDVAL(ImageTextClassifier, **CARD):
         dim: D_e, of the CLIP's embeddings.
         text_width: of the CLIP's token embeddings.
         prompt_length: M.
+        context: learned vectors shared over the classes, or each class its own.
         alpha, k: of :func:`dual_view_scores`.
         scale: what scores are multiplied by.
         coherent: score a class by the best of itself and its descendants.
@@ -196,6 +200,7 @@ class HPDVAL(ImageTextClassifier, **CARD):
         dim: int = 512,
         text_width: int = 512,
         prompt_length: int = 4,
+        context: Context = "shared",
         alpha: float = 0.4,
         k: int = 32,
         scale: float = 100.0,
@@ -209,6 +214,7 @@ class HPDVAL(ImageTextClassifier, **CARD):
             dim=dim,
             text_width=text_width,
             prompt_length=prompt_length,
+            context=context,
             alpha=alpha,
             k=k,
             scale=scale,

@@ -29,6 +29,7 @@ from hp_dval.build import (
     classification_loss,
     consistency_loss,
     distillation_loss,
+    fit_to_rows,
     notes,
     teacher_features,
 )
@@ -74,6 +75,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     clip = load_clip(config.clip, config.pretrained).to(device)
     model = build_model(config, dataset, clip).to(device)
     prompter = build_prompter(config, model, clip)
+    fit_to_rows(config, model, prompter, training)
     loss_of = classification_loss(config, targets.sum(0).to(device), len(targets), evaluated.to(device))
 
     # Optimiser: of the student and the prompts
