@@ -146,7 +146,7 @@ def test_every_method_runs_and_what_it_trains_learns(tmp_path, scenes, small, me
     for stage in stages:
         losses = [record["train_loss"] for record in log if record["stage"] == stage]
         assert losses[-1] < losses[0]
-    assert results["method"] == (f"{method}-bce" if stages else "zero-shot")
+    assert results["method"] == (f"{method}-bce" if stages else method)
 
 
 def test_zero_shot_is_the_clip_with_its_template(scenes, tmp_path, small, clip_json, clip_file):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
-from hmc_shared.model import HierarchicalModel, model_card
+from hmc_shared.model import HierarchicalModel, check_inputs, model_card
 from hmc_shared.resizing import Resize
 from hmc_shared.vision.stages import encoder_groups
 from hp_dval.clip import TokenTower
@@ -152,6 +152,11 @@ class ImageTextClassifier(HierarchicalModel, **CARD):
     def logits(self, inputs: Tensor) -> Tensor:
         """Logits (B, C) of images or tokens, no class above its parent if the model is coherent."""
         return self.constrained(self(inputs).logits)
+
+    def logits_of(self, inputs: Any, batch_size: int | None = None) -> Tensor:
+        """As of :class:`HierarchicalModel`; ViTs of open_clip do not take a batch of no images."""
+        raw = check_inputs(inputs, self.input_shape)
+        return super().logits_of(raw, batch_size) if len(raw) else torch.zeros(0, len(self.hierarchy))
 
     @torch.no_grad()
     def response_maps(self, images: Tensor) -> Tensor:
