@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from hp_dval.baselines import fitted_offset, prototypes
 from hp_dval.build import load_model
-from hp_dval.config import Config
 from hp_dval.train import train
 
 
@@ -75,6 +74,6 @@ def test_learned_vectors_of_each_class_are_trained_and_saved(tmp_path, scenes, s
 
 
 @pytest.mark.parametrize("method", ["hp-dval", "dval", "prototypes"])
-def test_an_offset_is_for_coop_and_zero_shot(method):
-    with pytest.raises(ValueError, match="`--offset` should be left out with other methods"):
-        Config(method=method, offset=True)
+def test_an_offset_is_for_coop_and_zero_shot(scenes, small, method):
+    with pytest.raises(ValueError, match="`--offset` is for the methods coop and zero-shot"):
+        train(small(method=method, offset=True), scenes)

@@ -40,6 +40,8 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
     data or options that do not suit.
     """
     inputs = dataset.train.inputs
+    if config.offset and config.method not in ("coop", "zero-shot"):
+        raise ValueError(f"`--offset` is for the methods coop and zero-shot. Found it with {config.method}.")
     if dataset.kind != "image":
         raise ValueError(f"`--dataset` should have images. Found the feature vectors of {dataset.name!r}.")
     is_table = isinstance(inputs, ImageTable)

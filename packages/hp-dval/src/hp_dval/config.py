@@ -162,8 +162,6 @@ class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, Tra
         super().__post_init__()
         has_steps = not self.dry_run or bool(self.stages)
         check(self, "dry_run", has_steps, "be left out with a method that trains nothing")
-        has_offset = not self.offset or self.method in ("coop", "zero-shot")
-        check(self, "offset", has_offset, "be left out with other methods than coop and zero-shot")
 
     @property
     def label(self) -> str:
