@@ -158,9 +158,8 @@ def test_zero_shot_is_the_clip_with_its_template(scenes, tmp_path, small, clip_j
     cosines = torch.cosine_similarity(image[:, None], text[None], dim=2)
     expected = mean_average_precision(cosines.numpy(), scenes.test.targets.numpy())
     assert results["metrics"]["test/map"] == pytest.approx(expected, abs=1e-6)
-    torch.testing.assert_close(
-        torch.from_numpy(load_run(tmp_path / "run").scores), clip.logit_scale * cosines, atol=1e-3, rtol=0
-    )
+    scores = torch.from_numpy(load_run(tmp_path / "run").scores)
+    torch.testing.assert_close(scores, clip.logit_scale * cosines, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("loss", ["db-star", "db", "cb-focal", "asl", "mls", "bce"])
@@ -380,11 +379,8 @@ def test_networks_that_know_nothing_of_the_images_are_noted(scenes):
     assert clip == "the CLIP ViT-B-16 is random: --pretrained gives it weights"
     assert student.startswith("the student vit_b_16 starts at random")
     known = {"clip": "ViT-B-16", "pretrained": "openai"}
-    for options in (
-        {"student": "vit_b_16", "weights": "imagenet"},
-        {"method": "coop", "student": "small"},
-        {},
-    ):
+    vit = {"student": "vit_b_16", "weights": "imagenet"}
+    for options in (vit, {"method": "coop", "student": "small"}, {}):
         assert notes(Config(**known, **options), photos) == []
 
 
