@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from hmc_shared.cli.blend import Blend
 from hmc_shared.cli.commands import CertainOptions, PredictOptions, exit_codes
 from hmc_shared.cli.commands import Command as Program
+from hmc_shared.cli.compare import Compare, Difference, Evaluate, Ranks
+from hmc_shared.cli.data_sets import Datasets, ExportSet, SetOptions
 from hmc_shared.cli.embed import Embed
 from hmc_shared.cli.peer import Peer
 from hmc_shared.cli.rollup import Rollup
@@ -23,156 +24,6 @@ from hmc_shared.study.options import Demo, Study
 
 if TYPE_CHECKING:
     from hmc_shared.data import HierarchicalDataset
-
-Positional = tyro.conf.Positional
-Name = tyro.conf.arg(metavar="NAME")
-File = tyro.conf.arg(metavar="FILE")
-Folder = tyro.conf.arg(metavar="DIR")
-Paths = tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="")
-Columns = tyro.conf.arg(metavar="COLUMN [COLUMN ...]", help_behavior_hint="")
-Codes = tyro.conf.arg(metavar="CODE [CODE ...]", help_behavior_hint="")
-Names = tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SetOptions:
-    """What says how a data set is read, beside its name."""
-
-    levels: str | None = None
-    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
-    features: Annotated[tuple[str, ...], Columns] = ()
-    """Columns of such a data set to take as features; default: all of numbers."""
-    drop: Annotated[tuple[str, ...], Columns] = ()
-    """Columns to leave out."""
-    categorical: Annotated[tuple[str, ...], Columns] = ()
-    """Columns of words to take, each word of the training rows as a feature."""
-    evidence: Annotated[tuple[str, ...], Codes] = ()
-    """Evidence codes that count in a .gaf file beside a table; default: all."""
-    data_dir: Annotated[Path | None, Folder] = None
-    """Folder with the files of sets that are not embedded; default: the environment variable HMC_DATA."""
-
-
-@dataclass(frozen=True)
-class Datasets(SetOptions):
-    """List the data sets, or describe one.
-
-    With `export NAME DIR` write one as a folder that `--dataset hf:DIR` reads.
-    """
-
-    name: Annotated[str | None, Positional, tyro.conf.arg(metavar="[NAME]")] = None
-    """Data set to describe, also hf:PATH, folder:PATH, labels:PATH or table:PATH; without it, all are
-    listed."""
-    plot: Annotated[Path | None, File] = None
-    """Picture of the described set, .svg, .png or .pdf."""
-
-
-@dataclass(frozen=True)
-class Export(SetOptions):
-    """Write a data set as a folder of Arrow tables with its hierarchy.json; `--dataset hf:DIR` reads it."""
-
-    name: Annotated[str, Positional, Name]
-    """Data set to write."""
-    folder: Annotated[Path, Positional, Folder]
-    """New folder."""
-
-
-@dataclass(frozen=True)
-class Compare:
-    """Compare finished runs: recompute all metrics from the predictions, average over seeds.
-
-    One table for each data set and protocol. Runs on different data are refused.
-    """
-
-    paths: Annotated[tuple[str, ...], Positional, Paths]
-    """Run folders, folders with runs below them, or globs."""
-    metrics: Annotated[tuple[str, ...], Names] = ()
-    """Columns, such as au_prc "accuracy_level_*" (with or without test/); the first orders the rows."""
-    output: Annotated[Path | None, Folder] = None
-    """Folder for report.html, compare.md, compare.csv, compare.json and the plots."""
-    pictures: Annotated[Path | None, Folder] = None
-    """Folder of the data sets, from which report.html takes the images that were hard; nothing outside it is
-    read, whatever a run says."""
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Recompute all metrics of one run folder, or of any predictions.npz with its hierarchy.json.
-
-    Or, with `--truth` and `--obo`, Fmax, weighted Fmax and Smin of predictions of terms as CAFA takes them.
-    """
-
-    path: Annotated[Path, Positional]
-    """Run folder, or .npz file with the arrays scores (n, C) and targets (n, C); or, with --truth, lines of
-    target, term and score."""
-    hierarchy: Annotated[Path | None, File] = None
-    """Hierarchy as JSON; default: the hierarchy.json beside the predictions."""
-    threshold: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
-    """A class is predicted if its score is at least this; default: the stored threshold, else 0."""
-    json: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Print JSON instead of text."""
-    target_error: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
-    """Instead, what answers as deep as is certain give on the test split of a run, of which at most this
-    share is wrong; beside a fixed threshold."""
-    confidence: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.9
-    """With --target-error, the probability that it is kept."""
-    curve: Annotated[Path | None, File] = None
-    """With --target-error, CSV of risk over coverage and depth on the test split."""
-    truth: Annotated[Path | None, File] = None
-    """Annotations: lines of target and term, or a .gaf file."""
-    obo: Annotated[Path | None, File] = None
-    """Ontologies in the OBO format. Needs the extra `go`: pip install 'hmc-shared[go]'."""
-    train_annotations: Annotated[Path | None, File] = None
-    """Annotations of training samples, from which the information of terms is taken."""
-    ia: Annotated[Path | None, File] = None
-    """Instead, lines of term and information."""
-    evidence: Annotated[tuple[str, ...], Codes] = ()
-    """Evidence codes that count in .gaf files; default: all."""
-    relations: Annotated[tuple[str, ...], Names] = ("is_a", "part_of")
-    """What makes a term a child of another."""
-    step: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
-    """Try the thresholds STEP, 2 STEP, ... below 1, as cafaeval does; default: all thresholds."""
-    roots: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Count the roots of the ontologies, as cafaeval does without -no_orphans."""
-    on_error: Literal["refuse", "skip"] = "refuse"
-    """Refuse terms that the ontologies do not have, or leave them out."""
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """Rank methods over many data sets: average ranks, the tests of Friedman and Nemenyi.
-
-    Needs the extra `stats`: pip install 'hmc-shared[stats]'.
-    """
-
-    paths: Annotated[tuple[str, ...], Positional, Paths]
-    """Run folders, folders with runs below them, or globs; seeds of a method are averaged first."""
-    metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "au_prc"
-    """What is ranked, with or without test/."""
-    methods: Annotated[tuple[str, ...], Names] = ()
-    """Methods to rank, by default all."""
-    missing: Literal["drop", "last"] = "drop"
-    """Leave out data sets that lack one of the methods, or rank it last there, as the HLSTM paper does."""
-    plot: Annotated[Path | None, File] = None
-    """Critical-difference diagram, .svg, .png or .pdf."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Compare two runs on the same test samples: an interval of their difference, by the paired bootstrap."""
-
-    first: Annotated[Path, Positional, Folder]
-    """Run folder."""
-    second: Annotated[Path, Positional, Folder]
-    """Run folder; positive differences mean that the first has more."""
-    metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "au_prc"
-    """What is compared, with or without test/."""
-    resamples: Annotated[int, tyro.conf.arg(metavar="N")] = 1000
-    """Draws of test samples, with replacement."""
-    level: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.95
-    """Coverage of the interval."""
-    seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
-    """Seed of the draws."""
-
 
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
@@ -208,7 +59,7 @@ def run(argv: list[str]) -> None:
         print(f"hmc {distribution_version('hmc-shared')}")
         return
     if argv[:2] == ["datasets", "export"]:
-        export(tyro.cli(Export, prog="hmc datasets export", args=argv[2:]))
+        export_set(tyro.cli(ExportSet, prog="hmc datasets export", args=argv[2:]))
         return
     command = tyro.cli(Command, prog="hmc", description=__doc__, args=argv)  # pyright: ignore
     match command:
@@ -268,7 +119,7 @@ def load(name: str, command: SetOptions) -> HierarchicalDataset:
     return data.load_dataset(name, command.data_dir, **{option: getattr(command, option) for option in names})
 
 
-def export(command: Export) -> None:
+def export_set(command: ExportSet) -> None:
     from hmc_shared.data.formats.hf_export import export as write_folder
 
     dataset = load(command.name, command)

@@ -247,7 +247,8 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
     @classmethod
     def _from_pretrained(cls: type[Model], *, model_id: str, **options: Any) -> Model:
         options["strict"] = True  # a weight that is missing would stay random
-        model = super()._from_pretrained(model_id=model_id, **options)
+        with redirect_stdout(StringIO()):  # huggingface_hub prints "Loading weights from local directory"
+            model = super()._from_pretrained(model_id=model_id, **options)
         folder = Path(model_id)
         if not folder.is_dir():
             names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
@@ -292,8 +293,7 @@ def load_pretrained(folder: str | Path, models: Mapping[str, type[Model]]) -> Mo
     except (KeyError, TypeError) as error:
         raise _unfit(path, error) from error
     try:
-        # huggingface_hub prints a line, "Loading weights from local directory"
-        with redirect_stdout(StringIO()), bounded_network(weights):
+        with bounded_network(weights):
             model = model_type.from_pretrained(folder)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ValueError(f"{weights} does not hold the weights of this model: {reason(error)}") from error

@@ -356,6 +356,7 @@ class MethodContract:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("usage") >= 5
+        assert "STR [STR" not in done.stdout
 
     def test_resolved_options_read_back(self, tmp_path: Path) -> None:
         config = self.config(tmp_path / "run")

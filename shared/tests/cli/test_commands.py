@@ -259,6 +259,24 @@ def test_the_launcher_is_the_parent_process(tmp_path, name, words, expected):
     assert done.stdout.strip() == str(expected)
 
 
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="the system does not tell")
+def test_the_command_of_several_processes_is_the_launchers(tmp_path):
+    package = tmp_path / "method"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    code = "from hmc_shared.cli.commands import command_line\nprint(command_line())\n"
+    (package / "train.py").write_text(code)
+    launcher = tmp_path / "torchrun"
+    launcher.write_text(
+        "import subprocess, sys\n"
+        "sys.exit(subprocess.run([sys.executable, *sys.argv[sys.argv.index('-m'):]]).returncode)\n"
+    )
+    words = ["--nproc_per_node", "2", "-m", "method.train", "--seed", "1"]
+    done = _in_a_process([str(launcher), *words, "--output-dir", "x"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert shlex.split(done.stdout) == ["torchrun", *words]
+
+
 def test_a_parent_that_cannot_be_read_is_no_launcher(monkeypatch):
     monkeypatch.setattr(commands.os, "getppid", lambda: 2**30)
     assert launcher() is None

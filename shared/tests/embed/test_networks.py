@@ -138,13 +138,19 @@ def test_weights_in_a_file(tmp_path, photos):
         ("lite0", "texts", r"the encoder of texts should be .* Found 'lite0'"),
         ("sentence-transformers:x", "images", r"the encoder of images should be .* Found 'sentence"),
         ("resnet8", "images", "resnet8 has no weights of its own"),
-        ("vgg99", "images", r"`encoder` should, for images, be one of .* Found 'vgg99'"),
-        ("timm:vgg99", "images", r"name of a network of timm .* Found 'timm:vgg99'"),
+        ("vgg99", "images", "vgg99 has no weights of its own: it should be a network of torchvision"),
+        ("timm:vgg99", "images", "timm:vgg99 has no weights of its own"),
     ],
 )
 def test_unknown_names(name, takes, says):
     with pytest.raises(ValueError, match=says):
         open_network(name, takes)
+
+
+@pytest.mark.parametrize("encoder", ["resnet8", "timm:vgg99", "sentence-transformers:x"])
+def test_an_encoder_is_refused_before_data_are_read(tmp_path, encoder):
+    with pytest.raises(ValueError, match=encoder):  # and not the set, which is not there
+        command(Embed("folder:nowhere", output=tmp_path / "vectors", encoder=encoder))
 
 
 @pytest.mark.parametrize(

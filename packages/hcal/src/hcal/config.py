@@ -9,6 +9,7 @@ import tyro
 
 from hmc_shared.cli.bounds import Bounds, Count, NonNegative, NonNegativeInt, Positive, Share, check_options
 from hmc_shared.cli.commands import EvaluateOptions, Format, PredictOptions
+from hmc_shared.cli.metavars import RunFolder
 from hmc_shared.cli.train_options import (
     CosineOptions,
     EncoderOptions,
@@ -149,7 +150,7 @@ class PredictConfig(PredictOptions):
 class PlotConfig:
     """Draw features and prototypes of a finished run of HCAL, before and after training, by t-SNE."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional, RunFolder]
     """Run folder."""
     split: Literal["train", "validation", "test"] = "test"
     """Whose features to draw."""

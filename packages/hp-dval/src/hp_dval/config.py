@@ -10,6 +10,7 @@ import tyro
 
 from hmc_shared.cli.bounds import FREE, Bounds, Count, NonNegative, NonNegativeInt, Positive, Share, check
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
+from hmc_shared.cli.metavars import File, Names, RunFolder, Templates
 from hmc_shared.cli.train_options import CosineOptions, FreezeOptions, ImageOptions, TrainOptions
 from hmc_shared.resizing import Resize
 
@@ -42,7 +43,7 @@ class NetworkOptions(FreezeOptions):
     pretrained: str | None = None
     """Its weights: a file, read without a pickle, OpenAI's .pt among them, or a tag of open_clip such as
     openai, downloaded. Default: those that come with the CLIP, random ones where none do."""
-    templates: list[str] = field(default_factory=lambda: ["a photo of a {}."])
+    templates: Annotated[list[str], Templates] = field(default_factory=lambda: ["a photo of a {}."])
     """Fixed prompt, {} for the text of a class; or one for each level of the hierarchy, from the roots."""
     class_texts: str | None = None
     """File with one or more texts for each class (.yaml, .json, or .csv with two columns), instead of its
@@ -202,13 +203,13 @@ class ExplainConfig:
 
     library: ClassVar[str] = "hp_dval"
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional, RunFolder]
     """Run folder, or the folder of a saved model."""
-    image: Annotated[str, tyro.conf.Positional]
+    image: Annotated[str, tyro.conf.Positional, File]
     """Image file."""
-    labels: list[str] | None = None
+    labels: Annotated[list[str] | None, Names] = None
     """Classes, a row each; default: the three with the highest scores of their own."""
-    output: str | None = None
+    output: Annotated[str | None, File] = None
     """File for the picture, .png, .svg or .pdf; default: the image's name with -explained.png, here."""
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from hmc_shared.cli.bounds import (
     check_options,
 )
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
+from hmc_shared.cli.metavars import Ids, RunFolder
 from hmc_shared.cli.train_options import (
     EncoderOptions,
     FeatureOptions,
@@ -190,11 +191,11 @@ class PredictConfig(PredictOptions):
 class ExplainConfig:
     """Show logical labels beside recovered label distributions, for some samples or a whole split."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional, RunFolder]
     """Run folder of a loss that recovers label distributions, cld or rld; it need not be finished."""
     split: Literal["train", "validation", "test"] = "test"
     """The split to show."""
-    samples: tuple[str, ...] = ()
+    samples: Annotated[tuple[str, ...], Ids] = ()
     """Ids of samples; or one number, if no sample has that as its id: so many, drawn with a fixed seed.
     Default: the whole split, as a summary."""
     output: str | None = None

@@ -261,6 +261,8 @@ def _shown(name: str, value: float | None) -> str:
 def command_line() -> str | None:
     """The command that repeats the run of this process: as it was started, less where it writes.
 
+    Where a launcher started several processes, it is the launcher's.
+
     None unless the process was started as the command ``train`` of a method, or as ``hmc peer``: from Python,
     the file config.yaml says all that there is to say.
     """
@@ -282,6 +284,8 @@ def command_line() -> str | None:
             "--no-overwrite",
         }:
             words.append(word)
+    if start := launcher():
+        words = [*shlex.split(start), *(words[1:] if words[0] == "python" else words)]
     return shlex.join(words)
 
 
@@ -290,10 +294,7 @@ def resume_command(folder: Path) -> str:
     command = command_line()
     if command is None:
         return f"the options of {folder / 'config.yaml'} and resume=True"
-    words = [*shlex.split(command), "--output-dir", str(folder), "--resume"]
-    if start := launcher():
-        words = [*shlex.split(start), *(words[1:] if words[0] == "python" else words)]
-    return shlex.join(words)
+    return shlex.join([*shlex.split(command), "--output-dir", str(folder), "--resume"])
 
 
 def launcher() -> str | None:

@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from hmc_shared.cli.bounds import FREE, Bounds, Count, check_options, free_options
-
-Columns = tyro.conf.arg(metavar="COLUMN [COLUMN ...]", help_behavior_hint="")
+from hmc_shared.cli.metavars import Codes, Columns
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Embed:
     """Vectors that are there already: an .npy file (n, F), whose rows are those of the table."""
     levels: str | None = None
     """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
-    evidence: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CODE [CODE ...]", help_behavior_hint="")] = ()
+    evidence: Annotated[tuple[str, ...], Codes] = ()
     """Evidence codes that count in a .gaf file beside a table; default: all."""
     data_dir: Annotated[Path | None, FREE, tyro.conf.arg(metavar="DIR")] = None
     """Folder with the files of sets that are not embedded; default: the environment variable HMC_DATA."""

@@ -22,6 +22,7 @@ from hmc_shared.cli.bounds import (
     check_options,
     free_options,
 )
+from hmc_shared.cli.metavars import Codes, Columns
 from hmc_shared.resizing import Resize
 
 Seed = Annotated[int, Bounds(0)]
@@ -55,13 +56,13 @@ class DataOptions:
 class FeatureOptions(DataOptions):
     """For methods that take vectors."""
 
-    features: list[str] = field(default_factory=list[str])
+    features: Annotated[list[str], Columns] = field(default_factory=list[str])
     """Columns of a data set hf:PATH or table:PATH to take as features; default: all of numbers."""
-    drop: list[str] = field(default_factory=list[str])
+    drop: Annotated[list[str], Columns] = field(default_factory=list[str])
     """Columns to leave out."""
-    categorical: list[str] = field(default_factory=list[str])
+    categorical: Annotated[list[str], Columns] = field(default_factory=list[str])
     """Columns of words to take, each word of the training rows as a feature."""
-    evidence: list[str] = field(default_factory=list[str])
+    evidence: Annotated[list[str], Codes] = field(default_factory=list[str])
     """Evidence codes that count in a .gaf file beside a table; default: all."""
 
 

@@ -20,7 +20,7 @@ from hmc_shared.compare.output import wrote
 from hmc_shared.data.image_batches import image_batches
 from hmc_shared.embed.embedder import Embedder, to_float16
 from hmc_shared.embed.folder import TABLE, EmbeddingFolder, digest_of
-from hmc_shared.embed.networks import open_network
+from hmc_shared.embed.networks import Takes, check_encoder, open_network
 from hmc_shared.embed.sources import Source, open_source
 from hmc_shared.embed.texts import fit_texts
 from hmc_shared.resizing import Resize
@@ -33,6 +33,9 @@ def command(config: Embed) -> None:
     """Write the folder, and say how fast it went."""
     started = time.perf_counter()
     folder = EmbeddingFolder(config.output, resume=config.resume, overwrite=config.overwrite)
+    takes, name = encoder_of(config)
+    if not (config.array or (name == TEXTS and config.text) or folder.embedder):
+        check_encoder(name, takes, str(config.weights or ""))
     source = open_source(config)
     for note in source.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -69,10 +72,14 @@ def embed(config: Embed, source: Source, folder: EmbeddingFolder) -> Path:
     return folder.finish(source)
 
 
+def encoder_of(config: Embed) -> tuple[Takes, str]:
+    """What the encoder takes, and its name."""
+    return ("texts", config.encoder or TEXTS) if config.text else ("images", config.encoder or IMAGES)
+
+
 def make_embedder(config: Embed, source: Source) -> Embedder:
     """The encoder that the options name; fitted to the texts of the training rows where it learns."""
-    takes = "texts" if config.text else "images"
-    name = config.encoder or (TEXTS if config.text else IMAGES)
+    takes, name = encoder_of(config)
     if name == TEXTS and config.text:
         texts: Any = source.inputs
         fit = fit_texts([text for row in source.training_rows if (text := texts[row])], config.size)

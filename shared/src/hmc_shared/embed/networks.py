@@ -43,19 +43,34 @@ def open_network(name: str, takes: Takes, image_size: int | None = None, file: s
     Raises ValueError for an unknown name, for another input than it takes, and, saying what to install, for
     a library or weights that are not there.
     """
+    check_encoder(name, takes, file)
     kind, _, of = name.partition(":")
-    if file and (takes == "texts" or kind in ("open_clip", "sentence-transformers")):
-        raise ValueError(f"`--weights` is for networks of timm and torchvision. Found it with {shown(name)}.")
     try:
-        if kind == "open_clip" and of:
+        if kind == "open_clip":
             return _open_clip(of, takes, image_size)
-        if kind == "sentence-transformers" and of and takes == "texts":
+        if kind == "sentence-transformers":
             return _sentence_transformer(of)
-        if takes == "images" and kind != "sentence-transformers":
-            return _image_network(name, image_size, file)
+        return _image_network(name, image_size, file)
     except (OSError, RuntimeError, KeyError) as error:  # of a hub that is not reached, or does not know it
         raise ValueError(f"the weights of {name} cannot be had: {reason(error)}") from error
-    raise ValueError(f"the encoder of {takes} should be {NAMES[takes]}. Found {shown(name)}.")
+
+
+def check_encoder(name: str, takes: Takes, file: str = "") -> None:
+    """Raise ValueError for what :func:`open_network` would refuse by name, before any data are read."""
+    kind, _, of = name.partition(":")
+    is_named = kind in ("open_clip", "sentence-transformers")
+    if file and (takes == "texts" or is_named):
+        raise ValueError(f"`--weights` is for networks of timm and torchvision. Found it with {shown(name)}.")
+    if kind == "open_clip" and of:
+        needed("open_clip", "clip", name)
+    elif kind == "sentence-transformers" and of and takes == "texts":
+        needed("sentence_transformers", "sentences", name)
+    elif takes == "images" and not is_named:
+        from hmc_shared.vision.weights import own_images
+
+        own_images(name)
+    else:
+        raise ValueError(f"the encoder of {takes} should be {NAMES[takes]}. Found {shown(name)}.")
 
 
 def _image_network(name: str, image_size: int | None, file: str) -> Network:

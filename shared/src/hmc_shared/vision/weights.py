@@ -61,12 +61,18 @@ def pretrained_encoder(name: str, weights: str | None = None) -> Pretrained:
 
     Raises ValueError for another name, and for weights that cannot be had or do not fit.
     """
+    expected = own_images(name)
     network, features = image_encoder(name, 3)
+    load_weights(network, weights or (name if name in LITE else "imagenet"), name)
+    return Pretrained(network.eval(), features, *expected)
+
+
+def own_images(name: str) -> tuple[PixelStatistics, int]:
+    """As :func:`expected_images`; ValueError for a network without weights. Nothing is built or fetched."""
     expected = expected_images(name)
     if expected is None:
         raise ValueError(f"{name} has no weights of its own: it should be a network of torchvision or timm.")
-    load_weights(network, weights or (name if name in LITE else "imagenet"), name)
-    return Pretrained(network.eval(), features, *expected)
+    return expected
 
 
 def start_encoders(

@@ -3,11 +3,14 @@
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import datasets
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -191,7 +194,6 @@ def test_damaged_folders_are_refused_by_name(tmp_path: Path, damage: str) -> Non
 
 
 def test_a_hub_repository_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
 
     export(load_dataset("digits"), tmp_path / "snapshot")
     monkeypatch.setattr(
@@ -207,6 +209,22 @@ def test_a_hub_repository_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     with pytest.raises(ValueError, match=r"^'hf:me/other' is neither a folder nor on the hub: no network"):
         load_dataset("hf:me/other")
+
+
+@pytest.mark.parametrize("levels", [None, "kind"])
+def test_a_hub_that_is_not_reached_is_not_asked_again(monkeypatch, levels) -> None:
+    asked = []
+
+    def refused(_self: object, request: object, **_: object) -> None:
+        asked.append(request)
+        raise OSError("no network")
+
+    monkeypatch.setattr(type(huggingface_hub.get_session()), "send", refused)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it is tried again"))
+    with pytest.raises(ValueError, match="nothere"):
+        load_dataset("hf:nothere", levels=levels)
+    assert len(asked) <= 2
+    assert not datasets.config.HF_HUB_OFFLINE
 
 
 @pytest.mark.parametrize(("has", "wants"), [("vector", "image"), ("image", "vector")])

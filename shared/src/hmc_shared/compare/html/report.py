@@ -282,8 +282,11 @@ def _row(words: Sequence[str]) -> str:
 
 def _program(command: str | None) -> str:
     """The command that a method belongs to, below its label."""
-    words = str(command).split()[:2] if command else []
-    return f'<br><span class="dim">{escape(" ".join(words))}</span>' if words else ""
+    if not command:
+        return ""
+    module = re.search(r"-m (\w+)(?:\.train| train)\b", command)  # of a launcher, which comes first
+    words = [module[1].replace("_", "-"), "train"] if module else command.split()[:2]
+    return f'<br><span class="dim">{escape(" ".join(words))}</span>'
 
 
 def _with_picture(name: str, picture: str | None) -> str:

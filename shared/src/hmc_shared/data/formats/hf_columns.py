@@ -14,6 +14,7 @@ import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import torch
+from datasets import config as hub_config
 from datasets.config import DOWNLOADED_DATASETS_PATH, EXTRACTED_DATASETS_PATH
 
 from hmc_shared.data.choice import FeatureChoice
@@ -146,8 +147,11 @@ def open_dataset(path: str) -> dict[str, datasets.Dataset]:
             f"`--levels` should not be given for {path}: it has a hierarchy.json. Found it there."
         )
     has_bars = not datasets.are_progress_bars_disabled()
+    is_offline = hub_config.HF_HUB_OFFLINE
     datasets.disable_progress_bars()
     try:
+        if not (folder.exists() or is_offline or hub_answers(path)):
+            hub_config.HF_HUB_OFFLINE = True  # what was downloaded before, and no further attempts
         saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
         source = str(folder) if folder.exists() else path
         dataset: Any = datasets.load_from_disk(source) if saved else datasets.load_dataset(source)
@@ -158,9 +162,24 @@ def open_dataset(path: str) -> dict[str, datasets.Dataset]:
             f"hf:{path} is neither a folder of `datasets` nor on the hub: {reason(error)}"
         ) from error
     finally:
+        hub_config.HF_HUB_OFFLINE = is_offline
         if has_bars:
             datasets.enable_progress_bars()
     return dict(dataset) if isinstance(dataset, dict) else {"all": dataset}
+
+
+def hub_answers(name: str) -> bool:
+    """Whether the hub is reached, asked once: `datasets` would ask for half a minute.
+
+    Raises what the hub says of a data set that it does not have.
+    """
+    try:
+        huggingface_hub.HfApi().dataset_info(name, timeout=10)
+    except huggingface_hub.errors.HfHubHTTPError:
+        raise
+    except Exception:  # of the network, whose library depends on the release
+        return False
+    return True
 
 
 def as_table(rows: datasets.Dataset, path: str, levels: Sequence[str], names: Sequence[str]) -> TableFile:

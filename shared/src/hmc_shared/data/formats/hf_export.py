@@ -189,8 +189,11 @@ def _split(table: pa.Table, folder: Path, shape: list[int] | None, hierarchy: Hi
 def _download(repository: str) -> Path:
     """The local copy of a dataset repository. Raises ValueError if there is none and none can be fetched."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(repository, repo_type="dataset"))
+    except LocalEntryNotFoundError as error:
+        raise ValueError(f"'hf:{repository}' is no folder, and the hub is not reached.") from error
     except (OSError, ValueError) as error:
         raise ValueError(f"'hf:{repository}' is neither a folder nor on the hub: {reason(error)}") from error

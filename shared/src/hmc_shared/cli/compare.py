@@ -1,0 +1,111 @@
+"""Options of the commands that score and compare finished runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from hmc_shared.cli.metavars import Codes, File, Folder, Name, Names, Paths
+
+Positional = tyro.conf.Positional
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare finished runs: recompute all metrics from the predictions, average over seeds.
+
+    One table for each data set and protocol. Runs on different data are refused.
+    """
+
+    paths: Annotated[tuple[str, ...], Positional, Paths]
+    """Run folders, folders with runs below them, or globs."""
+    metrics: Annotated[tuple[str, ...], Names] = ()
+    """Columns, such as au_prc "accuracy_level_*" (with or without test/); the first orders the rows."""
+    output: Annotated[Path | None, Folder] = None
+    """Folder for report.html, compare.md, compare.csv, compare.json and the plots."""
+    pictures: Annotated[Path | None, Folder] = None
+    """Folder of the data sets, from which report.html takes the images that were hard; nothing outside it is
+    read, whatever a run says."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Recompute all metrics of one run folder, or of any predictions.npz with its hierarchy.json.
+
+    Or, with `--truth` and `--obo`, Fmax, weighted Fmax and Smin of predictions of terms as CAFA takes them.
+    """
+
+    path: Annotated[Path, Positional]
+    """Run folder, or .npz file with the arrays scores (n, C) and targets (n, C); or, with --truth, lines of
+    target, term and score."""
+    hierarchy: Annotated[Path | None, File] = None
+    """Hierarchy as JSON; default: the hierarchy.json beside the predictions."""
+    threshold: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
+    """A class is predicted if its score is at least this; default: the stored threshold, else 0."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print JSON instead of text."""
+    target_error: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    """Instead, what answers as deep as is certain give on the test split of a run, of which at most this
+    share is wrong; beside a fixed threshold."""
+    confidence: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.9
+    """With --target-error, the probability that it is kept."""
+    curve: Annotated[Path | None, File] = None
+    """With --target-error, CSV of risk over coverage and depth on the test split."""
+    truth: Annotated[Path | None, File] = None
+    """Annotations: lines of target and term, or a .gaf file."""
+    obo: Annotated[Path | None, File] = None
+    """Ontologies in the OBO format. Needs the extra `go`: pip install 'hmc-shared[go]'."""
+    train_annotations: Annotated[Path | None, File] = None
+    """Annotations of training samples, from which the information of terms is taken."""
+    ia: Annotated[Path | None, File] = None
+    """Instead, lines of term and information."""
+    evidence: Annotated[tuple[str, ...], Codes] = ()
+    """Evidence codes that count in .gaf files; default: all."""
+    relations: Annotated[tuple[str, ...], Names] = ("is_a", "part_of")
+    """What makes a term a child of another."""
+    step: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
+    """Try the thresholds STEP, 2 STEP, ... below 1, as cafaeval does; default: all thresholds."""
+    roots: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Count the roots of the ontologies, as cafaeval does without -no_orphans."""
+    on_error: Literal["refuse", "skip"] = "refuse"
+    """Refuse terms that the ontologies do not have, or leave them out."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Rank methods over many data sets: average ranks, the tests of Friedman and Nemenyi.
+
+    Needs the extra `stats`: pip install 'hmc-shared[stats]'.
+    """
+
+    paths: Annotated[tuple[str, ...], Positional, Paths]
+    """Run folders, folders with runs below them, or globs; seeds of a method are averaged first."""
+    metric: Annotated[str, Name] = "au_prc"
+    """What is ranked, with or without test/."""
+    methods: Annotated[tuple[str, ...], Names] = ()
+    """Methods to rank, by default all."""
+    missing: Literal["drop", "last"] = "drop"
+    """Leave out data sets that lack one of the methods, or rank it last there, as the HLSTM paper does."""
+    plot: Annotated[Path | None, File] = None
+    """Critical-difference diagram, .svg, .png or .pdf."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Compare two runs on the same test samples: an interval of their difference, by the paired bootstrap."""
+
+    first: Annotated[Path, Positional, Folder]
+    """Run folder."""
+    second: Annotated[Path, Positional, Folder]
+    """Run folder; positive differences mean that the first has more."""
+    metric: Annotated[str, Name] = "au_prc"
+    """What is compared, with or without test/."""
+    resamples: Annotated[int, tyro.conf.arg(metavar="N")] = 1000
+    """Draws of test samples, with replacement."""
+    level: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.95
+    """Coverage of the interval."""
+    seed: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Seed of the draws."""
