@@ -140,7 +140,6 @@ class TestAnswers:
         torch.testing.assert_close(logits, expected)
         assert torch.equal(model.predict_proba(raw), model.to_probabilities(logits))
         assert torch.equal(model.predict_proba(raw.numpy()), model.predict_proba(raw))
-        torch.testing.assert_close(model.probabilities(raw), model.predict_proba(raw))
 
     def test_a_model_may_be_incoherent(self, toy):
         torch.manual_seed(0)

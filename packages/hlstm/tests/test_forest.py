@@ -97,7 +97,7 @@ def test_a_run_can_be_loaded_exported_and_told_again(tmp_path, digits):
     assert results["validation"] > 0.9
     rows = digits.test.inputs[:7]
     program = export_program(model, rows).module()
-    torch.testing.assert_close(program(rows), model.probabilities(rows))
+    torch.testing.assert_close(program(rows)["probabilities"], model.predict_proba(rows))
     again = train(small(output_dir=str(tmp_path / "again")), digits)
     assert again["metrics"] == results["metrics"]
     other = train(small(output_dir=str(tmp_path / "other"), seed=1), digits)

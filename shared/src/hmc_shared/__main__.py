@@ -16,6 +16,7 @@ from hmc_shared.cli.commands import Command as Program
 from hmc_shared.cli.compare import Compare, Difference, Evaluate, Ranks
 from hmc_shared.cli.data_sets import Datasets, ExportSet, SetOptions
 from hmc_shared.cli.embed import Embed
+from hmc_shared.cli.export import Export
 from hmc_shared.cli.peer import Peer
 from hmc_shared.cli.rollup import Rollup
 from hmc_shared.cli.version import distribution_version
@@ -32,6 +33,7 @@ Command = (
     | Annotated[Blend, tyro.conf.subcommand("blend")]
     | Annotated[Embed, tyro.conf.subcommand("embed")]
     | Annotated[PredictOptions, tyro.conf.subcommand("predict")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Rollup, tyro.conf.subcommand("rollup")]
     | Annotated[Datasets, tyro.conf.subcommand("datasets")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
@@ -75,6 +77,8 @@ def run(argv: list[str]) -> None:
             import_module("hmc_shared.embed.command").command(command)
         case PredictOptions():
             import_module("hmc_shared.predict.inputs").command(command)
+        case Export():
+            import_module("hmc_shared.predict.export").command(command)
         case Rollup():
             import_module("hmc_shared.predict.leaf_scores").command(command)
         case Datasets():

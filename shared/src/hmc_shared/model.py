@@ -183,6 +183,10 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
             )
         return self.decision.labels(self.to_scores(logits), probabilities, hierarchy)
 
+    def rule(self) -> dict[str, Any]:
+        """How :meth:`to_labels` decides: see :meth:`hmc_shared.predict.decision.Decision.rule`."""
+        return self.decision.rule()
+
     def calibrate(self, logits: Tensor, targets: Tensor, evaluated: Tensor | None = None) -> None:
         """Fit the calibration on logits (n, C) and targets (n, C) bool of held-out samples."""
         self.calibration.fit(logits, targets, self.hierarchy, evaluated)  # type: ignore[operator]
@@ -193,10 +197,6 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
         self.decision = replace(self.decision, threshold=threshold)
 
     # From raw inputs to answers
-
-    def probabilities(self, raw: Tensor) -> Tensor:
-        """Calibrated probabilities (B, C) of one raw batch (B, ...), not checked: what is exported."""
-        return self.to_probabilities(self.logits(self.normalize(raw)))
 
     def predict_proba(self, inputs: Any, batch_size: int | None = None) -> Tensor:
         """Calibrated probabilities (n, C) float32 on the CPU of raw inputs (n, ...).

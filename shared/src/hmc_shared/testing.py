@@ -34,6 +34,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hmc_shared.cli.export import Export
 from hmc_shared.cli.parse import parse, to_yaml
 from hmc_shared.cli.stopping import STOP, Stopped
 from hmc_shared.cli.train_options import TrainOptions
@@ -43,7 +44,7 @@ from hmc_shared.methods import installed_methods
 from hmc_shared.metrics import incoherent
 from hmc_shared.model import HierarchicalModel, load_model
 from hmc_shared.object_files import read_json, read_yaml
-from hmc_shared.predict.export import export_program
+from hmc_shared.predict import export
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.folder import RunFolder
@@ -51,6 +52,7 @@ from hmc_shared.runs.progress import last_checkpoint
 from hmc_shared.runs.read import VALIDATION, Run, load_predictions, load_run
 from hmc_shared.study.plan import read_plan
 from hmc_shared.study.shipped import shipped_plans
+from hmc_shared.testing_exports import decide, run_exported
 from hmc_shared.testing_marks import DEVICE, NEEDS_DEVICE
 
 
@@ -284,31 +286,21 @@ class MethodContract:
         alone = torch.cat([model.predict_proba(row[None]) for row in inputs])
         torch.testing.assert_close(model.predict_proba(inputs), alone, rtol=1e-4, atol=1e-5)
 
-    def test_the_exported_program_gives_the_same_probabilities(
-        self, model: HierarchicalModel, dataset: HierarchicalDataset, tmp_path: Path
+    @pytest.mark.parametrize("kind", ["torch", "onnx"])
+    def test_an_exported_file_gives_the_same_answers(
+        self, model: HierarchicalModel, folder: Path, dataset: HierarchicalDataset, tmp_path: Path, kind: str
     ) -> None:
-        inputs = self.inputs(dataset, 9)
-        exported = export_program(model, inputs[:2])
-        torch.export.save(exported, tmp_path / "model.pt2")
-        program = torch.export.load(tmp_path / "model.pt2").module()
-        for n in (1, 9):
+        if kind == "onnx":
+            pytest.importorskip("onnxruntime")
+        file, inputs = tmp_path / {"torch": "model.pt2", "onnx": "model.onnx"}[kind], self.inputs(dataset, 7)
+        export.command(Export(str(folder), **{kind: str(file)}))
+        for n in (1, 7):
+            answers, content = run_exported(file, inputs[:n])
             expected = model.predict_proba(inputs[:n])
-            torch.testing.assert_close(program(inputs[:n]), expected, rtol=1e-4, atol=1e-5)
-
-    def test_onnx_gives_the_same_probabilities(
-        self, model: HierarchicalModel, dataset: HierarchicalDataset, tmp_path: Path
-    ) -> None:
-        onnxruntime: Any = pytest.importorskip("onnxruntime")
-        inputs = self.inputs(dataset, 9)
-        exported = export_program(model, inputs[:2])
-        onnx: Any = torch.onnx.export(exported, dynamo=True, verbose=False)
-        onnx.save(tmp_path / "model.onnx")
-        session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-        (entry,) = session.get_inputs()
-        for n in (1, 9):
-            (written,) = session.run(None, {entry.name: inputs[:n].numpy()})
-            expected = model.predict_proba(inputs[:n])
-            torch.testing.assert_close(torch.from_numpy(written), expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(answers["probabilities"], expected, rtol=1e-5, atol=1e-5)
+        assert content["classes"] == list(dataset.hierarchy.names)
+        assert content["edges"] == dataset.hierarchy.edges.tolist()
+        assert torch.equal(decide(answers, content, dataset.hierarchy), model.predict(inputs))
 
     def test_another_shape_and_infinite_values_are_refused(self, model: HierarchicalModel) -> None:
         with pytest.raises(ValueError, match=r"the inputs should have shape \(n, "):

@@ -109,6 +109,10 @@ class LevelClassifier(HierarchicalModel, **CARD):
     def to_probabilities(self, logits: Tensor) -> Tensor:
         return self.calibration(logits, self.hierarchy.to(logits.device))
 
+    def rule(self) -> dict[str, Any]:
+        """How :meth:`to_labels` decides: by the best class of each "levels", or by the best "leaf"."""
+        return {"rule": "levels" if self.decode == "independent" else "leaf", "of": "scores"}
+
     def to_labels(self, logits: Tensor, min_confidence: float | None = None) -> Tensor:
         """The predicted classes (n, C) bool by ``decode``: the best of each level, or those of one path.
 

@@ -10,6 +10,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +45,18 @@ class Decision:
             leaves = hierarchy.leaves
             return hierarchy.ancestors_of(leaves[probabilities[:, leaves].argmax(1)])
         return hierarchy.add_ancestors(probabilities >= 0.5)
+
+    def rule(self) -> dict[str, Any]:
+        """What :meth:`labels` does, for programs that do it themselves.
+
+        ``rule`` is "threshold": the classes whose ``of``, scores or probabilities, is at least ``threshold``,
+        and their ancestors; or "leaf": the leaf whose ``of`` is highest, and its ancestors.
+        """
+        if self.threshold is not None:
+            return {"rule": "threshold", "of": "scores", "threshold": self.threshold}
+        if self.single_path:
+            return {"rule": "leaf", "of": "probabilities"}
+        return {"rule": "threshold", "of": "probabilities", "threshold": 0.5}
 
     def save(self, folder: str | Path) -> None:
         text = json.dumps(asdict(self), indent=2)
