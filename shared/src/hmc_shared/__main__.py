@@ -13,7 +13,7 @@ import tyro
 from hmc_shared.cli.blend import Blend
 from hmc_shared.cli.commands import CertainOptions, PredictOptions, exit_codes
 from hmc_shared.cli.commands import Command as Program
-from hmc_shared.cli.compare import Compare, Difference, Evaluate, Ranks
+from hmc_shared.cli.compare import Compare, Difference, Evaluate, Ranks, Report
 from hmc_shared.cli.data_sets import Datasets, ExportSet, SetOptions
 from hmc_shared.cli.embed import Embed
 from hmc_shared.cli.export import Export
@@ -37,6 +37,7 @@ Command = (
     | Annotated[Rollup, tyro.conf.subcommand("rollup")]
     | Annotated[Datasets, tyro.conf.subcommand("datasets")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Ranks, tyro.conf.subcommand("ranks")]
     | Annotated[Difference, tyro.conf.subcommand("difference")]
@@ -85,6 +86,8 @@ def run(argv: list[str]) -> None:
             datasets(command)
         case Compare():
             compare(command)
+        case Report():
+            report_run(command)
         case Evaluate():
             evaluate(command)
         case Ranks():
@@ -142,6 +145,16 @@ def compare(command: Compare) -> None:
     print(report.to_text(comparison, terminal_width()))
     if command.output:
         write_reports(comparison, command.output, command.pictures)
+
+
+def report_run(command: Report) -> None:
+    from hmc_shared.compare.html.run_page import run_to_html
+
+    output = command.output or command.run / "report.html"
+    if output.is_dir():
+        raise ValueError(f"`--output` should be a file. Found the folder {output}.")
+    output.write_text(run_to_html(command.run, command.pictures), encoding="utf-8")
+    wrote([output])
 
 
 def evaluate(command: Evaluate) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -20,7 +19,7 @@ from hmc_shared.data import load_dataset
 from hmc_shared.metrics import f1_micro
 from hmc_shared.metrics.calibration import expected_calibration_error
 from hmc_shared.predict.decision import Decision
-from hmc_shared.runs.folder import Results, RunFolder, peak_memory_mib
+from hmc_shared.runs.folder import Results, RunFolder, peak_memory_mib, processor
 from hmc_shared.runs.read import SCHEMA, load_run
 from hmc_shared.runs.samples import Samples
 
@@ -130,7 +129,7 @@ class TestFinish:
         assert results["config"] == asdict(toy_options(seed=3))
         assert results["command"] is None  # this process is pytest's
         assert results["launcher"] is None
-        assert results["device"] == platform.machine()
+        assert results["device"] == processor()
 
     def test_the_threshold_is_that_of_the_saved_model(self, finish, digits, scores):
         folder, results = finish(0.25)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from hmc_shared.cli.metavars import Codes, File, Folder, Name, Names, Paths
+from hmc_shared.cli.metavars import Codes, File, Folder, Name, Names, Paths, RunFolder
 
 Positional = tyro.conf.Positional
 
@@ -29,6 +29,21 @@ class Compare:
     pictures: Annotated[Path | None, Folder] = None
     """Folder of the data sets, from which report.html takes the images that were hard; nothing outside it is
     read, whatever a run says."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write one finished run as an HTML page: metrics and what they mean, learning curves, classes, samples.
+
+    The page needs no network and no other file.
+    """
+
+    run: Annotated[Path, Positional, RunFolder]
+    """Run folder, of any method, of `hmc blend` or `hmc peer`."""
+    output: Annotated[Path | None, File] = None
+    """The page; default: report.html in the run folder."""
+    pictures: Annotated[Path | None, Folder] = None
+    """Folder of the data sets, from which images that were hard are taken; nothing outside it is read."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -63,6 +65,7 @@ class Results(TypedDict):
     peak_memory_mib: float | None
     device: str
     processes: int
+    finished: str
     package: str
     versions: dict[str, str]
     git_commit: str | None
@@ -301,14 +304,24 @@ def _origin(package: str, device: torch.device, processes: int) -> Any:
     """What ran where, and how it was started."""
     return {
         "peak_memory_mib": peak_memory_mib(device),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "processes": processes,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "package": package,
         "versions": _versions(package),
         "git_commit": _git_commit(),
         "command": command_line(),
         "launcher": launcher(),
     }
+
+
+def processor() -> str:
+    """Name of the CPU, or its machine type where the system does not tell."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def peak_memory_mib(device: torch.device) -> float | None:

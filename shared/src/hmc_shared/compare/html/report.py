@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -43,8 +44,8 @@ def to_html(comparison: Comparison, pictures: Path | None = None) -> str:
                 parts.append(f'<section id="{name}-{section}">\n<h3>{title}</h3>\n{text}\n</section>')
         contents.append(f'<li><a href="#{name}">{escape(table.title)}</a>: {" · ".join(links)}</li>')
     for appendix in comparison.appendices:
-        rows = [_row([escape(word) for word in words]) for words in appendix.rows]
-        table = _table([escape(word) for word in appendix.header], rows, "appendix")
+        rows = [html_row([escape(word) for word in words]) for words in appendix.rows]
+        table = html_table([escape(word) for word in appendix.header], rows, "appendix")
         if appendix.is_long:
             table = f"<details><summary>{len(rows)} lines</summary>\n{table}\n</details>"
         parts.append(f"<h2>{escape(appendix.title)}</h2>\n<p>{escape(appendix.text)}</p>\n{table}")
@@ -52,11 +53,18 @@ def to_html(comparison: Comparison, pictures: Path | None = None) -> str:
         notes = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes[:LINES])
         parts.append(f'<h2 id="notes">Notes</h2>\n<ul>{notes}</ul>')
         parts.append(_more(len(comparison.notes) - LINES, "notes are in compare.md"))
+    titles = ", ".join(table.title for table in comparison.tables)
+    return fill_page("Comparison", titles, legend(comparison, "Bold"), contents, parts)
+
+
+def fill_page(heading: str, title: str, about: str, contents: Sequence[str], parts: Sequence[str]) -> str:
+    """The whole file, of texts, and of lines and parts in HTML."""
     template = Template(files("hmc_shared.compare.html").joinpath("report.html").read_text(encoding="utf-8"))
     return template.substitute(
-        title=escape(", ".join(table.title for table in comparison.tables)),
+        heading=escape(heading),
+        title=escape(title),
+        about=escape(about),
         contents="\n".join(contents),
-        legend=escape(legend(comparison, "Bold")),
         body="\n".join(parts),
     )
 
@@ -69,24 +77,24 @@ def scores(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -
         label, *values = cells(table, row, best="<b>{}</b>")
         program = _program(row.runs[0].origin["command"])
         body.append([f"{escape(label)}{program}", *values])
-    rows = [_row(cells_) for cells_ in body]
+    rows = [html_row(cells_) for cells_ in body]
     rows += [
         f'<tr class="missing"><th>{escape(label)}</th><td colspan="{width - 1}">{escape(why)}</td></tr>'
         for label, why in table.missing
     ]
     best = plots.drawn(table).rows
     everything = [
-        _row([name, *(mean_sd(row.metric(name), name) for row in best)]) for name in table.all_metrics
+        html_row([name, *(mean_sd(row.metric(name), name) for row in best)]) for name in table.all_metrics
     ]
-    everything += [_row([name, *(mean_sd(row.cost(name), name) for row in best)]) for name in COSTS]
+    everything += [html_row([name, *(mean_sd(row.cost(name), name) for row in best)]) for name in COSTS]
     labels = [escape(row.label) for row in best]
     return "\n".join(
         [
-            _table([name.replace("_", " ") for name in header(table)], rows, "scores"),
+            html_table([name.replace("_", " ") for name in header(table)], rows, "scores"),
             _more(len(table.rows) - LINES, "rows are in compare.csv"),
             _more(len(table.rows) - len(best), f"rows are not shown below: it is of the {len(best)} best"),
             "<details><summary>All metrics</summary>",
-            _table(["metric", *labels], everything, "all-metrics"),
+            html_table(["metric", *labels], everything, "all-metrics"),
             "</details>",
         ]
     )
@@ -97,7 +105,8 @@ def curves(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -
 
 
 def levels(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
-    return _figure(plots.metric_by_level, table, "Means over seeds; bars are sample standard deviations.")
+    text = "Means over seeds; bars are sample standard deviations." if _over_seeds(table) else "By depth."
+    return _figure(plots.metric_by_level, table, text)
 
 
 def grids(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
@@ -121,7 +130,7 @@ def calibration(table: ComparisonTable, inspection: Inspection, pictures: Pictur
         else "the presence of each class; the mean over classes"
     )
     text = (
-        f"Expected calibration error of test probabilities: {what}, mean over seeds. {BINS} bins of equal "
+        f"Expected calibration error of test probabilities: {what}{_over_seeds(table)}. {BINS} bins of equal "
         "width; 0 is perfect. They are calibrated on validation; before that they are the sigmoid of the "
         "scores. A method whose scores are calibrated has the same number twice."
     )
@@ -130,7 +139,7 @@ def calibration(table: ComparisonTable, inspection: Inspection, pictures: Pictur
     rows = []
     for of_row in calibrations:
         values = (of_row.error, of_row.uncalibrated, *of_row.by_level)
-        rows.append(_row([escape(of_row.row.label), *(f"{value:.4f}" for value in values)]))
+        rows.append(html_row([escape(of_row.row.label), *(f"{value:.4f}" for value in values)]))
     reliable = _figure(
         lambda table, file: calibration_report.plot_reliability(table, calibrations, file),
         table,
@@ -150,15 +159,16 @@ def calibration(table: ComparisonTable, inspection: Inspection, pictures: Pictur
             table,
             "Error of the answers given over the levels answered, where a threshold cuts paths from the top.",
         )
-    return f"<p>{text}</p>\n{_table(head, rows, 'calibration')}\n{reliable}\n{covered}\n{cut}"
+    return f"<p>{text}</p>\n{html_table(head, rows, 'calibration')}\n{reliable}\n{covered}\n{cut}"
 
 
 def tree(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     """The hierarchy with the AP of each class; of a large one the worst classes and the top levels."""
     svg, shown = draw_tree(inspection, [row.label for row in table.rows])
     total = len(inspection.hierarchy)
+    dot = "; the dot shows the mean over methods" if len(table.rows) > 1 else ""
     text = (
-        "Average precision of each class, mean over seeds; the dot shows the mean over methods. "
+        f"Average precision of each class{_over_seeds(table)}{dot}. "
         f"Colours run from {colour_floor(inspection.ap):.2f} (dark) to 1 (light)."
     )
     if shown < total:
@@ -174,8 +184,8 @@ def tree(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> 
 def confusions(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     """The pairs of siblings that are confused most often, with a picture of each where there is one."""
     text = (
-        "Samples of a class, without the sibling, that score the sibling higher: mean number over seeds, "
-        "and the share of such samples as colour."
+        "Samples of a class, without the sibling, that score the sibling higher: "
+        f"number{_over_seeds(table)}, and the share of such samples as colour."
     )
     if inspection.largest_family > LARGEST_FAMILY:
         text += f" Families of more than {LARGEST_FAMILY:,} siblings are not counted."
@@ -195,14 +205,18 @@ def confusions(table: ComparisonTable, inspection: Inspection, pictures: Picture
         )
         rows.append(f"<tr><th>{true}</th><th>{other}</th><td>{pair.samples}</td>{counted}</tr>")
     head = ["class", "taken for", "samples", *map(escape, labels)]
-    return f"<p>{text}</p>\n{_table(head, rows, 'confusions')}"
+    return f"<p>{text}</p>\n{html_table(head, rows, 'confusions')}"
 
 
 def worst(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     """The samples whose classes the runs rank worst, with pictures where the data set has them."""
     text = (
         "The test samples with the highest ranking loss (share of pairs of a true and a false class in the "
-        f"wrong order, mean over these rows), and what their runs predict, of {plots.SEEDS} seeds at most."
+        "wrong order"
+    ) + (
+        f", mean over these rows), and what their runs predict, of {plots.SEEDS} seeds at most."
+        if len(table.rows) > 1
+        else "), and what is predicted."
     )
     if not inspection.samples:
         return f"<p>{text}</p>\n<p>No run puts a false class above a true one.</p>"
@@ -238,7 +252,7 @@ def commands(table: ComparisonTable, inspection: Inspection, pictures: Pictures)
             f"<td><code>{folder}</code></td><td>{escape(str(run.origin['device']))}</td><td>{commit}</td></tr>"
         )
     head = ["method", "seed", "command", "folder", "device", "commit"]
-    return _table(head, rows, "commands") + _more(len(runs) - LINES, "runs are in compare.md")
+    return html_table(head, rows, "commands") + _more(len(runs) - LINES, "runs are in compare.md")
 
 
 SECTIONS: tuple[tuple[str, str, Callable[[ComparisonTable, Inspection, Pictures], str]], ...] = (
@@ -253,19 +267,30 @@ SECTIONS: tuple[tuple[str, str, Callable[[ComparisonTable, Inspection, Pictures]
     ("commands", "Commands", commands),
 )
 """Name, title and content of the parts of each table, in order; a part without content is left out."""
+OF_ROWS = tuple(section for section in SECTIONS if section[0] not in ("scores", "grids", "commands"))
+"""The parts that say something of a single run, too."""
 LISTS = (scores, commands)
 """The parts of the whole table; the others are of its best rows."""
 
 
+def _over_seeds(table: ComparisonTable) -> str:
+    return ", mean over seeds" if any(len(row.runs) > 1 for row in table.rows) else ""
+
+
 def _figure(plot: Callable[[ComparisonTable, io.BytesIO], None], table: ComparisonTable, text: str) -> str:
+    return figure(partial(plot, table), text)
+
+
+def figure(plot: Callable[[io.BytesIO], None], text: str) -> str:
+    """A plot below its text."""
     buffer = io.BytesIO()
-    plot(table, buffer)
+    plot(buffer)
     # As an image: inline SVGs would share their ids and styles.
     source = data_uri(buffer.getvalue(), "image/svg+xml")
     return f'<p>{text}</p>\n<img class="plot" src="{source}" alt="{text}">'
 
 
-def _table(head: Sequence[str], rows: Sequence[str], name: str) -> str:
+def html_table(head: Sequence[str], rows: Sequence[str], name: str) -> str:
     columns = "".join(f"<th>{column}</th>" for column in head)
     body = "\n".join(rows)
     return (
@@ -274,7 +299,7 @@ def _table(head: Sequence[str], rows: Sequence[str], name: str) -> str:
     )
 
 
-def _row(words: Sequence[str]) -> str:
+def html_row(words: Sequence[str]) -> str:
     """A line of a table from HTML: the first word is its heading."""
     first, *others = words
     return f"<tr><th>{first}</th>{''.join(f'<td>{word}</td>' for word in others)}</tr>"
