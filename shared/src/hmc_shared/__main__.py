@@ -18,6 +18,7 @@ from hmc_shared.cli.data_sets import Datasets, ExportSet, SetOptions
 from hmc_shared.cli.embed import Embed
 from hmc_shared.cli.export import Export
 from hmc_shared.cli.peer import Peer
+from hmc_shared.cli.push import Push
 from hmc_shared.cli.rollup import Rollup
 from hmc_shared.cli.version import distribution_version
 from hmc_shared.compare.output import terminal_width, warn, write_reports, wrote
@@ -34,6 +35,7 @@ Command = (
     | Annotated[Embed, tyro.conf.subcommand("embed")]
     | Annotated[PredictOptions, tyro.conf.subcommand("predict")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Push, tyro.conf.subcommand("push")]
     | Annotated[Rollup, tyro.conf.subcommand("rollup")]
     | Annotated[Datasets, tyro.conf.subcommand("datasets")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
@@ -80,6 +82,8 @@ def run(argv: list[str]) -> None:
             import_module("hmc_shared.predict.inputs").command(command)
         case Export():
             import_module("hmc_shared.predict.export").command(command)
+        case Push():
+            import_module("hmc_shared.push").command(command)
         case Rollup():
             import_module("hmc_shared.predict.leaf_scores").command(command)
         case Datasets():

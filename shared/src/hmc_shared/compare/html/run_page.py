@@ -9,11 +9,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from hmc_shared.compare.comparison import ComparisonTable, compare
+from hmc_shared.compare.comparison import ComparisonTable, Statistic, compare
 from hmc_shared.compare.html.pictures import take_pictures
 from hmc_shared.compare.html.report import OF_ROWS, figure, fill_page, html_row, html_table
 from hmc_shared.compare.inspection import inspect
 from hmc_shared.compare.learning_curves import losses, plot_epochs, read_epochs, validation_metrics
+from hmc_shared.compare.text import mean_sd
 from hmc_shared.metrics.glossary import meaning
 from hmc_shared.runs.read import SELECTION, load_run
 
@@ -89,7 +90,7 @@ def metrics(table: ComparisonTable) -> str:
     """Every metric of the run, and what it means."""
     (run,) = table.rows[0].runs
     rows = [
-        html_row([escape(name), "-" if math.isnan(value) else f"{value:.4f}", escape(meaning(name))])
+        html_row([escape(name), mean_sd(Statistic((value,)), name), escape(meaning(name))])
         for name, value in run.evaluation.metrics.items()
     ]
     return html_table(["metric", "value", "meaning"], rows, "glossary")
