@@ -269,10 +269,46 @@ def test_a_tracker_is_given_options_curves_and_metrics(tmp_path):
     folder = tmp_path / "run"
     train(Config(epochs=2, hidden_size=8, output_dir=str(folder), log_with="tensorboard"))
     events = EventAccumulator(str(folder / "trackers" / "hmc-hlstm")).Reload()
-    assert [point.step for point in events.Scalars("train_loss")] == [0, 1]
-    stored = json.loads((folder / "results.json").read_text())["metrics"]["test/au_prc"]
-    assert events.Scalars("test/au_prc")[0].value == pytest.approx(stored)
-    assert list((folder / "trackers").rglob("hparams.yml"))
+    for name, values in epochs_of(folder).items():
+        assert {point.step: point.value for point in events.Scalars(name)} == pytest.approx(values)
+    for name, value in metrics_of(folder).items():
+        assert [point.value for point in events.Scalars(name)] == pytest.approx([value])
+    (file,) = (folder / "trackers").rglob("hparams.yml")
+    config = yaml.safe_load(file.read_text())
+    assert (config["hidden_size"], config["dataset"], config["epochs"]) == (8, "digits", 2)
+
+
+def test_trackio_is_given_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # else below the user's cache
+    trackio = pytest.importorskip("trackio")
+    storage = pytest.importorskip("trackio.sqlite_storage").SQLiteStorage
+    folder = tmp_path / "run"
+    train(Config(epochs=2, hidden_size=8, output_dir=str(folder), log_with="trackio"))
+    (run,) = trackio.Api().runs("hmc-hlstm")
+    assert (run.config["hidden_size"], run.config["dataset"]) == (8, "digits")
+    logs = storage.get_logs("hmc-hlstm", run.name)
+    for name, values in epochs_of(folder).items():
+        assert {log["step"]: log[name] for log in logs if name in log} == pytest.approx(values)
+    assert {name: logs[-1].get(name) for name in metrics_of(folder)} == pytest.approx(metrics_of(folder))
+
+
+def epochs_of(folder):
+    """Name to epoch to value, as the run folder has them."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    names = [name for name in records[0] if name != "epoch"]
+    return {name: {record["epoch"]: record[name] for record in records} for name in names}
+
+
+def metrics_of(folder):
+    metrics = json.loads((folder / "results.json").read_text())["metrics"]
+    return {name: value for name, value in metrics.items() if value is not None}
+
+
+def test_a_tracker_that_is_not_installed_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: [])
+    for name, words in {"wandb": r"'hmc-shared\[wandb\]'", "comet_ml": "comet-ml"}.items():
+        with pytest.raises(ValueError, match=rf"`--log-with {name}` needs its library: pip install {words}$"):
+            train(Config(output_dir=str(tmp_path / "run"), log_with=name))
 
 
 def test_a_rehearsal_tells_sizes_and_leaves_nothing(tmp_path, capsys):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FOLDER = "trackers"
 """In a run folder: what trackers write there."""
+EXTRAS = ("tensorboard", "trackio", "wandb")
+"""Trackers that are extras of this package."""
 
 
 class Trackers:
@@ -29,9 +31,8 @@ class Trackers:
             from accelerate.tracking import get_available_trackers
 
             if name not in [str(getattr(one, "value", one)) for one in get_available_trackers()]:
-                raise ValueError(
-                    f"`--log-with {name}` needs its library: pip install {name.replace('_', '-')}"
-                )
+                library = f"'hmc-shared[{name}]'" if name in EXTRAS else name.replace("_", "-")
+                raise ValueError(f"`--log-with {name}` needs its library: pip install {library}")
 
     def log(self, values: Mapping[str, Any], epoch: int) -> None:
         """Log those of the values that are numbers."""
