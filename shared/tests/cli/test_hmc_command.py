@@ -43,6 +43,7 @@ def in_a_process(code: str) -> subprocess.CompletedProcess:
         ["report", "--help"],
         ["export", "--help"],
         ["push", "--help"],
+        ["peer", "--help"],
         ["datasets", "-h"],
         ["datasets", "export", "-h"],
     ],
@@ -59,6 +60,7 @@ def test_help_imports_nothing_slow(words):
     )
     assert done.returncode == 0, done.stderr
     assert "usage: hmc" in done.stdout
+    assert "[STR" not in done.stdout  # lists are named by what they hold
 
 
 @pytest.mark.parametrize("words", [[], ["compar"], ["compare", "--no-such-option"], ["evaluate"]])

@@ -13,6 +13,7 @@ GLOSSARY = {
     "map_head": "map over the classes with at least 100 training samples.",
     "map_medium": "map over the classes with 20 to 99 training samples.",
     "map_tail": "map over the classes with fewer than 20 training samples.",
+    "auroc_macro": "Area under each class's ROC curve, 1/2 for chance, mean over classes.",
     "ap_variance": "Variance of the average precision over the classes; lower is more even.",
     "precision_at_1": "Share of samples whose best class is a true one; often a root.",
     "coverage_error": "How many classes score at least as high as the lowest true one; lower is better.",
