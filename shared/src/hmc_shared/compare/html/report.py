@@ -53,8 +53,8 @@ def to_html(comparison: Comparison, pictures: Path | None = None) -> str:
         notes = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes[:LINES])
         parts.append(f'<h2 id="notes">Notes</h2>\n<ul>{notes}</ul>')
         parts.append(_more(len(comparison.notes) - LINES, "notes are in compare.md"))
-    titles = ", ".join(table.title for table in comparison.tables)
-    return fill_page("Comparison", titles, legend(comparison, "Bold"), contents, parts)
+    title = f"Comparison: {', '.join(table.title for table in comparison.tables)}"
+    return fill_page("Comparison", title, legend(comparison, "Bold"), contents, parts)
 
 
 def fill_page(heading: str, title: str, about: str, contents: Sequence[str], parts: Sequence[str]) -> str:

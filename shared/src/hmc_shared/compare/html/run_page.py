@@ -37,9 +37,10 @@ def run_to_html(folder: Path, pictures: Path | None = None) -> str:
     ]
     sections = [section for section in sections if section[2]]
     notes = "".join(f"<li>{escape(note)}</li>" for note in comparison.notes)
+    title = f"{table.rows[0].label} on {table.dataset}, seed {results['seed']}"
     return fill_page(
-        heading="Run",
-        title=f"{table.rows[0].label} on {table.dataset}, seed {results['seed']}",
+        heading=title,
+        title=title,
         about=f"{table.caption}. Metrics are recomputed from the predictions.",
         contents=[f'<li><a href="#{name}">{title}</a></li>' for name, title, _ in sections],
         parts=[
