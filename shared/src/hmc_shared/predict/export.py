@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 
 from hmc_shared.cli.export import Export
 from hmc_shared.cli.version import distribution_version
-from hmc_shared.compare.output import wrote
 from hmc_shared.extras import needed
 from hmc_shared.model import HierarchicalModel, load_model
 from hmc_shared.runs.files import replacing
@@ -51,7 +51,7 @@ def command(config: Export) -> None:
     for file, write in ((config.torch, write_torch), (config.onnx, write_onnx)):
         if file:
             write(program, metadata(model), Path(file))
-            wrote([Path(file)])
+            print(f"wrote {file}", file=sys.stderr)
 
 
 @torch.no_grad()
