@@ -184,9 +184,14 @@ def leave_one(image: Tensor, things: Things, rng: np.random.Generator) -> Things
     return [left]
 
 
+def spoken(hierarchy: Hierarchy) -> list[str]:
+    """The names of classes as captions say them, "loop and tail": the shipped CLIP has learned these."""
+    return [name.replace("-", " ") for name in class_names(hierarchy)]
+
+
 def names_above(hierarchy: Hierarchy) -> dict[str, list[str]]:
     """Of each class, in words, those above it."""
-    words = class_names(hierarchy)
+    words = spoken(hierarchy)
     return {
         words[i]: [words[j] for j in row.nonzero().flatten().tolist() if j != i]
         for i, row in enumerate(hierarchy.ancestors)
@@ -223,7 +228,7 @@ def report(clip: Clip, dataset: HierarchicalDataset) -> None:
 @torch.no_grad()
 def zero_shot(clip: Clip, split: Split, hierarchy: Hierarchy) -> np.ndarray:
     """(C,) average precision of each class, by the cosines of images and prompts."""
-    texts = clip.encode_text([PROMPT.format(name) for name in class_names(hierarchy)])
+    texts = clip.encode_text([PROMPT.format(name) for name in spoken(hierarchy)])
     images = torch.stack([split.inputs[row] for row in range(len(split))]).to(texts.device)
     features = torch.cat([clip.encode_image(clip.preprocess(batch)) for batch in images.split(256)])
     scores = F.normalize(features, dim=1) @ F.normalize(texts, dim=1).T
