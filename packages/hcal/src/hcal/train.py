@@ -58,6 +58,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     if isinstance(inputs, Tensor):
         inputs = inputs.to(device)
     paths = torch.from_numpy(level_targets(targets, hierarchy)).to(device)  # (n, L)
+    of_samples = None if training.weights is None else training.weights.to(device)
     validation_paths = torch.from_numpy(level_targets(dataset.validation.targets, hierarchy))
 
     # Model
@@ -93,13 +94,14 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         network.train()
         backward = method_backward(config, model, accelerator)  # anew: what it remembers is in no checkpoint
         steps = progress.begin_epoch()
+        place = {"of_samples": of_samples, "rank": rank, "world": world}
         for batch in training_batches(
-            model, inputs, paths, config, progress.epoch, progress.step, generator, rank=rank, world=world
+            model, inputs, paths, config, progress.epoch, progress.step, generator, **place
         ):
             factor = step_factor(config, progress.epoch + batches.middle(len(steps)), config.epochs)
             for group, step_size in zip(optimizer.param_groups, step_sizes, strict=True):
                 group["lr"] = step_size * factor
-            losses, level_weights = losses_of(network(batch.inputs), batch.labels, generator)
+            losses, level_weights = losses_of(network(batch.inputs), batch.labels, generator, batch.weights)
             backward(losses * batches.share(len(steps)), level_weights)
             steps.append(torch.stack([losses.detach(), level_weights]))
             if batches.ends(len(steps) - 1):

@@ -24,13 +24,15 @@ def training_batches(
     epoch: int,
     steps: slice,
     *,
+    of_samples: Tensor | None = None,
     rank: int,
     world: int,
 ) -> Iterator[Batch]:
     """The batches of an epoch: standardised features (b, F) and targets (b, C) bool.
 
     ``inputs`` are raw features (n, F) and ``targets`` (n, C) bool, both on the device. ``steps``: of the
-    epoch, the first and the one behind the last.
+    epoch, the first and the one behind the last. ``of_samples``: (n,) weights, which multiply those of the
+    batch.
 
     With N members each has an order of its own: features are (N, b, F); targets, weights and rows those of
     one member after the other.
@@ -41,6 +43,8 @@ def training_batches(
     ]
     for of_members in islice(zip(*orders, strict=True), steps.start, steps.stop):
         rows, weights = (torch.cat(parts).to(inputs.device) for parts in zip(*of_members, strict=True))
+        if of_samples is not None:
+            weights = weights * of_samples[rows]
         with torch.no_grad():
             features = model.normalize(inputs[rows])
         if config.members > 1:

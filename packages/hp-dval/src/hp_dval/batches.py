@@ -61,6 +61,7 @@ def training_batches(
     *,
     aligns: bool,
     tokens: Tensor | None = None,
+    of_samples: Tensor | None = None,
     rank: int,
     world: int,
 ) -> Iterator[Batch]:
@@ -79,6 +80,7 @@ def training_batches(
         generator: seeded before each batch; what is drawn from it is the same on all processes.
         aligns: whether images are wanted, not tokens.
         tokens: (n, 1 + N, D_e), those of all rows, where :func:`frozen_tokens` had them.
+        of_samples: (n,) weights, which multiply those of the batch, on the device.
         rank, world: process and number of processes.
     """
     device = generator.device
@@ -106,6 +108,8 @@ def training_batches(
         if tokens is None and not aligns:
             with torch.no_grad():
                 batch = model.tokens(model.normalize(batch))
+        if of_samples is not None:
+            weights = weights * of_samples.index_select(0, rows)
         yield Batch(batch, labels.index_select(0, rows), weights, rows)
 
 

@@ -32,6 +32,7 @@ def training_batches(
     first: int,
     generator: Generator,
     *,
+    of_samples: Tensor | None = None,
     rank: int,
     world: int,
 ) -> Iterator[Batch]:
@@ -52,6 +53,7 @@ def training_batches(
         targets: (n, C) bool, on the device.
         first: steps to leave out, which are done already.
         generator: on the device; its state does not matter.
+        of_samples: (n,) weights, which multiply those of the batch, on the device.
     """
     device = generator.device
     views, p = (2, config.vector_mask) if config.is_pretraining(epoch) else (1, config.finetune_mask)
@@ -71,6 +73,8 @@ def training_batches(
             random_views = model.normalize(images).unflatten(0, (views, len(rows)))
         else:
             random_views = mask(model.normalize(raw), drawn, p)
+        if of_samples is not None:
+            weights = weights * of_samples.index_select(0, rows)
         yield Batch(random_views, targets.index_select(0, rows), weights, rows)
 
 

@@ -17,7 +17,8 @@ class Batch(NamedTuple):
     labels: Tensor
     """(b, C) bool, or in hcal (b, L) int64 paths."""
     weights: Tensor
-    """(b,) float32: see :func:`deal`; the row of weight 0 is no sample of the batch."""
+    """(b,) float32: see :func:`deal`, times those of the samples where they have such; the row of weight 0 is
+    no sample of the batch."""
     rows: Tensor
     """(b,) int64: row numbers in the training split."""
 
