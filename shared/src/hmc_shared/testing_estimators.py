@@ -32,6 +32,7 @@ NOT_KEPT = {
 }
 """Checks of scikit-learn that do not apply to a training by gradients with a validation split."""
 
+RAISE: Any = "raise"
 PATHS = np.array([["animal", "cat"], ["animal", "dog"], ["plant", ""]])
 
 
@@ -157,9 +158,9 @@ class EstimatorContract:
 
     def test_cross_validation_has_figures_and_grids_are_searched(self, data: Data) -> None:
         for y in (data.labels, data.levels, data.indicators):
-            scores = cross_val_score(self.quick(), data.X, y, cv=2, error_score="raise")
+            scores = cross_val_score(self.quick(), data.X, y, cv=2, error_score=RAISE)
             assert ((scores >= 0) & (scores <= 1)).all()  # NaN is neither
-        search = GridSearchCV(self.quick(), {"epochs": [1, np.int64(2)]}, cv=2, error_score="raise")
+        search = GridSearchCV(self.quick(), {"epochs": [1, np.int64(2)]}, cv=2, error_score=RAISE)
         assert search.fit(data.X, data.levels).best_params_["epochs"] in (1, 2)
 
     def test_out_of_bounds_is_refused_by_fit_in_the_names_of_parameters(self, data: Data) -> None:
@@ -220,7 +221,8 @@ class EstimatorContract:
     ) -> None:
         expected = fitted.predict_proba(data.X)
         assert np.array_equal(pickle.loads(pickle.dumps(fitted)).predict_proba(data.X), expected)
-        assert np.array_equal(clone(fitted).fit(data.X, data.levels).predict_proba(data.X), expected)
+        again: Any = clone(fitted)
+        assert np.array_equal(again.fit(data.X, data.levels).predict_proba(data.X), expected)
         fitted.model_.save_pretrained(tmp_path)
         loaded = self.estimator.trainer.load_model(tmp_path)
         inputs = fitted._read(data.X)  # pyright: ignore[reportPrivateUsage]

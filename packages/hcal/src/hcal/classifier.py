@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -100,6 +100,12 @@ class HCALClassifier(HierarchicalClassifier):
         self.options = options
         self.random_state = random_state
         self.verbose = verbose
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """As of the base. Raises ValueError, too, for weights with the method "cmt", whose coupling has none."""
+        if sample_weight is not None and self.method == "cmt":
+            raise ValueError("`sample_weight` should be left out with the method cmt, which has no weights.")
+        return super().fit(X, y, sample_weight)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -94,7 +94,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         network.train()
         backward = method_backward(config, model, accelerator)  # anew: what it remembers is in no checkpoint
         steps = progress.begin_epoch()
-        place = {"of_samples": of_samples, "rank": rank, "world": world}
+        place: dict[str, Any] = {"of_samples": of_samples, "rank": rank, "world": world}
         for batch in training_batches(
             model, inputs, paths, config, progress.epoch, progress.step, generator, **place
         ):

@@ -95,7 +95,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         is_pretraining = config.is_pretraining(progress.epoch)
         optimizer = pretraining if is_pretraining else finetuning
         losses, step_keys, steps = progress.begin_epoch(), list[Keys](), Steps(config, len(inputs))
-        place = {"of_samples": of_samples, "rank": rank, "world": world}
+        place: dict[str, Any] = {"of_samples": of_samples, "rank": rank, "world": world}
         batches = training_batches(
             model, inputs, targets, config, progress.epoch, progress.step, generator, **place
         )

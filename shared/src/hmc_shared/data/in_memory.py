@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,12 +36,13 @@ def from_arrays(
     if not held_out.any():  # of few rows stratification may take none
         held_out[shuffled(len(X), seed)[0]] = True
     rows = {"train": ~held_out, "validation": held_out, "test": held_out}
-    kind, statistics = "image", {}
+    kind: Literal["vector", "image"] = "image"
+    statistics: dict[str, Any] = {}
     inputs = {part: X[of_part] for part, of_part in rows.items()}
     if X.ndim == 2:
         kind = "vector"
         inputs, mean, scale = prepare({part: x.astype(np.float64) for part, x in inputs.items()}, "default")
-        statistics = {"feature_mean": torch.from_numpy(mean), "feature_scale": torch.from_numpy(scale)}
+        statistics |= {"feature_mean": torch.from_numpy(mean), "feature_scale": torch.from_numpy(scale)}
     splits: dict[str, Any] = {
         part: Split(
             torch.from_numpy(inputs[part]),

@@ -181,7 +181,7 @@ class HierarchicalClassifier(ClassifierMixin, BaseEstimator):
                     raise ValueError(f"`X` should have two images at least. Found {len(images)}.")
                 self.n_features_in_ = int(np.prod(images.shape[1:]))
             return images
-        lengths = {"ensure_min_samples": 2 if reset else 1, "ensure_all_finite": "allow-nan"}
+        lengths: dict[str, Any] = {"ensure_min_samples": 2 if reset else 1, "ensure_all_finite": "allow-nan"}
         X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=np.float32, **lengths)
         return X.toarray() if issparse(X) else X
 

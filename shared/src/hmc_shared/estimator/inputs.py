@@ -40,7 +40,8 @@ def read_images(X: Any) -> np.ndarray:
 
 def read_weights(sample_weight: Any, rows: int) -> np.ndarray:
     """Weights (rows,) float64. Raises ValueError for another shape, a negative one, and too many of 0."""
-    weights = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    kind: Any = np.float64
+    weights = check_array(sample_weight, ensure_2d=False, dtype=kind, input_name="sample_weight")
     if weights.shape != (rows,):
         raise ValueError(f"`sample_weight` should have shape ({rows},). Found {weights.shape}.")
     if (weights < 0).any():

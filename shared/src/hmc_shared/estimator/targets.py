@@ -148,7 +148,7 @@ def has_one_dimension(y: Any) -> bool:
 
 def column_names(table: Any) -> list[str]:
     """The names of a DataFrame's columns, if all are text."""
-    names = list(getattr(table, "columns", ()))
+    names: list[Any] = list(getattr(table, "columns", ()))
     return [str(name) for name in names] if all(isinstance(name, str) for name in names) else []
 
 
