@@ -14,9 +14,9 @@ from hp_dval.prompts import class_names
 class TestContract(EstimatorContract):
     estimator = HPDVALClassifier
     parameters: ClassVar = {
-        **{"student": "small", "k": 4, "loss": "bce", "kd_weight": 0.0, "flip": False, "batch_size": 16},
+        **{"student": "small", "k": 4, "loss": "bce", "kd_weight": 0.0, "batch_size": 16},
         **{"learning_rate": 5e-3, "prompt_learning_rate": 0.02, "epochs": 8, "prompt_epochs": 1},
-        "options": {"width": 24, "layers": 1, "heads": 2, "crop_padding": 0},
+        "options": {"width": 24, "layers": 1, "heads": 2, "flip": False, "crop_padding": 0},
     }
 
 

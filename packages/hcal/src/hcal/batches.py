@@ -11,7 +11,7 @@ from hcal.augment import augment, sample
 from hcal.config import Config
 from hcal.model import LevelClassifier
 from hmc_shared.data import ImageTable
-from hmc_shared.data.batches import Batch, places_in_batch, sampled_batches, seed_step
+from hmc_shared.data.batches import Batch, places_in_batch, sampled_batches, seed_step, weighted
 from hmc_shared.data.image_batches import image_batches
 from hmc_shared.vision.augment import random_crop
 
@@ -66,7 +66,5 @@ def training_batches(
         if len(rows) == 1:  # batch normalisation needs two
             features = torch.cat([features, features])
             labels = torch.cat([labels, torch.full_like(labels, -1)])
-        of_rows = torch.ones(len(labels), device=device)
-        if of_samples is not None:
-            of_rows[: len(rows)] = of_samples[rows]
-        yield Batch(features, labels, of_rows, rows)
+        ones = torch.ones(len(labels), device=device)
+        yield Batch(features, labels, weighted(ones, rows, of_samples), rows)

@@ -58,7 +58,6 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     if isinstance(inputs, Tensor):
         inputs = inputs.to(device)
     paths = torch.from_numpy(level_targets(targets, hierarchy)).to(device)  # (n, L)
-    of_samples = None if training.weights is None else training.weights.to(device)
     validation_paths = torch.from_numpy(level_targets(dataset.validation.targets, hierarchy))
 
     # Model
@@ -94,7 +93,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         network.train()
         backward = method_backward(config, model, accelerator)  # anew: what it remembers is in no checkpoint
         steps = progress.begin_epoch()
-        place: dict[str, Any] = {"of_samples": of_samples, "rank": rank, "world": world}
+        place: dict[str, Any] = {"of_samples": training.weights, "rank": rank, "world": world}
         for batch in training_batches(
             model, inputs, paths, config, progress.epoch, progress.step, generator, **place
         ):

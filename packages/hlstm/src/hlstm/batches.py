@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hlstm.config import Config
 from hlstm.model import CoherentModel
-from hmc_shared.data.batches import Batch, batches
+from hmc_shared.data.batches import Batch, batches, weighted
 
 FAR = 1_000_000_007
 """Between the seeds of members, so that the second of one run is not the first of the next."""
@@ -43,13 +43,11 @@ def training_batches(
     ]
     for of_members in islice(zip(*orders, strict=True), steps.start, steps.stop):
         rows, weights = (torch.cat(parts).to(inputs.device) for parts in zip(*of_members, strict=True))
-        if of_samples is not None:
-            weights = weights * of_samples[rows]
         with torch.no_grad():
             features = model.normalize(inputs[rows])
         if config.members > 1:
             features = features.unflatten(0, (config.members, -1))
-        yield Batch(features, targets[rows], weights, rows)
+        yield Batch(features, targets[rows], weighted(weights, rows, of_samples), rows)
 
 
 def member_seeds(config: Config) -> list[int]:

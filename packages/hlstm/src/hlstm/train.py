@@ -67,7 +67,6 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     fitted = with_validation_rows(dataset) if selection else dataset
     training = fitted.training_split(config.protocol)
     inputs, targets = training.inputs.to(device), training.targets.to(device)  # type: ignore[union-attr]
-    of_samples = None if training.weights is None else training.weights.to(device)
     evaluated = dataset.evaluated
     validation_targets = dataset.validation.targets[:, evaluated]
 
@@ -113,7 +112,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             levels.train_level(level)
         losses = progress.begin_epoch()
         steps = slice(progress.step, last_steps if progress.epoch == epochs - 1 else None)
-        place: dict[str, Any] = {"of_samples": of_samples, "rank": rank, "world": world}
+        place: dict[str, Any] = {"of_samples": training.weights, "rank": rank, "world": world}
         for batch in training_batches(model, inputs, targets, config, progress.epoch, steps, **place):
             global_logits, local_logits = network(batch.inputs)
             loss = batch.weights @ loss_of(global_logits, local_logits, batch.labels)

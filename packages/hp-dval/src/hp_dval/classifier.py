@@ -38,7 +38,7 @@ class HPDVALClassifier(HierarchicalClassifier):
     >>> digits = load_digits(n_class=2)
     >>> X = (digits.images * 15).astype(np.uint8)
     >>> y = np.array(["zero", "one"])[digits.target]
-    >>> quick = {"k": 8, "kd_weight": 0.1, "flip": False, "learning_rate": 1e-3, "batch_size": 16}
+    >>> quick = {"k": 8, "kd_weight": 0.1, "learning_rate": 1e-3, "batch_size": 16}
     >>> model = HPDVALClassifier(epochs=5, prompt_epochs=1, loss="bce", **quick).fit(X[:80], y[:80])
     >>> model.predict(X[:4]).tolist()
     ['zero', 'one', 'zero', 'one']
@@ -58,7 +58,6 @@ class HPDVALClassifier(HierarchicalClassifier):
         templates: tuple[str, ...] = ("a photo of a {}.",),
         student: str = Config.student,
         weights: str = Config.weights,
-        freeze: str = Config.freeze,
         alpha: float = Config.alpha,
         k: int = Config.k,
         prompt_length: int = Config.prompt_length,
@@ -68,7 +67,6 @@ class HPDVALClassifier(HierarchicalClassifier):
         sc_weight: float = Config.sc_weight,
         mu: float = Config.mu,
         negative_scale: float = Config.negative_scale,
-        flip: bool = Config.flip,
         sampling: Literal["random", "class-aware"] = Config.sampling,
         protocol: Literal["default", "paper"] = Config.protocol,
         epochs: int = Config.epochs,
@@ -88,7 +86,6 @@ class HPDVALClassifier(HierarchicalClassifier):
         self.templates = templates
         self.student = student
         self.weights = weights
-        self.freeze = freeze
         self.alpha = alpha
         self.k = k
         self.prompt_length = prompt_length
@@ -98,7 +95,6 @@ class HPDVALClassifier(HierarchicalClassifier):
         self.sc_weight = sc_weight
         self.mu = mu
         self.negative_scale = negative_scale
-        self.flip = flip
         self.sampling = sampling
         self.protocol = protocol
         self.epochs = epochs

@@ -69,7 +69,6 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     training = dataset.training_split(config.protocol)
     inputs = training.inputs if isinstance(training.inputs, ImageTable) else training.inputs.to(device)
     targets, labels, evaluated = training.targets, training.targets.to(device), dataset.evaluated
-    of_samples = None if training.weights is None else training.weights.to(device)
     validation_targets = dataset.validation.targets[:, evaluated].numpy()
 
     # Model
@@ -115,7 +114,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             generator,
             aligns=stage.aligns,
             tokens=frozen.of(training, stage),
-            of_samples=of_samples,
+            of_samples=training.weights,
             rank=rank,
             world=world,
         ):

@@ -61,7 +61,6 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     inputs = training.inputs if isinstance(training.inputs, ImageTable) else training.inputs.to(device)
     evaluated, counted = dataset.evaluated, dataset.evaluated.nonzero().squeeze(1).to(device)
     targets = (training.targets & evaluated).to(device)  # a label that does not count makes no positives
-    of_samples = None if training.weights is None else training.weights.to(device)
     validation_targets = dataset.validation.targets[:, evaluated].numpy()
 
     # Model
@@ -95,7 +94,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         is_pretraining = config.is_pretraining(progress.epoch)
         optimizer = pretraining if is_pretraining else finetuning
         losses, step_keys, steps = progress.begin_epoch(), list[Keys](), Steps(config, len(inputs))
-        place: dict[str, Any] = {"of_samples": of_samples, "rank": rank, "world": world}
+        place: dict[str, Any] = {"of_samples": training.weights, "rank": rank, "world": world}
         batches = training_batches(
             model, inputs, targets, config, progress.epoch, progress.step, generator, **place
         )

@@ -70,6 +70,11 @@ def deal(order: Tensor, batch_size: int, *, rank: int = 0, world: int = 1) -> It
             yield together[:1], torch.zeros(1)
 
 
+def weighted(weights: Tensor, rows: Tensor, of_samples: Tensor | None) -> Tensor:
+    """The weights (b,) of a batch times those of its samples, (n,) if they have such, on the same device."""
+    return weights if of_samples is None else weights * of_samples.to(weights.device)[rows]
+
+
 def class_aware_order(targets: Tensor, size: int, *, seed: int, epoch: int) -> Tensor:
     """Row numbers (size,) int64 for one epoch of class-aware sampling, by ``seed`` and ``epoch`` alone.
 
