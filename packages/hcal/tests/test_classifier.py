@@ -49,6 +49,11 @@ def test_predictions_are_decoded_as_the_command_does(decode):
     assert model.predict(X).tolist() == expected
 
 
+def test_a_method_without_weights_refuses_them_by_name():
+    with pytest.raises(ValueError, match=r"`sample_weight` should be left out with the method cmt"):
+        HCALClassifier(method="cmt").fit(np.zeros((4, 2)), ["a", "b"] * 2, sample_weight=np.ones(4))
+
+
 @pytest.mark.parametrize(
     ("hierarchy", "y", "message"),
     [

@@ -102,7 +102,7 @@ class HCALClassifier(HierarchicalClassifier):
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """As of the base. Raises ValueError, too, for weights with the method "cmt", whose coupling has none."""
+        """As of the base. Raises ValueError, too, for weights with the method "cmt", which has none."""
         if sample_weight is not None and self.method == "cmt":
             raise ValueError("`sample_weight` should be left out with the method cmt, which has no weights.")
         return super().fit(X, y, sample_weight)
