@@ -8,7 +8,6 @@ import pytest
 from hmc_shared import Hierarchy
 from hmc_shared.testing_estimators import EstimatorContract
 from hp_dval import HPDVALClassifier
-from hp_dval.prompts import class_names
 
 
 class TestContract(EstimatorContract):
@@ -33,7 +32,7 @@ def test_names_of_classes_are_read():
     X = np.random.default_rng(0).integers(256, size=(12, 8, 8), dtype=np.uint8)
     y = np.array([["animal", "wild_cat"], ["plant", "oak"]] * 6)
     model = HPDVALClassifier(k=4, method="zero-shot").fit(X, y)
-    assert class_names(model.model_.hierarchy) == ["animal", "plant", "wild cat", "oak"]
+    assert model.classes_.tolist() == ["animal", "plant", "wild_cat", "oak"]
     tree = Hierarchy.from_paths(["animal/wild_cat", "plant/oak"])
     spelled = np.array([f"{top}/{low}" for top, low in y])
     named = HPDVALClassifier(tree, k=4, method="zero-shot").fit(X, spelled)
