@@ -13,7 +13,7 @@ import torch
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
-from hmc_shared.data.vector_dataset import from_arrays
+from hmc_shared.data.in_memory import from_arrays
 
 GO = 4000  # classes of a made ontology
 

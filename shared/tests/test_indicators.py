@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmc_shared import Hierarchy
-from hmc_shared.estimator import indicators
+from hmc_shared.estimator.targets import indicators
 from hmc_shared.indicators import as_indicators, refuse_vectors
 
 TREE = Hierarchy.from_paths(["a/b", "a/c"])

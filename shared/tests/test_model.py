@@ -17,7 +17,7 @@ import hmc_shared
 from hmc_shared import Hierarchy
 from hmc_shared.constraints import max_over_descendants
 from hmc_shared.data import HierarchicalDataset, load_dataset
-from hmc_shared.data.vector_dataset import from_arrays
+from hmc_shared.data.in_memory import from_arrays
 from hmc_shared.embed.embedder import Embedder
 from hmc_shared.embed.texts import fit_texts
 from hmc_shared.model import check_inputs, load_model, load_model_of, load_pretrained

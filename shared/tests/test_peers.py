@@ -14,7 +14,7 @@ from hmc_shared.cli.peer import Peer
 from hmc_shared.compare.comparison import compare
 from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.data.dataset import targets_with_ancestors
-from hmc_shared.data.vector_dataset import from_arrays
+from hmc_shared.data.in_memory import from_arrays
 from hmc_shared.object_files import read_json
 from hmc_shared.runs.read import load_run
 from hmc_shared.study.plan import Overrides, read_plan

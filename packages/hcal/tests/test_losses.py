@@ -115,6 +115,24 @@ def test_level_losses_are_the_papers_formulas(case, aggregation, renormalise, ev
     assert found.tolist() == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
+@given(batches(), st.booleans(), st.booleans(), st.data())
+@settings(deadline=None, max_examples=40)
+def test_a_sample_of_weight_3_counts_as_three(case, aggregation, printed, data):
+    hierarchy, paths, prototypes, features = case
+    weights = torch.tensor([data.draw(st.integers(1, 3)) for _ in paths])
+    options = {"temperature": TAU, "aggregation": aggregation}
+    options |= {"renormalise": printed, "every_label": printed}
+    paths, levels = torch.tensor(paths), hierarchy.levels
+    found = level_losses(features, paths, prototypes, levels, weights=weights / 7, **options)
+    many, many_paths = features.repeat_interleave(weights, 0), paths.repeat_interleave(weights, 0)
+    expected = level_losses(many, many_paths, prototypes, levels, **options)
+    assert found.tolist() == pytest.approx(expected.tolist(), rel=1e-6, abs=1e-9)
+    logits = features @ unit(len(hierarchy), 3, seed=5).T
+    found = cross_entropies(logits, paths, levels, weights / 7)
+    expected = cross_entropies(logits.repeat_interleave(weights, 0), many_paths, levels)
+    assert found.tolist() == pytest.approx(expected.tolist(), rel=1e-6, abs=1e-9)
+
+
 def test_a_level_of_its_own_features_is_read_from_its_own_column():
     paths = torch.tensor([path_of(BALANCED, node) for node in (2, 3, 4, 2)])
     features, prototypes = unit(4, 2, 3), [[unit(len(level), 3)] for level in BALANCED.levels]

@@ -1,14 +1,18 @@
 """The scikit-learn estimator."""
 
+from typing import ClassVar
+
 import numpy as np
 import pandas  # comes with datasets
 import pytest
+import scipy.sparse
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_predict
 
 from hlstm import HLSTMClassifier
 from hlstm.build import load_model
 from hmc_shared import Hierarchy
+from hmc_shared.testing_estimators import EstimatorContract
 
 TREE = Hierarchy.from_paths(["animal/cat", "animal/dog", "plant"])
 QUICK = {
@@ -19,6 +23,11 @@ QUICK = {
     "dropout": 0.0,
     "learning_rate": 0.02,
 }
+
+
+class TestContract(EstimatorContract):
+    estimator = HLSTMClassifier
+    parameters: ClassVar = {**QUICK, "epochs": 12, "batch_size": 32}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +47,7 @@ def blobs():
 
 def test_indicators_in_closed_indicators_out(blobs):
     X, y, _ = blobs
-    model = HLSTMClassifier(TREE, options=QUICK).fit(X[:100], y[:100])
+    model = HLSTMClassifier(TREE, **QUICK).fit(X[:100], y[:100])
     predicted = model.predict(X[100:])
     assert predicted.shape == (50, 4)
     assert TREE.has_ancestors(predicted)
@@ -51,14 +60,14 @@ def test_classes_that_are_never_probable_are_found_at_the_threshold_of_validatio
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 2))
     y = rng.random((200, 4)) < [0.0, 0.15, 0.15, 0.3]
-    model = HLSTMClassifier(TREE, options=QUICK).fit(X, y)
+    model = HLSTMClassifier(TREE, **QUICK).fit(X, y)
     assert (model.predict_proba(X) < 0.5).mean() > 0.9
     assert model.predict(X).any(1).mean() > 0.5
 
 
 def test_level_matrix_in_paths_out(blobs):
     X, _, paths = blobs
-    predicted = HLSTMClassifier(options=QUICK).fit(X[:100], paths[:100]).predict(X[100:])
+    predicted = HLSTMClassifier(**QUICK).fit(X[:100], paths[:100]).predict(X[100:])
     right = [list(path) == expected for path, expected in zip(predicted, paths[100:], strict=True)]
     assert np.mean(right) > 0.9
 
@@ -67,16 +76,16 @@ def test_level_matrix_in_paths_out(blobs):
 def test_a_level_matrix_may_be_an_array_with_any_gap(blobs, gap):
     X, _, paths = blobs
     quick = {**QUICK, "epochs": 1}
-    expected = HLSTMClassifier(options=quick).fit(X, paths).predict_proba(X)
+    expected = HLSTMClassifier(**quick).fit(X, paths).predict_proba(X)
     matrix = np.array([[top, leaf or gap] for top, leaf in paths], dtype=object)
     for y in (matrix, pandas.DataFrame(matrix)):
-        assert np.array_equal(HLSTMClassifier(options=quick).fit(X, y).predict_proba(X), expected)
+        assert np.array_equal(HLSTMClassifier(**quick).fit(X, y).predict_proba(X), expected)
 
 
 def test_the_run_folder_may_be_kept(blobs, tmp_path):
     X, y, _ = blobs
-    options = {**QUICK, "epochs": 1, "output_dir": str(tmp_path / "run")}
-    model = HLSTMClassifier(TREE, options=options).fit(X, y)
+    options = {"output_dir": str(tmp_path / "run")}
+    model = HLSTMClassifier(TREE, **QUICK | {"epochs": 1}, options=options).fit(X, y)
     kept = load_model(tmp_path / "run" / "model").predict_proba(X)
     assert np.array_equal(model.predict_proba(X), kept.numpy())
 
@@ -85,14 +94,14 @@ def test_options_may_be_numbers_of_numpy(blobs):
     """As a search over parameters draws them."""
     X, y, _ = blobs
     drawn = {**QUICK, "epochs": np.int64(1), "learning_rate": np.float64(0.02)}
-    plain = HLSTMClassifier(TREE, options={**QUICK, "epochs": 1}, random_state=3).fit(X, y)
-    fitted = HLSTMClassifier(TREE, options=drawn, random_state=np.int64(3)).fit(X, y)
+    plain = HLSTMClassifier(TREE, **{**QUICK, "epochs": 1}, random_state=3).fit(X, y)
+    fitted = HLSTMClassifier(TREE, **drawn, random_state=np.int64(3)).fit(X, y)
     assert np.array_equal(fitted.predict_proba(X), plain.predict_proba(X))
 
 
 def test_it_is_an_estimator(blobs):
     X, y, _ = blobs
-    model = HLSTMClassifier(TREE, options=QUICK, random_state=3)
+    model = HLSTMClassifier(TREE, **QUICK, random_state=3)
     assert clone(model).get_params() == model.get_params()
     held_out = cross_val_predict(model, X, TREE.add_ancestors(y), cv=2, method="predict")
     assert held_out.shape == (150, 4)
@@ -106,7 +115,30 @@ def test_what_does_not_fit_is_refused(blobs):
         HLSTMClassifier(TREE).fit(X, y[:-1])
     with pytest.raises(ValueError, match=r"\(n, 4\)"):
         HLSTMClassifier(TREE).fit(X, y[:, :2])
-    with pytest.raises(ValueError, match="`--method` should be one of hlstm, chmcnn"):
+    with pytest.raises(ValueError, match="`method` should be one of hlstm, chmcnn"):
         HLSTMClassifier(TREE, method="atlantis").fit(X, y)
     with pytest.raises(ValueError, match="features"):
-        HLSTMClassifier(TREE, options=QUICK).fit(X, y).predict(X[:, :2])
+        HLSTMClassifier(TREE, **QUICK).fit(X, y).predict(X[:, :2])
+
+
+def test_a_forest_is_weighted_too(blobs):
+    X = blobs[0]
+    X, y = np.concatenate([X, X]), np.repeat(["few", "many"], 150)
+    forest = {"method": "clus-ens", "trees": 2}
+    for heavy, label in enumerate(("few", "many")):
+        weights = np.where(np.arange(300) // 150 == heavy, 20.0, 1.0)
+        predicted = HLSTMClassifier(**forest).fit(X, y, sample_weight=weights).predict(X)
+        assert (predicted == label).mean() > 0.9
+
+
+def test_features_may_be_sparse_or_have_names(blobs):
+    X, _, paths = blobs
+    X, quick = np.nan_to_num(X), {**QUICK, "epochs": 1}
+    model = HLSTMClassifier(**quick).fit(pandas.DataFrame(X, columns=["x", "y", "z"]), paths)
+    assert model.feature_names_in_.tolist() == ["x", "y", "z"]
+    assert model.model_.decision.features == ("x", "y", "z")  # `hlstm predict` finds the columns of a table
+    sparse = HLSTMClassifier(**quick).fit(scipy.sparse.csr_array(X), paths)
+    assert np.array_equal(
+        sparse.predict_proba(scipy.sparse.dok_array(X)),
+        model.predict_proba(pandas.DataFrame(X, columns=["x", "y", "z"])),
+    )

@@ -32,7 +32,7 @@ def small(**options):
 @pytest.mark.parametrize("splitter", ["best", "random"])
 def test_probabilities_are_the_mean_shares_of_the_leaves(digits, splitter):
     """Leaf by leaf, from the rows that were drawn for each tree."""
-    model = grow_forest(small(splitter=splitter), digits, digits.train.targets, digits.train.inputs)
+    model = grow_forest(small(splitter=splitter), digits, digits.train)
     rows = digits.test.inputs[:20]
     leaves = model.leaves(model.normalize(rows))
     leaf_of_row = model.leaves(model.normalize(digits.train.inputs)).T  # (T, n)
@@ -50,9 +50,7 @@ def test_probabilities_are_the_mean_shares_of_the_leaves(digits, splitter):
 
 def test_a_bootstrap_sample_leaves_out_a_third_and_random_splits_none(digits):
     drawn = {
-        splitter: grow_forest(
-            small(splitter=splitter), digits, digits.train.targets, digits.train.inputs
-        ).share
+        splitter: grow_forest(small(splitter=splitter), digits, digits.train).share
         for splitter in ("best", "random")
     }
     assert (drawn["best"] == 0).float().mean().item() == pytest.approx(np.exp(-1), abs=0.03)
@@ -67,7 +65,7 @@ def test_it_differs_from_scikit_learns_forest_no_more_than_that_from_another_of_
     ]
     first, second = (forest.predict(digits.test.inputs.numpy()) for forest in theirs)
     configuration = small(trees=50, splitter="random", max_features=0.3, level_weight=1.0)
-    model = grow_forest(configuration, digits, digits.train.targets, digits.train.inputs)
+    model = grow_forest(configuration, digits, digits.train)
     ours = score_split(model, digits.test).sigmoid().numpy()
     assert np.abs(ours - first).mean() < 1.1 * np.abs(second - first).mean()
 
@@ -108,7 +106,7 @@ def test_combinations_of_classes_give_a_forest_that_is_almost_as_good(digits):
     results = {}
     for projections in (0, 8):
         configuration = small(trees=30, projections=projections)
-        model = grow_forest(configuration, digits, digits.train.targets, digits.train.inputs)
+        model = grow_forest(configuration, digits, digits.train)
         right = (score_split(model, digits.test) >= 0) == digits.test.targets
         results[projections] = right.float().mean().item()
     assert results[8] != results[0]

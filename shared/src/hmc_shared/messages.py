@@ -1,8 +1,13 @@
-"""Words of messages that stay short, whatever stands in a file."""
+"""Words of messages that stay short, whatever stands in a file; and whether notes are shown at all."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from contextvars import ContextVar
+
+QUIET = ContextVar("quiet", default=False)
+"""Whether the trainings of this thread show nothing on standard error, as estimators want it."""
 
 
 def shown(value: object, limit: int = 60) -> str:
@@ -39,3 +44,9 @@ def some(names: Iterable[str], limit: int = 5) -> str:
 def reason(error: BaseException) -> str:
     """What an error says, in one line of a bounded length."""
     return clipped(" ".join(str(error).split()) or type(error).__name__, 300)
+
+
+def tell(text: str) -> None:
+    """Print a line on standard error, unless it is to be quiet."""
+    if not QUIET.get():
+        print(text, file=sys.stderr)

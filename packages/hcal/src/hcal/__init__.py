@@ -9,12 +9,15 @@ from hmc_shared.cli.version import distribution_version
 
 if TYPE_CHECKING:
     from hcal.build import load_model
+    from hcal.classifier import HCALClassifier
     from hcal.model import HCAL
 
-__all__ = ["HCAL", "__version__", "load_model"]
+__all__ = ["HCAL", "HCALClassifier", "__version__", "load_model"]
 __version__ = distribution_version("hcal")
+
+_MODULE_OF = {"HCAL": "model", "HCALClassifier": "classifier", "load_model": "build"}
 
 
 def __getattr__(name: str) -> Any:
     # Torch takes seconds to import: `hcal --help` must not pay for it.
-    return lazy_attribute(__name__, name, {"HCAL": "model", "load_model": "build"})
+    return lazy_attribute(__name__, name, _MODULE_OF)

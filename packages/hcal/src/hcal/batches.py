@@ -11,7 +11,7 @@ from hcal.augment import augment, sample
 from hcal.config import Config
 from hcal.model import LevelClassifier
 from hmc_shared.data import ImageTable
-from hmc_shared.data.batches import Batch, places_in_batch, sampled_batches, seed_step
+from hmc_shared.data.batches import Batch, places_in_batch, sampled_batches, seed_step, weighted
 from hmc_shared.data.image_batches import image_batches
 from hmc_shared.vision.augment import random_crop
 
@@ -25,6 +25,7 @@ def training_batches(
     first: int,
     generator: Generator,
     *,
+    of_samples: Tensor | None = None,
     rank: int,
     world: int,
 ) -> Iterator[Batch]:
@@ -33,6 +34,7 @@ def training_batches(
     ``inputs`` are raw and, if a tensor, on the device. A row of weight 0 gets no label, -1, nor does the
     second row that batch normalisation needs beside a single one. Before each batch the generator is seeded;
     what is sampled from it is the same on all processes. ``first`` steps are left out: they are done already.
+    Weights are those of the samples, ``of_samples`` (n,), or 1: the losses divide by their sum themselves.
     """
     device = generator.device
     classes = paths  # of which --sampling random needs the number of rows alone
@@ -64,4 +66,5 @@ def training_batches(
         if len(rows) == 1:  # batch normalisation needs two
             features = torch.cat([features, features])
             labels = torch.cat([labels, torch.full_like(labels, -1)])
-        yield Batch(features, labels, weights, rows)
+        ones = torch.ones(len(labels), device=device)
+        yield Batch(features, labels, weighted(ones, rows, of_samples), rows)

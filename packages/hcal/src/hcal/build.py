@@ -60,17 +60,18 @@ def check_labels(dataset: HierarchicalDataset) -> None:
         raise ValueError(f"`dataset` should give every training sample a class. Found none for {name!r}.")
 
 
-def method_losses(
-    config: Config, model: LevelClassifier
-) -> Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]:
-    """The losses of ``config.method``: (outputs, paths, generator) to losses and weights by level, (L,) each.
+def method_losses(config: Config, model: LevelClassifier) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The losses of ``config.method``: of a batch to losses and weights by level, (L,) each.
 
-    ``outputs`` are what the network returned for the rows of this process, ``paths`` (B, L) their labels; the
-    generator must be in the same state on all processes. The loss of a step is the product of the two.
+    Called with (outputs, paths, generator, weights): what the network returned for the rows of this process,
+    their labels (B, L), a generator in the same state on all processes, and weights (B,), by default 1. The
+    loss of a step is the product of the two.
     """
     levels, printed = model.hierarchy.levels, config.equations == "printed"
 
-    def hcal(outputs: Tensor, paths: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    def hcal(
+        outputs: Tensor, paths: Tensor, generator: Generator, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         prototypes = []
         for level in model.prototypes:  # type: ignore[union-attr]
             unit = F.normalize(level)
@@ -85,6 +86,7 @@ def method_losses(
             aggregation=config.aggregation,
             renormalise=printed,
             every_label=printed,
+            weights=weights,
         )
         if config.task == "single":  # networks that share nothing: each minimises its own loss
             return losses, torch.ones_like(losses)
@@ -92,8 +94,10 @@ def method_losses(
             return losses, adaptive_weights(losses, paths, config.gamma)
         return losses, torch.full_like(losses, 1 / len(levels))
 
-    def flat(outputs: Tensor, paths: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        losses = cross_entropies(outputs, paths, levels)
+    def flat(
+        outputs: Tensor, paths: Tensor, generator: Generator, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        losses = cross_entropies(outputs, paths, levels, weights)
         if isinstance(model, CMT):
             losses = losses + coupling_losses(outputs, paths, levels, model.parents, model.shares)
         is_sum = config.method in ("mmoe", "cmt")

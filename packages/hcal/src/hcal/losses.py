@@ -56,13 +56,19 @@ def group_means(features: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
 
         z_G = 1 / |G| sum_{i in G} z_i
 
-    ``members`` is (B, G) bool. The mean of an empty group is 0.
+    ``members`` is (B, G): bool, or the weight of each member, whose sum is then the size. The mean of an
+    empty group is 0.
     """
     members = members.to(features.dtype)
     with_ones = F.pad(features, (0, 1), value=1.0)
     sums = over_processes(members.T @ with_ones)  # (G, d + 1): the last column counts
     size = sums[:, -1].detach()
-    return sums[:, :-1] / size.clamp(min=1).unsqueeze(1), size
+    return sums[:, :-1] / or_one(size).unsqueeze(1), size
+
+
+def or_one(size: Tensor) -> Tensor:
+    """What to divide by: a size, or 1 where it is 0."""
+    return torch.where(size > 0, size, 1.0)
 
 
 def level_losses(
@@ -75,6 +81,7 @@ def level_losses(
     aggregation: bool = True,
     renormalise: bool = False,
     every_label: bool = False,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """L_k of Eq. (6), (7) for each depth, (L,).
 
@@ -97,43 +104,48 @@ def level_losses(
         aggregation: False: every sample by itself at every level (Table 2, without FA).
         renormalise: scale group means to length 1, as Eq. (5) divides by their norm (its code does not).
         every_label: divide by all labels of the level, the |C^k| of Eq. (7), not by those that occur.
+        weights: (B,) of the samples, default 1: one of weight 2 counts as two of weight 1 do.
     """
-    reached = paths >= 0
+    reached = (paths >= 0).to(features.dtype)
+    if weights is not None:
+        reached = reached * weights.unsqueeze(1)
     goes_on = F.pad(reached[:, 1:], (0, 1)) if aggregation else torch.zeros_like(reached)
-    ends = reached & ~goes_on
-    ending, going_on = over_processes(torch.stack([ends, goes_on]).sum(1).to(features.dtype))  # (L,) each
-    share = 1 / (ending + going_on).clamp(min=1)
+    ends = reached - goes_on
+    ending, going_on = over_processes(torch.stack([ends, goes_on]).sum(1))  # (L,) each
+    share = 1 / or_one(ending + going_on)
     of_samples, of_groups = ends * (share * num_processes()), going_on * share  # (B, L), (L,)
     losses = []
     for depth, level in enumerate(levels):
         rows = features if features.ndim == 2 else features[:, depth]
         labels = paths[:, depth] - level.start
-        weights = of_samples[:, depth]
+        shares = of_samples[:, depth]
         if aggregation and depth < len(levels) - 1:
             every = torch.arange(len(level), device=paths.device)
-            means, size = group_means(rows, (labels.unsqueeze(1) == every) & goes_on[:, depth : depth + 1])
-            occurs = size.clamp(max=1)  # 1 or 0
+            means, size = group_means(rows, (labels.unsqueeze(1) == every) * goes_on[:, depth : depth + 1])
+            occurs = (size > 0).to(size.dtype)
             rows = torch.cat([rows, F.normalize(means) if renormalise else means])
             labels = torch.cat([labels, every])
             divisor = len(level) if every_label else occurs.sum().clamp(min=1)
-            weights = torch.cat([weights, of_groups[depth] / divisor * occurs])
-        losses.append(weights @ info_nce(rows, labels.clamp(min=-1), prototypes[depth], temperature))
+            shares = torch.cat([shares, of_groups[depth] / divisor * occurs])
+        losses.append(shares @ info_nce(rows, labels.clamp(min=-1), prototypes[depth], temperature))
     return torch.stack(losses)
 
 
-def cross_entropies(logits: Tensor, paths: Tensor, levels: Sequence[range]) -> Tensor:
-    """Mean cross-entropy of each level, (L,), of logits (B, C), over the samples whose path reaches it."""
-    count = over_processes((paths >= 0).sum(0).to(logits.dtype))
-    sums = [
-        F.cross_entropy(
-            logits[:, level.start : level.stop],
-            (paths[:, depth] - level.start).clamp(min=-1),
-            ignore_index=-1,
-            reduction="sum",
-        )
-        for depth, level in enumerate(levels)
-    ]
-    return num_processes() * torch.stack(sums) / count.clamp(min=1)
+def cross_entropies(
+    logits: Tensor, paths: Tensor, levels: Sequence[range], weights: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy of each level, (L,), of logits (B, C), over the samples whose path reaches it.
+
+    ``weights`` (B,) are those of the samples in that mean, by default 1.
+    """
+    weights = torch.ones(len(paths), device=paths.device) if weights is None else weights
+    count = over_processes((weights.unsqueeze(1) * (paths >= 0)).sum(0).to(logits.dtype))
+    sums = []
+    for depth, level in enumerate(levels):
+        labels = (paths[:, depth] - level.start).clamp(min=-1)
+        of_level = logits[:, level.start : level.stop]
+        sums.append((weights * F.cross_entropy(of_level, labels, ignore_index=-1, reduction="none")).sum())
+    return num_processes() * torch.stack(sums) / or_one(count)
 
 
 def coupling_losses(

@@ -93,13 +93,14 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         network.train()
         backward = method_backward(config, model, accelerator)  # anew: what it remembers is in no checkpoint
         steps = progress.begin_epoch()
+        place: dict[str, Any] = {"of_samples": training.weights, "rank": rank, "world": world}
         for batch in training_batches(
-            model, inputs, paths, config, progress.epoch, progress.step, generator, rank=rank, world=world
+            model, inputs, paths, config, progress.epoch, progress.step, generator, **place
         ):
             factor = step_factor(config, progress.epoch + batches.middle(len(steps)), config.epochs)
             for group, step_size in zip(optimizer.param_groups, step_sizes, strict=True):
                 group["lr"] = step_size * factor
-            losses, level_weights = losses_of(network(batch.inputs), batch.labels, generator)
+            losses, level_weights = losses_of(network(batch.inputs), batch.labels, generator, batch.weights)
             backward(losses * batches.share(len(steps)), level_weights)
             steps.append(torch.stack([losses.detach(), level_weights]))
             if batches.ends(len(steps) - 1):

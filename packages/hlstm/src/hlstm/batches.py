@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hlstm.config import Config
 from hlstm.model import CoherentModel
-from hmc_shared.data.batches import Batch, batches
+from hmc_shared.data.batches import Batch, batches, weighted
 
 FAR = 1_000_000_007
 """Between the seeds of members, so that the second of one run is not the first of the next."""
@@ -24,13 +24,15 @@ def training_batches(
     epoch: int,
     steps: slice,
     *,
+    of_samples: Tensor | None = None,
     rank: int,
     world: int,
 ) -> Iterator[Batch]:
     """The batches of an epoch: standardised features (b, F) and targets (b, C) bool.
 
     ``inputs`` are raw features (n, F) and ``targets`` (n, C) bool, both on the device. ``steps``: of the
-    epoch, the first and the one behind the last.
+    epoch, the first and the one behind the last. ``of_samples``: (n,) weights, which multiply those of the
+    batch.
 
     With N members each has an order of its own: features are (N, b, F); targets, weights and rows those of
     one member after the other.
@@ -45,7 +47,7 @@ def training_batches(
             features = model.normalize(inputs[rows])
         if config.members > 1:
             features = features.unflatten(0, (config.members, -1))
-        yield Batch(features, targets[rows], weights, rows)
+        yield Batch(features, targets[rows], weighted(weights, rows, of_samples), rows)
 
 
 def member_seeds(config: Config) -> list[int]:

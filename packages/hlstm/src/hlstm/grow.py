@@ -16,7 +16,7 @@ from hlstm.config import Config
 from hlstm.forest import Forest
 from hmc_shared import Hierarchy
 from hmc_shared.cli.parse import to_yaml
-from hmc_shared.data import HierarchicalDataset, load_dataset
+from hmc_shared.data import HierarchicalDataset, Split, load_dataset
 from hmc_shared.data.vector_dataset import with_validation_rows
 from hmc_shared.metrics import au_prc
 from hmc_shared.predict.score import score_split
@@ -43,7 +43,7 @@ def grow(config: Config, dataset: HierarchicalDataset | None = None) -> Results 
     folder.write_config(to_yaml(config))
     begun = time.perf_counter()
     training = fitted.training_split(config.protocol)
-    model = grow_forest(config, fitted, training.targets, training.inputs)  # type: ignore[arg-type]
+    model = grow_forest(config, fitted, training)
     progress = Progress()
     progress.train_seconds = time.perf_counter() - begun
     held_out = None
@@ -84,21 +84,23 @@ class Tree(NamedTuple):
     depth: int
 
 
-def grow_forest(config: Config, dataset: HierarchicalDataset, targets: Tensor, inputs: Tensor) -> Forest:
-    """A forest on raw inputs (n, F) and targets (n, C), with the data set's statistics.
+def grow_forest(config: Config, dataset: HierarchicalDataset, training: Split) -> Forest:
+    """A forest on the training rows, with the data set's statistics.
 
     Splits reduce the variance of all classes together, each weighted as ``--level-weight`` says.
     """
     shape = (dataset.num_features, dataset.hierarchy)
     scaler = Forest(*shape, trees=1, nodes=1, rows=1, depth=1, leaf_size=1)
     scaler.learn_statistics(dataset)
-    features = scaler.normalize(inputs).numpy()
+    features = scaler.normalize(training.inputs).numpy()  # type: ignore[arg-type]
+    targets, of_samples = training.targets, training.weights
     weights = class_weights(dataset.hierarchy, config.level_weight)
+    of_rows = np.ones(len(features)) if of_samples is None else of_samples.double().numpy()
     weighted = (targets * weights.sqrt()).numpy()  # scikit-learn's variance has no weights of its own
     seeds = np.random.SeedSequence(config.seed).spawn(config.trees)
     threads = torch.get_num_threads()
     grown: Any = Parallel(threads, prefer="threads")(
-        delayed(grow_tree)(config, features, weighted, seed) for seed in seeds
+        delayed(grow_tree)(config, features, weighted, of_rows, seed) for seed in seeds
     )
     trees: list[Tree] = list(grown)
     model = Forest(
@@ -121,13 +123,18 @@ def grow_forest(config: Config, dataset: HierarchicalDataset, targets: Tensor, i
 
 
 def grow_tree(
-    config: Config, features: np.ndarray, targets: np.ndarray, seed: np.random.SeedSequence
+    config: Config,
+    features: np.ndarray,
+    targets: np.ndarray,
+    of_rows: np.ndarray,
+    seed: np.random.SeedSequence,
 ) -> Tree:
-    """One tree on standardised features (n, F) and weighted targets (n, C)."""
+    """One tree on standardised features (n, F), weighted targets (n, C) and positive weights of rows (n,)."""
     random = np.random.default_rng(seed)
     is_best = config.splitter == "best"
     rows = len(features)
     drawn = np.bincount(random.integers(rows, size=rows), minlength=rows) if is_best else np.ones(rows, int)
+    drawn = drawn * of_rows
     if 0 < config.projections < targets.shape[1]:
         # Gaussian combinations keep the variance in expectation (Joly et al. 2014).
         directions = random.normal(size=(targets.shape[1], config.projections)).astype(np.float32)
@@ -137,7 +144,7 @@ def grow_tree(
         min_samples_leaf=config.min_leaf,
         max_features=config.max_features,
         random_state=int(random.integers(2**31)),
-    ).fit(features, targets, sample_weight=drawn.astype(float))
+    ).fit(features, targets, sample_weight=drawn)
     nodes, leaf_of_row = tree.tree_, tree.apply(features)
     is_leaf = nodes.children_left < 0
     own = np.arange(nodes.node_count)

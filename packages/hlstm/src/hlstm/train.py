@@ -112,9 +112,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             levels.train_level(level)
         losses = progress.begin_epoch()
         steps = slice(progress.step, last_steps if progress.epoch == epochs - 1 else None)
-        for batch in training_batches(
-            model, inputs, targets, config, progress.epoch, steps, rank=rank, world=world
-        ):
+        place: dict[str, Any] = {"of_samples": training.weights, "rank": rank, "world": world}
+        for batch in training_batches(model, inputs, targets, config, progress.epoch, steps, **place):
             global_logits, local_logits = network(batch.inputs)
             loss = batch.weights @ loss_of(global_logits, local_logits, batch.labels)
             accelerator.backward(loss)

@@ -9,12 +9,13 @@ from hmc_shared.cli.version import distribution_version
 
 if TYPE_CHECKING:
     from hp_dval.build import load_model
+    from hp_dval.classifier import HPDVALClassifier
     from hp_dval.model import HPDVAL
 
-__all__ = ["HPDVAL", "__version__", "load_model"]
+__all__ = ["HPDVAL", "HPDVALClassifier", "__version__", "load_model"]
 __version__ = distribution_version("hp-dval")
 
-_MODULE_OF = {"HPDVAL": "model", "load_model": "build"}
+_MODULE_OF = {"HPDVAL": "model", "HPDVALClassifier": "classifier", "load_model": "build"}
 
 
 def __getattr__(name: str) -> Any:

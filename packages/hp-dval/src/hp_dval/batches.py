@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from hmc_shared.data import ImageTable, Split
-from hmc_shared.data.batches import Batch, places_in_batch, seed_step
+from hmc_shared.data.batches import Batch, places_in_batch, seed_step, weighted
 from hmc_shared.data.image_batches import image_batches
 from hmc_shared.predict.score import map_split
 from hmc_shared.vision.augment import random_crop
@@ -61,6 +61,7 @@ def training_batches(
     *,
     aligns: bool,
     tokens: Tensor | None = None,
+    of_samples: Tensor | None = None,
     rank: int,
     world: int,
 ) -> Iterator[Batch]:
@@ -79,6 +80,7 @@ def training_batches(
         generator: seeded before each batch; what is drawn from it is the same on all processes.
         aligns: whether images are wanted, not tokens.
         tokens: (n, 1 + N, D_e), those of all rows, where :func:`frozen_tokens` had them.
+        of_samples: (n,) weights, which multiply those of the batch.
         rank, world: process and number of processes.
     """
     device = generator.device
@@ -106,7 +108,7 @@ def training_batches(
         if tokens is None and not aligns:
             with torch.no_grad():
                 batch = model.tokens(model.normalize(batch))
-        yield Batch(batch, labels.index_select(0, rows), weights, rows)
+        yield Batch(batch, labels.index_select(0, rows), weighted(weights, rows, of_samples), rows)
 
 
 def frozen_tokens(model: ImageTextClassifier, split: Split, config: Config) -> Tensor | None:

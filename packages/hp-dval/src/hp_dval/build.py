@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hmc_shared.data import HierarchicalDataset, ImageTable, Split
+from hmc_shared.messages import tell
 from hmc_shared.model import load_pretrained
 from hmc_shared.predict.score import map_split
 from hmc_shared.vision.pixels import some_images
@@ -115,7 +115,7 @@ def start_student(config: Config, model: HPDVAL, clip: Clip, inputs: ImageTable 
     normalize_as_expected(model, config.student, config.weights, inputs)
     if config.weights != "none":
         images = model.normalize(some_images(inputs, model.input_shape, model.resize))
-        print(load_weights(network, config.weights, config.student, images), file=sys.stderr)
+        tell(load_weights(network, config.weights, config.student, images))
 
 
 def take_over_alignment(model: ImageTextClassifier, folder: str) -> None:

@@ -114,6 +114,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             generator,
             aligns=stage.aligns,
             tokens=frozen.of(training, stage),
+            of_samples=training.weights,
             rank=rank,
             world=world,
         ):

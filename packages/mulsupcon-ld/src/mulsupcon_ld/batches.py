@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from hmc_shared.data import ImageTable
-from hmc_shared.data.batches import Batch, places_in_batch, sampled_batches, seed_step
+from hmc_shared.data.batches import Batch, places_in_batch, sampled_batches, seed_step, weighted
 from hmc_shared.data.image_batches import image_batches
 from mulsupcon_ld.config import Config
 from mulsupcon_ld.model import MulSupCon
@@ -32,6 +32,7 @@ def training_batches(
     first: int,
     generator: Generator,
     *,
+    of_samples: Tensor | None = None,
     rank: int,
     world: int,
 ) -> Iterator[Batch]:
@@ -52,6 +53,7 @@ def training_batches(
         targets: (n, C) bool, on the device.
         first: steps to leave out, which are done already.
         generator: on the device; its state does not matter.
+        of_samples: (n,) weights, which multiply those of the batch.
     """
     device = generator.device
     views, p = (2, config.vector_mask) if config.is_pretraining(epoch) else (1, config.finetune_mask)
@@ -71,7 +73,7 @@ def training_batches(
             random_views = model.normalize(images).unflatten(0, (views, len(rows)))
         else:
             random_views = mask(model.normalize(raw), drawn, p)
-        yield Batch(random_views, targets.index_select(0, rows), weights, rows)
+        yield Batch(random_views, targets.index_select(0, rows), weighted(weights, rows, of_samples), rows)
 
 
 def raw_batches(

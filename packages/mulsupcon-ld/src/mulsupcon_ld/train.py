@@ -94,8 +94,9 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         is_pretraining = config.is_pretraining(progress.epoch)
         optimizer = pretraining if is_pretraining else finetuning
         losses, step_keys, steps = progress.begin_epoch(), list[Keys](), Steps(config, len(inputs))
+        place: dict[str, Any] = {"of_samples": training.weights, "rank": rank, "world": world}
         batches = training_batches(
-            model, inputs, targets, config, progress.epoch, progress.step, generator, rank=rank, world=world
+            model, inputs, targets, config, progress.epoch, progress.step, generator, **place
         )
         for batch in batches:
             set_step_sizes(optimizer, config, progress.epoch, steps.middle(len(losses)))

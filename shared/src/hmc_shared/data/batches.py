@@ -17,7 +17,8 @@ class Batch(NamedTuple):
     labels: Tensor
     """(b, C) bool, or in hcal (b, L) int64 paths."""
     weights: Tensor
-    """(b,) float32: see :func:`deal`; the row of weight 0 is no sample of the batch."""
+    """(b,) float32: see :func:`deal`, times those of the samples where they have such; the row of weight 0 is
+    no sample of the batch."""
     rows: Tensor
     """(b,) int64: row numbers in the training split."""
 
@@ -67,6 +68,11 @@ def deal(order: Tensor, batch_size: int, *, rank: int = 0, world: int = 1) -> It
             yield rows, torch.full((len(rows),), world / len(together))
         else:
             yield together[:1], torch.zeros(1)
+
+
+def weighted(weights: Tensor, rows: Tensor, of_samples: Tensor | None) -> Tensor:
+    """The weights (b,) of a batch times those of its samples, (n,) if they have such, on the same device."""
+    return weights if of_samples is None else weights * of_samples.to(weights.device)[rows]
 
 
 def class_aware_order(targets: Tensor, size: int, *, seed: int, epoch: int) -> Tensor:

@@ -33,6 +33,8 @@ class Split:
     """n names, unique in the data set: where the sample stands in its source."""
     captions: tuple[str, ...] = ()
     """n sentences, or none where the source has none."""
+    weights: Tensor | None = None
+    """(n,) float32: how much each sample counts in the loss, with the mean 1; None: all alike."""
 
     def __post_init__(self) -> None:
         if self.targets.ndim != 2 or str(self.targets.dtype) != "torch.bool":
@@ -53,7 +55,9 @@ class Split:
         inputs = self.inputs.select(rows) if isinstance(self.inputs, ImageTable) else self.inputs[rows]
         ids = tuple(self.ids[row] for row in rows)
         captions = tuple(self.captions[row] for row in rows) if self.captions else ()
-        return Split(inputs, self.targets[torch.as_tensor(rows)], ids, captions)
+        places = torch.as_tensor(rows)
+        weights = None if self.weights is None else self.weights[places]
+        return Split(inputs, self.targets[places], ids, captions, weights)
 
     def concatenate(self, other: Split) -> Split:
         """The rows of both, one after the other. Raises ValueError for inputs of two kinds."""
@@ -65,7 +69,10 @@ class Split:
         else:
             inputs = torch.cat([one, two])
         targets = torch.cat([self.targets, other.targets])
-        return Split(inputs, targets, self.ids + other.ids, self.captions + other.captions)
+        captions, weights = self.captions + other.captions, None
+        if self.weights is not None and other.weights is not None:
+            weights = torch.cat([self.weights, other.weights])
+        return Split(inputs, targets, self.ids + other.ids, captions, weights)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""What sets of feature vectors have in common, from files or in memory: three splits, preprocessing."""
+"""What sets of feature vectors have in common, three splits, preprocessing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from hmc_shared.data.preprocessing import (
 from hmc_shared.data.storage.cache import cached
 from hmc_shared.data.storage.raw import RawSet
 from hmc_shared.data.storage.sources import read_bytes
-from hmc_shared.hierarchy import Hierarchy
 
 SEED = 0  # of the splits that a source lacks
 
@@ -203,38 +202,3 @@ def check_precision(name: str, mean: np.ndarray, scale: np.ndarray, columns: Seq
         label = columns[column] if columns else column
         spread = f"Found a deviation of {scale[column]:.3g} around {mean[column]:.3g}: subtract a constant"
         raise ValueError(f"{name}: column {label} should vary by more than float32 blurs. {spread}.")
-
-
-def from_arrays(
-    X: np.ndarray, targets: np.ndarray, hierarchy: Hierarchy, *, seed: int
-) -> HierarchicalDataset:
-    """A data set of arrays in memory, for estimators. The validation split is sampled, and is the test split.
-
-    Args:
-        X: (n, F) raw features, NaN where missing; n >= 2.
-        targets: (n, C) bool, ancestors included.
-        hierarchy: the C classes.
-        seed: of the sample of a tenth of the rows, at least one, stratified.
-    """
-    held_out = stratified_sample(targets, max(0.1, 1 / len(X)), seed)
-    rows = {"train": ~held_out, "validation": held_out, "test": held_out}
-    inputs, mean, scale = prepare({part: X[r].astype(np.float64) for part, r in rows.items()}, "default")
-    splits = {
-        part: Split(
-            torch.from_numpy(x),
-            torch.from_numpy(targets[rows[part]]),
-            tuple(map(str, np.flatnonzero(rows[part]))),
-        )
-        for part, x in inputs.items()
-    }
-    return HierarchicalDataset(
-        "array",
-        hierarchy,
-        torch.ones(len(hierarchy), dtype=torch.bool),
-        "vector",
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
-        feature_mean=torch.from_numpy(mean),
-        feature_scale=torch.from_numpy(scale),
-    )

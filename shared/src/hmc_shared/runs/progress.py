@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from hmc_shared.messages import QUIET, tell
+
 if TYPE_CHECKING:
     from accelerate import Accelerator  # the methods depend on it, this package does not
 
@@ -153,7 +155,7 @@ class EpochBar:
         self.accelerator, self.config, self.progress, self.dataset = accelerator, config, progress, dataset
         self.epochs, self.batches = epochs, batches
         self.name = f"{config.label} on {dataset.name}"
-        self.is_shown = accelerator.is_main_process
+        self.is_shown = accelerator.is_main_process and not QUIET.get()
         self.since, self.first = time.perf_counter(), progress.epoch
         self.bar: tqdm[Any] = tqdm(
             total=epochs * batches,
@@ -212,7 +214,7 @@ def epoch_bar(
 ) -> EpochBar:
     """A bar of the epochs over so many ``rows``, below the notes of the data set and others."""
     for note in (*dataset.notes, *notes) if accelerator.is_main_process else ():
-        print(f"note: {note}", file=sys.stderr)
+        tell(f"note: {note}")
     batches = math.ceil(rows / config.batch_size)
     progress.bar = EpochBar(accelerator, config, epochs, progress, dataset, batches)
     return progress.bar

@@ -5,7 +5,6 @@ From torchvision, timm, a package or a state dict in a file, read without runnin
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -21,7 +20,7 @@ from torchvision import models
 
 from hmc_shared.array_files import read_arrays
 from hmc_shared.extras import needed
-from hmc_shared.messages import reason
+from hmc_shared.messages import reason, tell
 from hmc_shared.network_files import read_tensors, refuse_not_finite
 from hmc_shared.vision.encoders import (
     LITE,
@@ -90,11 +89,11 @@ def start_encoders(
     if config.weights == "none":
         if not isinstance(inputs, Tensor):  # photographs
             advice = "--encoder lite0 --weights lite0 starts from ImageNet"
-            print(f"note: the encoder {config.encoder} starts at random; {advice}", file=sys.stderr)
+            tell(f"note: the encoder {config.encoder} starts at random; {advice}")
         return
     images = model.normalize(some_images(inputs, model.input_shape, model.resize))
     for encoder in encoders:
-        print(load_weights(encoder, config.weights, config.encoder, images), file=sys.stderr)
+        tell(load_weights(encoder, config.weights, config.encoder, images))
 
 
 def normalize_as_expected(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hmc_shared import Hierarchy
-from hmc_shared.data.vector_dataset import from_arrays
+from hmc_shared.data.in_memory import from_arrays
 
 TREE = Hierarchy.from_paths(["a/b", "a/c"])
 
@@ -42,3 +42,25 @@ def test_the_seed_decides_which_rows():
     X, targets = np.zeros((40, 1)), np.ones((40, 3), dtype=bool)
     first, again, other = (from_arrays(X, targets, TREE, seed=seed).validation.ids for seed in (0, 0, 1))
     assert first == again != other
+
+
+def test_of_few_rows_one_is_drawn_always():
+    """Where each class has few rows, stratification by itself takes none."""
+    flat = Hierarchy.from_edges([], nodes="abcde")
+    for n in (2, 3, 5, 9):
+        for seed in range(5):
+            targets = np.eye(5, dtype=bool)[np.random.default_rng(seed).integers(5, size=n)]
+            dataset = from_arrays(np.zeros((n, 1)), targets, flat, seed=seed)
+            assert 1 <= len(dataset.validation) < n
+
+
+def test_images_stay_bytes_and_weights_go_with_their_rows():
+    X = np.random.default_rng(0).integers(256, size=(20, 3, 4, 4), dtype=np.uint8)
+    weights = np.arange(1.0, 21.0)
+    dataset = from_arrays(X, np.ones((20, 3), dtype=bool), TREE, seed=0, weights=weights)
+    assert dataset.kind == "image"
+    for split in (dataset.train, dataset.train.select(np.array([3, 1])), dataset.training_split("paper")):
+        rows = [int(row) for row in split.ids]
+        assert split.inputs.dtype == torch.uint8
+        np.testing.assert_array_equal(split.inputs.numpy(), X[rows])
+        assert split.weights.tolist() == weights[rows].tolist()
