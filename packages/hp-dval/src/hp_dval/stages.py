@@ -15,6 +15,7 @@ from hmc_shared.runs.steps import step_factor
 from hp_dval.batches import frozen_tokens, score_tokens
 from hp_dval.config import Config, Stage
 from hp_dval.model import ImageTextClassifier
+from hp_dval.prompts import Prompter
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ def begin_next_stage(progress: Progress, model: ImageTextClassifier) -> None:
     """Go on from the best epoch of the stage that ended; the next one has a best epoch of its own."""
     progress.restore_best(model)
     progress.best_score = progress.best_epoch = progress.improved_epoch = None
+
+
+@torch.no_grad()
+def keep_texts(model: ImageTextClassifier, prompter: Prompter) -> None:
+    """Let the model predict with the texts that its prompts have become."""
+    model.text.copy_(prompter(model.contexts))
 
 
 class FrozenTokens:

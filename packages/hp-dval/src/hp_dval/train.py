@@ -35,7 +35,14 @@ from hp_dval.build import (
 )
 from hp_dval.clip_files import load_clip
 from hp_dval.config import Config
-from hp_dval.stages import FrozenTokens, begin_next_stage, build_optimizer, set_step_sizes, stage_epochs
+from hp_dval.stages import (
+    FrozenTokens,
+    begin_next_stage,
+    build_optimizer,
+    keep_texts,
+    set_step_sizes,
+    stage_epochs,
+)
 
 
 def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results | None:
@@ -137,8 +144,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         step_losses: Any = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)
         check_finite(step_losses, progress, folder, *network.parameters())
         if stage.tunes_prompts:
-            with torch.no_grad():
-                model.text.copy_(prompter(model.contexts))
+            keep_texts(model, prompter)
         progress.end_epoch()
 
         # Evaluate
