@@ -14,8 +14,7 @@ from hmc_shared.runs.progress import Progress
 from hmc_shared.runs.steps import step_factor
 from hp_dval.batches import frozen_tokens, score_tokens
 from hp_dval.config import Config, Stage
-from hp_dval.model import ImageTextClassifier
-from hp_dval.prompts import Prompter
+from hp_dval.model import ImageTextClassifier, Prompter
 
 
 @dataclass(frozen=True)
