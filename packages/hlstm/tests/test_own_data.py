@@ -1,4 +1,4 @@
-"""The part of the tutorial on tables, as it stands."""
+"""The part of the tutorial on tables, and the lines of README, as they stand."""
 
 import csv
 import json
@@ -29,3 +29,7 @@ def test_the_tutorial_on_tables(run_page):
         for answer in record["answer"]:
             assert answer["probability"] >= 0.9
             assert answer["path"] == row["labels"].split(";")[: len(answer["path"])]
+
+
+def test_the_ten_lines_of_the_readme(run_page):
+    run_page("../README.md", "Your own labels, in Python")
