@@ -40,7 +40,7 @@ autodoc_default_options = {
     "members": True,
     "member-order": "bysource",
     "ignore-module-all": True,
-    "exclude-members": "set_score_request",  # scikit-learn's
+    "exclude-members": "set_score_request, set_fit_request",  # scikit-learn's
 }
 autodoc_inherit_docstrings = False
 autodoc_typehints = "description"
@@ -51,7 +51,7 @@ nitpicky = True  # a reference that leads nowhere is a warning ...
 nitpick_ignore_regex = [  # ... except to what is imported for type checkers alone, and belongs to others
     ("py:class", r"Tensor|Path|Figure|Axes|Generator|Accelerator|Positional|(np|torch)\..*"),
     ("py:class", r"hmc_shared\.runs\.trackers\.Trackers"),  # part of the run folder, not of the reference
-    ("py:obj", r"typing\.Annotated\[.*"),  # an option, which its command documents
+    ("py:(obj|class)", r"(typing|types)\.Annotated\[.*"),  # an option, which its command documents
 ]
 
 doctest_test_doctest_blocks = ""  # those of docstrings are run by pytest, each in its own module

@@ -26,19 +26,16 @@ Positives = Callable[[slice, slice], Tensor]  # of the anchors and keys of a blo
 
 
 class Sums(NamedTuple):
-    """Over the keys, for each of B anchors. All but ``log_sum`` are constants, over the positives alone.
-
-    Attributes:
-        log_sum: (B,) ln sum_p exp(s_ip), over all keys, with its gradient to z.
-        number: (B,) how many positives there are.
-        weight: (B,) the sum of their weights.
-        values: (B, v) each, the sums of their values, each times its weight.
-    """
+    """Over the keys, for each of B anchors. All but ``log_sum`` are constants, over the positives alone."""
 
     log_sum: Tensor
+    """(B,) ln sum_p exp(s_ip), over all keys, with its gradient to z."""
     number: Tensor
+    """(B,) how many positives there are."""
     weight: Tensor
+    """(B,) the sum of their weights."""
     values: list[Tensor]
+    """(B, v) each, the sums of their values, each times its weight."""
 
 
 def blocks(number: int, size: int) -> Iterator[slice]:
