@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,42 @@ def test_a_class_without_training_samples_has_no_probability():
     dataset = make(["a/b", "a/c", "d/e", "d/f"], 3)  # none of a/b
     predict, _ = peers.fit_hiclass(hiclass, Peer(), dataset)
     assert (predict(dataset.test.inputs)[:, dataset.hierarchy.index["a/b"]] == 0).all()
+
+
+def test_a_chain_is_one_regression_after_another():
+    """Each on the features and what the ones before it said, parents first, frequent classes first."""
+    dataset = load_dataset("digit-scenes")
+    dataset = replace(dataset, **{name: split.select(range(200)) for name, split in dataset.splits.items()})
+    hierarchy, targets = dataset.hierarchy, dataset.train.targets.numpy()
+    predict, parameters = peers.fit_chains(Peer(c=0.1), dataset)
+    order = peers.chain_order(dataset)
+    for before, after in pairwise(order):
+        keys = [(hierarchy.depth[node].item(), -targets[:, node].sum()) for node in (before, after)]
+        assert keys[0] <= keys[1]
+
+    seen, at = (peers.standardised(dataset, part.inputs) for part in (dataset.train, dataset.test))
+    expected, parameters_of_links = np.zeros((len(at), len(hierarchy))), 0
+    for node in order:
+        link = peers.LogisticRegression(C=0.1, max_iter=1000).fit(seen, targets[:, node])
+        expected[:, node] = link.predict_proba(at)[:, 1]
+        parameters_of_links += seen.shape[1] + 1
+        seen = np.column_stack([seen, targets[:, node]])
+        at = np.column_stack([at, link.predict(at)])
+    for node in range(len(hierarchy)):
+        below = hierarchy.ancestors[:, node].numpy()
+        raised = expected[:, below].max(1)
+        np.testing.assert_allclose(predict(dataset.test.inputs)[:, node], raised, atol=1e-6)
+    assert parameters == parameters_of_links
+
+
+def test_a_class_that_never_varies_is_no_link_of_a_chain():
+    dataset = make(["a/b", "a/c", "d/e", "d/f"], 3)  # none of a/b
+    every = dataset.train.targets.clone()
+    every[:, dataset.hierarchy.index["a"]] = True
+    dataset = replace(dataset, train=replace(dataset.train, targets=every))
+    probabilities = peers.fit_chains(Peer(), dataset)[0](dataset.test.inputs)
+    assert (probabilities[:, dataset.hierarchy.index["a/b"]] == 0).all()
+    assert (probabilities[:, dataset.hierarchy.index["a"]] == 1).all()
 
 
 def test_log_odds_are_finite_and_in_order():

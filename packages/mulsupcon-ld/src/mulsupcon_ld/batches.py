@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from hmc_shared.data import ImageTable
 from hmc_shared.data.batches import Batch, places_in_batch, sampled_batches, seed_step, weighted
 from hmc_shared.data.image_batches import image_batches
+from mulsupcon_ld.baselines import Baseline
 from mulsupcon_ld.config import Config
 from mulsupcon_ld.model import MulSupCon
 from mulsupcon_ld.views import (
@@ -24,7 +25,7 @@ from mulsupcon_ld.views import (
 
 
 def training_batches(
-    model: MulSupCon,
+    model: MulSupCon | Baseline,
     inputs: Tensor | ImageTable,
     targets: Tensor,
     config: Config,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,24 +16,30 @@ from hmc_shared.model import load_pretrained
 from hmc_shared.resizing import resize_of
 from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import start_encoders
+from mulsupcon_ld.baselines import CGMVAE, MPVAE, Baseline, LaMP, c_gmvae_loss, lamp_loss, mpvae_loss
 from mulsupcon_ld.config import Config
 from mulsupcon_ld.keys import Keys
 from mulsupcon_ld.losses import all_loss, any_loss, ld_loss, median_sigma, mulsupcon_loss
 from mulsupcon_ld.model import MulSupCon
 
+BASELINES: dict[str, type[Baseline]] = {model.method: model for model in (LaMP, MPVAE, CGMVAE)}
+MODELS: dict[str, type[MulSupCon] | type[Baseline]] = {MulSupCon.method: MulSupCon, **BASELINES}
 
-def build_model(config: Config, dataset: HierarchicalDataset) -> MulSupCon:
+
+def build_model(config: Config, dataset: HierarchicalDataset) -> MulSupCon | Baseline:
     """The network, with those options of ``config`` that its constructor names.
 
-    Raises ValueError for an encoder that does not suit, and weights that cannot be had or do not fit.
+    Raises ValueError for an encoder or loss that does not suit, and weights that cannot be had or do not fit.
     """
     inputs = dataset.train.inputs
     is_table = isinstance(inputs, ImageTable)
     shape = (3, config.image_size, config.image_size) if is_table else tuple(inputs.shape[1:])
-    names = signature(MulSupCon.__init__).parameters.keys() & vars(config).keys()
+    model_type = BASELINES.get(config.loss, MulSupCon)
+    names = signature(model_type.__init__).parameters.keys() & vars(config).keys()
     options = {name: getattr(config, name) for name in names}
-    options["resize"] = resize_of(config.resize, is_table=is_table)
-    model = MulSupCon(dataset.hierarchy, shape, **options)
+    if "resize" in options:
+        options["resize"] = resize_of(config.resize, is_table=is_table)
+    model = model_type(dataset.hierarchy, shape, **options)
     model.learn_statistics(dataset)
     start_encoders(model, [model.encoder], config, inputs)
     freeze(model, [model.encoder], config.freeze)
@@ -73,14 +80,36 @@ def contrastive_loss(
     )
 
 
+def finetuning_loss(config: Config, outputs: Any, labels: Tensor, counted: Tensor) -> Tensor:
+    """The loss of the fine-tuning or of a baseline, one a row, (B,).
+
+    Args:
+        outputs: what the network returned.
+        labels: (B, C).
+        counted: int64, the classes that are evaluated; the others cost nothing.
+    """
+    labels = labels[:, counted]
+    if config.loss == "lamp":
+        return lamp_loss(outputs[..., counted], labels)
+    if config.loss == "mpvae":
+        outputs = outputs._replace(means=outputs.means[..., counted], root=outputs.root[counted])
+        noise = torch.randn(config.samples, len(labels), outputs.root.shape[1], device=labels.device)
+        weights = {"nll_weight": config.nll_weight, "ranking_weight": config.ranking_weight}
+        return mpvae_loss(outputs, labels, noise, **weights)
+    if config.loss == "c-gmvae":
+        return c_gmvae_loss(outputs._replace(logits=outputs.logits[..., counted]), labels)
+    _, logits = outputs
+    return classification_loss(config, logits[:, counted], labels)
+
+
 def classification_loss(config: Config, logits: Tensor, labels: Tensor) -> Tensor:
-    """The loss of the fine-tuning: logits and labels (B, C) to the mean over classes, (B,)."""
+    """Of the package's own network: logits and labels (B, C) to the mean over classes, (B,)."""
     if config.loss != "asl":
         return F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="none").mean(1)
     focusing = {"gamma_positive": config.gamma_positive, "gamma_negative": config.gamma_negative}
     return asymmetric_loss(logits, labels, margin=config.margin, **focusing).mean(1)
 
 
-def load_model(folder: str | Path) -> MulSupCon:
-    """Load what ``save_pretrained`` wrote."""
-    return load_pretrained(folder, {MulSupCon.method: MulSupCon})
+def load_model(folder: str | Path) -> MulSupCon | Baseline:
+    """Load what ``save_pretrained`` wrote, whichever network it is."""
+    return load_pretrained(folder, MODELS)

@@ -29,9 +29,9 @@ from hmc_shared.cli.train_options import (
     TrainOptions,
 )
 
-Loss = Literal["cld", "rld", "mulsupcon", "any", "all", "bce", "asl"]
+Loss = Literal["cld", "rld", "mulsupcon", "any", "all", "bce", "asl", "lamp", "mpvae", "c-gmvae"]
 
-SUPERVISED = ("bce", "asl")
+SUPERVISED = ("bce", "asl", "lamp", "mpvae", "c-gmvae")
 """Losses that need no pre-training."""
 FORMATS = (".csv", ".png", ".svg", ".pdf")
 """What ``explain`` writes."""
@@ -59,14 +59,18 @@ class NetworkOptions(EncoderOptions):
     """mlp: three layers, for vectors. Images: any classification network of torchvision by name (the paper:
     resnet50), or timm:NAME; lite0, lite1 or lite2; resnet8, 14, 20, 32 or 56 for small ones."""
     width: Count | None = None
-    """mlp: units of the first and last layer, half of those of the middle one (256). resnet8 to resnet56:
-    channels of the first stage (16)."""
+    """mlp, mpvae, c-gmvae: units of the first and last layer, half of those of the middle one (256). resnet8
+    to resnet56: channels of the first stage (16). lamp: size of a node (512)."""
     dropout: ShareBelow1 = 0.2
-    """mlp: probability that a unit is dropped."""
+    """mlp, lamp, mpvae, c-gmvae: probability that a unit is dropped."""
     projection: Literal["mlp", "linear"] = "mlp"
     """From the representation to the embedding: a hidden layer with batch normalisation, or none."""
     dim: Count = 256
-    """Dimension of the embedding z."""
+    """Dimension of the embedding z; c-gmvae: of the embeddings of labels."""
+    layers: Count = 2
+    """lamp: layers of messages."""
+    latent: Count = 50
+    """mpvae, c-gmvae: size of the latent z."""
     coherent: bool = True
     """With a hierarchy, score a class by the best of itself and its descendants, so that no class exceeds its
     parent."""
@@ -94,6 +98,12 @@ class LossOptions:
     """asl: focusing of negatives."""
     margin: Share = 0.05
     """asl: what is taken off the probability of negatives."""
+    samples: Count = 100
+    """mpvae: draws by which the likelihood of a row is estimated."""
+    nll_weight: NonNegative = 0.1
+    """mpvae: weight of the likelihood."""
+    ranking_weight: NonNegative = 20.0
+    """mpvae: weight of the ranking loss."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,8 @@ class StageOptions(ImageTrainingOptions, StoppingOptions):
     """Of the pre-training, and of the fine-tuning that comes after it."""
 
     pretrain_epochs: NonNegativeInt = 100
-    """Passes over the training rows before the fine-tuning (not for bce, asl)."""
+    """Passes over the training rows before the fine-tuning (not for bce, asl,
+    lamp, mpvae, c-gmvae)."""
     epochs: Count = 100
     """Passes over the training rows in the fine-tuning, at most."""
     patience: Count = 100
@@ -138,7 +149,8 @@ class Config(
     loss: Loss = "cld"
     """Loss of the pre-training: MulSupCon_LD with label distributions recovered by contrastive weights (cld)
     or RBF weights (rld), MulSupCon, or the supervised contrastive loss with positives ANY or ALL. bce, asl:
-    no pre-training, binary cross-entropy or the asymmetric loss from the same start."""
+    no pre-training, binary cross-entropy or the asymmetric loss from the same start. lamp, mpvae, c-gmvae: no
+    pre-training, networks of their own for vectors, without --encoder and --projection."""
     protocol: Literal["default", "paper"] = "default"
     """default: the epoch with the best validation mAP, and the threshold with the best micro-F1 there. paper:
     train on training + validation rows, keep the last epoch; results.json adds the metrics of the public

@@ -20,4 +20,7 @@ METHODS = (
         demo_minutes=0.15,
     ),
     Method("asl", "mulsupcon-ld train --loss asl", MODEL),
+    Method("lamp", "mulsupcon-ld train --loss lamp", "mulsupcon_ld.baselines:LaMP"),
+    Method("mpvae", "mulsupcon-ld train --loss mpvae", "mulsupcon_ld.baselines:MPVAE"),
+    Method("c-gmvae", "mulsupcon-ld train --loss c-gmvae", "mulsupcon_ld.baselines:CGMVAE"),
 )

@@ -82,8 +82,11 @@ class MulSupCon(HierarchicalModel, **CARD):
         self.projection = build_projection(projection, size, dim)
         self.fc = nn.Linear(dim if self.on_embedding else size, len(hierarchy))
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit embeddings z (B, d) and logits (B, C) of normalised inputs (B, ...), both float32."""
+    def forward(self, inputs: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Unit embeddings z (B, d) and logits (B, C) of normalised inputs (B, ...), both float32.
+
+        The labels of the training, which networks of :mod:`mulsupcon_ld.baselines` see, are not used.
+        """
         representation = self.encoder(inputs)
         z = F.normalize(self.projection(representation).float(), dim=1)
         return z, self.fc(z if self.on_embedding else representation).float()

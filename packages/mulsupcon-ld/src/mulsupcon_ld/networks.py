@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from torch import nn
+from torch import Tensor, nn
 
 from hmc_shared.vision.encoders import image_encoder
 
@@ -43,6 +43,17 @@ def build_encoder(
     for inside, outside in pairwise(sizes):
         layers += [nn.Linear(inside, outside), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers), outer
+
+
+class WithLabels(nn.Module):
+    """A network around one that takes inputs and labels, as ``nn.Sequential`` is around one of inputs."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor, labels: Tensor) -> object:
+        return self.network(inputs, labels)
 
 
 def build_projection(kind: str, size: int, dim: int) -> nn.Module:

@@ -9,11 +9,12 @@ from torch.optim import AdamW, Optimizer
 
 from hmc_shared.runs.steps import warm_up
 from hmc_shared.vision.stages import encoder_groups
+from mulsupcon_ld.baselines import Baseline
 from mulsupcon_ld.config import Config
 from mulsupcon_ld.model import MulSupCon
 
 
-def build_optimizers(config: Config, model: MulSupCon) -> tuple[Optimizer, Optimizer]:
+def build_optimizers(config: Config, model: MulSupCon | Baseline) -> tuple[Optimizer, Optimizer]:
     """That of the pre-training, and that of the fine-tuning."""
     pretraining = AdamW(
         _groups(model, config.pretrain_learning_rate, config.layer_decay),
@@ -30,8 +31,9 @@ def build_optimizers(config: Config, model: MulSupCon) -> tuple[Optimizer, Optim
     return pretraining, finetuning
 
 
-def _groups(model: MulSupCon, learning_rate: float, layer_decay: float) -> list[dict[str, Any]]:
-    above = [*model.projection.parameters(), *model.fc.parameters()]
+def _groups(model: MulSupCon | Baseline, learning_rate: float, layer_decay: float) -> list[dict[str, Any]]:
+    below = set(model.encoder.parameters())
+    above = [parameter for parameter in model.parameters() if parameter not in below]
     groups = encoder_groups(model.encoder, learning_rate, layer_decay)
     return [*groups, {"params": above, "lr": learning_rate}]
 

@@ -23,9 +23,10 @@ from hmc_shared.runs.samples import or_null
 from hmc_shared.runs.steps import Steps
 from mulsupcon_ld.__main__ import main
 from mulsupcon_ld.batches import training_batches
-from mulsupcon_ld.build import build_model, classification_loss, contrastive_loss
+from mulsupcon_ld.build import build_model, contrastive_loss, finetuning_loss
 from mulsupcon_ld.config import Config
 from mulsupcon_ld.keys import KeyQueue, Keys, gather_keys, update_key_network
+from mulsupcon_ld.networks import WithLabels
 from mulsupcon_ld.published_metrics import published_metrics
 from mulsupcon_ld.schedule import build_optimizers, set_step_sizes
 
@@ -73,8 +74,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     # Prepare
     # Wrapped, because mixed precision replaces the forward of what is prepared: `model` scores in float32.
     wrapped: Any = torch.compile(model) if config.compile else model
-    network = torch.nn.Sequential(wrapped)
-    network, pretraining, finetuning = accelerator.prepare(network, pretraining, finetuning)
+    network, pretraining, finetuning = accelerator.prepare(WithLabels(wrapped), pretraining, finetuning)
     key_network = copy.deepcopy(model).requires_grad_(False)  # now that all processes have the same weights
     generator = torch.Generator(device)
     progress = Progress()
@@ -100,8 +100,9 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         )
         for batch in batches:
             set_step_sizes(optimizer, config, progress.epoch, steps.middle(len(losses)))
-            z, logits = network(batch.inputs[0])
+            outputs = network(batch.inputs[0], batch.labels)
             if is_pretraining:
+                z, logits = outputs
                 if not step_keys:  # once a step
                     update_key_network(key_network, model, config.momentum)
                 with torch.no_grad(), accelerator.autocast():
@@ -113,10 +114,10 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
                 keys = new_keys.concatenate(queue.contents())
                 loss = batch.weights @ contrastive_loss(config, z, logits, batch.labels, keys, own_keys, size)
                 if config.has_distributions:
-                    loss = loss + config.beta * model.fc.weight.square().sum()  # beta ||W||_F^2
+                    weight = model.get_parameter("fc.weight")
+                    loss = loss + config.beta * weight.square().sum()  # beta ||W||_F^2
             else:
-                labels = batch.labels[:, counted]
-                loss = batch.weights @ classification_loss(config, logits[:, counted], labels)
+                loss = batch.weights @ finetuning_loss(config, outputs, batch.labels, counted)
             accelerator.backward(loss * steps.share(len(losses)))
             losses.append(loss.detach())
             if steps.ends(len(losses) - 1):

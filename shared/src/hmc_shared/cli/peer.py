@@ -9,15 +9,15 @@ from typing import Annotated, ClassVar, Literal
 from hmc_shared.cli.bounds import FREE, Positive, check_options, free_options
 from hmc_shared.cli.train_options import FeatureOptions, Seed, default_folder
 
-PeerName = Literal["hiclass"]
+PeerName = Literal["hiclass", "chains"]
 
 
 @dataclass(frozen=True)
 class Peer(FeatureOptions):
     """Train a classifier of another library on feature vectors, and write a run folder for `hmc compare`.
 
-    Needs the extra `peers`: pip install 'hmc-shared[peers]'. The folder has the predictions for the test
-    split and what they cost, not the model.
+    hiclass needs the extra `peers`: pip install 'hmc-shared[peers]'. The folder has the predictions for the
+    test split and what they cost, not the model.
     """
 
     package: ClassVar[str] = "hmc-shared"
@@ -25,14 +25,14 @@ class Peer(FeatureOptions):
 
     method: PeerName = "hiclass"
     """hiclass: HiClass, a logistic regression at each parent that chooses among its children; for a tree
-    whose samples have one path each."""
+    whose samples have one path each. chains: scikit-learn's classifier chain, a logistic regression for each
+    class that sees the classes before it: parents before children, frequent ones before rare ones."""
     c: Positive = 1.0
     """Inverse strength of the L2 penalty, C of scikit-learn's LogisticRegression."""
     seed: Seed = 0
-    """Seed of all that is random; nothing is in hiclass."""
+    """Seed of all that is random; nothing is."""
     test: Annotated[bool, FREE] = True
-    """Score the test split. --no-test, for a search: the leaf accuracy on validation goes to
-    validation.json."""
+    """Score the test split. --no-test, for a search: the mAP on validation goes to validation.json."""
     output_dir: Annotated[str | None, FREE] = None
     """Run folder; default: runs/<dataset>/<method>/seed-<seed>."""
     resume: Annotated[bool, FREE] = False
