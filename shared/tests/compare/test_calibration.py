@@ -98,7 +98,7 @@ def test_the_report_says_where_calibration_made_it_worse(comparison, read_page):
     measured = measure(comparison.tables[0])
     worse = [one.row.label for one in measured if round(one.error, 4) > round(one.uncalibrated, 4)]
     text = read_page(to_html(comparison)).text
-    assert ("Calibration made the error" in text) == bool(worse)
+    assert ("made the error on the test split larger" in text) == bool(worse)
     (first, *others) = measured
     harmed_one = replace(first, error=0.2, uncalibrated=0.1)
     assert f"{first.row.label} (0.2000, before 0.1000)." in harmed([harmed_one, *others])

@@ -16,6 +16,7 @@ from hmc_shared.compare.html.report import to_html
 from hmc_shared.compare.plots import SMALLEST, WIDTH
 
 WIDTHS = (1280, 390)
+METRICS = ["au_prc", "map", "f1_*", "accuracy_*", "hvr", "hierarchical_f1"]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -28,6 +29,7 @@ addEventListener("load", () => {
   const page = document.documentElement, scores = document.querySelector(".scores").parentElement;
   const place = element => element.getBoundingClientRect();
   scores.scrollLeft = 10000;
+  document.querySelectorAll("details").forEach(part => part.open = true);
   const pairs = [...document.querySelectorAll(".pair")].map(pair => [...pair.children].map(place));
   const widths = [...document.querySelectorAll("img.plot")].map(plot => place(plot).width);
   parent.postMessage({
@@ -75,10 +77,10 @@ def measure(tmp_path):
 def test_a_comparison_fits_a_screen_and_a_telephone(make_run, measure):
     for method, noise in {"good": 0.7, "a-method-with-a-long-name (learning_rate=0.001)": 1.6}.items():
         for seed in range(2):
-            command = f"{method} train --output-dir /{'a-long-folder/' * 20}"
+            command = f"{method} train --output-dir /{'folder' * 50}"
             ids = {"ids": np.array([f"{'a_long_name_' * 9}{i}.jpg" for i in range(60)])}
             run = make_run(method, seed, noise=noise, arrays=ids, results={"command": command})
-    found, console = measure(to_html(compare([run.parents[1]])))
+    found, console = measure(to_html(compare([run.parents[1]], METRICS)))
     assert {*found} == {*WIDTHS}
     assert console == []
     for width, page in found.items():

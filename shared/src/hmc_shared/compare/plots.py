@@ -49,8 +49,10 @@ def precision_recall(table: ComparisonTable, path: str | Path | BinaryIO) -> Non
         for curve in curves[:SEEDS] if len(curves) > 1 else []:
             axes.plot(RECALL, curve, **style, linewidth=0.7, alpha=0.4)
         axes.plot(RECALL, np.mean(curves, axis=0), **style, linewidth=2, label=_label(row, "au_prc"))
-    low = corner([np.mean([run.curve for run in row.runs], axis=0) for row in table.rows])
-    axes.set(xlabel="recall", ylabel="precision", xlim=(low, 1), ylim=(low, 1 + (1 - low) / 50))
+    means = [np.mean([run.curve for run in row.runs], axis=0) for row in table.rows]
+    low = corner(means)
+    bottom = max(low, math.floor(20 * np.nan_to_num(means).min()) / 20)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(low, 1), ylim=(bottom, 1 + (1 - bottom) / 50))
     legend_below(figure, axes, title)
     save(figure, path)
 

@@ -52,7 +52,8 @@ def calibration(table: ComparisonTable, inspection: Inspection, pictures: Pictur
         figure(
             partial(calibration_report.plot_reliability, table, calibrations),
             "Share of right answers over their probability: below the diagonal a method is too sure of "
-            f"itself. Each point is one of {BINS} bins with equally many answers; below is their number.",
+            f"itself. Each point is one of {BINS} bins with equally many answers; below are the numbers in "
+            "bins of equal width.",
         ),
         figure(
             partial(calibration_report.plot_coverage, table, calibrations),
@@ -78,8 +79,8 @@ def harmed(calibrations: Sequence[RowCalibration]) -> str:
     if not worse:
         return ""
     return (
-        f'<p class="warning">Calibration made the error on the test split larger: {", ".join(worse)}. What '
-        "was fitted on validation did not carry over.</p>"
+        '<p class="warning">Calibration, fitted on validation, made the error on the test split larger: '
+        f"{', '.join(worse)}.</p>"
     )
 
 

@@ -30,6 +30,8 @@ from hmc_shared.compare.inspection import Inspection, inspect
 from hmc_shared.compare.text import cells, header, legend, mean_sd
 from hmc_shared.metrics.glossary import meaning
 
+MOST_METRICS = 9
+"""Columns of metrics beside which 1280 pixels have room for the costs; those are in all metrics, too."""
 LINES = 100
 """Rows, runs and notes that are listed. All else is of the :data:`~hmc_shared.compare.plots.ROWS` best."""
 
@@ -82,11 +84,13 @@ def fill_page(heading: str, title: str, about: str, contents: Sequence[str], par
 
 def scores(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> str:
     """The comparison table, and all metrics of the best rows behind a fold."""
-    columns = header(table)
+    is_full = len(table.metrics) > MOST_METRICS
+    costs, kind = (-len(COSTS), "scores full") if is_full else (None, "scores")
+    columns = header(table)[:costs]
     rest = len(columns) - 1
     body = []
     for row in table.rows[:LINES]:
-        label, *values = cells(table, row, best="<b>{}</b>")
+        label, *values = cells(table, row, best="<b>{}</b>")[:costs]
         program = _program(row.runs[0].origin["command"])
         body.append([f"{escape(label)}{program}", *map(_together, values)])
     rows = [html_row(cells_) for cells_ in body]
@@ -106,7 +110,7 @@ def scores(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -
     labels = [escape(row.label) for row in best]
     return "\n".join(
         [
-            html_table([name.replace("_", " ") for name in columns], rows, "scores"),
+            html_table([name.replace("_", " ") for name in columns], rows, kind),
             more(len(table.rows) - LINES, "rows are in compare.csv"),
             more(len(table.rows) - len(best), f"rows are not shown below: it is of the {len(best)} best"),
             fold("All metrics", html_table(["metric", *labels], everything, "all-metrics")),
