@@ -89,7 +89,7 @@ def test_a_comparison_fits_a_screen_and_a_telephone(make_run, measure):
         assert page["page"] <= width, page
         assert page["plot"] * SMALLEST / (WIDTH * 72) > 9  # pixels of a letter
         assert page["method"] == pytest.approx(0, abs=1)  # stays where it is as the scores are scrolled
-        assert page["abreast"] == [width == 1280] * 2
+        assert page["abreast"] == [width == 1280] * 3  # curves, calibration, confusions
     content, box = found[1280]["scores"]
     assert content <= box
     content, box = found[390]["scores"]

@@ -11,7 +11,7 @@ from hmc_shared.compare.scoring import ScoredRun, in_threads
 from hmc_shared.metrics import is_single_path, level_predictions, level_targets
 from hmc_shared.runs.read import load_run
 
-LARGEST_MATRIX = 20
+LARGEST_MATRIX = 16
 """Classes of a level that are shown, those with the most mistakes."""
 
 

@@ -109,7 +109,8 @@ def confusions(table: ComparisonTable, inspection: Inspection, pictures: Picture
     levels = confusion_by_level(table.rows[0])
     if not levels:
         return siblings
-    return side_by_side([siblings, matrices(table, levels, inspection.hierarchy)], "uneven")
+    kind = "uneven" if len(table.rows) > 4 else "pair"  # a column for each row
+    return side_by_side([siblings, matrices(table, levels, inspection.hierarchy)], kind)
 
 
 def matrices(table: ComparisonTable, levels: Sequence[LevelConfusion], hierarchy: Hierarchy) -> str:
@@ -129,11 +130,10 @@ def matrices(table: ComparisonTable, levels: Sequence[LevelConfusion], hierarchy
                 for b, count in enumerate(level.counts[a])
             ]
             rows.append(f"<tr><th>{name}</th>{''.join(cells)}</tr>")
-        chosen = (
-            "" if len(names) == level.total else f", the {len(names)} of {level.total:,} with most mistakes"
-        )
         head = ["", *(f"<span>{name}</span>" for name in names)]
-        title = f"Level {level.depth}: {len(names)} classes{chosen}"
+        chosen = f"the {len(names)} of {level.total:,} classes with most mistakes"
+        which = f"{level.total} classes" if len(names) == level.total else chosen
+        title = f"Level {level.depth}: {which}"
         parts.append(fold(title, html_table(head, rows, "matrix"), is_open=len(levels) <= 3))
     return "\n".join(parts)
 
