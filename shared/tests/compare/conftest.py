@@ -8,7 +8,7 @@ import pytest
 
 from hmc_shared.compare.comparison import Comparison, compare
 
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "wbr"}
 
 
 class Page(HTMLParser):
@@ -50,6 +50,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
+        data = data.replace("\xa0", " ")
         if "style" in self.open:
             return
         self.text += data

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
 import pytest
 
-from hmc_shared.compare.calibration import COVERAGE, decisions, measure, plot_coverage, plot_reliability
+from hmc_shared.compare.calibration import (
+    COVERAGE,
+    bend,
+    decisions,
+    measure,
+    plot_coverage,
+    plot_reliability,
+)
 from hmc_shared.compare.comparison import compare
+from hmc_shared.compare.html.failures import harmed
 from hmc_shared.compare.html.report import to_html
 from hmc_shared.metrics.calibration import accuracy_coverage, expected_calibration_error, reliability
 from hmc_shared.runs.read import load_run
@@ -83,6 +92,39 @@ def test_the_report_has_a_section_of_it(comparison):
         assert f"<td>{calibration.uncalibrated:.4f}</td>" in section
     is_single_path = bool(measure(comparison.tables[0])[0].by_level)
     assert section.count("data:image/svg+xml") == 2 + is_single_path
+
+
+def test_the_report_says_where_calibration_made_it_worse(comparison, read_page):
+    measured = measure(comparison.tables[0])
+    worse = [one.row.label for one in measured if round(one.error, 4) > round(one.uncalibrated, 4)]
+    text = read_page(to_html(comparison)).text
+    assert ("made the error on the test split larger" in text) == bool(worse)
+    (first, *others) = measured
+    harmed_one = replace(first, error=0.2, uncalibrated=0.1)
+    assert f"{first.row.label} (0.2000, before 0.1000)." in harmed([harmed_one, *others])
+    assert harmed([replace(first, error=0.10001, uncalibrated=0.1)]) == ""  # equal as shown
+
+
+def test_bins_of_equal_count_pool_the_seeds(comparison):
+    for one in measure(comparison.tables[0]):
+        equal, adaptive = one.reliability, one.adaptive
+        assert adaptive.count.sum() == equal.count.sum()
+        assert adaptive.count[1:].max() <= 1.2 * adaptive.count[1:].mean() + len(one.row.runs)
+        right = [np.nansum(bins.accuracy * bins.count) for bins in (equal, adaptive)]
+        assert right[0] == pytest.approx(right[1])
+
+
+@pytest.mark.parametrize(
+    ("curves", "expected"),
+    [
+        ([np.ones(501)], (0.0, 0.98)),
+        ([np.where(COVERAGE < 0.76, 1, 0.97)], (0.7, 0.94)),
+        ([np.where(COVERAGE < 0.05, 0.0, 0.9)], (0.0, 0.88)),  # the first few answers are noise
+        ([np.full(501, np.nan)], (0.0, 0.98)),
+    ],
+)
+def test_coverage_is_drawn_from_the_first_mistake(curves, expected):
+    assert bend(curves) == pytest.approx(expected)
 
 
 def test_the_plots_name_every_row(comparison, tmp_path):

@@ -75,7 +75,7 @@ def test_the_best_are_bold(comparison):
     table = comparison.tables[0]
     bold = re.findall(r"<b>(.*?)</b>", to_html(comparison).split("<details>")[0])
     expected = [
-        report.mean_sd(row.metric(name), name)
+        report.mean_sd(row.metric(name), name).replace("± ", "±\xa0")  # stays together
         for row in table.rows
         for name in table.metrics
         if (row.label, name) in table.best
@@ -141,10 +141,50 @@ def test_missing_rows_and_commands_are_lines(comparison, read_page):
     comparison = replace(comparison, tables=(table,), notes=("a <note>",))
     page = read_page(to_html(comparison))
     assert page.tables["scores"][-1] == ["other", "not installed: pip install <other>"]
-    assert [row[2] for row in page.tables["commands"][1:]] == [
-        f"{row.label} train --seed {seed}" for row in table.rows for seed in row.seeds
+    assert page.tables["commands"][1:] == [
+        [row.label, "0, 1, 2", f"{row.label} train --seed 0"] for row in table.rows
+    ]
+    assert [row[:3] for row in page.tables["runs"][1:]] == [
+        [row.label, str(seed), f"{row.label} train --seed {seed}"] for row in table.rows for seed in row.seeds
     ]
     assert "a <note>" in page.text
+
+
+def test_the_report_says_when_by_what_and_on_what_runs_were_trained(make_run, read_page):
+    about = {"device": "A Processor 3000", "versions": {"python": "3.13", "torch": "2.9"}}
+    for method, seed, day in (("a", 0, "02"), ("a", 1, "04"), ("b", 0, "03")):
+        origin = about | {"finished": f"2026-01-{day}T12:00:00+00:00", "git_commit": "c0ffee" * 7}
+        root = make_run(method, seed, results=origin).parents[1]
+    processor, versions, commit = "A Processor 3000", "python 3.13, torch 2.9", "c0ffeec0ff"
+    same = read_page(to_html(compare([root])))
+    days = "2026-01-02 to 2026-01-04"
+    assert same.tables["origins"][1:] == [["all", days, processor, versions, commit]]
+    make_run("b", 1, results={"device": "another"})
+    lines = read_page(to_html(compare([root]))).tables["origins"][1:]
+    lines = sorted([sorted(line[0].split(", ")), *line[1:]] for line in lines)
+    assert lines == [
+        [["a", "b"], days, processor, versions, commit],
+        [["b"], "-", "another", "python 3.13", "-"],
+    ]
+    assert re.search(r"Written on 20\d\d-\d\d-\d\d \d\d:\d\d UTC, hmc-shared \S+\.", same.text)
+
+
+def test_every_metric_of_the_table_has_its_meaning(comparison, read_page):
+    rows = read_page(to_html(comparison)).tables["glossary"][1:]
+    assert [name for name, _ in rows] == list(comparison.tables[0].all_metrics)
+    assert all(text for _, text in rows)
+
+
+def test_right_and_wrong_are_told_by_a_mark_with_probabilities(comparison, read_page):
+    text = to_html(comparison)
+    page = read_page(text)
+    for sample in inspect(comparison.tables[0]).samples:
+        for answer in sample.answers:
+            for name, ok, p in zip(answer.predicted, answer.right, answer.probability, strict=True):
+                mark = "✓" if ok else "✗"
+                assert re.search(rf"{mark} {re.escape(name)} [\d., ]*{p:.2f}", page.text)
+    for kind, mark in (("right", "✓"), ("wrong", "✗")):
+        assert all(shown == mark for shown in re.findall(rf'<span class="{kind}">(.)', text))
 
 
 def test_what_others_wrote_is_escaped(make_run, read_page):

@@ -16,6 +16,7 @@ from hmc_shared import Hierarchy
 from hmc_shared.compare import inspection
 from hmc_shared.compare.comparison import ComparisonTable, compare
 from hmc_shared.compare.inspection import inspect, ranking_loss, sibling_confusions, sibling_families
+from hmc_shared.runs.read import load_run
 
 ANIMAL, PLANT, CAT, DOG, TREE, POODLE = range(6)
 
@@ -180,3 +181,23 @@ def test_a_run_that_is_gone_is_named(table):
     file.write_text(json.dumps({"nodes": ["a"]}))
     with pytest.raises(ValueError, match=str(file)):
         inspect(table)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_answers_have_the_probabilities_of_prediction_and_truth(make_run, several):
+    run = load_run(make_run(noise=2.0, several=several))
+    names, hierarchy = run.hierarchy.names, run.hierarchy
+    for sample in inspect(compare([run.path]).tables[0]).samples:
+        (answer,) = sample.answers
+        p = run.probabilities[run.ids.tolist().index(sample.id)]
+        of = {name: p[names.index(name)] for name in names}
+        true, predicted = sample.truth.split(", "), answer.predicted[0].split(", ")
+        assert answer.of_truth == (min(of[name] for name in true),)
+        assert answer.right == (set(true) == set(predicted),)
+        if predicted == ["nothing"]:
+            assert np.isnan(answer.probability[0])
+        else:
+            assert answer.probability == (min(of[name] for name in predicted),)
+        if not several:
+            (one,), (other,) = predicted, true
+            assert hierarchy.depth[names.index(one)] == hierarchy.depth[names.index(other)]

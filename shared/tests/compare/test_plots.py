@@ -104,14 +104,48 @@ def test_only_the_best_rows_and_a_few_seeds_are_drawn(make_run, figures, tmp_pat
     table = compare([root]).tables[0]
     plots.precision_recall(table, tmp_path / "curves.svg")
     plots.metric_by_level(table, tmp_path / "levels.svg")
-    curves, levels = (figure.axes[0] for figure in figures)
+    curves = figures[0].axes[0]
     assert len(curves.lines) == 12 * (5 + 1)  # a bold mean each
-    for axes in (curves, levels):
-        legend = axes.get_legend()
+    for figure in figures:
+        (legend,) = figure.legends
         assert legend.get_title().get_text().endswith("(12 best of 14)")
         assert [text.get_text().split()[0] for text in legend.get_texts()] == [
             row.label for row in table.rows[:12]
         ]
+
+
+def test_the_axes_begin_where_curves_bend(table, figures, tmp_path):
+    plots.precision_recall(table, tmp_path / "curves.svg")
+    (low, high), (bottom, _) = figures[0].axes[0].get_xlim(), figures[0].axes[0].get_ylim()
+    assert high == 1
+    lowest = min(np.mean([run.curve for run in row.runs], axis=0).min() for row in table.rows)
+    assert low == bottom or low < bottom <= lowest  # nothing is cut that need not be
+    for row in table.rows:
+        mean = np.mean([run.curve for run in row.runs], axis=0)
+        meets = plots.RECALL[mean >= plots.RECALL].max()  # where precision equals recall
+        assert low == 0 or low + (1 - low) / 2 < meets < 1
+
+
+@pytest.mark.parametrize(("meets", "low"), [(0.98, 0.9), (0.9, 0.65), (0.76, 0.25), (0.3, 0.0)])
+def test_better_curves_are_drawn_larger(meets, low):
+    falling = np.where(meets > plots.RECALL, 1.0, 0.0)
+    assert plots.corner([falling, np.ones_like(falling)]) == pytest.approx(low)
+    assert plots.corner([np.full_like(falling, np.nan)]) == 0
+
+
+def test_the_legend_hides_no_curve_and_breaks_long_names(figures, tmp_path):
+    figure, axes = plots.new_figure("a title " * 10)
+    axes.plot([0, 1], [0, 1], label="a long name " * 20)
+    axes.plot([0, 1], [1, 0], label="short")
+    plots.legend_below(figure, axes, "method")
+    plots.save(figure, tmp_path / "a.svg")
+    figure.draw_without_rendering()
+    legend, box = figure.legends[0].get_window_extent(), axes.get_tightbbox()
+    assert legend.y1 <= box.y0 + 1
+    for part in (legend, axes.title.get_window_extent()):
+        assert part.x0 >= 0
+        assert part.x1 <= figure.bbox.x1
+    assert axes.get_window_extent().height > 1.5 * figure.dpi
 
 
 def test_a_method_keeps_its_colour_when_the_ranks_change(make_run, figures, tmp_path):

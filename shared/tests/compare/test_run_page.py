@@ -62,7 +62,7 @@ def test_no_part_compares_or_is_empty(run, read_page):
     page = read_page(text)
     for word in ("Comparison", "over seeds", "over methods", "standard deviation", "Best of the column"):
         assert word not in page.text
-    assert {"about", "metrics", "learning", "curves", "levels", "calibration", "tree"} <= {*page.ids}
+    assert {"about", "metrics", "learning", "curves", "calibration", "tree"} <= {*page.ids}
     assert {f"#{name}" for name in page.ids if name != "notes"} == {*page.links}
     assert not re.search(r"<h2[^>]*>[^<]*</h2>\s*<h2", text)
 

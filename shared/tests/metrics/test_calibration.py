@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from hmc_shared import Hierarchy
 from hmc_shared.metrics import is_single_path
 from hmc_shared.metrics.calibration import (
+    NEGLIGIBLE,
     accuracy_coverage,
+    adaptive_edges,
     expected_calibration_error,
     reliability,
     top_labels,
@@ -34,6 +36,24 @@ def test_the_error_is_the_sum_over_bins(answers, bins):
     result = reliability(confidence, correct, bins)
     assert result.error == pytest.approx(total)
     assert result.count.sum() == len(answers)
+
+
+@given(p=st.lists(st.floats(0, 1), max_size=60, unique=True).map(np.array), bins=st.integers(2, 20))
+def test_bins_of_equal_count_differ_by_one_answer(p, bins):
+    edges = adaptive_edges(p, bins)
+    assert len(edges) == bins + 1
+    assert (np.diff(edges) >= 0).all()
+    result = reliability(p, p > 0.5, edges=edges)
+    assert result.count[0] == (p <= NEGLIGIBLE).sum()
+    assert result.count.sum() == len(p)
+    if len(p) - result.count[0] >= bins:
+        assert result.count[1:].max() - result.count[1:].min() <= 1
+
+
+def test_equal_probabilities_share_a_bin():
+    p = np.array([0.2] + [1.0] * 9)
+    result = reliability(p, np.arange(10) % 2 == 0, edges=adaptive_edges(p, 4))
+    assert sorted(result.count) == [0, 0, 1, 9]
 
 
 def test_reliability_by_hand():

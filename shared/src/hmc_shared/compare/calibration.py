@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,7 @@ from hmc_shared.metrics import is_single_path, level_targets
 from hmc_shared.metrics.calibration import (
     Reliability,
     accuracy_coverage,
+    adaptive_edges,
     expected_calibration_error,
     reliability,
     top_labels,
@@ -40,7 +42,10 @@ class RowCalibration:
     by_level: tuple[float, ...]
     """At each depth where samples have one path, otherwise empty; mean over seeds."""
     reliability: Reliability
-    """Of the best classes of all levels where samples have one path, otherwise of all classes; all seeds."""
+    """Of the best classes of all levels where samples have one path, otherwise of all classes; all seeds,
+    in bins of equal width."""
+    adaptive: Reliability
+    """The same in bins of equal count, each merged with that of the same rank in the other seeds."""
     accuracy: np.ndarray
     """Accuracy at each share of :data:`COVERAGE`, mean over seeds; see :func:`decisions`. NaN without any."""
     rolled_up: np.ndarray
@@ -57,7 +62,9 @@ def measure(table: ComparisonTable) -> list[RowCalibration]:
 
 
 def _measure(row: Row) -> RowCalibration:
-    errors, by_level, bins, curves, rolled_up = zip(*in_threads(_measure_run, row.runs), strict=True)
+    errors, by_level, bins, adaptive, curves, rolled_up = zip(
+        *in_threads(_measure_run, row.runs), strict=True
+    )
     means = np.mean(errors, axis=0)
     return RowCalibration(
         row=row,
@@ -65,6 +72,7 @@ def _measure(row: Row) -> RowCalibration:
         uncalibrated=float(means[1]),
         by_level=tuple(np.mean(by_level, axis=0).tolist()),
         reliability=_pool(list(bins)),
+        adaptive=_pool(list(adaptive)),
         accuracy=np.mean(curves, axis=0),
         rolled_up=np.mean(rolled_up, axis=0),
     )
@@ -72,8 +80,9 @@ def _measure(row: Row) -> RowCalibration:
 
 def _measure_run(
     scored: ScoredRun,
-) -> tuple[tuple[float, float], list[float], Reliability, np.ndarray, np.ndarray]:
-    """Calibration errors of probabilities and of the sigmoid, errors by level, bins, accuracies, roll-ups."""
+) -> tuple[tuple[float, float], list[float], Reliability, Reliability, np.ndarray, np.ndarray]:
+    """Calibration errors of probabilities and of the sigmoid, errors by level, bins of both
+    kinds, accuracies, roll-ups."""
     run = load_run(scored.path)
     p, targets = run.probabilities, run.targets.astype(bool)
     data = (targets, run.hierarchy, run.evaluated)
@@ -92,7 +101,8 @@ def _measure_run(
     coverage, accuracy = accuracy_coverage(*decisions(run, p))
     nothing = np.full(len(COVERAGE), np.nan)
     accuracies = np.interp(COVERAGE, coverage, accuracy) if len(coverage) else nothing
-    return errors, by_level, reliability(confidence, right), accuracies, rolled_up
+    bins = reliability(confidence, right), reliability(confidence, right, edges=adaptive_edges(confidence))
+    return errors, by_level, *bins, accuracies, rolled_up
 
 
 def decisions(run: Run, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -132,16 +142,24 @@ def _pool(bins: list[Reliability]) -> Reliability:
 def plot_reliability(
     table: ComparisonTable, calibrations: list[RowCalibration], path: str | Path | BinaryIO
 ) -> None:
-    """Reliability diagram: share of right answers over their probability, which agree on the diagonal."""
-    figure, axes = plots.new_figure(f"Reliability: {table.title}")
+    """Reliability diagram: share of right answers over their probability, which agree on the diagonal.
+
+    Points are bins of equal count. Below it the number of answers in bins of equal width.
+    """
+    figure, (axes, counts) = plots.new_panels(f"Reliability: {table.title}", (3, 1))
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, zorder=0)
+    low = 1.0
     for of_row, (row, style) in zip(calibrations, plots.styled(table), strict=True):
-        filled = of_row.reliability.count > 0
-        x, y = of_row.reliability.confidence[filled], of_row.reliability.accuracy[filled]
+        filled = of_row.adaptive.count > 0
+        x, y = of_row.adaptive.confidence[filled], of_row.adaptive.accuracy[filled]
+        low = min([low, *x, *y])
         label = f"{row.label}  {of_row.error:.3f}"
         axes.plot(x, y, **style, marker="o", markersize=4, linewidth=1.5, label=label)
-    axes.set(xlabel="probability", ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.02))
-    plots.legend(axes, "method, calibration error", "best")
+        counts.stairs(of_row.reliability.count, of_row.reliability.edges, **style, linewidth=1.2)
+    low, high = math.floor(low * 10 - 0.1) / 10 if low > 0.1 else -0.02, 1.02
+    axes.set(ylabel="share that is right", ylim=(low, high))
+    counts.set(xlabel="probability", ylabel="answers", xlim=(low, high), yscale="symlog", ylim=(0, None))
+    plots.legend_below(figure, axes, "method, calibration error")
     plots.save(figure, path)
 
 
@@ -154,9 +172,19 @@ def plot_coverage(
         label = f"{row.label}  {of_row.accuracy[-1]:.3f}"
         axes.plot(COVERAGE, of_row.accuracy, **style, linewidth=2, label=label)
     axes.set(xlabel="share of answers given, the most confident first", ylabel="share that is right")
-    axes.set(xlim=(0, 1), ylim=(min(0.9, axes.get_ylim()[0]), 1.005))
-    plots.legend(axes, "method, accuracy of all answers", "lower left")
+    left, low = bend([of_row.accuracy for of_row in calibrations])
+    axes.set(xlim=(left, 1), ylim=(low, 1 + (1 - low) / 50))
+    plots.legend_below(figure, axes, "method, accuracy of all answers")
     plots.save(figure, path)
+
+
+def bend(accuracies: list[np.ndarray]) -> tuple[float, float]:
+    """Where the axes begin so that accuracies (t,) over :data:`COVERAGE` fill them: before the first mistake,
+    and below the worst accuracy, but for the noise of the first few answers."""
+    known = np.array([curve for curve in accuracies if not np.isnan(curve).any()] or [np.ones(len(COVERAGE))])
+    first = float(COVERAGE[(known < 0.999).any(0).argmax()])
+    worst = float(known[:, len(COVERAGE) // 10 :].min())
+    return max(math.floor(first * 10 - 0.5), 0) / 10, max(math.floor(worst * 50) / 50 - 0.02, 0.0)
 
 
 def plot_roll_up(
@@ -167,7 +195,7 @@ def plot_roll_up(
     for of_row, (row, style) in zip(calibrations, plots.styled(table), strict=True):
         levels, error = of_row.rolled_up
         axes.plot(levels, error, **style, linewidth=2, label=f"{row.label}  {error[-1]:.3f}")
-    axes.set(xlabel="mean number of levels answered", ylabel="share of the answers given that is wrong")
+    axes.set(xlabel="mean number of levels answered", ylabel="share that is wrong")
     axes.set(xlim=(0, None), ylim=(0, None))
-    plots.legend(axes, "method, error of leaves", "best")
+    plots.legend_below(figure, axes, "method, error of leaves")
     plots.save(figure, path)

@@ -42,6 +42,10 @@ class Answer:
     predicted: tuple[str, ...]
     """One for each run, of :data:`hmc_shared.compare.plots.SEEDS` at most."""
     right: tuple[bool, ...]
+    probability: tuple[float, ...]
+    """Of the predicted class; of several the lowest, of none NaN."""
+    of_truth: tuple[float, ...]
+    """The same of the most specific true classes."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +155,8 @@ def truth_names(run: Run, rows: np.ndarray) -> list[str]:
     return _names(run.hierarchy, run.hierarchy.most_specific(run.targets[rows].astype(bool)))
 
 
-def predicted_names(run: Run, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """What a run predicts for some samples, and whether that is right: names (m,) and bool (m,).
+def predicted_classes(run: Run, rows: np.ndarray) -> np.ndarray:
+    """(m, C) bool: what a run predicts for some samples, without ancestors.
 
     On single-path data: the highest-scored class at the depth of the deepest true one. Otherwise: the most
     specific classes at or above the run's threshold.
@@ -161,12 +165,12 @@ def predicted_names(run: Run, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
     try:
         true = level_targets(targets, hierarchy)[rows]
     except ValueError:  # two classes in a level
-        predicted = hierarchy.most_specific(run.scores[rows] >= run.threshold)
-        return _names(hierarchy, predicted), (predicted == hierarchy.most_specific(targets[rows])).all(1)
+        return hierarchy.most_specific(run.scores[rows] >= run.threshold)
     depth = np.maximum((true >= 0).sum(1) - 1, 0)
     at = np.arange(len(rows))
-    predicted = level_predictions(run.scores[rows], hierarchy)[at, depth]
-    return [hierarchy.names[i] for i in predicted], predicted == true[at, depth]
+    predicted = np.zeros((len(rows), len(hierarchy)), dtype=bool)
+    predicted[at, level_predictions(run.scores[rows], hierarchy)[at, depth]] = True
+    return predicted
 
 
 def _means(row: Row, families: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
@@ -217,12 +221,26 @@ def _most_frequent(
 
 
 def _answers(row: Row, rows: np.ndarray) -> list[Answer]:
-    runs = (load_run(run.path) for run in row.runs[:SEEDS])
-    predicted, right = zip(*(predicted_names(run, rows) for run in runs), strict=True)
-    return [
-        Answer(row.label, tuple(names[k] for names in predicted), tuple(bool(ok[k]) for ok in right))
-        for k in range(len(rows))
-    ]
+    of_runs = [_answers_of_run(load_run(run.path), rows) for run in row.runs[:SEEDS]]
+    return [Answer(row.label, *zip(*of_sample, strict=True)) for of_sample in zip(*of_runs, strict=True)]
+
+
+def _answers_of_run(run: Run, rows: np.ndarray) -> list[tuple[str, bool, float, float]]:
+    """For each of some samples: predicted names, whether right, probabilities of them and of the truth."""
+    true = run.hierarchy.most_specific(run.targets[rows].astype(bool))
+    predicted = predicted_classes(run, rows)
+    sure, of_truth = (
+        np.where(classes, run.probabilities[rows], np.inf).min(1) for classes in (predicted, true)
+    )
+    return list(
+        zip(
+            _names(run.hierarchy, predicted),
+            (predicted == true).all(1).tolist(),
+            np.where(predicted.any(1), sure, np.nan).tolist(),
+            np.where(true.any(1), of_truth, np.nan).tolist(),
+            strict=True,
+        )
+    )
 
 
 def _names(hierarchy: Hierarchy, classes: np.ndarray, limit: int = 4) -> list[str]:

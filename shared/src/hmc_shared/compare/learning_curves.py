@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from matplotlib.ticker import MaxNLocator
 
-from hmc_shared.compare.plots import COLOURS, legend, new_figure, save
+from hmc_shared.compare.plots import COLOURS, legend_below, new_figure, save
 from hmc_shared.runs.log import read_log
 
 VALIDATION = "validation/"
@@ -52,7 +52,7 @@ def plot_epochs(
         axes.axvline(kept, color="#888888", linewidth=1, linestyle=":", label="epoch that was kept")
     axes.set(xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend(axes, "", "best")
+    legend_below(figure, axes, "")
     save(figure, path)
 
 

@@ -7,8 +7,10 @@ The file name decides the format: SVG, PNG or PDF.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from textwrap import fill
 from typing import Any, BinaryIO, Literal
 
 import matplotlib
@@ -27,6 +29,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 ROWS = 12
 """Rows of a table, best first, that are drawn: more cannot be told apart."""
+WIDTH, SMALLEST = 4.8, 10
+"""Inches of a plot and points of its smallest letters, which are some 10 pixels on a screen of 390."""
 SEEDS = 5
 """Runs of a row that are drawn one by one, beside their mean."""
 
@@ -45,12 +49,21 @@ def precision_recall(table: ComparisonTable, path: str | Path | BinaryIO) -> Non
         for curve in curves[:SEEDS] if len(curves) > 1 else []:
             axes.plot(RECALL, curve, **style, linewidth=0.7, alpha=0.4)
         axes.plot(RECALL, np.mean(curves, axis=0), **style, linewidth=2, label=_label(row, "au_prc"))
-    areas = [row.metric("au_prc").mean for row in table.rows]
-    low = 0.8 if min(areas) > 0.95 else 0.0  # curves that meet in the corner differ only there
-    axes.set(xlabel="recall", ylabel="precision", xlim=(low, 1), ylim=(low, 1 + (1 - low) / 50))
-    high = max(areas) > 0.5
-    legend(axes, title, "lower left" if high else "upper right")
+    means = [np.mean([run.curve for run in row.runs], axis=0) for row in table.rows]
+    low = corner(means)
+    bottom = max(low, math.floor(20 * np.nan_to_num(means).min()) / 20)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(low, 1), ylim=(bottom, 1 + (1 - bottom) / 50))
+    legend_below(figure, axes, title)
     save(figure, path)
+
+
+def corner(curves: Sequence[np.ndarray]) -> float:
+    """Where both axes begin so that precision (r,) over :data:`RECALL` fills them: curves bend near (p, p).
+
+    The square above it leaves two thirds of its sides to the curve whose precision equals recall first.
+    """
+    meets = [float(RECALL[curve >= RECALL].max(initial=0.0)) for curve in curves]
+    return max(math.floor((1 - 3 * (1 - min(meets))) * 20) / 20, 0.0)
 
 
 def metric_by_level(table: ComparisonTable, path: str | Path | BinaryIO) -> None:
@@ -87,18 +100,26 @@ def metric_by_level(table: ComparisonTable, path: str | Path | BinaryIO) -> None
     axes.set(xlabel="depth, 0 for roots (evaluated classes)", ylabel="accuracy" if single_path else "AU(PRC)")
     if axes.get_ylim()[0] < 0.5:  # high values may use the whole height: there is a point to read, not a bar
         axes.set_ylim(bottom=0)
-    legend(axes, title, "best")
+    legend_below(figure, axes, title)
     save(figure, path)
 
 
 def new_figure(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    """An empty plot, small enough that its words are legible on a telephone."""
+    figure, (axes,) = new_panels(title, (1,))
     return figure, axes
+
+
+def new_panels(title: str, heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """Empty plots of these relative heights, one below the other, over one x axis."""
+    figure = Figure(figsize=(WIDTH, 3 + 0.5 * len(heights)), layout="constrained")
+    panels = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0].tolist()
+    for axes in panels:
+        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_title(fill(title, 52), loc="left", fontsize=11)
+    return figure, panels
 
 
 def styled(table: ComparisonTable) -> list[tuple[Row, dict[str, Any]]]:
@@ -130,6 +151,24 @@ def _legend_title(title: str, table: ComparisonTable) -> str:
 
 def legend(axes: Axes, title: str, where: Literal["best", "lower left", "upper right"]) -> None:
     axes.legend(title=title, loc=where, frameon=False, fontsize=9, title_fontsize=9, alignment="left")
+
+
+def legend_below(figure: Figure, axes: Axes, title: str) -> None:
+    """A line of its own for each label, below the axes: it hides no curve, and the figure grows by it."""
+    handles, labels = axes.get_legend_handles_labels()
+    labels = [fill(label, 52) for label in labels]
+    lines = bool(title) + sum(label.count("\n") + 1 for label in labels)
+    figure.set_size_inches(WIDTH, figure.get_size_inches()[1] + 0.19 * lines)
+    figure.legend(
+        handles,
+        labels,
+        title=title,
+        loc="outside lower left",
+        frameon=False,
+        fontsize=SMALLEST,
+        title_fontsize=SMALLEST,
+        alignment="left",
+    )
 
 
 def save(figure: Figure, path: str | Path | BinaryIO) -> None:

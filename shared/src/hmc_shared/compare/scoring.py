@@ -23,6 +23,8 @@ TOLERANCE = 1e-6
 """A stored metric that differs from the recomputed one by more than this is reported."""
 RECALL = np.linspace(0, 1, 501)
 """Where the precision of a run is kept: what is drawn, and averaged over seeds."""
+ORIGIN = ("finished", "device", "git_commit", "versions", "command")
+"""What a run says of how it came about."""
 RUNS_AT_A_TIME = 8
 """Runs that are in memory at most, one for each processor."""
 Item = TypeVar("Item")
@@ -88,7 +90,7 @@ class ScoredRun:
     costs: Mapping[str, float]
     """``parameters``, ``train_seconds``, ``peak_memory_mib`` as the run reports them, else NaN."""
     origin: Mapping[str, Any]
-    """Device, git commit, versions and command line as the run reports them, else None."""
+    """:data:`ORIGIN` as the run reports it, else None."""
     fingerprint: Mapping[str, str]
     """What runs on the same data share: checksum, hierarchy, ids, targets and so on."""
     notes: tuple[str, ...]
@@ -120,7 +122,7 @@ def score_run(path: str | Path) -> ScoredRun:
             "train_seconds": _number(seconds.get("train")),
             "peak_memory_mib": _number(run.results.get("peak_memory_mib")),
         },
-        origin={key: run.results.get(key) for key in ("device", "git_commit", "versions", "command")},
+        origin={key: run.results.get(key) for key in ORIGIN},
         fingerprint={
             "dataset checksum": data["checksum"],
             "hierarchy": run.hierarchy.checksum,

@@ -16,6 +16,8 @@ from hmc_shared.metrics.levels import is_single_path
 
 BINS = 15
 """Equal parts of [0, 1] in which probabilities are compared with outcomes, as in Guo et al. (2017)."""
+NEGLIGIBLE = 0.01
+"""Probabilities up to this one share a bin of their own among bins of equal count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +25,7 @@ class Reliability:
     """Probabilities and outcomes, bin by bin; NaN in empty bins."""
 
     edges: np.ndarray
-    """(B + 1,) the bins: (0, 1/B], (1/B, 2/B] ...; 0 is in the first."""
+    """(B + 1,) the bins: (edge 0, edge 1], (edge 1, edge 2] ...; edge 0 is in the first."""
     count: np.ndarray
     """(B,) int64."""
     confidence: np.ndarray
@@ -41,8 +43,31 @@ class Reliability:
         return float(np.average(gaps, weights=self.count[filled]))
 
 
-def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:
-    """Compare probabilities (m,) with outcomes (m,) bool in bins of equal width.
+def adaptive_edges(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """(B + 1,) edges in [0, 1] of bins that hold equally many of the probabilities (m,).
+
+    As in the adaptive calibration error of Nixon et al. (2019), so that no point of a diagram rests on a few
+    answers. What is at most :data:`NEGLIGIBLE`, most answers where each class is one, has the first bin alone
+    (they leave it out). Equal probabilities share a bin, so that others may be empty.
+
+    >>> adaptive_edges(np.array([0.0, 0.2, 0.4, 0.6, 0.8, 0.8]), bins=3)
+    array([0.  , 0.01, 0.4 , 1.  ])
+    """
+    rest = np.sort(confidence[confidence > NEGLIGIBLE])
+    if not len(rest):
+        return np.concatenate([[0.0], np.full(bins - 1, NEGLIGIBLE), [1.0]])
+    rank = np.arange(1, bins - 1) * len(rest) // (bins - 1)  # where a bin should end
+    value = rest[np.maximum(rank - 1, 0)]
+    start, end = (np.searchsorted(rest, value, side=side) for side in ("left", "right"))  # of equal ones
+    before = np.where(start > 0, rest[start - 1], NEGLIGIBLE)
+    inner = np.where(end - rank <= rank - start, value, before)
+    return np.concatenate([[0.0, NEGLIGIBLE], inner, [1.0]])
+
+
+def reliability(
+    confidence: np.ndarray, correct: np.ndarray, bins: int = BINS, edges: np.ndarray | None = None
+) -> Reliability:
+    """Compare probabilities (m,) with outcomes (m,) bool in bins of equal width, or of ``edges`` (B + 1,).
 
     Raises ValueError for probabilities outside [0, 1] and for other lengths.
     """
@@ -52,7 +77,8 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
         raise ValueError(f"`confidence` and `correct` should have the same shape (m,). Found {shapes}.")
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise ValueError("`confidence` should lie in [0, 1].")
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.linspace(0, 1, bins + 1) if edges is None else edges
+    bins = len(edges) - 1
     bin_of = np.maximum(np.searchsorted(edges, confidence, side="left") - 1, 0)
     count = np.bincount(bin_of, minlength=bins)
     with np.errstate(invalid="ignore"):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from hmc_shared.compare.comparison import ComparisonTable, Statistic, compare
+from hmc_shared.compare.html.elements import figure, html_row, html_table, side_by_side
 from hmc_shared.compare.html.pictures import take_pictures
-from hmc_shared.compare.html.report import OF_ROWS, figure, fill_page, html_row, html_table
+from hmc_shared.compare.html.report import OF_ROWS, fill_page
 from hmc_shared.compare.inspection import inspect
 from hmc_shared.compare.learning_curves import losses, plot_epochs, read_epochs, validation_metrics
 from hmc_shared.compare.text import mean_sd
@@ -75,7 +75,6 @@ def about(folder: Path, results: dict[str, Any], table: ComparisonTable) -> str:
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "commit": run.origin["git_commit"],
         "folder": folder,
-        "this page": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     rows = [html_row([name, escape(str(value))]) for name, value in lines.items() if value not in (None, "")]
     command = run.origin["command"]
@@ -110,4 +109,4 @@ def learning(folder: Path, results: dict[str, Any]) -> str:
         if names:
             draw = partial(plot_epochs, log, names, title, kept=kept)
             figures.append(figure(draw, f"{title} of each epoch."))
-    return "\n".join(figures)
+    return side_by_side(figures) if figures else ""
