@@ -58,6 +58,8 @@ def _of_images(config: Embed) -> Source:
         config.data_dir,
         view="image",
         levels=config.levels,
+        uncertain=config.uncertain,
+        blank=config.blank,
         on_error=config.on_error,
         workers=config.workers,
     )

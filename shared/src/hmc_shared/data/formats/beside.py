@@ -18,6 +18,8 @@ from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import listed, shown, some
 
 EDGES = "edges.csv"
+LABELS = ("labels", "label", "finding labels")
+"""Names of the column of labels, in any case of letters; the last is that of ChestX-ray14."""
 ANNOTATIONS = ("annotations.tsv", "annotations.tsv.gz")
 """Of lines of a target and a term."""
 
@@ -77,7 +79,7 @@ def ontology_labels(table: TableFile, beside: Beside, obo: Path, evidence: Colle
     Raises ValueError, naming file and line, as the readers of the files do; for labels in both places, or in
     none; and if no row has annotations.
     """
-    column = table.find("labels", "label")
+    column = table.find(*LABELS)
     if column and beside.annotations:
         raise ValueError(
             f"{table.origin} has the column {column!r}, and {beside.annotations.name} lies beside it: labels "
