@@ -46,7 +46,8 @@ class DataOptions:
     dataset: str = "digits"
     """Data set: an embedded one (digits, digit-scenes, products), or the name of a set below --data-dir;
     table:PATH for a .csv, .tsv or .parquet file, folder:PATH for nested folders of images, labels:PATH for
-    images with a labels.json or a table of paths and labels, hf:PATH for a data set of the `datasets` library with --levels."""
+    images with a labels.json or a table of paths and labels, hf:PATH for a data set of the `datasets` library
+    with --levels."""
     data_dir: Annotated[str | None, FREE] = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
     levels: str | None = None

@@ -1,4 +1,4 @@
-"""`labels:PATH` of a table: a row for each image, with its path and its labels, as ChestX-ray14 and CheXpert."""
+"""`labels:PATH` of a table: a row for each image, its path and its labels, as ChestX-ray14 and CheXpert."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def load_image_rows(
 ) -> HierarchicalDataset:
     """A data set of the images that a table names.
 
-    * The images: a column of one of the names IMAGES, paths below the table's folder. One that is not there is
-      looked for in all folders below by the end of its path, with or without the suffix of an image.
+    * The images: a column of one of the names IMAGES, paths below the table's folder. One that is not there
+      is looked for in all folders below by the end of its path, with or without the suffix of an image.
     * The labels: a column of names, ``levels``, and what lies beside the table, as ``table:PATH`` reads them;
       or, without such a column, one of 0 and 1 for each class, see :func:`indicator_labels`.
     * ``split``: as in ``table:PATH``.
