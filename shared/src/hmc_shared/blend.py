@@ -139,6 +139,8 @@ def blend(config: BlendOptions) -> Results:
     """
     started = time.perf_counter()
     runs = [load_run(path) for path in config.runs]
+    if unknown := [run.path for run in runs if run.unknown is not None]:
+        raise ValueError(f"A blend cannot leave out labels that are unknown, as {unknown[0]} has them.")
     held_out = [_validation(run) for run in runs]
     check_together(runs, held_out, config.dataset)
     models = models_of(runs)

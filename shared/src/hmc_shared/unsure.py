@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Uncertain = Literal["refuse", "positive", "negative"]
-"""Of -1, by which CheXpert (Irvin et al. 2019) says that a report is not sure; its U-Ones, U-Zeros."""
-Blank = Literal["refuse", "negative"]
+Uncertain = Literal["refuse", "positive", "negative", "unknown"]
+"""Of -1, a finding of which a report is not sure in CheXpert (Irvin et al. 2019)."""
+Blank = Literal["refuse", "negative", "unknown"]
 """Of an empty cell, which is a class that the report does not mention."""

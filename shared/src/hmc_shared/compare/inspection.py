@@ -127,10 +127,11 @@ def sibling_confusions(scores: np.ndarray, targets: np.ndarray, family: np.ndarr
     return counts
 
 
-def ranking_loss(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def ranking_loss(scores: np.ndarray, targets: np.ndarray, unknown: np.ndarray | None = None) -> np.ndarray:
     """(n,) share of the pairs of a true and a false class in which the false one scores higher.
 
-    0 for samples without such a pair. Ties are not errors: a class and its parent often tie.
+    Entries that are ``unknown`` (n, C) bool have the score -inf, and are not false. 0 for samples without
+    such a pair. Ties are not errors: a class and its parent often tie.
 
     >>> ranking_loss(np.array([[3.0, 1.0, 2.0]]), np.array([[True, True, False]]))
     array([0.5])
@@ -142,7 +143,8 @@ def ranking_loss(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
         row, true = rows[start : start + step], classes[start : start + step]
         above = (scores[row] > scores[row, true][:, None]) & ~targets[row]
         wrong += np.bincount(row, weights=above.sum(1), minlength=len(scores))
-    pairs = targets.sum(1) * (~targets).sum(1)
+    is_false = ~targets if unknown is None else ~targets & ~unknown
+    pairs = targets.sum(1) * is_false.sum(1)
     return wrong / np.maximum(pairs, 1)
 
 
@@ -158,11 +160,10 @@ def predicted_names(run: Run, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
     specific classes at or above the run's threshold.
     """
     hierarchy, targets = run.hierarchy, run.targets.astype(bool)
-    try:
-        true = level_targets(targets, hierarchy)[rows]
-    except ValueError:  # two classes in a level
-        predicted = hierarchy.most_specific(run.scores[rows] >= run.threshold)
+    if not run.is_single_path:
+        predicted = hierarchy.most_specific(run.ranked[rows] >= run.threshold)
         return _names(hierarchy, predicted), (predicted == hierarchy.most_specific(targets[rows])).all(1)
+    true = level_targets(targets, hierarchy)[rows]
     depth = np.maximum((true >= 0).sum(1) - 1, 0)
     at = np.arange(len(rows))
     predicted = level_predictions(run.scores[rows], hierarchy)[at, depth]
@@ -174,7 +175,7 @@ def _means(row: Row, families: list[np.ndarray]) -> tuple[np.ndarray, list[np.nd
 
     def numbers(scored: ScoredRun) -> list[np.ndarray]:
         run = load_run(scored.path)
-        return [_ap(run), ranking_loss(*_evaluated(run)), *_pairs(run, families)]
+        return [_ap(run), _loss(run), *_pairs(run, families)]
 
     of_runs = in_threads(numbers, row.runs)
     sums = next(of_runs)
@@ -185,7 +186,11 @@ def _means(row: Row, families: list[np.ndarray]) -> tuple[np.ndarray, list[np.nd
 
 
 def _evaluated(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    return run.scores[:, run.evaluated], run.targets[:, run.evaluated].astype(bool)
+    return run.ranked[:, run.evaluated], run.targets[:, run.evaluated].astype(bool)
+
+
+def _loss(run: Run) -> np.ndarray:
+    return ranking_loss(*_evaluated(run), None if run.unknown is None else run.unknown[:, run.evaluated])
 
 
 def _ap(run: Run) -> np.ndarray:
@@ -196,7 +201,7 @@ def _ap(run: Run) -> np.ndarray:
 
 def _pairs(run: Run, families: list[np.ndarray]) -> list[np.ndarray]:
     targets = run.targets.astype(bool)
-    return [sibling_confusions(run.scores, targets, family) for family in families]
+    return [sibling_confusions(run.ranked, targets, family) for family in families]
 
 
 def _most_frequent(

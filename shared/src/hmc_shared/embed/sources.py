@@ -63,6 +63,7 @@ def _of_images(config: Embed) -> Source:
         on_error=config.on_error,
         workers=config.workers,
     )
+    dataset.refuse_unknown("hmc embed")
     every = dataset.train.concatenate(dataset.validation).concatenate(dataset.test)
     if len({*every.ids}) < len(every):
         raise ValueError(f"{config.dataset}: each image should be in one split. Found the same in two.")

@@ -174,6 +174,7 @@ class RunFolder:
         ids: Sequence[str],
         scores: Tensor,
         probabilities: Tensor,
+        unknown: Tensor | None = None,
         **more: np.ndarray,
     ) -> None:
         """Write ``name`` as :func:`hmc_shared.runs.read.load_predictions` reads it."""
@@ -182,6 +183,7 @@ class RunFolder:
             "probabilities": probabilities.float().cpu().numpy(),
             "targets": targets.cpu().numpy(),
             "ids": np.asarray(ids, dtype=np.str_),
+            **({} if unknown is None else {"unknown": unknown.cpu().numpy()}),
             **more,
         }
         with replacing(self.path / name) as file:
@@ -245,6 +247,7 @@ class RunFolder:
             tested.ids,
             scores,
             probabilities,
+            tested.unknown,
             evaluated=tested.evaluated.cpu().numpy(),
             train_counts=tested.train_counts.cpu().numpy(),
             information=tested.information,

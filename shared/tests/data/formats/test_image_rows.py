@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.data.formats.beside import Beside
+from hmc_shared.data.formats.hf_export import export
 from hmc_shared.data.formats.image_rows import indicator_labels
 from hmc_shared.data.formats.table_file import open_table
 from hmc_shared.hierarchy import Hierarchy
@@ -170,6 +172,31 @@ def test_the_options_are_for_such_tables_alone(tmp_path, write):
     file = write("{}", [], name="labels.json")
     with pytest.raises(ValueError, match="`--blank` is for tables"):
         load_dataset(f"labels:{file.parent}", blank="negative")
+
+
+def test_unknown_cells_are_neither_and_leave_their_ancestors_open(write, tmp_path):
+    dataset = load_dataset(
+        f"labels:{write(CHEXPERT, PATIENTS, EDGES)}", uncertain="unknown", blank="negative"
+    )
+    names = dataset.hierarchy.names
+    open_classes = {
+        image: {names[node] for node in row.nonzero().flatten().tolist()}
+        for split in dataset.splits.values()
+        for image, row in zip(split.ids, split.unknown, strict=True)
+    }
+    assert open_classes == {
+        PATIENTS[0]: set(),
+        PATIENTS[1]: {"Edema", "Lung Opacity"},
+        PATIENTS[2]: set(),
+        PATIENTS[3]: {"Pneumonia", "Lung Opacity"},
+    }
+    assert labels_of(dataset)[PATIENTS[1]] == {"Fracture"}
+    both = dataset.test.concatenate(dataset.train).unknown
+    assert both.sum(1).tolist() == [2, 0, 2]
+    assert dataset.train.select(np.array([1, 1])).unknown.sum() == 4
+    assert not dataset.is_single_path
+    with pytest.raises(ValueError, match="hmc datasets export cannot leave out labels that are unknown"):
+        export(dataset, tmp_path / "out")
 
 
 @given(

@@ -54,6 +54,8 @@ class RowLabels:
     """The rows that have labels; None for all. ``labels`` of the others are empty."""
     not_evaluated: Collection[str] = ()
     """The roots of ontologies, which all samples have."""
+    unknown: list[list[int]] | None = None
+    """Classes of which nobody knows whether a row has them; None: there are none."""
 
 
 def find_beside(folder: Path) -> Beside:

@@ -85,6 +85,7 @@ def load_image_rows(
         file.parent,
         {part: {images[row]: of_rows.labels[row] for row in rows} for part, rows in parts.items()},
         of_rows.hierarchy,
+        unknown=None if of_rows.unknown is None else dict(zip(images, of_rows.unknown, strict=True)),
         reader=f"image rows {READER_VERSION}",
         sources={source.name: sha256(source) for source in (file, *beside.files)},
         notes=[*of_rows.notes, *notes],
@@ -111,20 +112,22 @@ def indicator_labels(
         of = "a column of 0 and 1 for each class" + (f" of {EDGES}" if hierarchy is not None else "")
         raise ValueError(f"{table.origin} should have a column 'labels', or {of}. Found {listed(columns)}.")
     hierarchy = hierarchy or Hierarchy.from_edges([], nodes=classes)
-    labels: list[list[int]] = [[] for _ in range(len(table))]
-    counts = {-1: 0, 0: 0}
+    labels, unknown = ([list[int]() for _ in range(len(table))] for _ in range(2))
+    unsure = empty = 0
     for name in classes:
         values = indicators(table, name, uncertain, blank)
-        counts[-1] += int((values == -1).sum())
-        counts[0] += int(np.isnan(values).sum())
-        is_positive = (values == 1) | ((values == -1) & (uncertain == "positive"))
-        for row in np.flatnonzero(is_positive).tolist():
-            labels[row].append(hierarchy.index[name])
+        is_unsure, is_empty = values == -1, np.isnan(values)
+        unsure, empty = unsure + int(is_unsure.sum()), empty + int(is_empty.sum())
+        is_positive = (values == 1) | (is_unsure & (uncertain == "positive"))
+        is_unknown = (is_unsure & (uncertain == "unknown")) | (is_empty & (blank == "unknown"))
+        for rows, of_rows in ((is_positive, labels), (is_unknown, unknown)):
+            for row in np.flatnonzero(rows).tolist():
+                of_rows[row].append(hierarchy.index[name])
     others = [name for name in columns if name not in classes]
     notes = [f"columns that are no classes: {some(others)}"] if others else []
-    notes += [f"{counts[-1]} cells of -1 were taken as {uncertain}"] if counts[-1] else []
-    notes += [f"{counts[0]} empty cells were taken as {blank}"] if counts[0] else []
-    return RowLabels(hierarchy, labels, classes, notes)
+    notes += [f"{unsure} cells of -1 were taken as {uncertain}"] if unsure else []
+    notes += [f"{empty} empty cells were taken as {blank}"] if empty else []
+    return RowLabels(hierarchy, labels, classes, notes, unknown=unknown if any(unknown) else None)
 
 
 def _is_indicator(table: TableFile, name: str) -> bool:
@@ -149,8 +152,8 @@ def indicators(table: TableFile, name: str, uncertain: Uncertain, blank: Blank) 
     is_blank = np.isnan(values)
     for is_wrong, what in (
         (~is_blank & ~np.isin(values, (0, 1, -1)), ""),
-        ((values == -1) & (uncertain == "refuse"), "`--uncertain positive` or `negative`"),
-        (is_blank & (blank == "refuse"), "`--blank negative`"),
+        ((values == -1) & (uncertain == "refuse"), "`--uncertain`, unknown, positive or negative,"),
+        (is_blank & (blank == "refuse"), "`--blank`, unknown or negative,"),
     ):
         if is_wrong.any():
             row = int(is_wrong.argmax())
