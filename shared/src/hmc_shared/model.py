@@ -134,7 +134,10 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
             for buffer, values in zip((self.input_mean, self.input_scale), statistics, strict=True):
                 buffer.copy_(values.view_as(buffer))
         self.decision = replace(
-            self.decision, single_path=dataset.is_single_path, features=dataset.feature_names
+            self.decision,
+            single_path=dataset.is_single_path,
+            features=dataset.feature_names,
+            window=getattr(dataset.train.inputs, "window", None),
         )
 
     def normalize_by(self, pixels: PixelStatistics) -> None:

@@ -33,7 +33,7 @@ Tracker = Literal[
 
 
 READING = (
-    *("levels", "features", "drop", "categorical", "evidence", "uncertain", "blank"),
+    *("levels", "features", "drop", "categorical", "evidence", "uncertain", "blank", "window"),
     *("on_error", "workers", "set_aside"),
 )
 """Options that say how a data set is read."""
@@ -82,6 +82,9 @@ class ImageOptions:
     """What -1 is in a column of 0 and 1 of a table labels:PATH; default: an error that names the line."""
     blank: Blank = "refuse"
     """What an empty cell is in such a column: in CheXpert, negative."""
+    window: str | None = None
+    """Percentiles of the numbers of an image of more than 8 bits that become black and white, such as 1,99;
+    default: 16 bits are scaled from 0 to 65535, DICOM by the window in the file."""
     flip: bool = True
     """Mirror half of the images; not for digits and letters."""
     image_size: Count = 224

@@ -34,7 +34,7 @@ from typing import Literal, get_args
 from hmc_shared.data.catalog import CATALOG, EMBEDDED, FORMATS, Entry, find_entry
 from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset
-from hmc_shared.data.image_check import OnError, check_images
+from hmc_shared.data.image_check import OnError, check_images, with_window
 from hmc_shared.data.storage.find import LABELS, find_files, find_folder
 from hmc_shared.unsure import Blank, Uncertain
 from hmc_shared.waiting import waiting
@@ -55,6 +55,7 @@ def load_dataset(
     evidence: Sequence[str] = (),
     uncertain: Uncertain = "refuse",
     blank: Blank = "refuse",
+    window: str | None = None,
     on_error: OnError = "refuse",
     workers: int = 0,
     set_aside: float = 0.0,
@@ -73,6 +74,7 @@ def load_dataset(
         features, drop, categorical: columns of such a set, see :class:`hmc_shared.data.choice.FeatureChoice`.
         evidence: codes that count in a .gaf file beside a table; none: all.
         uncertain, blank: what -1 and an empty cell are, in a "labels:" table of 0 and 1.
+        window: percentiles, such as "1,99", between which deep images are scaled; default: by their type.
         on_error: "refuse" images that cannot be decoded, or "skip" them.
         workers: processes that try the images.
         set_aside: share of the validation rows that becomes the split "reserved".
@@ -101,7 +103,7 @@ def load_dataset(
     if view not in (None, dataset.kind):
         wanted, content = ("images", "feature vectors") if view == "image" else ("feature vectors", "images")
         raise ValueError(f"`--dataset` should have {wanted}. Found the {content} of {name!r}.")
-    return check_images(dataset, on_error, workers).set_aside(set_aside)
+    return check_images(with_window(dataset, window), on_error, workers).set_aside(set_aside)
 
 
 def find_source(name: str, data_dir: str | Path | None = None) -> None:

@@ -80,6 +80,7 @@ def dataset_of_run(
         view="image" if model.takes_images else "vector",
         protocol=protocol,
         **columns_of(options, name),
+        window=options.get("window") if model.takes_images else None,
         on_error=options.get("on_error", "refuse"),
         set_aside=share or 0.0,
     )

@@ -45,7 +45,7 @@ _OPTIONAL: Any = (str | None, "text")
 _NAMES: Any = ((list, str, type(None)), "text or a list")
 _OPTIONS: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("dataset", "protocol", "on_error", "uncertain", "blank"), _TEXT),
-    "data_dir": _OPTIONAL,
+    **dict.fromkeys(("data_dir", "window"), _OPTIONAL),
     **dict.fromkeys(("levels", "features", "drop", "categorical", "evidence"), _NAMES),
     "set_aside": _NUMBER,
 }

@@ -112,6 +112,7 @@ def open_images(table: ComparisonTable, data_dir: Path | None) -> Picture:
         levels=run.options.get("levels"),
         uncertain=run.options.get("uncertain", "refuse"),
         blank=run.options.get("blank", "refuse"),
+        window=run.options.get("window"),
         on_error=run.options.get("on_error", "refuse"),
     )
     if dataset.checksum != run.fingerprint["dataset checksum"]:
