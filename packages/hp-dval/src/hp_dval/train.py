@@ -78,8 +78,6 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     inputs = training.inputs if isinstance(training.inputs, ImageTable) else training.inputs.to(device)
     targets, labels, evaluated = training.targets, training.targets.to(device), dataset.evaluated
     validation_targets = dataset.validation.targets[:, evaluated].numpy()
-    if config.offset:
-        dataset.refuse_unknown("hp-dval --offset")
     unknown = None if training.unknown is None else training.unknown.to(device)
 
     # Model
@@ -132,8 +130,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             set_step_sizes(optimizer, config, stage, steps.middle(len(losses)))
             normalised = model.normalize(batch.inputs) if stage.aligns else batch.inputs
             outputs = network(normalised, prompter if stage.tunes_prompts else None)
-            known = without_unknown(outputs.logits, unknown, batch.rows)
-            loss = batch.weights @ loss_of(known, batch.labels)  # Eq. (16), (17)
+            loss = batch.weights @ loss_of(without_unknown(outputs.logits, unknown, batch.rows), batch.labels)
             if stage.aligns and config.kd_weight:
                 with accelerator.autocast():
                     f_clip = teacher_features(clip, batch.inputs)
@@ -160,8 +157,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             "seconds": progress.train_seconds,
         }
         if config.protocol == "default":
-            scores = frozen.score(dataset.validation, stage)
-            scores = without_unknown(scores, dataset.validation.unknown)[:, evaluated]
+            scores = frozen.score(dataset.validation, stage)[:, evaluated]
             precisions = torch.from_numpy(average_precision(scores, validation_targets))
             record["validation/map"] = agreed(precisions.nanmean(), accelerator)
             progress.keep_if_best(record["validation/map"], model)

@@ -24,8 +24,11 @@ from mulsupcon_ld.model import MulSupCon
 def build_model(config: Config, dataset: HierarchicalDataset) -> MulSupCon:
     """The network, with those options of ``config`` that its constructor names.
 
-    Raises ValueError for an encoder that does not suit, and weights that cannot be had or do not fit.
+    Raises ValueError for an encoder that does not suit, weights that cannot be had or do not fit, and for
+    unknown labels with a loss that cannot leave them out.
     """
+    if not config.leaves_out_unknown:
+        dataset.refuse_unknown(f"mulsupcon-ld --loss {config.loss} --protocol {config.protocol}")
     inputs = dataset.train.inputs
     is_table = isinstance(inputs, ImageTable)
     shape = (3, config.image_size, config.image_size) if is_table else tuple(inputs.shape[1:])

@@ -14,7 +14,7 @@ from accelerate.utils import set_seed
 from hmc_shared.data import HierarchicalDataset, ImageTable, load_dataset
 from hmc_shared.metrics import average_precision
 from hmc_shared.partial_labels import without_unknown
-from hmc_shared.predict.score import score_split
+from hmc_shared.predict.score import score_known, score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.command import run_training
 from hmc_shared.runs.folder import Results, RunFolder
@@ -63,9 +63,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     evaluated, counted = dataset.evaluated, dataset.evaluated.nonzero().squeeze(1).to(device)
     targets = (training.targets & evaluated).to(device)  # a label that does not count makes no positives
     validation_targets = dataset.validation.targets[:, evaluated].numpy()
-    if not config.leaves_out_unknown:
-        dataset.refuse_unknown(f"mulsupcon-ld --loss {config.loss} --protocol {config.protocol}")
-    unknown = None if training.unknown is None else training.unknown[:, evaluated].to(device)
+    unknown = None if training.unknown is None else training.unknown.to(device)
 
     # Model
     model = build_model(config, dataset).to(device)
@@ -119,9 +117,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
                 if config.has_distributions:
                     loss = loss + config.beta * model.fc.weight.square().sum()  # beta ||W||_F^2
             else:
-                labels = batch.labels[:, counted]
-                known = without_unknown(logits[:, counted], unknown, batch.rows)
-                loss = batch.weights @ classification_loss(config, known, labels)
+                known = without_unknown(logits, unknown, batch.rows)[:, counted]
+                loss = batch.weights @ classification_loss(config, known, batch.labels[:, counted])
             accelerator.backward(loss * steps.share(len(losses)))
             losses.append(loss.detach())
             if steps.ends(len(losses) - 1):
@@ -142,8 +139,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             "seconds": progress.train_seconds,
         }
         if config.protocol == "default" and not is_pretraining:
-            scores = score_split(model, dataset.validation, config.workers)
-            scores = without_unknown(scores, dataset.validation.unknown)[:, evaluated]
+            scores = score_known(model, dataset.validation, config.workers)[:, evaluated]
             mean = torch.from_numpy(average_precision(scores, validation_targets)).nanmean()
             record["validation/map"] = agreed(mean, accelerator)
             progress.keep_if_best(record["validation/map"], model)

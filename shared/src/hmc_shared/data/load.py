@@ -100,10 +100,14 @@ def load_dataset(
             dataset = _read(FORMATS[form], options)
         else:
             dataset = _load_benchmark(name, _data_dir(name, data_dir), options)
+    _check_kind(dataset, name, view)
+    return check_images(with_window(dataset, window), on_error, workers).set_aside(set_aside)
+
+
+def _check_kind(dataset: HierarchicalDataset, name: str, view: View | None) -> None:
     if view not in (None, dataset.kind):
         wanted, content = ("images", "feature vectors") if view == "image" else ("feature vectors", "images")
         raise ValueError(f"`--dataset` should have {wanted}. Found the {content} of {name!r}.")
-    return check_images(with_window(dataset, window), on_error, workers).set_aside(set_aside)
 
 
 def find_source(name: str, data_dir: str | Path | None = None) -> None:

@@ -145,18 +145,16 @@ def measure(
 
     scores, targets = as_pair(scores, targets)
     check_width(scores, len(hierarchy), "scores")
-    if not np.isfinite(threshold):
-        raise ValueError(f"`threshold` should be a finite number. Found {threshold}.")
-    mask = np.ones(len(hierarchy), dtype=bool)
-    if evaluated is not None:
-        mask = as_mask(evaluated, len(hierarchy), "evaluated")
+    check_finite(threshold)
+    everything = np.ones(len(hierarchy), dtype=bool)
+    mask = as_mask(everything if evaluated is None else evaluated, len(hierarchy), "evaluated")
     columns = slice(None) if mask.all() else mask  # a slice copies nothing
-    raw_scores, seen_unknown = scores, None
+    raw_scores = scores
     if unknown is not None:
         unknown = as_unknown(unknown, targets)
         scores = np.where(unknown, -np.inf, scores)  # below all thresholds
-        seen_unknown = unknown[:, columns]
     seen_scores, seen_targets = scores[:, columns], targets[:, columns]
+    seen_unknown = None if unknown is None else unknown[:, columns]
 
     depths = {depth: columns_of(level, mask) for depth, level in enumerate(hierarchy.levels)}
     depths = {depth: of_level for depth, of_level in depths.items() if of_level is not None}
@@ -169,19 +167,14 @@ def measure(
     if is_wanted("map", "ap_variance", "auroc_macro"):
         ap[mask], roc[mask] = rankings_of_classes(seen_scores, seen_targets, seen_unknown)
         result |= _class_metrics(ap[mask], roc[mask], train_counts, mask)
-    if is_wanted("precision_at_1"):
-        result["precision_at_1"] = precision_at_1(seen_scores, seen_targets)
-    if is_wanted("coverage_error", "ranking_loss"):
-        result["coverage_error"], result["ranking_loss"] = coverage_and_loss(
-            seen_scores, seen_targets, seen_unknown
-        )
+    if is_wanted("precision_at_1", "coverage_error", "ranking_loss"):
+        result |= _of_rankings(seen_scores, seen_targets, seen_unknown)
     del seen_scores  # perhaps a copy
 
     is_path = unknown is None and is_single_path(targets, hierarchy)
+    predictions = scores >= float(threshold)  # a float takes the scores' precision, a numpy scalar not
     if is_path and answers is not None:
         predictions, _ = as_binary_pair(answers, targets)
-    else:
-        predictions = scores >= float(threshold)  # a float takes the scores' precision, a numpy scalar not
     if is_wanted("f1_", "exact_match", "hamming_accuracy", "hierarchical_"):
         result |= _of_decisions(predictions, targets, hierarchy, mask, unknown)
     if is_wanted("incoherent"):
@@ -193,6 +186,11 @@ def measure(
     if is_path and is_wanted(*PATH_METRICS):
         result |= _path_metrics(scores, targets, hierarchy, answers)
     return Measured(result, ap, roc, whole, dict(zip(depths, areas, strict=True)))
+
+
+def check_finite(threshold: float) -> None:
+    if not np.isfinite(threshold):
+        raise ValueError(f"`threshold` should be a finite number. Found {threshold}.")
 
 
 PATH_METRICS = (
@@ -229,6 +227,16 @@ def _class_metrics(
                 result[f"map_{group}"] = mean_of_classes(ap[members], "skip")
     result |= {"ap_variance": variance_of_classes(ap), "auroc_macro": mean_of_classes(roc, "skip")}
     return result
+
+
+def _of_rankings(scores: np.ndarray, targets: np.ndarray, unknown: np.ndarray | None) -> dict[str, float]:
+    """The metrics of each sample's ranking of the classes."""
+    coverage, loss = coverage_and_loss(scores, targets, unknown)
+    return {
+        "precision_at_1": precision_at_1(scores, targets),
+        "coverage_error": coverage,
+        "ranking_loss": loss,
+    }
 
 
 def _of_decisions(

@@ -230,10 +230,9 @@ class RunFolder:
     ) -> Results:
         """Score the test split and write ``predictions.npz``, ``hierarchy.json`` and ``results.json``.
 
-        ``scores`` (n, C) float32 of the test split are uncalibrated log-odds, by which classes are ranked;
-        ``probabilities`` (n, C) are what the model gives for them, by default the sigmoid of the scores;
-        ``answers`` (n, C) bool what it predicts, as the metrics of paths count it, by default the best leaf.
-        The threshold is that of the model saved in the folder, 0 where it has none.
+        ``scores`` (n, C) float32 are uncalibrated log-odds, by which classes are ranked; ``probabilities``
+        (n, C) what the model gives for them, by default the sigmoid; ``answers`` (n, C) bool what it says,
+        as the metrics of paths count it, by default the best leaf. The threshold is the saved model's, or 0.
 
         Returns the content of ``results.json``; its ``metrics`` are those of
         :func:`hmc_shared.metrics.summarize` with the prefix ``test/``.
