@@ -77,7 +77,6 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     training = dataset.training_split(config.protocol)
     inputs = training.inputs if isinstance(training.inputs, ImageTable) else training.inputs.to(device)
     targets, labels, evaluated = training.targets, training.targets.to(device), dataset.evaluated
-    validation_targets = dataset.validation.targets[:, evaluated].numpy()
     unknown = None if training.unknown is None else training.unknown.to(device)
 
     # Model
@@ -158,7 +157,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         }
         if config.protocol == "default":
             scores = frozen.score(dataset.validation, stage)[:, evaluated]
-            precisions = torch.from_numpy(average_precision(scores, validation_targets))
+            precisions = torch.from_numpy(average_precision(scores, dataset.validation.targets[:, evaluated]))
             record["validation/map"] = agreed(precisions.nanmean(), accelerator)
             progress.keep_if_best(record["validation/map"], model)
         show(bar, record, "train_loss", "validation/map")

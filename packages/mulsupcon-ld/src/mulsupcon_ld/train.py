@@ -62,7 +62,6 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     inputs = training.inputs if isinstance(training.inputs, ImageTable) else training.inputs.to(device)
     evaluated, counted = dataset.evaluated, dataset.evaluated.nonzero().squeeze(1).to(device)
     targets = (training.targets & evaluated).to(device)  # a label that does not count makes no positives
-    validation_targets = dataset.validation.targets[:, evaluated].numpy()
     unknown = None if training.unknown is None else training.unknown.to(device)
 
     # Model
@@ -140,8 +139,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         }
         if config.protocol == "default" and not is_pretraining:
             scores = score_known(model, dataset.validation, config.workers)[:, evaluated]
-            mean = torch.from_numpy(average_precision(scores, validation_targets)).nanmean()
-            record["validation/map"] = agreed(mean, accelerator)
+            precisions = average_precision(scores, dataset.validation.targets[:, evaluated])
+            record["validation/map"] = agreed(torch.from_numpy(precisions).nanmean(), accelerator)
             progress.keep_if_best(record["validation/map"], model)
         show(bar, record, "train_loss", "validation/map")
 

@@ -144,10 +144,9 @@ def measure(
         return only is None or only.startswith(names)
 
     scores, targets = as_pair(scores, targets)
-    check_width(scores, len(hierarchy), "scores")
-    check_finite(threshold)
-    everything = np.ones(len(hierarchy), dtype=bool)
-    mask = as_mask(everything if evaluated is None else evaluated, len(hierarchy), "evaluated")
+    size = len(hierarchy)
+    check_arguments(scores, threshold, size)
+    mask = np.ones(size, dtype=bool) if evaluated is None else as_mask(evaluated, size, "evaluated")
     columns = slice(None) if mask.all() else mask  # a slice copies nothing
     raw_scores = scores
     if unknown is not None:
@@ -163,7 +162,7 @@ def measure(
     if not mask.all() and is_wanted("au_prc_with_roots"):
         result["au_prc_with_roots"] = au_prc(scores, targets)
 
-    ap, roc = np.full((2, len(hierarchy)), np.nan)
+    ap, roc = np.full((2, size), np.nan)
     if is_wanted("map", "ap_variance", "auroc_macro"):
         ap[mask], roc[mask] = rankings_of_classes(seen_scores, seen_targets, seen_unknown)
         result |= _class_metrics(ap[mask], roc[mask], train_counts, mask)
@@ -188,7 +187,9 @@ def measure(
     return Measured(result, ap, roc, whole, dict(zip(depths, areas, strict=True)))
 
 
-def check_finite(threshold: float) -> None:
+def check_arguments(scores: np.ndarray, threshold: float, size: int) -> None:
+    """Raise ValueError for scores of another number of classes, and a threshold that is not finite."""
+    check_width(scores, size, "scores")
     if not np.isfinite(threshold):
         raise ValueError(f"`threshold` should be a finite number. Found {threshold}.")
 
