@@ -14,7 +14,8 @@ from hmc_shared.compare.comparison import ComparisonTable, Row
 from hmc_shared.compare.plots import SEEDS
 from hmc_shared.compare.scoring import ScoredRun, in_threads
 from hmc_shared.hierarchy import Hierarchy
-from hmc_shared.metrics import average_precision, level_predictions, level_targets
+from hmc_shared.metrics import level_predictions, level_targets
+from hmc_shared.metrics.ranking import rankings_of_classes
 from hmc_shared.runs.read import Run, load_run
 
 LARGEST_FAMILY = 1000
@@ -62,6 +63,8 @@ class Inspection:
     hierarchy: Hierarchy
     ap: np.ndarray
     """(rows, C) average precision of every class, mean over seeds; NaN if not evaluated or absent."""
+    auroc: np.ndarray
+    """(rows, C) area under the ROC curve of every class, mean over seeds; NaN as ``ap``, or if all have it."""
     positives: np.ndarray
     """(C,) test samples that have the class."""
     confusions: tuple[Confusion, ...]
@@ -82,7 +85,7 @@ def inspect(table: ComparisonTable, confusions: int = 20, samples: int = 12) -> 
     largest = max(map(len, families), default=0)
     families = [family for family in families if len(family) <= LARGEST_FAMILY]
     means = [_means(row, families) for row in table.rows]
-    ap, counts, losses = zip(*means, strict=True)
+    ap, auroc, counts, losses = zip(*means, strict=True)
     loss = np.mean(losses, axis=0)
     worst = np.argsort(-loss, kind="stable")[:samples]
     worst = worst[loss[worst] > 0]
@@ -91,6 +94,7 @@ def inspect(table: ComparisonTable, confusions: int = 20, samples: int = 12) -> 
     return Inspection(
         hierarchy=first.hierarchy,
         ap=np.stack(ap),
+        auroc=np.stack(auroc),
         positives=first.targets.astype(bool).sum(0),
         confusions=_most_frequent(first.targets.astype(bool), families, counts, confusions),
         largest_family=largest,
@@ -170,19 +174,21 @@ def predicted_names(run: Run, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
     return [hierarchy.names[i] for i in predicted], predicted == true[at, depth]
 
 
-def _means(row: Row, families: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-    """AP of every class, confusions of the families and losses of the samples: means over the runs."""
+def _means(
+    row: Row, families: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], np.ndarray]:
+    """AP and AUROC of every class, confusions of families and losses of samples: means over the runs."""
 
     def numbers(scored: ScoredRun) -> list[np.ndarray]:
         run = load_run(scored.path)
-        return [_ap(run), _loss(run), *_pairs(run, families)]
+        return [_rankings(run), _loss(run), *_pairs(run, families)]
 
     of_runs = in_threads(numbers, row.runs)
     sums = next(of_runs)
     for of_run in of_runs:
         sums = [total + value for total, value in zip(sums, of_run, strict=True)]
-    ap, loss, *pairs = (total / len(row.runs) for total in sums)
-    return ap, pairs, loss
+    (ap, auroc), loss, *pairs = (total / len(row.runs) for total in sums)
+    return ap, auroc, pairs, loss
 
 
 def _evaluated(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -190,13 +196,18 @@ def _evaluated(run: Run) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _loss(run: Run) -> np.ndarray:
-    return ranking_loss(*_evaluated(run), None if run.unknown is None else run.unknown[:, run.evaluated])
+    return ranking_loss(*_evaluated(run), _unknown(run))
 
 
-def _ap(run: Run) -> np.ndarray:
-    ap = np.full(len(run.evaluated), np.nan)
-    ap[run.evaluated] = average_precision(*_evaluated(run))
-    return ap
+def _unknown(run: Run) -> np.ndarray | None:
+    return None if run.unknown is None else run.unknown[:, run.evaluated]
+
+
+def _rankings(run: Run) -> np.ndarray:
+    """(2, C): AP and AUROC of the classes."""
+    values = np.full((2, len(run.evaluated)), np.nan)
+    values[:, run.evaluated] = rankings_of_classes(*_evaluated(run), _unknown(run))
+    return values
 
 
 def _pairs(run: Run, families: list[np.ndarray]) -> list[np.ndarray]:
