@@ -64,7 +64,7 @@ class Inspection:
     ap: np.ndarray
     """(rows, C) average precision of every class, mean over seeds; NaN if not evaluated or absent."""
     auroc: np.ndarray
-    """(rows, C) area under the ROC curve of every class, mean over seeds; NaN as ``ap``, or if all have it."""
+    """(rows, C) area under the ROC curve of every class, mean over seeds; NaN also without negatives."""
     positives: np.ndarray
     """(C,) test samples that have the class."""
     confusions: tuple[Confusion, ...]
