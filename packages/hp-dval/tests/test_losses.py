@@ -8,6 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import sigmoid_focal_loss
 
+from hmc_shared.partial_labels import without_unknown
+from hp_dval.build import classification_loss
+from hp_dval.config import Config
 from hp_dval.losses import (
     asymmetric_loss,
     bce_loss,
@@ -235,3 +238,30 @@ def test_l1_distance():
     norms = torch.linalg.vector_norm(a - b, ord=1, dim=1)
     torch.testing.assert_close(l1_distance(a, b, "sum"), norms)
     torch.testing.assert_close(l1_distance(a, b), norms / 4)
+
+
+@pytest.mark.parametrize("loss", ["db-star", "db", "cb-focal", "asl", "bce"])
+def test_unknown_entries_cost_nothing_in_any_loss(loss):
+    """Neither value nor gradient: as a negative that the network is certain of, whose part is 0."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(8, 5, generator=generator, requires_grad=True)
+    labels = torch.rand(8, 5, generator=generator) < 0.3
+    unknown = (torch.rand(8, 5, generator=generator) < 0.3) & ~labels
+    config = Config(loss=loss)
+    loss_of = classification_loss(config, labels.sum(0), 8, torch.ones(5, dtype=torch.bool))
+    value = loss_of(without_unknown(logits, unknown), labels)
+    value.sum().backward()
+    assert value.isfinite().all()
+    assert (logits.grad[unknown] == 0).all()
+    assert (logits.grad[labels] != 0).all()
+    if loss != "cb-focal":  # whose weights have the mean 1 over all classes
+        rest = torch.arange(1, 5)
+        labels[:, 0], unknown = False, torch.zeros_like(unknown)
+        unknown[:, 0] = True
+        counts = torch.tensor([1, 2, 3, 4, 3])
+        whole, of_rest = (
+            classification_loss(config, counts[of], 8, torch.ones(len(of), dtype=torch.bool))
+            for of in (torch.arange(5), rest)
+        )
+        expected = of_rest(logits[:, rest], labels[:, rest]) * 4 / 5
+        assert torch.allclose(whole(without_unknown(logits, unknown), labels), expected)

@@ -10,6 +10,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from hmc_shared import Hierarchy
 from hmc_shared.data import load_dataset
+from hmc_shared.data.batches import Batch
 from mulsupcon_ld.baselines import (
     CGMVAE,
     MPVAE,
@@ -191,7 +192,8 @@ def test_labels_reach_the_training_alone(name):
     torch.manual_seed(0)
     model = {"mpvae": MPVAE, "c-gmvae": CGMVAE}[name](FLAT, (6,), width=16, dropout=0.0)
     inputs, counted = torch.randn(4, 6), torch.tensor([0, 2, 3])
-    losses = finetuning_loss(Config(loss=name), model(inputs, LABELS), LABELS, counted)
+    batch = Batch(inputs, LABELS, torch.ones(4), torch.arange(4))
+    losses = finetuning_loss(Config(loss=name), model(inputs, LABELS), batch, counted)
     assert losses.isfinite().all()
     losses.sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())

@@ -126,7 +126,7 @@ def datasets(command: Datasets) -> None:
 def load(name: str, command: SetOptions) -> HierarchicalDataset:
     from hmc_shared import data
 
-    names = ("levels", "features", "drop", "categorical", "evidence")
+    names = ("levels", "features", "drop", "categorical", "evidence", "uncertain", "blank")
     return data.load_dataset(name, command.data_dir, **{option: getattr(command, option) for option in names})
 
 

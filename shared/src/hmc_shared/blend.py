@@ -257,6 +257,8 @@ def check_together(
         raise ValueError(f"`--dataset` is {shown(dataset)}. Found a run on {shown(name)}: {first.path}.")
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise ValueError(f"Each run should be named once. Found {listed([str(run.path) for run in runs])}.")
+    if unknown := [run.path for run in runs if run.unknown is not None]:
+        raise ValueError(f"A blend cannot leave out labels that are unknown, as {unknown[0]} has them.")
     for run, part in zip(runs[1:], held_out[1:], strict=True):
         for what, one, other in (
             ("data set", first.results["dataset"]["name"], run.results["dataset"]["name"]),

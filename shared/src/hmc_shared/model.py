@@ -29,6 +29,7 @@ from hmc_shared.messages import reason, shown
 from hmc_shared.methods import GROUP
 from hmc_shared.network_files import bounded_network, refuse_not_finite
 from hmc_shared.object_files import read_json
+from hmc_shared.partial_labels import NEVER
 from hmc_shared.predict.calibration import Calibration
 from hmc_shared.predict.decision import FILE as DECISION
 from hmc_shared.predict.decision import Decision, confident_labels, load_decision
@@ -133,7 +134,10 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
             for buffer, values in zip((self.input_mean, self.input_scale), statistics, strict=True):
                 buffer.copy_(values.view_as(buffer))
         self.decision = replace(
-            self.decision, single_path=dataset.is_single_path, features=dataset.feature_names
+            self.decision,
+            single_path=dataset.is_single_path,
+            features=dataset.feature_names,
+            window=getattr(dataset.train.inputs, "window", None),
         )
 
     def normalize_by(self, pixels: PixelStatistics) -> None:
@@ -192,8 +196,13 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
         self.calibration.fit(logits, targets, self.hierarchy, evaluated)  # type: ignore[operator]
 
     def choose_threshold(self, logits: Tensor, targets: Tensor, evaluated: Tensor) -> None:
-        """Decide by the best threshold for held-out samples, over the ``evaluated`` classes (C,) bool."""
-        threshold = best_threshold(logits[:, evaluated].numpy(), targets[:, evaluated].numpy())
+        """Decide by the best threshold for held-out samples, over the ``evaluated`` classes (C,) bool.
+
+        Entries whose logit is :data:`hmc_shared.partial_labels.NEVER` are unknown, and left out.
+        """
+        counted, labels = logits[:, evaluated], targets[:, evaluated]
+        known = counted > NEVER
+        threshold = best_threshold(counted[known].numpy(), labels[known].numpy())
         self.decision = replace(self.decision, threshold=threshold)
 
     # From raw inputs to answers

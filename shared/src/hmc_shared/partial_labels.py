@@ -1,4 +1,4 @@
-"""Labels that end early because nobody knew better: what is below the deepest one is unknown, not absent."""
+"""Labels that nobody knew better: what is unknown is not absent, and counts in no loss and no metric."""
 
 from __future__ import annotations
 
@@ -29,10 +29,17 @@ def unknown_classes(targets: Tensor, hierarchy: Hierarchy) -> Tensor:
     return (max_over_ancestors(deepest.float(), hierarchy) > 0) & ~targets
 
 
-def without_unknown(logits: Tensor, targets: Tensor, hierarchy: Hierarchy) -> Tensor:
-    """Logits (n, C) in which unknown classes are :data:`NEVER`: they cost nothing, and their gradient is 0.
+def without_unknown(logits: Tensor, unknown: Tensor | None, rows: Tensor | None = None) -> Tensor:
+    """Logits (n, C) in which unknown entries are :data:`NEVER`: they cost nothing, and their gradient is 0.
 
-    The cross-entropy of an absent class with that logit is 0, whatever is below it is unknown as well, and
-    in a ranking it is a false positive nowhere.
+    The cross-entropy of an absent class with that logit is 0, and so are the losses that weight or focus it;
+    in a ranking it is a false positive nowhere. Divisors stay those of all classes.
+
+    Args:
+        logits: (n, C).
+        unknown: (n, C) bool, of classes that are no targets; or (N, C), of which ``rows`` (n,) int64 are
+            meant. None: all is known.
     """
-    return logits.masked_fill(unknown_classes(targets, hierarchy), NEVER)
+    if unknown is None:
+        return logits
+    return logits.masked_fill(unknown if rows is None else unknown.index_select(0, rows), NEVER)

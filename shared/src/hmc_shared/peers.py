@@ -55,6 +55,7 @@ def train(config: Peer, dataset: HierarchicalDataset | None = None) -> Results |
     folder = RunFolder(config.run_folder, resume=config.resume, overwrite=config.overwrite)
     folder.check_resumed(config)
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view="vector", **config.reading)
+    dataset.refuse_unknown("hmc peer")
     folder.write_config(to_yaml(config))
     begun = time.perf_counter()
     predict, parameters = fit(config, dataset)

@@ -64,5 +64,6 @@ def test_every_group_has_a_title_and_no_option_is_in_two():
     of_columns = {"features", "drop", "categorical", "evidence"}
     assert {field.name for field in fields(Toy)} == {*names} | of_columns
     columns = {"levels": None, "features": [], "drop": ["x"], "categorical": [], "evidence": []}
+    columns |= {"uncertain": "refuse", "blank": "refuse", "window": None}
     assert Toy(drop=["x"]).reading == columns | {"on_error": "refuse", "workers": 2, "set_aside": 0.0}
     assert DataOptions(levels="a").reading == {"levels": "a"}

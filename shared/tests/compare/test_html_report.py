@@ -116,7 +116,8 @@ def test_tree_draws_the_ap_of_every_class(comparison):
     for node, name in enumerate(inspection.hierarchy.names):
         assert name in texts
         for row, label in enumerate(("good", "poor")):
-            (group,) = [g for g in svg.iter("g") if g.find("title").text == f"{name}, {label}"]
+            title = f"{name}, {label}: AUROC {inspection.auroc[row, node]:.3f}"
+            (group,) = [g for g in svg.iter("g") if g.find("title").text == title]
             assert group.find("text").text == f"{inspection.ap[row, node]:.3f}"
     assert len(svg.findall(".//path")) == 4  # an edge each
     # Every child stands below its parent and further to the right.
@@ -333,5 +334,5 @@ def test_tree_names_the_other_parents(make_run):
     (both,) = [g for g in svg.iter("g") if "parents: a, b" in g.find("title").text]
     assert both.find("text").text == "c *"
     assert "d" in [text.text for text in svg.iter("text")]
-    (undefined,) = [g for g in svg.iter("g") if g.find("title").text == f"{hierarchy.names[2]}, m"]
+    (undefined,) = [g for g in svg.iter("g") if g.find("title").text.startswith(f"{hierarchy.names[2]}, m:")]
     assert undefined.find("text").text == "-"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, confusion_matrix, label_ranking_loss
+from sklearn.metrics import average_precision_score, confusion_matrix, label_ranking_loss, roc_auc_score
 
 from hmc_shared import Hierarchy
 from hmc_shared.compare import inspection
@@ -105,6 +105,9 @@ def test_numbers_of_a_table(table):
     for row, aps in zip(table.rows, details.ap, strict=True):
         of_seeds = [average_precision_score(*arrays(run.path)[::-1], average=None) for run in row.runs]
         np.testing.assert_allclose(aps, np.mean(of_seeds, axis=0))
+    for row, areas in zip(table.rows, details.auroc, strict=True):
+        of_seeds = [roc_auc_score(*arrays(run.path)[::-1], average=None) for run in row.runs]
+        np.testing.assert_allclose(areas, np.mean(of_seeds, axis=0))
     targets = arrays(table.rows[0].runs[0].path)[1]
     np.testing.assert_array_equal(details.positives, targets.sum(0))
     pairs = {(ANIMAL, PLANT), (PLANT, ANIMAL), (CAT, DOG), (DOG, CAT)}  # tree and poodle have no sibling

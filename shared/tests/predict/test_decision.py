@@ -90,13 +90,14 @@ def test_labels_at_a_threshold_have_their_ancestors_also_where_scores_are_not_co
 
 
 @pytest.mark.parametrize(
-    "decision", [Decision(), Decision(0.0), Decision(-1 / 3, single_path=True, features=("é", "a,b"))]
+    "decision",
+    [Decision(), Decision(0.0), Decision(-1 / 3, single_path=True, features=("é", "a,b"), window=(0.5, 99))],
 )
 def test_it_is_kept_bit_for_bit_beside_the_weights(decision, tmp_path):
     decision.save(tmp_path)
     assert load_decision(tmp_path) == decision
     content = json.loads((tmp_path / "decision.json").read_text())
-    assert list(content) == ["threshold", "single_path", "features"]
+    assert list(content) == ["threshold", "single_path", "features", "window"]
     assert content["threshold"] == decision.threshold
 
 

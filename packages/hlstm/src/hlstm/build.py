@@ -17,7 +17,7 @@ from hlstm.model import CoherentModel
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset
 from hmc_shared.model import load_pretrained
-from hmc_shared.partial_labels import without_unknown
+from hmc_shared.partial_labels import unknown_classes, without_unknown
 
 MODELS: dict[str, type[CoherentModel]] = {**NETWORKS, Members.method: Members, Forest.method: Forest}
 
@@ -77,9 +77,10 @@ def method_loss(
     def partial(global_logits: Tensor, local_logits: Tensor, targets: Tensor) -> Tensor:
         """What is unknown costs nothing; the second output of dhn is "is not of this class"."""
         sign = -1 if config.method == "dhn" else 1
+        unknown = unknown_classes(targets, hierarchy)
         return loss(
-            without_unknown(global_logits, targets, hierarchy),
-            sign * without_unknown(sign * local_logits, targets, hierarchy),
+            without_unknown(global_logits, unknown),
+            sign * without_unknown(sign * local_logits, unknown),
             targets,
         )
 

@@ -23,7 +23,7 @@ from hlstm.model import CoherentModel
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
 from hmc_shared.data.vector_dataset import with_validation_rows
 from hmc_shared.metrics import au_prc
-from hmc_shared.partial_labels import without_unknown
+from hmc_shared.partial_labels import unknown_classes, without_unknown
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.command import run_training
@@ -63,6 +63,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     dataset = dataset or load_dataset(
         config.dataset, config.data_dir, view="vector", protocol=config.preprocessing, **config.reading
     )
+    dataset.refuse_unknown("hlstm")
     selection = select(config, train, dataset, folder, accelerator) if config.protocol == "refit" else None
     fitted = with_validation_rows(dataset) if selection else dataset
     training = fitted.training_split(config.protocol)
@@ -183,7 +184,11 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
 def held_out_scores(config: Config, model: CoherentModel, split: Split) -> Tensor:
     """Logits (n, C) by which validation chooses: with ``--partial-labels``, without what is unknown."""
     logits = score_split(model, split)
-    return without_unknown(logits, split.targets, model.hierarchy) if config.partial_labels else logits
+    return (
+        without_unknown(logits, unknown_classes(split.targets, model.hierarchy))
+        if config.partial_labels
+        else logits
+    )
 
 
 def refit_length(

@@ -42,6 +42,8 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
     inputs = dataset.train.inputs
     if config.offset and config.method not in ("coop", "zero-shot"):
         raise ValueError(f"`--offset` is for the methods coop and zero-shot. Found it with {config.method}.")
+    if config.offset:
+        dataset.refuse_unknown("hp-dval --offset")
     if dataset.kind != "image":
         raise ValueError(f"`--dataset` should have images. Found the feature vectors of {dataset.name!r}.")
     is_table = isinstance(inputs, ImageTable)
@@ -171,7 +173,7 @@ class PartlyFixed(nn.Module):
 def classification_loss(
     config: Config, counts: Tensor, n: int, evaluated: Tensor
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss L_cls of logits and labels (B, C), one a sample (B,), over the evaluated classes.
+    """The loss L_cls, Eq. (16), (17), of logits and labels (B, C), one a sample (B,), of evaluated classes.
 
     Args:
         config: which loss, and its options.

@@ -145,8 +145,8 @@ class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, Tra
 
     dataset: str = "digit-scenes"
     """Data set of images: an embedded one (digits, digit-scenes), the name of a set below --data-dir;
-    folder:PATH for nested folders of images, labels:PATH for a folder of images with labels.json, hf:PATH for
-    a data set of the `datasets` library with --levels."""
+    folder:PATH for nested folders of images, labels:PATH for images with a labels.json or a table of
+    paths and labels, hf:PATH for a data set of the `datasets` library with --levels."""
     output_dir: Annotated[str | None, FREE] = None
     """Run folder; default: runs/<dataset>/<method>/seed-<seed>; the method's name has the loss behind it if
     that is not db-star, and -paper under that protocol."""

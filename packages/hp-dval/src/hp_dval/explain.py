@@ -45,7 +45,8 @@ def explain(config: ExplainConfig) -> Explanation:
     unknown = [label for label in config.labels or () if label not in index]
     if unknown:
         raise ValueError(f"`--labels` should be among {', '.join(names)}. Found {unknown[0]!r}.")
-    image = read_image(find_images([config.image])[0], model.input_shape, model.resize)
+    [file, *_] = find_images([config.image])
+    image = read_image(file, model.input_shape, model.resize, model.decision.window)
     normalised = model.normalize(image.unsqueeze(0))
     unconstrained = model(normalised).logits[0]  # parents not raised to their children
     probabilities = model.to_probabilities(model.logits(normalised))[0]

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from hmc_shared.data import Split
-from hmc_shared.predict.score import score_split
+from hmc_shared.partial_labels import without_unknown
+from hmc_shared.predict.score import score_known
 from hmc_shared.runs.progress import Progress
 from hmc_shared.runs.steps import step_factor
 from hp_dval.batches import frozen_tokens, score_tokens
@@ -96,8 +97,8 @@ class FrozenTokens:
         return self.kept[split]
 
     def score(self, split: Split, stage: StageEpoch) -> Tensor:
-        """The logits of a split, as by :func:`hmc_shared.predict.score.score_split`."""
+        """The known logits of a split, as by :func:`hmc_shared.predict.score.score_known`."""
         tokens = self.of(split, stage)
         if tokens is None:
-            return score_split(self.model, split, self.config.workers)
-        return score_tokens(self.model, tokens)
+            return score_known(self.model, split, self.config.workers)
+        return without_unknown(score_tokens(self.model, tokens), split.unknown)

@@ -13,6 +13,7 @@ from accelerate.utils import set_seed
 from hmc_shared.data import HierarchicalDataset, ImageTable, load_dataset
 from hmc_shared.data.batches import sampled_batches
 from hmc_shared.metrics import average_precision
+from hmc_shared.partial_labels import without_unknown
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.command import run_training
@@ -76,7 +77,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     training = dataset.training_split(config.protocol)
     inputs = training.inputs if isinstance(training.inputs, ImageTable) else training.inputs.to(device)
     targets, labels, evaluated = training.targets, training.targets.to(device), dataset.evaluated
-    validation_targets = dataset.validation.targets[:, evaluated].numpy()
+    unknown = None if training.unknown is None else training.unknown.to(device)
 
     # Model
     clip = load_clip(config.clip, config.pretrained).to(device)
@@ -128,7 +129,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             set_step_sizes(optimizer, config, stage, steps.middle(len(losses)))
             normalised = model.normalize(batch.inputs) if stage.aligns else batch.inputs
             outputs = network(normalised, prompter if stage.tunes_prompts else None)
-            loss = batch.weights @ loss_of(outputs.logits, batch.labels)  # Eq. (16), (17)
+            loss = batch.weights @ loss_of(without_unknown(outputs.logits, unknown, batch.rows), batch.labels)
             if stage.aligns and config.kd_weight:
                 with accelerator.autocast():
                     f_clip = teacher_features(clip, batch.inputs)
@@ -156,7 +157,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         }
         if config.protocol == "default":
             scores = frozen.score(dataset.validation, stage)[:, evaluated]
-            precisions = torch.from_numpy(average_precision(scores, validation_targets))
+            precisions = torch.from_numpy(average_precision(scores, dataset.validation.targets[:, evaluated]))
             record["validation/map"] = agreed(precisions.nanmean(), accelerator)
             progress.keep_if_best(record["validation/map"], model)
         show(bar, record, "train_loss", "validation/map")

@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hmc_shared.data import HierarchicalDataset, ImageTable
+from hmc_shared.data.batches import Batch
 from hmc_shared.losses import asymmetric_loss
 from hmc_shared.model import load_pretrained
+from hmc_shared.partial_labels import without_unknown
 from hmc_shared.resizing import resize_of
 from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import start_encoders
@@ -29,8 +31,11 @@ MODELS: dict[str, type[MulSupCon] | type[Baseline]] = {MulSupCon.method: MulSupC
 def build_model(config: Config, dataset: HierarchicalDataset) -> MulSupCon | Baseline:
     """The network, with those options of ``config`` that its constructor names.
 
-    Raises ValueError for an encoder or loss that does not suit, and weights that cannot be had or do not fit.
+    Raises ValueError for an encoder or loss that does not suit, weights that cannot be had or do not fit, and
+    for unknown labels with a loss that cannot leave them out.
     """
+    if not config.leaves_out_unknown:
+        dataset.refuse_unknown(f"mulsupcon-ld --loss {config.loss} --protocol {config.protocol}")
     inputs = dataset.train.inputs
     is_table = isinstance(inputs, ImageTable)
     shape = (3, config.image_size, config.image_size) if is_table else tuple(inputs.shape[1:])
@@ -80,15 +85,18 @@ def contrastive_loss(
     )
 
 
-def finetuning_loss(config: Config, outputs: Any, labels: Tensor, counted: Tensor) -> Tensor:
+def finetuning_loss(
+    config: Config, outputs: Any, batch: Batch, counted: Tensor, unknown: Tensor | None = None
+) -> Tensor:
     """The loss of the fine-tuning or of a baseline, one a row, (B,).
 
     Args:
         outputs: what the network returned.
-        labels: (B, C).
+        batch: its labels (B, C), and its rows.
         counted: int64, the classes that are evaluated; the others cost nothing.
+        unknown: bool, labels of all rows that cost nothing; of the package's own network alone.
     """
-    labels = labels[:, counted]
+    labels = batch.labels[:, counted]
     if config.loss == "lamp":
         return lamp_loss(outputs[..., counted], labels)
     if config.loss == "mpvae":
@@ -99,7 +107,7 @@ def finetuning_loss(config: Config, outputs: Any, labels: Tensor, counted: Tenso
     if config.loss == "c-gmvae":
         return c_gmvae_loss(outputs._replace(logits=outputs.logits[..., counted]), labels)
     _, logits = outputs
-    return classification_loss(config, logits[:, counted], labels)
+    return classification_loss(config, without_unknown(logits, unknown, batch.rows)[:, counted], labels)
 
 
 def classification_loss(config: Config, logits: Tensor, labels: Tensor) -> Tensor:

@@ -171,6 +171,11 @@ class Config(
         return self.loss in ("cld", "rld")
 
     @property
+    def leaves_out_unknown(self) -> bool:
+        """Whether labels may be unknown: a pre-training compares whole sets, published metrics count all."""
+        return self.loss in ("bce", "asl") and self.protocol == "default"
+
+    @property
     def stage_epochs(self) -> tuple[int, int]:
         """Epochs of pre-training and of fine-tuning."""
         return 0 if self.loss in SUPERVISED else self.pretrain_epochs, self.epochs

@@ -13,7 +13,7 @@ from accelerate.utils import set_seed
 
 from hmc_shared.data import HierarchicalDataset, ImageTable, load_dataset
 from hmc_shared.metrics import average_precision
-from hmc_shared.predict.score import score_split
+from hmc_shared.predict.score import score_known, score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.command import run_training
 from hmc_shared.runs.folder import Results, RunFolder
@@ -62,7 +62,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     inputs = training.inputs if isinstance(training.inputs, ImageTable) else training.inputs.to(device)
     evaluated, counted = dataset.evaluated, dataset.evaluated.nonzero().squeeze(1).to(device)
     targets = (training.targets & evaluated).to(device)  # a label that does not count makes no positives
-    validation_targets = dataset.validation.targets[:, evaluated].numpy()
+    unknown = None if training.unknown is None else training.unknown.to(device)
 
     # Model
     model = build_model(config, dataset).to(device)
@@ -117,7 +117,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
                     weight = model.get_parameter("fc.weight")
                     loss = loss + config.beta * weight.square().sum()  # beta ||W||_F^2
             else:
-                loss = batch.weights @ finetuning_loss(config, outputs, batch.labels, counted)
+                loss = batch.weights @ finetuning_loss(config, outputs, batch, counted, unknown)
             accelerator.backward(loss * steps.share(len(losses)))
             losses.append(loss.detach())
             if steps.ends(len(losses) - 1):
@@ -138,9 +138,9 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             "seconds": progress.train_seconds,
         }
         if config.protocol == "default" and not is_pretraining:
-            scores = score_split(model, dataset.validation, config.workers)[:, evaluated]
-            mean = torch.from_numpy(average_precision(scores, validation_targets)).nanmean()
-            record["validation/map"] = agreed(mean, accelerator)
+            scores = score_known(model, dataset.validation, config.workers)[:, evaluated]
+            precisions = average_precision(scores, dataset.validation.targets[:, evaluated])
+            record["validation/map"] = agreed(torch.from_numpy(precisions).nanmean(), accelerator)
             progress.keep_if_best(record["validation/map"], model)
         show(bar, record, "train_loss", "validation/map")
 

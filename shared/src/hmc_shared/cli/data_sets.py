@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from hmc_shared.cli.metavars import Codes, Columns, File, Folder, Name
+from hmc_shared.unsure import Blank, Uncertain
 
 Positional = tyro.conf.Positional
 
@@ -18,7 +19,12 @@ class SetOptions:
     """What says how a data set is read, beside its name."""
 
     levels: str | None = None
-    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
+    """Columns of labels of a data set hf:PATH, table:PATH or a table labels:PATH, coarse to fine, with
+    commas between them."""
+    uncertain: Uncertain = "refuse"
+    """What -1 is in a column of 0 and 1 of a table labels:PATH; default: an error that names the line."""
+    blank: Blank = "refuse"
+    """What an empty cell is in such a column: in CheXpert, negative."""
     features: Annotated[tuple[str, ...], Columns] = ()
     """Columns of such a data set to take as features; default: all of numbers."""
     drop: Annotated[tuple[str, ...], Columns] = ()

@@ -10,6 +10,7 @@ import tyro
 
 from hmc_shared.cli.bounds import FREE, Bounds, Count, check_options, free_options
 from hmc_shared.cli.metavars import Codes, Columns
+from hmc_shared.unsure import Blank, Uncertain
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Embed:
     """Vectors that are there already: an .npy file (n, F), whose rows are those of the table."""
     levels: str | None = None
     """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
+    uncertain: Uncertain = "refuse"
+    """What -1 is in a column of 0 and 1 of a table labels:PATH; default: an error that names the line."""
+    blank: Blank = "refuse"
+    """What an empty cell is in such a column: in CheXpert, negative."""
     evidence: Annotated[tuple[str, ...], Codes] = ()
     """Evidence codes that count in a .gaf file beside a table; default: all."""
     data_dir: Annotated[Path | None, FREE, tyro.conf.arg(metavar="DIR")] = None

@@ -24,11 +24,19 @@ from hmc_shared.cli.bounds import (
 )
 from hmc_shared.cli.metavars import Codes, Columns
 from hmc_shared.resizing import Resize
+from hmc_shared.unsure import Blank, Uncertain
 
 Seed = Annotated[int, Bounds(0)]
 Tracker = Literal[
     "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"
 ]
+
+
+READING = (
+    *("levels", "features", "drop", "categorical", "evidence", "uncertain", "blank", "window"),
+    *("on_error", "workers", "set_aside"),
+)
+"""Options that say how a data set is read."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +46,18 @@ class DataOptions:
     dataset: str = "digits"
     """Data set: an embedded one (digits, digit-scenes, products), or the name of a set below --data-dir;
     table:PATH for a .csv, .tsv or .parquet file, folder:PATH for nested folders of images, labels:PATH for
-    images with a labels.json, hf:PATH for a data set of the `datasets` library with --levels."""
+    images with a labels.json or a table of paths and labels, hf:PATH for a data set of the `datasets` library
+    with --levels."""
     data_dir: Annotated[str | None, FREE] = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
     levels: str | None = None
-    """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them; or one
-    column of several labels, as `labels` of table:PATH."""
+    """Columns of labels of a data set hf:PATH, table:PATH or a table labels:PATH, coarse to fine, with commas
+    between them; or one column of several labels, as `labels` of table:PATH."""
 
     @property
     def reading(self) -> dict[str, Any]:
         """What ``load_dataset`` is told beside name, folder, view and protocol."""
-        names = ("levels", "features", "drop", "categorical", "evidence", "on_error", "workers", "set_aside")
-        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return {name: getattr(self, name) for name in READING if hasattr(self, name)}
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,13 @@ class FeatureOptions(DataOptions):
 class ImageOptions:
     title: ClassVar[str] = "images"
 
+    uncertain: Uncertain = "refuse"
+    """What -1 is in a column of 0 and 1 of a table labels:PATH; default: an error that names the line."""
+    blank: Blank = "refuse"
+    """What an empty cell is in such a column: in CheXpert, negative."""
+    window: str | None = None
+    """Percentiles of the numbers of an image of more than 8 bits that become black and white, such as 1,99;
+    default: 16 bits are scaled from 0 to 65535, DICOM by the window in the file."""
     flip: bool = True
     """Mirror half of the images; not for digits and letters."""
     image_size: Count = 224

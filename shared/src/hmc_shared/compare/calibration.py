@@ -13,7 +13,7 @@ import torch
 from hmc_shared.compare import plots
 from hmc_shared.compare.comparison import ComparisonTable, Row
 from hmc_shared.compare.scoring import ScoredRun, in_threads
-from hmc_shared.metrics import is_single_path, level_targets
+from hmc_shared.metrics import level_targets
 from hmc_shared.metrics.calibration import (
     Reliability,
     accuracy_coverage,
@@ -86,10 +86,13 @@ def _measure_run(
     run = load_run(scored.path)
     p, targets = run.probabilities, run.targets.astype(bool)
     data = (targets, run.hierarchy, run.evaluated)
-    errors = expected_calibration_error(p, *data), expected_calibration_error(run.uncalibrated, *data)
+    errors = (
+        expected_calibration_error(p, *data, unknown=run.unknown),
+        expected_calibration_error(run.uncalibrated, *data, unknown=run.unknown),
+    )
     by_level: list[float] = []
     rolled_up = np.zeros((2, 0))
-    if is_single_path(targets, run.hierarchy):
+    if run.is_single_path:
         levels = list(top_labels(p, *data).values())
         by_level = [reliability(*level).error for level in levels]
         points = curve(outcomes_of(torch.from_numpy(p), torch.from_numpy(targets), run.hierarchy))
@@ -97,7 +100,7 @@ def _measure_run(
         confidence = np.concatenate([np.zeros(0), *(of_level for of_level, _ in levels)])
         right = np.concatenate([np.zeros(0, dtype=bool), *(of_level for _, of_level in levels)])
     else:
-        confidence, right = p[:, run.evaluated].ravel(), targets[:, run.evaluated].ravel()
+        confidence, right = run.counted(p), run.counted(targets)
     coverage, accuracy = accuracy_coverage(*decisions(run, p))
     nothing = np.full(len(COVERAGE), np.nan)
     accuracies = np.interp(COVERAGE, coverage, accuracy) if len(coverage) else nothing
@@ -113,8 +116,8 @@ def decisions(run: Run, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarr
     larger one of p and 1 - p.
     """
     targets = run.targets.astype(bool)
-    if not is_single_path(targets, run.hierarchy):
-        p, true = probabilities[:, run.evaluated].ravel(), targets[:, run.evaluated].ravel()
+    if not run.is_single_path:
+        p, true = run.counted(probabilities), run.counted(targets)
         return np.maximum(p, 1 - p), (p >= 0.5) == true
     paths = level_targets(targets, run.hierarchy)
     deepest = (paths >= 0).sum(1) - 1

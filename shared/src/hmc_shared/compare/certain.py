@@ -11,7 +11,6 @@ import torch
 
 from hmc_shared.cli.commands import CertainOptions
 from hmc_shared.compare.align import align
-from hmc_shared.metrics.levels import is_single_path
 from hmc_shared.predict.guarantee import curve
 from hmc_shared.predict.rollup import FIXED, outcomes_of, rule_of_run, write_curve
 from hmc_shared.runs.read import load_run
@@ -36,7 +35,7 @@ def certain(path: str | Path, options: CertainOptions, curve_file: str | Path | 
     """
     run = load_run(path)
     targets = run.targets.astype(bool)
-    if not is_single_path(targets, run.hierarchy):
+    if not run.is_single_path:
         raise ValueError(f"`--target-error` is for samples of one path each. Found several in {path}.")
     rule = rule_of_run(options, str(path), run.hierarchy)
     outcomes = outcomes_of(torch.from_numpy(run.probabilities), torch.from_numpy(targets), run.hierarchy)

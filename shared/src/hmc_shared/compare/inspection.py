@@ -14,7 +14,8 @@ from hmc_shared.compare.comparison import ComparisonTable, Row
 from hmc_shared.compare.plots import SEEDS
 from hmc_shared.compare.scoring import ScoredRun, in_threads
 from hmc_shared.hierarchy import Hierarchy
-from hmc_shared.metrics import average_precision, level_predictions, level_targets
+from hmc_shared.metrics import level_predictions, level_targets
+from hmc_shared.metrics.ranking import rankings_of_classes
 from hmc_shared.runs.read import Run, load_run
 
 LARGEST_FAMILY = 1000
@@ -66,6 +67,8 @@ class Inspection:
     hierarchy: Hierarchy
     ap: np.ndarray
     """(rows, C) average precision of every class, mean over seeds; NaN if not evaluated or absent."""
+    auroc: np.ndarray
+    """(rows, C) area under the ROC curve of every class, mean over seeds; NaN also without negatives."""
     positives: np.ndarray
     """(C,) test samples that have the class."""
     confusions: tuple[Confusion, ...]
@@ -86,7 +89,7 @@ def inspect(table: ComparisonTable, confusions: int = 20, samples: int = 12) -> 
     largest = max(map(len, families), default=0)
     families = [family for family in families if len(family) <= LARGEST_FAMILY]
     means = [_means(row, families) for row in table.rows]
-    ap, counts, losses = zip(*means, strict=True)
+    ap, auroc, counts, losses = zip(*means, strict=True)
     loss = np.mean(losses, axis=0)
     worst = np.argsort(-loss, kind="stable")[:samples]
     worst = worst[loss[worst] > 0]
@@ -95,6 +98,7 @@ def inspect(table: ComparisonTable, confusions: int = 20, samples: int = 12) -> 
     return Inspection(
         hierarchy=first.hierarchy,
         ap=np.stack(ap),
+        auroc=np.stack(auroc),
         positives=first.targets.astype(bool).sum(0),
         confusions=_most_frequent(first.targets.astype(bool), families, counts, confusions),
         largest_family=largest,
@@ -131,10 +135,11 @@ def sibling_confusions(scores: np.ndarray, targets: np.ndarray, family: np.ndarr
     return counts
 
 
-def ranking_loss(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def ranking_loss(scores: np.ndarray, targets: np.ndarray, unknown: np.ndarray | None = None) -> np.ndarray:
     """(n,) share of the pairs of a true and a false class in which the false one scores higher.
 
-    0 for samples without such a pair. Ties are not errors: a class and its parent often tie.
+    Entries that are ``unknown`` (n, C) bool have the score -inf, and are not false. 0 for samples without
+    such a pair. Ties are not errors: a class and its parent often tie.
 
     >>> ranking_loss(np.array([[3.0, 1.0, 2.0]]), np.array([[True, True, False]]))
     array([0.5])
@@ -146,7 +151,8 @@ def ranking_loss(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
         row, true = rows[start : start + step], classes[start : start + step]
         above = (scores[row] > scores[row, true][:, None]) & ~targets[row]
         wrong += np.bincount(row, weights=above.sum(1), minlength=len(scores))
-    pairs = targets.sum(1) * (~targets).sum(1)
+    is_false = ~targets if unknown is None else ~targets & ~unknown
+    pairs = targets.sum(1) * is_false.sum(1)
     return wrong / np.maximum(pairs, 1)
 
 
@@ -162,10 +168,9 @@ def predicted_classes(run: Run, rows: np.ndarray) -> np.ndarray:
     specific classes at or above the run's threshold.
     """
     hierarchy, targets = run.hierarchy, run.targets.astype(bool)
-    try:
-        true = level_targets(targets, hierarchy)[rows]
-    except ValueError:  # two classes in a level
-        return hierarchy.most_specific(run.scores[rows] >= run.threshold)
+    if not run.is_single_path:
+        return hierarchy.most_specific(run.ranked[rows] >= run.threshold)
+    true = level_targets(targets, hierarchy)[rows]
     depth = np.maximum((true >= 0).sum(1) - 1, 0)
     at = np.arange(len(rows))
     predicted = np.zeros((len(rows), len(hierarchy)), dtype=bool)
@@ -173,34 +178,45 @@ def predicted_classes(run: Run, rows: np.ndarray) -> np.ndarray:
     return predicted
 
 
-def _means(row: Row, families: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-    """AP of every class, confusions of the families and losses of the samples: means over the runs."""
+def _means(
+    row: Row, families: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], np.ndarray]:
+    """AP and AUROC of every class, confusions of families and losses of samples: means over the runs."""
 
     def numbers(scored: ScoredRun) -> list[np.ndarray]:
         run = load_run(scored.path)
-        return [_ap(run), ranking_loss(*_evaluated(run)), *_pairs(run, families)]
+        return [_rankings(run), _loss(run), *_pairs(run, families)]
 
     of_runs = in_threads(numbers, row.runs)
     sums = next(of_runs)
     for of_run in of_runs:
         sums = [total + value for total, value in zip(sums, of_run, strict=True)]
-    ap, loss, *pairs = (total / len(row.runs) for total in sums)
-    return ap, pairs, loss
+    (ap, auroc), loss, *pairs = (total / len(row.runs) for total in sums)
+    return ap, auroc, pairs, loss
 
 
 def _evaluated(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    return run.scores[:, run.evaluated], run.targets[:, run.evaluated].astype(bool)
+    return run.ranked[:, run.evaluated], run.targets[:, run.evaluated].astype(bool)
 
 
-def _ap(run: Run) -> np.ndarray:
-    ap = np.full(len(run.evaluated), np.nan)
-    ap[run.evaluated] = average_precision(*_evaluated(run))
-    return ap
+def _loss(run: Run) -> np.ndarray:
+    return ranking_loss(*_evaluated(run), _unknown(run))
+
+
+def _unknown(run: Run) -> np.ndarray | None:
+    return None if run.unknown is None else run.unknown[:, run.evaluated]
+
+
+def _rankings(run: Run) -> np.ndarray:
+    """(2, C): AP and AUROC of the classes."""
+    values = np.full((2, len(run.evaluated)), np.nan)
+    values[:, run.evaluated] = rankings_of_classes(*_evaluated(run), _unknown(run))
+    return values
 
 
 def _pairs(run: Run, families: list[np.ndarray]) -> list[np.ndarray]:
     targets = run.targets.astype(bool)
-    return [sibling_confusions(run.scores, targets, family) for family in families]
+    return [sibling_confusions(run.ranked, targets, family) for family in families]
 
 
 def _most_frequent(

@@ -127,7 +127,10 @@ def score_run(path: str | Path) -> ScoredRun:
             "dataset checksum": data["checksum"],
             "hierarchy": run.hierarchy.checksum,
             "test ids": _digest("\0".join(run.ids.tolist()).encode()),
-            "test targets": _digest(np.packbits(run.targets.astype(bool)).tobytes()),
+            "test targets": _digest(
+                np.packbits(run.targets.astype(bool)).tobytes()
+                + (b"" if run.unknown is None else np.packbits(run.unknown).tobytes())
+            ),
             "evaluated classes": _digest(run.evaluated.tobytes()),
             "training counts": _digest(run.train_counts.astype(np.int64).tobytes()),
         },
@@ -175,6 +178,7 @@ def _evaluate(run: Run, file: Path) -> tuple[Evaluation, Pooled]:
             information=run.information,
             threshold=run.threshold,
             answers=run.answers,
+            unknown=run.unknown,
         )
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error

@@ -289,6 +289,7 @@ def _check_same_data(one: Run, other: Run) -> None:
         one.hierarchy.checksum == other.hierarchy.checksum
         and np.array_equal(one.ids, other.ids)
         and np.array_equal(one.targets, other.targets)
+        and np.array_equal(one.unknown, other.unknown)  # type: ignore[arg-type]  # both may be None
         and np.array_equal(one.evaluated, other.evaluated)
     )
     if not same:
@@ -308,5 +309,6 @@ def _metrics(run: Run, rows: np.ndarray, only: str | None = None) -> dict[str, f
         information=run.information,
         threshold=run.threshold,
         answers=None if run.answers is None else run.answers[rows],
+        unknown=None if run.unknown is None else run.unknown[rows],
         only=only,
     )

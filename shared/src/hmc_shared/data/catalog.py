@@ -67,7 +67,7 @@ FORMATS = {
     name: Entry(f"{name}:", "added", f"hmc_shared.data.formats.{module}:load", shape)
     for name, module, shape in (
         ("folder", "image_folder", "nested folders of images"),
-        ("labels", "labels_json", "images with a labels.json"),
+        ("labels", "labels_json", "images with a labels.json or a table"),
         ("table", "table", "features and labels in a .csv or .parquet file"),
         ("hf", "hf_export", "a folder that `hmc datasets export` wrote"),
         ("hf with --levels", "hf_columns", "any data set of the `datasets` library"),

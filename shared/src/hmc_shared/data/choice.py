@@ -1,4 +1,4 @@
-"""What a user says of the columns of a table that are features."""
+"""What a user says of how inputs are read: columns that are features, and the window of deep images."""
 
 from __future__ import annotations
 
@@ -39,3 +39,14 @@ class FeatureChoice:
                     raise ValueError(f"`--{option}` should name features. Found {name!r}, which is none.")
         if both := sorted({*self.features, *self.categorical} & {*self.drop}):
             raise ValueError(f"`--drop` should not name a column that is chosen. Found {both[0]!r}.")
+
+
+def parse_window(text: str) -> tuple[float, float]:
+    """The two percentiles of ``--window``, such as "1,99". Raises ValueError for anything else."""
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        low = high = 0.0
+    if not 0 <= low < high <= 100:
+        raise ValueError(f"`--window` should be two rising percentiles, such as 1,99. Found {text!r}.")
+    return low, high

@@ -35,11 +35,16 @@ class Split:
     """n sentences, or none where the source has none."""
     weights: Tensor | None = None
     """(n,) float32: how much each sample counts in the loss, with the mean 1; None: all alike."""
+    unknown: Tensor | None = None
+    """(n, C) bool: the classes of which nobody knows whether the sample has them; targets are False there.
+    None: all is known."""
 
     def __post_init__(self) -> None:
         if self.targets.ndim != 2 or str(self.targets.dtype) != "torch.bool":
             actual = f"{tuple(self.targets.shape)} {self.targets.dtype}"
             raise ValueError(f"`targets` should be a bool tensor of shape (n, C). Found {actual}.")
+        if self.unknown is not None and bool((self.unknown & self.targets).any()):
+            raise ValueError("`unknown` should be False where `targets` are True.")
         for name in ("inputs", "ids", "captions"):
             length = len(getattr(self, name))
             if length != len(self.targets) and not (name == "captions" and length == 0):
@@ -55,9 +60,9 @@ class Split:
         inputs = self.inputs.select(rows) if isinstance(self.inputs, ImageTable) else self.inputs[rows]
         ids = tuple(self.ids[row] for row in rows)
         captions = tuple(self.captions[row] for row in rows) if self.captions else ()
-        places = torch.as_tensor(rows)
-        weights = None if self.weights is None else self.weights[places]
-        return Split(inputs, self.targets[places], ids, captions, weights)
+        at = torch.as_tensor(rows)
+        weights, unknown = (None if of is None else of[at] for of in (self.weights, self.unknown))
+        return Split(inputs, self.targets[at], ids, captions, weights, unknown)
 
     def concatenate(self, other: Split) -> Split:
         """The rows of both, one after the other. Raises ValueError for inputs of two kinds."""
@@ -69,10 +74,13 @@ class Split:
         else:
             inputs = torch.cat([one, two])
         targets = torch.cat([self.targets, other.targets])
-        captions, weights = self.captions + other.captions, None
+        captions, weights, unknown = self.captions + other.captions, None, None
         if self.weights is not None and other.weights is not None:
             weights = torch.cat([self.weights, other.weights])
-        return Split(inputs, targets, self.ids + other.ids, captions, weights)
+        if self.unknown is not None or other.unknown is not None:
+            of_both = (torch.zeros_like(s.targets) if s.unknown is None else s.unknown for s in (self, other))
+            unknown = torch.cat([*of_both])
+        return Split(inputs, targets, self.ids + other.ids, captions, weights, unknown)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +166,14 @@ class HierarchicalDataset:
         note = f"set aside: {rows} of {len(whole)} validation rows, seed {seed}"
         return replace(self, validation=kept, reserved=taken, notes=(*self.notes, note))
 
+    def refuse_unknown(self, what: str) -> None:
+        """Raise ValueError, naming ``what`` cannot leave them out, if there are unknown labels."""
+        if any(split.unknown is not None for split in self.splits.values()):
+            raise ValueError(
+                f"{what} cannot leave out labels that are unknown, as {self.name!r} has them: say positive "
+                "or negative by `--uncertain` and `--blank`."
+            )
+
     def training_split(self, protocol: Literal["default", "refit", "paper"]) -> Split:
         """What to train on: the training split, but for "default" with the validation split.
 
@@ -188,7 +204,9 @@ class HierarchicalDataset:
 
     @cached_property
     def is_single_path(self) -> bool:
-        """Whether every sample has at most one class in each level."""
+        """Whether every sample has at most one class in each level, and all its labels are known."""
+        if any(split.unknown is not None for split in self.splits.values()):
+            return False
         return all(is_single_path(split.targets, self.hierarchy) for split in self.splits.values())
 
     @cached_property

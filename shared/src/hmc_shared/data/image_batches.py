@@ -96,7 +96,7 @@ class _Checked(Dataset[str]):
 
     def __getitem__(self, row: int) -> str:
         try:
-            decode(self.table.encoded(row))
+            decode(self.table.encoded(row), window=self.table.window)
         except ValueError as error:
             return str(error)
         return ""

@@ -1,4 +1,4 @@
-"""Every image of a data set is decoded once, before anything is trained on it."""
+"""Every image of a data set is decoded once, as it will be looked at, before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from hmc_shared.data.choice import parse_window
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.image_batches import find_unreadable
 from hmc_shared.data.image_table import ImageTable
@@ -15,7 +16,7 @@ from hmc_shared.data.storage.cache import cached_labels
 from hmc_shared.messages import some
 
 OnError = Literal["refuse", "skip"]
-VERSION = 1  # of what `decode` reads
+VERSION = 2  # of what `decode` reads
 
 
 def check_images(
@@ -56,11 +57,26 @@ def check_images(
     return replace(dataset, **splits, notes=(*dataset.notes, note))
 
 
+def with_window(dataset: HierarchicalDataset, window: str | None) -> HierarchicalDataset:
+    """The data set, whose deep images are scaled between two percentiles, such as "1,99".
+
+    Raises ValueError for other percentiles, and for a data set that has no image files.
+    """
+    if window is None:
+        return dataset
+    percentiles, splits = parse_window(window), dict(dataset.splits)
+    for part, split in dataset.splits.items():
+        if not isinstance(split.inputs, ImageTable):
+            raise ValueError(f"`--window` is for files of images. Found it for {dataset.name!r}.")
+        splits[part] = replace(split, inputs=split.inputs.with_window(percentiles))
+    return replace(dataset, **splits)
+
+
 def unreadable(table: ImageTable, workers: int = 0) -> dict[int, str]:
     """Row to reason of each image that cannot be decoded, whole; from the cache if it was found before."""
     import PIL  # optional: the extra `images`
 
     rows = hashlib.sha256(table.rows.astype("<i8").tobytes()).hexdigest()
-    reader = f"decoded {VERSION} with Pillow {PIL.__version__}, rows {rows}"
+    reader = f"decoded {VERSION} with Pillow {PIL.__version__}, rows {rows}, window {table.window}"
     content = cached_labels(reader, table.files, lambda: list(find_unreadable(table, workers)))
     return {row: reason for row, reason in content}

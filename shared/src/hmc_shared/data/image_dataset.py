@@ -32,6 +32,7 @@ def image_dataset(
     reader: str,
     sources: Mapping[str, str],
     evaluated: Tensor | None = None,
+    unknown: Labels | None = None,
     notes: Sequence[str] = (),
 ) -> HierarchicalDataset:
     """A data set of the images of a folder; missing splits are sampled by iterative stratification.
@@ -44,6 +45,8 @@ def image_dataset(
         reader: names set and reader version, for the cache of the images.
         sources: file to SHA-256, of what the labels were read from.
         evaluated: (C,) bool; default all.
+        unknown: image to the classes of which nobody knows whether it has them. Then nobody knows of their
+            ancestors, either, but for those that it has.
         notes: on the reading; those on the sampling come before them.
 
     Raises ValueError, naming the folder, for an image in two splits, a split without images, and an image
@@ -55,6 +58,9 @@ def image_dataset(
         twice = next(image for image in names if sum(image in part for part in parts.values()) > 1)
         raise ValueError(f"{root}: the image {twice!r} should be in one split. Found it in two.")
     targets = targets_of([*labels.values()], hierarchy)
+    is_unknown = None
+    if unknown is not None:
+        is_unknown = torch.from_numpy(targets_of([unknown[image] for image in names], hierarchy) & ~targets)
 
     starts = np.cumsum([0, *map(len, parts.values())])
     rows_of_part = {
@@ -66,7 +72,8 @@ def image_dataset(
     splits = {}
     for part, rows in rows_of_split.items():
         ids = tuple(names[row] for row in rows)
-        splits[part] = Split(table.select(rows), torch.from_numpy(targets[rows]), ids)
+        of_rows = None if is_unknown is None else is_unknown[torch.from_numpy(rows)]
+        splits[part] = Split(table.select(rows), torch.from_numpy(targets[rows]), ids, unknown=of_rows)
     return HierarchicalDataset(
         name=name,
         hierarchy=hierarchy,

@@ -13,7 +13,8 @@ Names are:
   "voc2007-5shot-1" to "-10", see :mod:`hmc_shared.data.benchmarks.fewshot`.
 * CLUS sets such as "cellcycle_FUN", Mulan sets such as "yeast" and MEKA sets, found there by the pattern of
   the names of their files.
-* "folder:PATH", nested folders of images; "labels:PATH", images with a labels.json.
+* "folder:PATH", nested folders of images; "labels:PATH", images with a labels.json, or with a
+  .csv or .parquet file of paths and labels, see :mod:`hmc_shared.data.formats.image_rows`.
 * "table:PATH", a .csv or .parquet file with features and labels, see
   :mod:`hmc_shared.data.formats.table`.
 * "hf:PATH", a folder that `hmc datasets export` wrote; "hf:OWNER/NAME", a dataset repository of
@@ -28,13 +29,14 @@ import os
 from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from hmc_shared.data.catalog import CATALOG, EMBEDDED, FORMATS, Entry, find_entry
 from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset
-from hmc_shared.data.image_check import OnError, check_images
+from hmc_shared.data.image_check import OnError, check_images, with_window
 from hmc_shared.data.storage.find import LABELS, find_files, find_folder
+from hmc_shared.unsure import Blank, Uncertain
 from hmc_shared.waiting import waiting
 
 View = Literal["vector", "image"]
@@ -51,6 +53,9 @@ def load_dataset(
     drop: Sequence[str] = (),
     categorical: Sequence[str] = (),
     evidence: Sequence[str] = (),
+    uncertain: Uncertain = "refuse",
+    blank: Blank = "refuse",
+    window: str | None = None,
     on_error: OnError = "refuse",
     workers: int = 0,
     set_aside: float = 0.0,
@@ -64,9 +69,12 @@ def load_dataset(
         view: "vector" or "image", where a set has both: digits give flattened float32 or uint8 pixels.
             Default: the only one, and "vector" for digits.
         protocol: how feature vectors are preprocessed, see :mod:`hmc_shared.data.preprocessing`.
-        levels: columns of labels, coarse to fine, of a "table:" or "hf:" set: a list, or text with commas.
+        levels: columns of labels, coarse to fine, of a "table:", "labels:" or "hf:" set: a list, or text
+            with commas.
         features, drop, categorical: columns of such a set, see :class:`hmc_shared.data.choice.FeatureChoice`.
         evidence: codes that count in a .gaf file beside a table; none: all.
+        uncertain, blank: what -1 and an empty cell are, in a "labels:" table of 0 and 1.
+        window: percentiles, such as "1,99", between which deep images are scaled; default: by their type.
         on_error: "refuse" images that cannot be decoded, or "skip" them.
         workers: processes that try the images.
         set_aside: share of the validation rows that becomes the split "reserved".
@@ -82,18 +90,24 @@ def load_dataset(
     _check_columns(name, levels, choice)
     if evidence and source.lower() != "table":
         raise ValueError(f"`--evidence` is for table:PATH only. Found it for {name!r}.")
+    _check_unsure(name, uncertain, blank)
     options: dict[str, object] = {"protocol": protocol, "view": view or "vector", "path": path}
     options |= {"levels": levels, "choice": choice, "evidence": tuple(evidence)}
+    options |= {"uncertain": uncertain, "blank": blank}
     with waiting(f"reading {name}"):
         if ":" in name and source.lower() in FORMATS:
             form = "hf with --levels" if source.lower() == "hf" and levels is not None else source.lower()
             dataset = _read(FORMATS[form], options)
         else:
             dataset = _load_benchmark(name, _data_dir(name, data_dir), options)
+    _check_kind(dataset, name, view)
+    return check_images(with_window(dataset, window), on_error, workers).set_aside(set_aside)
+
+
+def _check_kind(dataset: HierarchicalDataset, name: str, view: View | None) -> None:
     if view not in (None, dataset.kind):
         wanted, content = ("images", "feature vectors") if view == "image" else ("feature vectors", "images")
         raise ValueError(f"`--dataset` should have {wanted}. Found the {content} of {name!r}.")
-    return check_images(dataset, on_error, workers).set_aside(set_aside)
 
 
 def find_source(name: str, data_dir: str | Path | None = None) -> None:
@@ -112,12 +126,21 @@ def find_source(name: str, data_dir: str | Path | None = None) -> None:
 
 def _check_columns(name: str, levels: str | Sequence[str] | None, choice: FeatureChoice) -> None:
     source = name.partition(":")[0].lower()
-    if levels is not None and source not in ("hf", "table"):
-        raise ValueError(f"`--levels` is for hf:PATH and table:PATH only. Found it for {name!r}.")
+    if levels is not None and source not in ("hf", "table", "labels"):
+        raise ValueError(
+            f"`--levels` is for hf:PATH, table:PATH and labels:PATH only. Found it for {name!r}."
+        )
     if choice and source != "table" and not (source == "hf" and levels is not None):
         raise ValueError(
             f"{choice.option} is for table:PATH, and hf:PATH with --levels, only. Found it for {name!r}."
         )
+
+
+def _check_unsure(name: str, uncertain: Uncertain, blank: Blank) -> None:
+    for option, value, choices in (("uncertain", uncertain, Uncertain), ("blank", blank, Blank)):
+        _check_choice(option, value, get_args(choices))
+        if value != "refuse" and not name.lower().startswith("labels:"):
+            raise ValueError(f"`--{option}` is for labels:PATH only. Found it for {name!r}.")
 
 
 def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:

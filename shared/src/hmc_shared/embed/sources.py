@@ -58,9 +58,12 @@ def _of_images(config: Embed) -> Source:
         config.data_dir,
         view="image",
         levels=config.levels,
+        uncertain=config.uncertain,
+        blank=config.blank,
         on_error=config.on_error,
         workers=config.workers,
     )
+    dataset.refuse_unknown("hmc embed")
     every = dataset.train.concatenate(dataset.validation).concatenate(dataset.test)
     if len({*every.ids}) < len(every):
         raise ValueError(f"{config.dataset}: each image should be in one split. Found the same in two.")

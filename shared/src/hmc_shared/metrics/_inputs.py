@@ -94,6 +94,18 @@ def as_mask(mask: Array, length: int, name: str) -> np.ndarray:
     return array
 
 
+def as_unknown(unknown: Array, targets: np.ndarray) -> np.ndarray:
+    """A bool mask (n, C) over the entries, False where ``targets`` (n, C) bool are True."""
+    array = _numpy(unknown)
+    if array.dtype != bool or array.shape != targets.shape:
+        raise ValueError(
+            f"`unknown` should be bool of shape {targets.shape}. Found {array.dtype} of shape {array.shape}."
+        )
+    if (array & targets).any():
+        raise ValueError("`unknown` should be False where `targets` are True.")
+    return array
+
+
 def as_counts(counts: Array, name: str) -> np.ndarray:
     """Counts (C,), non-negative integers."""
     array = _numpy(counts)

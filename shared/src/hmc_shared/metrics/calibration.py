@@ -115,19 +115,23 @@ def expected_calibration_error(
     hierarchy: Hierarchy,
     evaluated: np.ndarray | None = None,
     bins: int = BINS,
+    unknown: np.ndarray | None = None,
 ) -> float:
     """Expected calibration error of probabilities (n, C) for targets (n, C) with ancestors added.
 
     Where every sample has at most one class in each level: the mean over levels of the top-label error
     (:func:`top_labels`). Otherwise the mean over classes of the binary error, probability of the class
-    against its presence. Only ``evaluated`` classes (C,) bool count. NaN if there is nothing to count.
+    against its presence. Only ``evaluated`` classes (C,) bool count, and no entries that are ``unknown``
+    (n, C) bool, with which the second is taken. NaN if there is nothing to count.
     """
     targets = targets.astype(bool)
-    if is_single_path(targets, hierarchy):
+    if unknown is None and is_single_path(targets, hierarchy):
         answers = list(top_labels(probabilities, targets, hierarchy, evaluated).values())
     else:
         nodes = range(len(hierarchy)) if evaluated is None else np.flatnonzero(evaluated)
-        answers = [(probabilities[:, node], targets[:, node]) for node in nodes]
+        known = np.ones(targets.shape, dtype=bool) if unknown is None else ~unknown
+        columns = ((node, known[:, node]) for node in nodes if known[:, node].any())
+        answers = [(probabilities[rows, node], targets[rows, node]) for node, rows in columns]
     errors = [reliability(p, right, bins).error for p, right in answers]
     return float(np.mean(errors)) if errors else float("nan")
 

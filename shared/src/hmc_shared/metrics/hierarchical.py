@@ -52,9 +52,16 @@ def hierarchical_f1_example(
 
 
 def pooled_and_by_sample(
-    predictions: Array, targets: Array, hierarchy: Hierarchy, evaluated: Array | None = None
+    predictions: Array,
+    targets: Array,
+    hierarchy: Hierarchy,
+    evaluated: Array | None = None,
+    unknown: np.ndarray | None = None,
 ) -> tuple[tuple[float, float, float], float]:
-    """What both functions above return: the ancestors are added once."""
+    """What both functions above return: the ancestors are added once.
+
+    Entries that are ``unknown`` (n, C) bool do not count.
+    """
     predicted, true = as_binary_pair(predictions, targets)
     check_width(predicted, len(hierarchy), "predictions")
     counted = np.ones(len(hierarchy), dtype=bool)
@@ -64,7 +71,8 @@ def pooled_and_by_sample(
     def sizes() -> Iterator[np.ndarray]:
         """(3, b): |P_i & T_i|, |P_i| and |T_i|."""
         for rows in row_blocks(predicted):
-            p, t = (hierarchy.add_ancestors(sets[rows]) & counted for sets in (predicted, true))
+            known = counted if unknown is None else counted & ~unknown[rows]
+            p, t = (hierarchy.add_ancestors(sets[rows]) & known for sets in (predicted, true))
             yield np.stack([np.count_nonzero(of, axis=1) for of in (p & t, p, t)])
 
     shared, of_predicted, of_true = np.concatenate(list(sizes()), axis=1)

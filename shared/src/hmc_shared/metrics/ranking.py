@@ -102,9 +102,15 @@ def auroc(scores: Array, targets: Array) -> np.ndarray:
     return rankings_of_classes(scores, targets)[1]
 
 
-def rankings_of_classes(scores: Array, targets: Array) -> tuple[np.ndarray, np.ndarray]:
-    """What both functions above return: the scores of every class are sorted once."""
+def rankings_of_classes(
+    scores: Array, targets: Array, unknown: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What both functions above return: the scores of every class are sorted once.
+
+    Entries that are ``unknown`` (n, C) bool have the score -inf, and are no negatives.
+    """
     scores, targets = as_pair(scores, targets)
+    left_out = np.zeros(scores.shape[1], dtype=np.int64) if unknown is None else unknown.sum(0)
     ap, roc = np.full((2, scores.shape[1]), np.nan)
     width = max(1, BLOCK // max(len(scores), 1))  # classes that are copied at a time, a class in a row
     for start in range(0, len(ap), width):
@@ -114,9 +120,9 @@ def rankings_of_classes(scores: Array, targets: Array) -> tuple[np.ndarray, np.n
         rows[labels] = -np.inf  # below all negatives, which are counted in sorted rows: quick to make at once
         rows.sort(axis=1)
         for label, (own, row) in enumerate(zip(positives, rows, strict=True), start):
-            fp = _count_from(row, own) - np.where(own == -np.inf, len(own), 0)
+            fp = _count_from(row, own) - np.where(own == -np.inf, len(own) + left_out[label], 0)
             ap[label] = Pooled(own, fp).area()
-            pairs = len(own) * (len(row) - len(own))
+            pairs = len(own) * (len(row) - len(own) - left_out[label])
             roc[label] = 1 - ratio((fp + _count_above(row, own)).sum(), 2 * pairs)
     return ap, roc
 
@@ -172,8 +178,10 @@ def ranking_loss(scores: Array, targets: Array) -> float:
     return coverage_and_loss(scores, targets)[1]
 
 
-def coverage_and_loss(scores: Array, targets: Array) -> tuple[float, float]:
-    """What both functions above return: every row is ranked once."""
+def coverage_and_loss(
+    scores: Array, targets: Array, unknown: np.ndarray | None = None
+) -> tuple[float, float]:
+    """What both functions above return: every row is ranked once. ``unknown`` as above."""
     scores, targets = as_pair(scores, targets)
     width = scores.shape[1]
     coverage = loss = 0.0
@@ -191,7 +199,7 @@ def coverage_and_loss(scores: Array, targets: Array) -> tuple[float, float]:
         deepest = np.zeros(len(count))
         np.maximum.at(deepest, row, reached)
         coverage += deepest.sum()
-        pairs = count * (width - count)
+        pairs = count * (width - count - (0 if unknown is None else unknown[rows].sum(axis=1)))
         wrong = np.bincount(row, reached - right, len(count))
         loss += np.divide(wrong, pairs, out=np.zeros(len(count)), where=pairs > 0).sum()
     return ratio(coverage, len(scores)), ratio(loss, len(scores))

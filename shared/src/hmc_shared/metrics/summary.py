@@ -14,6 +14,7 @@ from ._inputs import (
     as_counts,
     as_mask,
     as_pair,
+    as_unknown,
     as_weights,
     check_width,
     mean_of_classes,
@@ -65,6 +66,7 @@ def summarize(
     information: Array | None = None,
     threshold: float = 0.0,
     answers: Array | None = None,
+    unknown: Array | None = None,
     only: str | None = None,
 ) -> dict[str, float]:
     """Every metric of scores (n, C) against targets (n, C) with ancestors added.
@@ -78,6 +80,8 @@ def summarize(
     ``threshold``: a class is predicted if its score is at least this; 0 suits logits.
     ``answers``: bool (n, C), what ``predict`` says. Where samples have one path, F1 and the like are of these
     labels, and no threshold counts; the metrics of paths are of the leaf with the highest score without them.
+    ``unknown``: bool (n, C), entries of which nobody knows whether they are true; targets are False there. No
+    metric counts them, and the metrics of levels and of paths are left out.
     ``only``: the name of a metric: only this one, and those that cost nothing beside it.
 
     ``map``, ``ap_variance`` and ``f1_macro`` skip classes without positives: ``map_classes`` are counted,
@@ -100,6 +104,7 @@ def summarize(
         information=information,
         threshold=threshold,
         answers=answers,
+        unknown=unknown,
         only=only,
     ).metrics
 
@@ -130,6 +135,7 @@ def measure(
     information: Array | None = None,
     threshold: float = 0.0,
     answers: Array | None = None,
+    unknown: Array | None = None,
     only: str | None = None,
 ) -> Measured:
     """What :func:`summarize` returns and more, of the same arguments."""
@@ -138,14 +144,16 @@ def measure(
         return only is None or only.startswith(names)
 
     scores, targets = as_pair(scores, targets)
-    check_width(scores, len(hierarchy), "scores")
-    if not np.isfinite(threshold):
-        raise ValueError(f"`threshold` should be a finite number. Found {threshold}.")
-    mask = np.ones(len(hierarchy), dtype=bool)
-    if evaluated is not None:
-        mask = as_mask(evaluated, len(hierarchy), "evaluated")
+    size = len(hierarchy)
+    check_arguments(scores, threshold, size)
+    mask = np.ones(size, dtype=bool) if evaluated is None else as_mask(evaluated, size, "evaluated")
     columns = slice(None) if mask.all() else mask  # a slice copies nothing
+    raw_scores = scores
+    if unknown is not None:
+        unknown = as_unknown(unknown, targets)
+        scores = np.where(unknown, -np.inf, scores)  # below all thresholds
     seen_scores, seen_targets = scores[:, columns], targets[:, columns]
+    seen_unknown = None if unknown is None else unknown[:, columns]
 
     depths = {depth: columns_of(level, mask) for depth, level in enumerate(hierarchy.levels)}
     depths = {depth: of_level for depth, of_level in depths.items() if of_level is not None}
@@ -154,25 +162,22 @@ def measure(
     if not mask.all() and is_wanted("au_prc_with_roots"):
         result["au_prc_with_roots"] = au_prc(scores, targets)
 
-    ap, roc = np.full((2, len(hierarchy)), np.nan)
+    ap, roc = np.full((2, size), np.nan)
     if is_wanted("map", "ap_variance", "auroc_macro"):
-        ap[mask], roc[mask] = rankings_of_classes(seen_scores, seen_targets)
+        ap[mask], roc[mask] = rankings_of_classes(seen_scores, seen_targets, seen_unknown)
         result |= _class_metrics(ap[mask], roc[mask], train_counts, mask)
-    if is_wanted("precision_at_1"):
-        result["precision_at_1"] = precision_at_1(seen_scores, seen_targets)
-    if is_wanted("coverage_error", "ranking_loss"):
-        result["coverage_error"], result["ranking_loss"] = coverage_and_loss(seen_scores, seen_targets)
+    if is_wanted("precision_at_1", "coverage_error", "ranking_loss"):
+        result |= _of_rankings(seen_scores, seen_targets, seen_unknown)
     del seen_scores  # perhaps a copy
 
-    is_path = is_single_path(targets, hierarchy)
+    is_path = unknown is None and is_single_path(targets, hierarchy)
+    predictions = scores >= float(threshold)  # a float takes the scores' precision, a numpy scalar not
     if is_path and answers is not None:
         predictions, _ = as_binary_pair(answers, targets)
-    else:
-        predictions = scores >= float(threshold)  # a float takes the scores' precision, a numpy scalar not
     if is_wanted("f1_", "exact_match", "hamming_accuracy", "hierarchical_"):
-        result |= _of_decisions(predictions, targets, hierarchy, mask)
+        result |= _of_decisions(predictions, targets, hierarchy, mask, unknown)
     if is_wanted("incoherent"):
-        result["incoherent"] = incoherent(scores, hierarchy)
+        result["incoherent"] = incoherent(raw_scores, hierarchy)
     if is_wanted("fmax", "smin"):
         result |= _of_samples(scores, targets, mask, information)
     if is_path and is_wanted("accuracy_level_", "accuracy_leaf", "hvr_"):
@@ -180,6 +185,13 @@ def measure(
     if is_path and is_wanted(*PATH_METRICS):
         result |= _path_metrics(scores, targets, hierarchy, answers)
     return Measured(result, ap, roc, whole, dict(zip(depths, areas, strict=True)))
+
+
+def check_arguments(scores: np.ndarray, threshold: float, size: int) -> None:
+    """Raise ValueError for scores of another number of classes, and a threshold that is not finite."""
+    check_width(scores, size, "scores")
+    if not np.isfinite(threshold):
+        raise ValueError(f"`threshold` should be a finite number. Found {threshold}.")
 
 
 PATH_METRICS = (
@@ -218,18 +230,34 @@ def _class_metrics(
     return result
 
 
+def _of_rankings(scores: np.ndarray, targets: np.ndarray, unknown: np.ndarray | None) -> dict[str, float]:
+    """The metrics of each sample's ranking of the classes."""
+    coverage, loss = coverage_and_loss(scores, targets, unknown)
+    return {
+        "precision_at_1": precision_at_1(scores, targets),
+        "coverage_error": coverage,
+        "ranking_loss": loss,
+    }
+
+
 def _of_decisions(
-    predictions: np.ndarray, targets: np.ndarray, hierarchy: Hierarchy, mask: np.ndarray
+    predictions: np.ndarray,
+    targets: np.ndarray,
+    hierarchy: Hierarchy,
+    mask: np.ndarray,
+    unknown: np.ndarray | None,
 ) -> dict[str, float]:
+    """Predictions are False where labels are unknown, so that only shares of all entries have to know."""
     columns = slice(None) if mask.all() else mask
     seen = predictions[:, columns], targets[:, columns]
-    (precision, recall, f1), by_sample = pooled_and_by_sample(predictions, targets, hierarchy, mask)
+    (precision, recall, f1), by_sample = pooled_and_by_sample(predictions, targets, hierarchy, mask, unknown)
+    known = slice(None) if unknown is None else ~unknown[:, columns]
     return {
         "f1_micro": f1_micro(*seen),
         "f1_macro": f1_macro(*seen),
         "f1_example": f1_example(*seen),
         "exact_match": exact_match(*seen),
-        "hamming_accuracy": hamming_accuracy(*seen),
+        "hamming_accuracy": hamming_accuracy(*(np.atleast_2d(of[known]) for of in seen)),
         "hierarchical_precision": precision,
         "hierarchical_recall": recall,
         "hierarchical_f1": f1,

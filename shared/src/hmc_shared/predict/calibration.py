@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.partial_labels import NEVER
 
 SHIFT_DEVIATION = 10.0
 """Standard deviation of the normal prior on a shift, in logits: wide, and still finite for a class of all."""
@@ -55,25 +56,31 @@ class Calibration(nn.Module):
             evaluated: (C,) bool, the classes that count, because others may not have been trained; default:
                 all. A level without any keeps its probabilities.
 
+        Entries whose logit is :data:`hmc_shared.partial_labels.NEVER` are unknown, and left out.
+
+        Entries whose logit is :data:`hmc_shared.partial_labels.NEVER` are unknown, and left out.
+
         Each level is fitted by itself, before the constraint: the sum of the binary cross-entropies, plus
         (ln T)^2 / 2 + (c / 10)^2 / 2, normal priors that keep T and c finite for a level without a mistake.
         """
         counts = torch.arange(len(hierarchy)) if evaluated is None else evaluated.cpu().nonzero().squeeze(1)
         depth = hierarchy.depth.cpu()[counts]
         logits, labels = logits.detach().cpu().double()[:, counts], targets.cpu().double()[:, counts]
+        known = (logits > NEVER).double()
 
         def objective(log_t: Tensor, shift: Tensor) -> Tensor:
             nll = F.binary_cross_entropy_with_logits(
-                logits / log_t.exp()[depth] + shift[depth], labels, reduction="sum"
+                logits / log_t.exp()[depth] + shift[depth], labels, known, reduction="sum"
             )
             priors = log_t.square().sum() / 2 + (shift / SHIFT_DEVIATION).square().sum() / 2
             return (nll + priors) / len(logits)  # a mean, for which the optimiser's tolerances are made
 
         # Start where the mean logit of a level gives its mean label: far from there the curve is flat.
-        size = depth.bincount(minlength=hierarchy.num_levels)
+        size = labels.new_zeros(hierarchy.num_levels).index_add(0, depth, known.sum(0))
 
         def level_means(values: Tensor) -> Tensor:
-            return values.new_zeros(len(size)).index_add(0, depth, values.mean(0)) / size.clamp(min=1)
+            sums = (values * known).sum(0)
+            return values.new_zeros(len(size)).index_add(0, depth, sums) / size.clamp(min=1)
 
         start = level_means(labels).clamp(1e-4, 1 - 1e-4).logit() - level_means(logits)
         start = start.where(size > 0, 0.0)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hmc_shared.data.choice import parse_window
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import reason, shown
 from hmc_shared.object_files import read_json
@@ -32,6 +33,8 @@ class Decision:
     """Whether every sample of the data set had at most one class in each level."""
     features: tuple[str, ...] = ()
     """Names of the input columns, where the data set had such."""
+    window: tuple[float, float] | None = None
+    """Percentiles of deep images that become black and white, where the data set was read so."""
 
     def labels(self, scores: Tensor, probabilities: Tensor, hierarchy: Hierarchy) -> Tensor:
         """The predicted classes (n, C) bool, ancestors included, of scores and probabilities (n, C).
@@ -80,10 +83,14 @@ def load_decision(folder: str | Path) -> Decision:
             raise ValueError(f"`features` should be a list of names. Found {shown(features)}.")
         if not isinstance(content["single_path"], bool):
             raise ValueError(f"`single_path` should be true or false. Found {shown(content['single_path'])}.")
+        window = content.get("window")
         return Decision(
-            None if threshold is None else float(threshold), content["single_path"], tuple(features)
+            None if threshold is None else float(threshold),
+            content["single_path"],
+            tuple(features),
+            None if window is None else parse_window(",".join(map(str, window))),
         )
-    except (KeyError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} does not say how to decide: {reason(error)}") from error
 
 

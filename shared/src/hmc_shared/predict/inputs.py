@@ -256,7 +256,7 @@ def _of_images(
     files = find_images(inputs)
     bar.total = len(files)
     size = min(model.batch_size, IMAGES)
-    for read, images in read_batches(files, shape, resize, left_out, size):
+    for read, images in read_batches(files, shape, resize, left_out, size, model.decision.window):
         bar.update(min(size, len(files) - bar.n))
         ids += map(str, read)
         logits.append(model.logits_of(images if embedder is None else embedder.of_images(images)))

@@ -12,6 +12,7 @@ from hmc_shared.data.dataset import Split
 from hmc_shared.data.image_batches import image_batches
 from hmc_shared.data.image_table import ImageTable
 from hmc_shared.model import HierarchicalModel
+from hmc_shared.partial_labels import without_unknown
 from hmc_shared.waiting import watched
 
 IMAGES = 64
@@ -24,6 +25,11 @@ def score_split(model: HierarchicalModel, split: Split, workers: int = 0) -> Ten
     ``workers`` processes read a table of images.
     """
     return map_split(lambda raw: model.logits(model.normalize(raw)), model, split, workers).cpu()
+
+
+def score_known(model: HierarchicalModel, split: Split, workers: int = 0) -> Tensor:
+    """What :func:`score_split` gives, without what is unknown: the logits by which validation chooses."""
+    return without_unknown(score_split(model, split, workers), split.unknown)
 
 
 @torch.no_grad()

@@ -79,7 +79,8 @@ def dataset_of_run(
         data_dir or options.get("data_dir"),
         view="image" if model.takes_images else "vector",
         protocol=protocol,
-        **(columns_of(options) if name.lower().startswith(("hf:", "table:")) else {}),
+        **columns_of(options, name),
+        window=options.get("window") if model.takes_images else None,
         on_error=options.get("on_error", "refuse"),
         set_aside=share or 0.0,
     )
@@ -93,9 +94,15 @@ def dataset_of_run(
     return dataset
 
 
-def columns_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What the options of a run say of a table, for ``load_dataset``."""
-    more = {name: options.get(name) or () for name in ("features", "drop", "categorical", "evidence")}
+def columns_of(options: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What the options of a run say of tables, for ``load_dataset``, as far as the set ``name`` takes it."""
+    source = name.partition(":")[0].lower() if ":" in name else ""
+    if source == "labels":
+        unsure = {option: options.get(option) or "refuse" for option in ("uncertain", "blank")}
+        return {"levels": options.get("levels"), **unsure}
+    if source not in ("hf", "table"):
+        return {}
+    more = {option: options.get(option) or () for option in ("features", "drop", "categorical", "evidence")}
     return {"levels": options.get("levels"), **more}
 
 

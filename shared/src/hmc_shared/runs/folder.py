@@ -174,6 +174,7 @@ class RunFolder:
         ids: Sequence[str],
         scores: Tensor,
         probabilities: Tensor,
+        unknown: Tensor | None = None,
         **more: np.ndarray,
     ) -> None:
         """Write ``name`` as :func:`hmc_shared.runs.read.load_predictions` reads it."""
@@ -182,6 +183,7 @@ class RunFolder:
             "probabilities": probabilities.float().cpu().numpy(),
             "targets": targets.cpu().numpy(),
             "ids": np.asarray(ids, dtype=np.str_),
+            **({} if unknown is None else {"unknown": unknown.cpu().numpy()}),
             **more,
         }
         with replacing(self.path / name) as file:
@@ -228,10 +230,9 @@ class RunFolder:
     ) -> Results:
         """Score the test split and write ``predictions.npz``, ``hierarchy.json`` and ``results.json``.
 
-        ``scores`` (n, C) float32 of the test split are uncalibrated log-odds, by which classes are ranked;
-        ``probabilities`` (n, C) are what the model gives for them, by default the sigmoid of the scores;
-        ``answers`` (n, C) bool what it predicts, as the metrics of paths count it, by default the best leaf.
-        The threshold is that of the model saved in the folder, 0 where it has none.
+        ``scores`` (n, C) float32 are uncalibrated log-odds, by which classes are ranked; ``probabilities``
+        (n, C) what the model gives for them, by default the sigmoid; ``answers`` (n, C) bool what it says,
+        as the metrics of paths count it, by default the best leaf. The threshold is the saved model's, or 0.
 
         Returns the content of ``results.json``; its ``metrics`` are those of
         :func:`hmc_shared.metrics.summarize` with the prefix ``test/``.
@@ -245,6 +246,7 @@ class RunFolder:
             tested.ids,
             scores,
             probabilities,
+            tested.unknown,
             evaluated=tested.evaluated.cpu().numpy(),
             train_counts=tested.train_counts.cpu().numpy(),
             information=tested.information,

@@ -13,6 +13,7 @@ import torch
 from hmc_shared.array_files import read_arrays
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import shown
+from hmc_shared.metrics import is_single_path
 from hmc_shared.object_files import LARGEST_JSON, read_json, read_text, read_yaml
 from hmc_shared.predict.decision import FILE as DECISION_FILE
 from hmc_shared.predict.decision import load_decision
@@ -43,8 +44,8 @@ _REQUIRED: dict[str, tuple[Any, str]] = {
 _OPTIONAL: Any = (str | None, "text")
 _NAMES: Any = ((list, str, type(None)), "text or a list")
 _OPTIONS: dict[str, tuple[Any, str]] = {
-    **dict.fromkeys(("dataset", "protocol", "on_error"), _TEXT),
-    "data_dir": _OPTIONAL,
+    **dict.fromkeys(("dataset", "protocol", "on_error", "uncertain", "blank"), _TEXT),
+    **dict.fromkeys(("data_dir", "window"), _OPTIONAL),
     **dict.fromkeys(("levels", "features", "drop", "categorical", "evidence"), _NAMES),
     "set_aside": _NUMBER,
 }
@@ -71,6 +72,23 @@ class Run:
     """Of the scores: a class is predicted at or above it."""
     answers: np.ndarray | None = None
     """(n, C) bool: what ``predict`` says of the samples; None if the run does not tell."""
+    unknown: np.ndarray | None = None
+    """(n, C) bool: entries that no metric counts; None: all are known."""
+
+    @property
+    def is_single_path(self) -> bool:
+        """Whether every sample has at most one class in each level, and all its labels are known."""
+        return self.unknown is None and is_single_path(self.targets.astype(bool), self.hierarchy)
+
+    @property
+    def ranked(self) -> np.ndarray:
+        """(n, C): the scores, unknown entries below all others."""
+        return self.scores if self.unknown is None else np.where(self.unknown, -np.inf, self.scores)
+
+    def counted(self, values: np.ndarray) -> np.ndarray:
+        """(m,): those of values (n, C) that are known and of evaluated classes."""
+        evaluated = values[:, self.evaluated]
+        return evaluated.ravel() if self.unknown is None else evaluated[~self.unknown[:, self.evaluated]]
 
     @property
     def uncalibrated(self) -> np.ndarray:
@@ -180,8 +198,7 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
         "information": ((width,), "f"),
         "probabilities": ((n, width), "f"),
     }
-    if "answers" in arrays:
-        expected["answers"] = ((n, width), "b")
+    expected |= {name: ((n, width), "b") for name in ("answers", "unknown") if name in arrays}
     for name, (shape, kinds) in expected.items():
         if arrays[name].shape != shape:
             raise ValueError(f"{path}: `{name}` should have shape {shape}. Found {arrays[name].shape}.")
@@ -205,5 +222,8 @@ def load_predictions(path: str | Path, hierarchy: Hierarchy) -> dict[str, Any]:
         raise ValueError(
             f"{path}: `targets` should hold the parents of each class; they do not fit the hierarchy."
         )
+    if "unknown" in arrays and (arrays["unknown"] & arrays["targets"].astype(bool)).any():
+        raise ValueError(f"{path}: `unknown` should be False where `targets` are True.")
     read = {name: arrays[name] for name in expected}
-    return read | {"ids": read["ids"].astype(np.str_), "answers": arrays.get("answers")}
+    optional = {name: arrays.get(name) for name in ("answers", "unknown")}
+    return read | {"ids": read["ids"].astype(np.str_)} | optional

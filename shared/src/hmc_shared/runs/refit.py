@@ -13,6 +13,7 @@ from hmc_shared.cli.parse import to_yaml
 from hmc_shared.cli.train_options import TrainOptions
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.model import HierarchicalModel, load_model
+from hmc_shared.partial_labels import without_unknown
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.read import RESERVED, SELECTION, VALIDATION, read_results
@@ -30,16 +31,19 @@ def fit_on_validation(
     ids: Sequence[str],
     evaluated: Tensor,
     folder: RunFolder,
+    unknown: Tensor | None = None,
 ) -> None:
     """Calibrate, choose a threshold where samples may have several paths, and write ``validation.npz``.
 
-    ``logits`` (n, C) are the model's of the validation split, with targets (n, C) bool and n ids.
+    ``logits`` (n, C) are the model's of the validation split, with targets (n, C) bool and n ids; entries
+    that are ``unknown`` (n, C) bool do not count.
     """
-    model.calibrate(logits, targets, evaluated)
+    known = without_unknown(logits, unknown)
+    model.calibrate(known, targets, evaluated)
     if not model.decision.single_path:
-        model.choose_threshold(logits, targets, evaluated)
+        model.choose_threshold(known, targets, evaluated)
     scores, probabilities = model.to_scores(logits), model.to_probabilities(logits)
-    folder.write_predictions(VALIDATION, targets, ids, scores, probabilities)
+    folder.write_predictions(VALIDATION, targets, ids, scores, probabilities, unknown)
 
 
 def score_reserved(
@@ -49,7 +53,7 @@ def score_reserved(
     if (split := dataset.reserved) is not None:
         logits = score_split(model, split, workers)
         scores, probabilities = model.to_scores(logits), model.to_probabilities(logits)
-        folder.write_predictions(RESERVED, split.targets, split.ids, scores, probabilities)
+        folder.write_predictions(RESERVED, split.targets, split.ids, scores, probabilities, split.unknown)
 
 
 def use_held_out(
@@ -68,7 +72,7 @@ def use_held_out(
     if protocol == "default":
         split = dataset.validation
         logits = score_split(model, split, workers) if held_out is None else held_out
-        fit_on_validation(model, logits, split.targets, split.ids, dataset.evaluated, folder)
+        fit_on_validation(model, logits, split.targets, split.ids, dataset.evaluated, folder, split.unknown)
     score_reserved(model, dataset, folder, workers)
 
 

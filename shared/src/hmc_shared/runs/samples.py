@@ -32,6 +32,8 @@ class Samples:
     information: np.ndarray
     protocol: str | None = None
     """Of the runs that were mixed; None: that of the options."""
+    unknown: Tensor | None = None
+    """(n, C) bool: entries that no metric counts; None: all are known."""
 
     @classmethod
     def of_split(cls, dataset: HierarchicalDataset, split: str) -> Samples:
@@ -45,6 +47,7 @@ class Samples:
             dataset.splits[split].targets,
             dataset.splits[split].ids,
             dataset.information,
+            unknown=dataset.splits[split].unknown,
         )
 
     @classmethod
@@ -62,6 +65,7 @@ class Samples:
             run.ids.tolist(),
             run.information,
             run.results["protocol"],
+            None if run.unknown is None else torch.from_numpy(run.unknown),
         )
 
     def metrics(
@@ -77,6 +81,7 @@ class Samples:
             information=self.information,
             threshold=threshold,
             answers=answers,
+            unknown=self.unknown,
         )
         return {f"{split}/{metric}": or_null(value) for metric, value in metrics.items()}
 
@@ -84,7 +89,8 @@ class Samples:
         p, targets, evaluated = (
             part.cpu().numpy() for part in (probabilities.float(), self.targets, self.evaluated)
         )
-        return or_null(expected_calibration_error(p, targets, self.hierarchy, evaluated))
+        unknown = None if self.unknown is None else self.unknown.cpu().numpy()
+        return or_null(expected_calibration_error(p, targets, self.hierarchy, evaluated, unknown=unknown))
 
 
 def or_null(value: Any) -> Any:

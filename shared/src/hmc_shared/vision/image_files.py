@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hmc_shared.data.image_table import SUFFIXES, decode, is_hidden
+from hmc_shared.data.image_table import SUFFIXES, Window, decode, is_hidden
 from hmc_shared.resizing import Resize
 from hmc_shared.vision.pixels import resize_and_crop
 
@@ -33,13 +33,15 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     return files
 
 
-def read_image(path: Path, input_shape: tuple[int, ...], resize: Resize) -> Tensor:
+def read_image(
+    path: Path, input_shape: tuple[int, ...], resize: Resize, window: Window | None = None
+) -> Tensor:
     """An image file as (channels, height, width) uint8, brought to the model's size as in evaluation.
 
     Raises ValueError, naming the file, for one that cannot be read or decoded.
     """
     try:
-        pixels = decode(path.read_bytes())
+        pixels = decode(path.read_bytes(), window=window)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
@@ -53,6 +55,7 @@ def read_batches(
     resize: Resize,
     left_out: list[str],
     batch_size: int = 64,
+    window: Window | None = None,
 ) -> Iterator[tuple[list[Path], Tensor]]:
     """Image files in order, a few at a time, with (b, channels, height, width) uint8 of :func:`read_image`.
 
@@ -63,7 +66,7 @@ def read_batches(
         images: list[Tensor] = []
         for path in files[start : start + batch_size]:
             try:
-                images.append(read_image(path, input_shape, resize))
+                images.append(read_image(path, input_shape, resize, window))
                 read.append(path)
             except ValueError as error:
                 left_out.append(str(error))

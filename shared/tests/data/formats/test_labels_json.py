@@ -188,7 +188,7 @@ def test_damaged_classes_are_named(plant: Plant, classes: str, message: str) -> 
 
 
 def test_damaged_files_are_named(plant: Plant, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="labels:PATH should name a folder with"):
+    with pytest.raises(ValueError, match="labels:PATH should name a"):
         load(tmp_path)
     root = plant({"train": 10, "test": 5})
     (root / "labels.json").write_text('{"train":\n {')

@@ -135,7 +135,7 @@ def test_wrong_places_are_named(tmp_path):
     write(tmp_path, "edges.csv", "parent,child\na,b\nb,a\n")
     with pytest.raises(ValueError, match=r"edges\.csv, line \d: The hierarchy has a cycle: "):
         load_dataset(f"table:{file}")
-    with pytest.raises(ValueError, match=r"`--levels` is for hf:PATH and table:PATH only"):
+    with pytest.raises(ValueError, match=r"`--levels` is for hf:PATH, table:PATH and labels:PATH only"):
         load_dataset("digits", levels="a,b")
 
 

@@ -90,7 +90,7 @@ def tree(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> 
     total = len(inspection.hierarchy)
     dot = "; the dot shows the mean over methods" if len(table.rows) > 1 else ""
     text = (
-        f"Average precision of each class{over_seeds(table)}{dot}. "
+        f"Average precision of each class{over_seeds(table)}{dot}; a cell's tooltip has its AUROC. "
         f"Colours run from {colour_floor(inspection.ap):.2f} (dark) to 1 (light)."
     )
     if shown < total:

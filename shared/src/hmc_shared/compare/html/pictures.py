@@ -110,6 +110,9 @@ def open_images(table: ComparisonTable, data_dir: Path | None) -> Picture:
         data_dir,
         view="image",
         levels=run.options.get("levels"),
+        uncertain=run.options.get("uncertain", "refuse"),
+        blank=run.options.get("blank", "refuse"),
+        window=run.options.get("window"),
         on_error=run.options.get("on_error", "refuse"),
     )
     if dataset.checksum != run.fingerprint["dataset checksum"]:

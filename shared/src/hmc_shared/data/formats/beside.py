@@ -18,6 +18,8 @@ from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import listed, shown, some
 
 EDGES = "edges.csv"
+LABELS = ("labels", "label", "finding labels")
+"""Names of the column of labels, in any case of letters; the last is that of ChestX-ray14."""
 ANNOTATIONS = ("annotations.tsv", "annotations.tsv.gz")
 """Of lines of a target and a term."""
 
@@ -52,6 +54,8 @@ class RowLabels:
     """The rows that have labels; None for all. ``labels`` of the others are empty."""
     not_evaluated: Collection[str] = ()
     """The roots of ontologies, which all samples have."""
+    unknown: list[list[int]] | None = None
+    """Classes of which nobody knows whether a row has them; None: there are none."""
 
 
 def find_beside(folder: Path) -> Beside:
@@ -77,7 +81,7 @@ def ontology_labels(table: TableFile, beside: Beside, obo: Path, evidence: Colle
     Raises ValueError, naming file and line, as the readers of the files do; for labels in both places, or in
     none; and if no row has annotations.
     """
-    column = table.find("labels", "label")
+    column = table.find(*LABELS)
     if column and beside.annotations:
         raise ValueError(
             f"{table.origin} has the column {column!r}, and {beside.annotations.name} lies beside it: labels "

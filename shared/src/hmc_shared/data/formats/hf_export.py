@@ -33,7 +33,7 @@ from hmc_shared.object_files import LARGEST_JSON, read_json, read_text
 
 def export(dataset: HierarchicalDataset, folder: str | Path) -> None:
     """Write ``dataset``, inputs as they are, to ``folder``. Raises ValueError if the folder is not empty."""
-
+    dataset.refuse_unknown("hmc datasets export")
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} should be a new or an empty folder. Found files in it.")

@@ -1,13 +1,14 @@
-"""`labels:PATH`: a folder of images with their labels in one labels.json, or in a JSON file of others."""
+"""`labels:PATH`: images with their labels in one labels.json, in a JSON file of others, or in a table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.formats.image_json import find_json, load_files
+from hmc_shared.data.formats.image_rows import find_image_rows, load_image_rows
 from hmc_shared.data.formats.label_cells import path_note
 from hmc_shared.data.image_dataset import image_dataset
 from hmc_shared.data.image_table import needs_pillow
@@ -15,6 +16,7 @@ from hmc_shared.data.split_names import parts_of
 from hmc_shared.data.storage.sources import check_text, path_below, read_json
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.indicators import refuse_vectors
+from hmc_shared.unsure import Blank, Uncertain
 
 READER_VERSION = 1
 MOST_UNNAMED = 10_000
@@ -24,7 +26,12 @@ ImageLabels = dict[str, list[Any]]
 """Path of an image below the folder -> names or numbers of its classes."""
 
 
-def load(path: str) -> HierarchicalDataset:
+def load(
+    path: str,
+    levels: str | Sequence[str] | None = None,
+    uncertain: Uncertain = "refuse",
+    blank: Blank = "refuse",
+) -> HierarchicalDataset:
     """Read the labels.json of a folder: image -> labels, or split -> image -> labels.
 
     Labels are a name or a list of names; or numbers, which count from 0 the names in ``classes.json`` beside
@@ -35,7 +42,9 @@ def load(path: str) -> HierarchicalDataset:
     20 % of the training images for validation, or 60, 20 and 20 % of all.
 
     Or PATH is a JSON file of COCO, iNaturalist, MegaDetector or SpeciesNet, or a folder of such files, one
-    for each split: see :mod:`hmc_shared.data.formats.image_json`.
+    for each split: see :mod:`hmc_shared.data.formats.image_json`. Or it is a .csv, .tsv or .parquet file with
+    a row for each image, or the folder of one: see :mod:`hmc_shared.data.formats.image_rows`, the only one
+    that takes ``levels``, ``uncertain`` and ``blank``.
 
     Raises ValueError, naming the file, for damaged JSON, for splits and labels of any other form, 0/1 vectors
     among them, for an image outside the folder or given twice, and for a missing or damaged image.
@@ -43,13 +52,25 @@ def load(path: str) -> HierarchicalDataset:
     needs_pillow("labels:PATH")
     root = Path(path).expanduser().resolve()
     file = root / "labels.json"
-    if not file.is_file() and (files := find_json(root)):
+    files = [] if file.is_file() else find_json(root)
+    if not file.is_file() and not files and (table := find_image_rows(root)):
+        return load_image_rows(table, levels, uncertain, blank)
+    for option, value in (("levels", levels), ("uncertain", uncertain), ("blank", blank)):
+        if value not in (None, "refuse"):
+            raise ValueError(f"`--{option}` is for tables. Found {value!r} with the JSON of {root}.")
+    if files:
         return load_files(files)
     if not file.is_file():
         raise ValueError(
-            "labels:PATH should name a folder with a labels.json, or a .json file of COCO, MegaDetector and "
-            f"the like. Found none at {root}."
+            "labels:PATH should name a .csv, .tsv or .parquet file, a folder with a labels.json or with one "
+            f"such table, or a .json file of COCO, MegaDetector and the like. Found none at {root}."
         )
+    return load_labels(file)
+
+
+def load_labels(file: Path) -> HierarchicalDataset:
+    """A data set of a labels.json. Raises ValueError as :func:`load` does."""
+    root = file.parent
     content, sources = read_json(file)
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{file} should map images, or splits and images, to labels.")

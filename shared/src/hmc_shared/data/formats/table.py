@@ -13,7 +13,7 @@ import pyarrow as pa
 from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.formats.annotations import is_gaf
-from hmc_shared.data.formats.beside import EDGES, Beside, RowLabels, find_beside, ontology_labels
+from hmc_shared.data.formats.beside import EDGES, LABELS, Beside, RowLabels, find_beside, ontology_labels
 from hmc_shared.data.formats.features import choose_features, read_features
 from hmc_shared.data.formats.label_cells import known_labels, labels_of_levels, path_labels, plain_labels
 from hmc_shared.data.formats.level_columns import split_levels, split_rows
@@ -172,16 +172,24 @@ def read_rows(
     ids = table.ids()
     if id_column:
         refuse_repeats(table, ids)
-    rows: dict[str, np.ndarray] = {"all": np.arange(len(table))}
-    if split:
-        found, more = split_rows([cell.strip() for cell in table.texts(split)], str(file), table.where)
-        rows = {part: np.array(at) for part, at in found.items()}
-        notes += more
-    if of_rows.rows is not None:
-        rows = {part: at[np.isin(at, of_rows.rows)] for part, at in rows.items()}
+    rows, more = rows_of_splits(table, of_rows)
+    notes += more
     return LabelledRows(
         table, of_rows.hierarchy, of_rows.labels, of_rows.not_evaluated, ids, rows, taken, notes
     )
+
+
+def rows_of_splits(table: TableFile, of_rows: RowLabels) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Part to the rows that have labels, by the column ``split``, and notes. Raises ValueError."""
+    split, notes = table.find("split"), list[str]()
+    rows: dict[str, np.ndarray] = {"all": np.arange(len(table))}
+    if split:
+        cells = [cell.strip() for cell in table.texts(split)]
+        found, notes = split_rows(cells, table.origin, table.where)
+        rows = {part: np.array(at) for part, at in found.items()}
+    if of_rows.rows is not None:
+        rows = {part: at[np.isin(at, of_rows.rows)] for part, at in rows.items()}
+    return rows, notes
 
 
 def find_table(path: Path) -> Path:
@@ -209,13 +217,13 @@ def read_labels(
         hierarchy, labels, notes = labels_of_levels(table, columns)
         return RowLabels(hierarchy, labels, [column_of(name, table.columns) for name in columns], notes)
     if beside.taxonomy is not None:
-        column = table.find("labels", "label", "google_product_category", "google product category")
+        column = table.find(*LABELS, "google_product_category", "google product category")
         taxonomy = read_products(beside.taxonomy)
         hierarchy, labels, notes = path_labels(table, column or "labels", taxonomy.paths)
         return RowLabels(hierarchy, labels, [column or "labels"], notes)
     if beside.obo is not None:
         return ontology_labels(table, beside, beside.obo, evidence)
-    column = table.find("labels", "label") or "labels"
+    column = table.find(*LABELS) or "labels"
     if beside.edges is None:
         hierarchy, labels, notes = plain_labels(table, column)
         return RowLabels(hierarchy, labels, [column], notes)

@@ -1,0 +1,102 @@
+"""Labels that nobody knows: left out of losses, choices and metrics, or refused."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hmc_shared.compare.comparison import compare
+from hmc_shared.compare.inspection import inspect
+from hmc_shared.data import load_dataset
+from hmc_shared.partial_labels import without_unknown
+from hmc_shared.runs.evaluate import evaluate
+from hmc_shared.runs.read import VALIDATION, load_predictions, load_run
+from mulsupcon_ld.build import classification_loss
+from mulsupcon_ld.config import Config, EvaluateConfig
+from mulsupcon_ld.train import train
+
+IMAGE = {"encoder": "resnet8", "width": 4, "image_size": 8, "flip": False, "workers": 0}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Forty grey squares; bright and dark ones of two classes below one, every fifth cell not sure."""
+    root = tmp_path_factory.mktemp("squares")
+    lines = ["path,bright,dark,odd,split"]
+    for number in range(40):
+        value = 6 * number
+        Image.fromarray(np.full((8, 8), value, np.uint8)).save(root / f"{number}.png")
+        cells = [int(value > 120), int(value <= 120), number % 2]
+        if number % 5 == 0:
+            cells[number % 3] = -1
+        split = ("train", "train", "val", "test")[number // 2 % 4]
+        lines.append(",".join(map(str, [f"{number}.png", *cells, split])))
+    (root / "edges.csv").write_text("parent,child\nsquare,bright\nsquare,dark\n,odd\n")
+    (root / "squares.csv").write_text("\n".join([*lines, ""]))
+    return f"labels:{root / 'squares.csv'}"
+
+
+def config(table, folder, **options):
+    return Config(dataset=table, uncertain="unknown", output_dir=str(folder), epochs=1, **IMAGE, **options)
+
+
+def test_who_may_have_a_class_may_have_its_parent(table):
+    dataset = load_dataset(table, uncertain="unknown")
+    at = dataset.hierarchy.index
+    rows = {row: n for n, row in enumerate(dataset.train.ids)}
+    unknown, targets = dataset.train.unknown, dataset.train.targets
+    # 0.png: bright is not known, dark it is; 10.png: dark is not known, and it is not bright.
+    assert unknown[rows["0.png"], at["bright"]]
+    assert targets[rows["0.png"], at["square"]]
+    assert not unknown[rows["0.png"], at["square"]]
+    assert not (unknown & targets).any()
+
+
+@pytest.mark.parametrize("loss", ["bce", "asl"])
+def test_losses_and_gradients_are_those_of_the_known_entries(loss):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 5, generator=generator, requires_grad=True)
+    labels = torch.rand(6, 5, generator=generator) < 0.3
+    unknown = (torch.rand(6, 5, generator=generator) < 0.3) & ~labels
+    options = Config(loss=loss)
+    masked = classification_loss(options, without_unknown(logits, unknown), labels)
+    entries = [
+        [
+            classification_loss(options, logits[i : i + 1, j : j + 1], labels[i : i + 1, j : j + 1])
+            for j in range(5)
+        ]
+        for i in range(6)
+    ]
+    expected = torch.stack(
+        [
+            sum(e for e, u in zip(row, of_row, strict=True) if not u) / 5
+            for row, of_row in zip(entries, unknown, strict=True)
+        ]
+    ).squeeze(1)
+    assert torch.allclose(masked, expected)
+    masked.sum().backward()
+    assert (logits.grad[unknown] == 0).all()
+    assert (logits.grad[~unknown] != 0).any()
+
+
+def test_a_run_keeps_what_is_unknown_and_its_numbers_do_not_count_it(table, tmp_path):
+    results = train(config(table, tmp_path / "bce", loss="bce"))
+    run = load_run(tmp_path / "bce")
+    dataset = load_dataset(table, uncertain="unknown")
+    assert np.array_equal(run.unknown, dataset.test.unknown.numpy())
+    assert run.unknown.any()
+    held_out = load_predictions(tmp_path / "bce" / VALIDATION, run.hierarchy)
+    assert np.array_equal(held_out["unknown"], dataset.validation.unknown.numpy())
+    assert held_out["scores"].min() > -100  # those of the model, as everywhere
+    evaluated = evaluate(EvaluateConfig(str(tmp_path / "bce"), workers=0))
+    assert evaluated == pytest.approx(results["metrics"], nan_ok=True)
+    compared = compare([tmp_path / "bce"])
+    [row] = compared.tables[0].rows
+    assert not row.runs[0].notes  # the stored numbers are those that are recomputed
+    assert np.isfinite(inspect(compared.tables[0]).ap).any()
+
+
+@pytest.mark.parametrize("options", [{"loss": "cld"}, {"loss": "bce", "protocol": "paper"}])
+def test_what_cannot_leave_them_out_is_refused_by_name(table, tmp_path, options):
+    with pytest.raises(ValueError, match=f"--loss {options['loss']} .*cannot leave out labels"):
+        train(config(table, tmp_path, **options))
