@@ -38,6 +38,8 @@ def test_an_object_is_read(tmp_path, form, start):
         b"!!python/object/apply:os.getcwd []",
         b"a: !!python/name:os.system",
         b"a: 2020-99-99",
+        b'{"a": 1, "b": 2, "a": 3}',
+        b"a: {b: 1, b: 2}",
     ],
 )
 def test_anything_else_is_refused_by_the_name_of_the_file(tmp_path, form, content):
@@ -56,3 +58,12 @@ def test_what_is_not_there_and_what_is_too_large_are_refused(tmp_path, form):
     (tmp_path / "b.yaml").write_bytes(b" " * (LARGEST_YAML + 1))
     with pytest.raises(ValueError, match=r"b\.yaml should be of 131072 bytes or fewer"):
         read_yaml(tmp_path / "b.yaml")
+
+
+@pytest.mark.parametrize(("key", "found"), [("no", "False"), ("3", "3"), ("2020-01-01", "datetime.date")])
+def test_a_key_that_yaml_takes_for_no_text_is_named(tmp_path, key, found):
+    (tmp_path / "a.yaml").write_text(f"x: 1\n{key}: 2\n")
+    with pytest.raises(ValueError, match=rf"names as keys\. Found {found}.* quotes"):
+        read_yaml(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text(f"x: 1\n'{key}': 2\n")
+    assert read_yaml(tmp_path / "a.yaml") == {"x": 1, key: 2}

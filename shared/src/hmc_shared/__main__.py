@@ -155,8 +155,6 @@ def report_run(command: Report) -> None:
     from hmc_shared.compare.html.run_page import run_to_html
 
     output = command.output or command.run / "report.html"
-    if output.is_dir():
-        raise ValueError(f"`--output` should be a file. Found the folder {output}.")
     output.write_text(run_to_html(command.run, command.pictures), encoding="utf-8")
     wrote([output])
 

@@ -84,20 +84,25 @@ def read_text(path: str | Path, largest: int) -> str:
 
 def check_object(content: Any, path: str | Path) -> dict[str, Any]:
     """The content itself. Raises ValueError unless it is a mapping whose keys are text."""
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        found = "other keys" if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"{path} should hold a mapping of names to values. Found {found}.")
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} should hold a mapping of names to values. Found {type(content).__name__}.")
+    if others := [key for key in content if not isinstance(key, str)]:  # as no, 3 and dates are in YAML
+        raise ValueError(f"{path} should have names as keys. Found {shown(others[0])}: put it in quotes.")
     return content
 
 
 class LoaderWithoutAliases(yaml.SafeLoader):
-    """Without aliases, by which a few lines stand for gigabytes; no file of options needs them."""
+    """Without a key twice; and without aliases, by which a few lines stand for gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             where = self.peek_event().start_mark
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=where)
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        _once_each([(key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+        return super().construct_mapping(node, deep)
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -176,8 +176,26 @@ class EstimatorContract:
             model = self.quick(**parameters)  # not here
             with pytest.raises(ValueError, match=message):
                 model.fit(data.X, data.labels)
+        for parameters, message in [
+            ({"hierarchy": {"animal": "cat"}}, r"`hierarchy` should be a Hierarchy.* Found \{'animal'"),
+            ({"options": ["compile"]}, r"`options` should be a dictionary or None\. Found \['compile'\]"),
+        ]:
+            with pytest.raises(TypeError, match=message):
+                self.quick(**parameters).fit(data.X, data.labels)
         with pytest.raises(ValueError, match=r"same number of rows\. Found 60 and 59"):
             self.quick().fit(data.X, data.labels[1:])
+        with pytest.raises(ValueError, match="`y` should "):
+            self.quick().fit(data.X, np.zeros((60, 3)))
+
+    def test_what_is_not_scored_is_refused(self, data: Data, fitted: HierarchicalClassifier) -> None:
+        for y, weights, message in [
+            (data.levels[1:], None, r"inconsistent numbers of samples: \[60, 59\]"),
+            (data.levels, -np.ones(60), r"`sample_weight` should not be negative\. Found -1"),
+            (data.levels, np.zeros(60), r"`sample_weight` should not be zero for all rows"),
+            (data.levels, [1], r"`sample_weight` should have shape \(60,\)\. Found \(1,\)"),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                fitted.score(data.X, y, weights)
 
     def test_it_is_quiet_unless_told_otherwise(self, data: Data, capfd: pytest.CaptureFixture[str]) -> None:
         self.quick().fit(data.X, data.labels)

@@ -70,8 +70,12 @@ def test_a_choice_is_one_of_its_literal(hint):
 
 
 def test_what_is_no_number_is_out_of_bounds_and_what_has_no_bounds_is_not_checked():
-    with pytest.raises(ValueError, match=r"`--some-value` should be at least 1\. Found '3'\."):
+    with pytest.raises(ValueError, match=r"`--some-value` should be an integer\. Found '3'\."):
         check_options(options(Count, "3"))
+    with pytest.raises(ValueError, match=r"`--some-value` should be an integer\. Found None\."):
+        check_options(options(Count, None))
+    with pytest.raises(ValueError, match=r"`--some-value` should be a number\. Found '3'\."):
+        check_options(options(Share, "3"))
     check_options(options(float, math.nan))
 
 

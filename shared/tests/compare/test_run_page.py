@@ -102,6 +102,16 @@ def test_the_command_writes_the_page_into_the_run(run, hmc, capsys, read_page):
     assert "results.json" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "says"), [("results.json", r"end in \.html"), ("no/a.html", "no folder"), ("", "the folder")]
+)
+def test_a_page_takes_the_place_of_no_file_of_the_run(run, hmc, capsys, name, says):
+    before = (run / "results.json").read_bytes()
+    assert hmc("report", run, "--output", run / name) == 2
+    assert re.search(rf"`--output` should .*{says}", " ".join(capsys.readouterr().err.split()))
+    assert (run / "results.json").read_bytes() == before
+
+
 def test_every_metric_has_its_sentence_and_every_sentence_a_metric(make_run):
     several = score_run(make_run("several", several=True)).evaluation.metrics
     arrays = {"information": np.ones(6), "train_counts": np.array([300, 50, 50, 10, 10, 5])}

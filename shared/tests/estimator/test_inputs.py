@@ -1,9 +1,10 @@
 """Images and weights as users of scikit-learn have them."""
 
 import numpy as np
+import pandas  # comes with datasets
 import pytest
 
-from hmc_shared.estimator.inputs import is_images, read_images, read_weights
+from hmc_shared.estimator.inputs import column_of_words, is_images, read_images, read_weights
 
 COLOURED = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
 
@@ -46,10 +47,30 @@ def test_what_are_no_images_is_refused(X, message):
         (np.ones((3, 1)), r"shape \(3,\)"),
         ([1.0, -0.5, 1.0], r"negative\. Found -0\.5"),
         ([0.0, 0.0, 1.0], "zero for all rows, or for all but one"),
-        ([1.0, np.nan, 1.0], "NaN"),
+        ([1.0, np.nan, 1.0], "sample_weight contains NaN"),
+        (2.0, r"shape \(3,\)\. Found \(\)"),
+        (["a", "b", "c"], r"`sample_weight` should hold numbers\. Found \['a'"),
     ],
-    ids=["rows", "columns", "negative", "zero", "NaN"],
+    ids=["rows", "columns", "negative", "zero", "NaN", "scalar", "words"],
 )
 def test_what_are_no_weights_is_refused(weights, message):
     with pytest.raises(ValueError, match=message):
         read_weights(weights, 3)
+
+
+def test_one_weight_is_enough_for_a_score():
+    assert read_weights([0, 0, 3], 3, least=1).tolist() == [0, 0, 3]
+    with pytest.raises(ValueError, match=r"zero for all rows\."):
+        read_weights([0, 0, 0], 3, least=1)
+
+
+def test_the_column_of_a_frame_that_holds_no_numbers_is_found():
+    numbers = pandas.DataFrame({"a": [1, 2], "b": pandas.array([1, None], dtype="Int64"), "c": ["1.5", None]})
+    assert column_of_words(numbers) is None
+    assert column_of_words(np.array([["a"]])) is None
+    days = pandas.to_datetime(["2020-01-01", "2020-01-02"])
+    for words in (["1", "grün"], pandas.Categorical([None, "grün"]), days):
+        found = column_of_words(numbers.assign(**{"Länge cm": words}))
+        assert found is not None
+        assert found[0] == "Länge cm"
+        assert found[1] in ("grün", days[0])

@@ -128,6 +128,14 @@ def test_a_model_of_images_takes_bytes(toy, images):
         (["--onnx", "model.pt"], r"`--onnx` should end in \.onnx\. Found 'model\.pt'"),
         (["--torch", "model.pt"], r"`--torch` should end in \.pt2\."),
         (["--torch", "model.pt2"], "nowhere has no trained model"),
+        (
+            ["--torch", "missing/model.pt2"],
+            "`--torch` should be a file in a folder .* Found no folder missing",
+        ),
+        (
+            ["--onnx", "missing/model.onnx"],
+            "`--onnx` should be a file in a folder .* Found no folder missing",
+        ),
     ],
 )
 def test_what_cannot_be_exported_is_refused(hmc, capsys, words, says):

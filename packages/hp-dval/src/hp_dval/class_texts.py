@@ -41,7 +41,10 @@ def class_texts(hierarchy: Hierarchy, file: str | Path | None = None) -> dict[st
         texts = {name: _texts(content[name], name, file) for name in hierarchy.names}
     for name, of_class in texts.items():
         if not all(text.strip(" _") for text in of_class):
-            raise ValueError(f"a class should have a text of more than blanks and _. Found {shown(name)}.")
+            where = f"{file}: " if file else ""
+            raise ValueError(
+                f"{where}a class should have a text of more than blanks and _. Found {shown(name)}."
+            )
     return texts
 
 
@@ -89,7 +92,7 @@ def _read(path: Path, hierarchy: Hierarchy) -> dict[str, Any]:
     if path.suffix != ".csv":
         raise ValueError(f"`--class-texts` should be a .yaml, .json or .csv file. Found {shown(str(path))}.")
     content: dict[str, Any] = {}
-    for line, row in enumerate(csv.reader(read_text(path, LARGEST_JSON).splitlines()), 1):
+    for line, row in enumerate(csv.reader(read_text(path, LARGEST_JSON).splitlines(keepends=True)), 1):
         if len(row) not in (0, 2):
             raise ValueError(f"{path}:{line} should have two cells, a class and a text. Found {len(row)}.")
         is_header = line == 1 and row and row[0].lower() in HEADERS and row[0] not in hierarchy.index
@@ -101,5 +104,7 @@ def _read(path: Path, hierarchy: Hierarchy) -> dict[str, Any]:
 def _texts(value: object, name: str, file: str | Path) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise ValueError(f"{file} should have a text, or a list of texts, for {shown(name)}.")
+        raise ValueError(
+            f"{file} should have a text, or a list of texts, for {shown(name)}. Found {shown(value)}."
+        )
     return tuple(" ".join(text.split()) for text in texts)

@@ -57,14 +57,17 @@ def check_options(config: Any) -> None:
     hints = get_type_hints(type(config), include_extras=True)
     for field in fields(config):
         value, hint = getattr(config, field.name), hints[field.name]
-        if value is None:
+        if value is None and type(None) in _types(hint):
             continue
         if choices := _choices(hint):
             check(config, field.name, value in choices, f"be one of {', '.join(map(str, choices))}")
         for bounds in _markers(hint, Bounds):
-            check(config, field.name, isinstance(value, Real) and bounds.holds(value), bounds.rule)
-            if int in _types(hint):
-                check(config, field.name, isinstance(value, Integral), "be an integer")
+            is_whole = int in _types(hint)
+            kind, rule = (Integral, "be an integer") if is_whole else (Real, "be a number")
+            if not isinstance(value, Real):
+                check(config, field.name, False, rule)
+            check(config, field.name, bounds.holds(value), bounds.rule)
+            check(config, field.name, isinstance(value, kind), rule)
 
 
 def check(config: Any, name: str, holds: bool, rule: str) -> None:

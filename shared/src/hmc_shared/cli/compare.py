@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from hmc_shared.cli.bounds import check, check_output
 from hmc_shared.cli.metavars import Codes, File, Folder, Name, Names, Paths, RunFolder
 
 Positional = tyro.conf.Positional
@@ -44,6 +45,11 @@ class Report:
     """The page; default: report.html in the run folder."""
     pictures: Annotated[Path | None, Folder] = None
     """Folder of the data sets, from which images that were hard are taken; nothing outside it is read."""
+
+    def __post_init__(self) -> None:
+        check_output(self.output)
+        is_page = self.output is None or self.output.suffix.lower() in (".html", ".htm")
+        check(self, "output", is_page, "end in .html")  # and is no file of a run
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,9 @@ class Evaluate:
     """Count the roots of the ontologies, as cafaeval does without -no_orphans."""
     on_error: Literal["refuse", "skip"] = "refuse"
     """Refuse terms that the ontologies do not have, or leave them out."""
+
+    def __post_init__(self) -> None:
+        check_output(self.curve, "curve")
 
 
 @dataclass(frozen=True)

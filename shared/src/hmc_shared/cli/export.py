@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from hmc_shared.cli.bounds import check
+from hmc_shared.cli.bounds import check, check_output
 from hmc_shared.cli.metavars import File, RunFolder
 
 
@@ -31,3 +31,5 @@ class Export:
             raise ValueError("`hmc export RUN` should come with --onnx FILE or --torch FILE. Found neither.")
         check(self, "onnx", self.onnx is None or self.onnx.endswith(".onnx"), "end in .onnx")
         check(self, "torch", self.torch is None or self.torch.endswith(".pt2"), "end in .pt2")
+        check_output(self.onnx, "onnx")
+        check_output(self.torch, "torch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -17,13 +17,14 @@ import torch
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score, average_precision_score
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hmc_shared.data.in_memory import from_arrays
-from hmc_shared.estimator.inputs import is_images, read_images, read_weights
+from hmc_shared.estimator.inputs import column_of_words, is_images, read_images, read_weights
 from hmc_shared.estimator.targets import Indicators, Labels, Levels, level_paths, read_targets
-from hmc_shared.messages import QUIET, listed
+from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.messages import QUIET, listed, shown
 from hmc_shared.model import HierarchicalModel
 
 OF_COMMANDS = (
@@ -97,6 +98,11 @@ class HierarchicalClassifier(ClassifierMixin, BaseEstimator):
         Raises ValueError, in the names of parameters, for values out of bounds, shapes that do not fit, and
         what ``y`` should not hold; FloatingPointError for a training that diverges.
         """
+        if not isinstance(self.hierarchy, Hierarchy | None):
+            raise TypeError(
+                "`hierarchy` should be a Hierarchy, as Hierarchy.from_edges(...) makes one, or None. Found "
+                f"{shown(self.hierarchy)}."
+            )
         inputs = self._read(X, reset=True)
         self.spelling_, targets = read_targets(y, self.hierarchy)
         if len(inputs) != len(targets):
@@ -111,6 +117,8 @@ class HierarchicalClassifier(ClassifierMixin, BaseEstimator):
             counts = weights > 0
             inputs, targets, weights = inputs[counts], targets[counts], weights[counts]
             weights = weights / weights.mean()
+        if not targets.any():
+            raise ValueError("`y` should hold labels. Found none.")
         self.model_ = self._train(inputs, targets, weights)
         return self
 
@@ -145,6 +153,10 @@ class HierarchicalClassifier(ClassifierMixin, BaseEstimator):
         or the share of rows whose classes are all right (hcal). Ancestors count as classes.
         """
         check_is_fitted(self)
+        check_consistent_length(X, y)
+        if sample_weight is not None:
+            rows = np.shape(X)[0] if issparse(X) else len(X)
+            sample_weight = read_weights(sample_weight, rows, least=1)
         if isinstance(self.spelling_, Indicators):
             return self._score_indicators(X, self.spelling_.targets(y), sample_weight)
         if isinstance(self.spelling_, Levels):
@@ -157,6 +169,8 @@ class HierarchicalClassifier(ClassifierMixin, BaseEstimator):
         if self.average is None:
             labels = self.model_.predict(self._read(X)).numpy()
             return float(accuracy_score(targets, labels, sample_weight=sample_weight))
+        if self.average == "macro" and not targets.any():
+            raise ValueError("`y` should hold labels: mAP is over the classes that occur. Found none.")
         counted = slice(None) if self.average == "micro" else targets.any(0)
         return float(
             average_precision_score(
@@ -182,7 +196,15 @@ class HierarchicalClassifier(ClassifierMixin, BaseEstimator):
                 self.n_features_in_ = int(np.prod(images.shape[1:]))
             return images
         lengths: dict[str, Any] = {"ensure_min_samples": 2 if reset else 1, "ensure_all_finite": "allow-nan"}
-        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=np.float32, **lengths)
+        try:
+            X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=np.float32, **lengths)
+        except (TypeError, ValueError) as error:
+            if found := column_of_words(X):
+                raise ValueError(
+                    f"`X` should hold numbers. Found {shown(found[1])} in column {found[0]!r}: make numbers "
+                    "of it, as sklearn.preprocessing.OneHotEncoder does, or leave it out."
+                ) from error
+            raise
         return X.toarray() if issparse(X) else X
 
     def _train(
@@ -202,6 +224,9 @@ class HierarchicalClassifier(ClassifierMixin, BaseEstimator):
         """The options of the training: parameters by the names of fields, and ``options``."""
         known = {option.name for option in fields(self.trainer.config)} - set(OF_COMMANDS)
         parameters = {name: value for name, value in self.get_params(deep=False).items() if name in known}
+        given: Any = self.options
+        if not isinstance(given, Mapping | None):
+            raise TypeError(f"`options` should be a dictionary or None. Found {shown(self.options)}.")
         further = dict(self.options or {})
         if twice := [name for name in further if name in parameters]:
             raise ValueError(f"`{twice[0]}` should be a parameter of its own. Found it in `options`.")

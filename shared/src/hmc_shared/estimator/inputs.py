@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_array
+from sklearn.utils import assert_all_finite
+
+from hmc_shared.messages import shown
 
 
 def is_images(X: Any) -> bool:
@@ -38,14 +40,33 @@ def read_images(X: Any) -> np.ndarray:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2).astype(np.uint8))
 
 
-def read_weights(sample_weight: Any, rows: int) -> np.ndarray:
-    """Weights (rows,) float64. Raises ValueError for another shape, a negative one, and too many of 0."""
-    kind: Any = np.float64
-    weights = check_array(sample_weight, ensure_2d=False, dtype=kind, input_name="sample_weight")
+def column_of_words(X: Any) -> tuple[str, Any] | None:
+    """The first column of a DataFrame that cannot be read as numbers: its name, and its first such cell."""
+    for place, name in enumerate(getattr(X, "columns", ())):
+        column = X.iloc[:, place]
+        for cell in column[column.notna()]:
+            try:
+                float(cell)
+            except (TypeError, ValueError):
+                return str(name), cell
+    return None
+
+
+def read_weights(sample_weight: Any, rows: int, *, least: int = 2) -> np.ndarray:
+    """Weights (rows,) float64.
+
+    Raises ValueError for another shape, no numbers, a negative one, and fewer than ``least`` above 0.
+    """
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"`sample_weight` should hold numbers. Found {shown(sample_weight)}.") from None
     if weights.shape != (rows,):
         raise ValueError(f"`sample_weight` should have shape ({rows},). Found {weights.shape}.")
+    assert_all_finite(weights, input_name="sample_weight")
     if (weights < 0).any():
         raise ValueError(f"`sample_weight` should not be negative. Found {weights.min():g}.")
-    if (weights > 0).sum() < 2:
-        raise ValueError("`sample_weight` should not be zero for all rows, or for all but one.")
+    if (weights > 0).sum() < least:
+        but = ", or for all but one" if least > 1 else ""
+        raise ValueError(f"`sample_weight` should not be zero for all rows{but}.")
     return weights

@@ -7,7 +7,7 @@ Three spellings: :class:`Indicators`, 0 and 1 for each class; :class:`Levels`, a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,6 +107,10 @@ def read_targets(y: Any, hierarchy: Hierarchy | None) -> tuple[Spelling, np.ndar
     if y is None:
         raise ValueError("This estimator requires y to be passed, but the target y is None.")
     y = y if hasattr(y, "toarray") or hasattr(y, "__iter__") else np.asarray(y)
+    if isinstance(y, str | bytes | Mapping | Set) or not hasattr(y, "__len__") or not getattr(y, "ndim", 1):
+        raise ValueError(
+            f"`y` should be an array, a list or a table, with the rows of `X`. Found {shown(y)}."
+        )
     if has_one_dimension(y):
         return _labels(y, hierarchy)
     if hierarchy is not None or hasattr(y, "toarray") or _is_binary(y):
@@ -174,28 +178,59 @@ def _indicators(y: Any, hierarchy: Hierarchy | None) -> Indicators:
     is_sparse = hasattr(y, "toarray")
     if hierarchy is not None:
         return Indicators(hierarchy, np.asarray(hierarchy.names), is_sparse)
+    names = column_names(y)
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"`y` should have each class as one column. Found {shown(twice[0])} again.")
     # Numbers for columns without names: before 1.9, scorers of scikit-learn look for the label 1 among them.
-    classes = np.asarray(column_names(y) or range(np.shape(y)[1]))
+    classes = np.asarray(names or range(np.shape(y)[1]))
     return Indicators(Hierarchy.from_edges([], nodes=map(str, classes)), classes, is_sparse)
 
 
 def _labels(y: Any, hierarchy: Hierarchy | None, *, is_column: bool = False) -> tuple[Labels, np.ndarray]:
-    labels = np.asarray(_rows(y))
     if hierarchy is None:
+        labels = _one_a_row(_rows(y))
         if labels.dtype.kind == "f":
             assert_all_finite(labels, input_name="y")
         check_classification_targets(labels)
         classes, places = np.unique(labels, return_inverse=True)
         hierarchy = Hierarchy.from_edges([], nodes=map(str, classes))
         return Labels(hierarchy, classes, is_column), np.eye(len(classes), dtype=bool)[places]
+    labels = list(_rows(y))
     targets = np.zeros((len(labels), len(hierarchy)), dtype=bool)
-    for row, label in enumerate(labels.tolist()):
-        if label not in hierarchy.index:
+    for row, label in enumerate(labels):
+        if not isinstance(label, str) or label not in hierarchy.index:
             raise ValueError(
                 f"`y` should hold names of classes of the hierarchy. Found {shown(label)} in row {row}."
             )
         targets[row, hierarchy.index[label]] = True
     return Labels(hierarchy, np.asarray(hierarchy.names)), hierarchy.add_ancestors(targets)
+
+
+def _one_a_row(labels: Any) -> np.ndarray:
+    """(n,) labels. Raises ValueError, naming the row, for what is missing, a list, or text among others.
+
+    numpy alone would make a class 'nan' of a NaN in a list, and one class of 1 and '1'.
+    """
+    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "OU":
+        return labels
+    cells = list(labels)
+    for row, cell in enumerate(cells):
+        if _is_missing(cell):
+            raise ValueError(
+                f"`y` should have a label in each row. Found {shown(cell)} in row {row}: leave such rows "
+                "out, or name them."
+            )
+        if not isinstance(cell, str | bytes) and hasattr(cell, "__iter__"):
+            raise ValueError(
+                f"`y` should have one label in each row, or a list of them in each. Found {shown(cell)} in "
+                f"row {row}."
+            )
+        if isinstance(cell, str) != isinstance(cells[0], str):
+            raise ValueError(
+                f"`y` should hold texts alone, or numbers alone. Found {shown(cells[0])}, and {shown(cell)} "
+                f"in row {row}."
+            )
+    return labels if isinstance(labels, np.ndarray) else np.asarray(labels)
 
 
 def level_labels(y: Any) -> tuple[Levels, np.ndarray]:
@@ -238,10 +273,15 @@ def level_paths(y: Any) -> list[tuple[Any, ...]]:
     rows = y.to_numpy(dtype=object) if hasattr(y, "to_numpy") else y  # of pandas
     paths: list[tuple[Any, ...]] = []
     for number, row in enumerate(rows):
-        if isinstance(row, str) or not hasattr(row, "__iter__"):
+        if isinstance(row, str | Mapping | Set) or not hasattr(row, "__iter__"):
+            hint = (
+                "a set has no order"
+                if isinstance(row, Set)
+                else "a single level is a column, np.reshape(y, (-1, 1))"
+            )
             raise ValueError(
                 f"`y` should have shape (n, levels), labels from coarse to fine. Found {shown(row)} in row "
-                f"{number}: a single level is a column, np.reshape(y, (-1, 1))."
+                f"{number}: {hint}."
             )
         paths.append(_path(number, row))
     return paths
@@ -260,12 +300,19 @@ def _path(number: int, row: Any) -> tuple[Any, ...]:
 def _label(number: int, cell: Any) -> Any:
     """A label as a Python value; None for a missing one."""
     cell = cell.item() if isinstance(cell, np.generic) else cell
-    if cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, str) and not cell):
+    if _is_missing(cell):
         return None
     if isinstance(cell, float):
-        if math.isnan(cell):
-            return None
         cell = int(cell) if cell.is_integer() else cell
     if not isinstance(cell, str | int):
         raise ValueError(f"`y` should hold labels, texts or integers. Found {shown(cell)} in row {number}.")
     return cell
+
+
+def _is_missing(cell: Any) -> bool:
+    """Whether a cell is None, NaN, pandas' NA or ""."""
+    if isinstance(cell, float):
+        return math.isnan(cell)
+    return (
+        cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, str) and not cell)
+    )
