@@ -6,14 +6,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
 from hp_dval.losses import (
     asymmetric_loss,
     bce_loss,
+    caption_loss,
     class_balanced_focal_loss,
     db_loss,
     l1_distance,
+    ldam_loss,
+    reweighted_bce_loss,
 )
 
 N = 1142
@@ -213,6 +217,38 @@ def test_asymmetric_loss_is_the_equation_and_bce_without_asymmetry():
     torch.testing.assert_close(asymmetric_loss(logits, labels, gamma_positive=1.0), expected)
     plain = asymmetric_loss(logits, labels, gamma_negative=0.0, margin=0.0)
     torch.testing.assert_close(plain, bce_loss(logits, labels).double())
+
+
+def test_reweighted_bce_is_that_of_torch_with_weights():
+    logits, labels = case(7)
+    weight = torch.tensor([math.sqrt(N / n) for n in COUNTS.tolist()], dtype=torch.float64)
+    options = {"weight": weight, "reduction": "none"}
+    theirs = F.binary_cross_entropy_with_logits(logits, labels.double(), **options).mean(1)
+    torch.testing.assert_close(reweighted_bce_loss(logits, labels, COUNTS, N), theirs)
+
+
+def test_ldam_takes_the_largest_margin_off_the_rarest_class():
+    logits, labels = case(8)
+    expected = torch.zeros(len(logits), dtype=torch.float64)
+    for k, i in labels.cpu().nonzero().tolist() + (~labels).nonzero().tolist():
+        margin = 0.5 * (4 / COUNTS[i].item()) ** 0.25 if labels[k, i] else 0.0  # 4: the rarest
+        z = logits[k, i].item() - 30 * margin
+        expected[k] += log1pexp(-z if labels[k, i] else z) / 5
+    torch.testing.assert_close(ldam_loss(logits, labels, COUNTS), expected, check_dtype=False)
+    torch.testing.assert_close(ldam_loss(logits, labels, COUNTS, margin=0.0), bce_loss(logits, labels))
+
+
+def test_the_loss_of_captions_is_the_hinge_embedding_loss_of_torch_with_margins_of_classes():
+    generator = torch.Generator().manual_seed(9)
+    captions, texts = (F.normalize(torch.randn(n, 7, generator=generator), dim=1) for n in (6, 5))
+    labels = torch.rand(6, 5, generator=generator) < 0.4
+    sign = torch.where(labels, 1, -1)
+    expected = torch.zeros(6)
+    for i, n in enumerate(COUNTS.tolist()):
+        distances = 1 - torch.cosine_similarity(captions, texts[i : i + 1])
+        margin = 0.2 / (n / COUNTS.sum().item()) ** 0.25
+        expected += F.hinge_embedding_loss(distances, sign[:, i], margin, reduction="none") / 5
+    torch.testing.assert_close(caption_loss(captions, texts, labels, COUNTS), expected)
 
 
 def test_without_its_parts_the_db_loss_is_bce():

@@ -15,7 +15,7 @@ from hmc_shared.predict.score import map_split
 from hmc_shared.vision.augment import random_crop
 from hmc_shared.vision.pixels import resize_and_crop
 from hp_dval.config import Config
-from hp_dval.model import ImageTextClassifier
+from hp_dval.model import ImageClassifier, ImageTextClassifier
 
 GIB = 2**30
 
@@ -42,7 +42,7 @@ def shift(images: Tensor, drawn: Tensor, *, padding: int, flip: bool) -> Tensor:
     return moved.permute(0, 3, 1, 2) * inside
 
 
-def image_transform(model: ImageTextClassifier, config: Config, augment: bool) -> Callable[[Tensor], Tensor]:
+def image_transform(model: ImageClassifier, config: Config, augment: bool) -> Callable[[Tensor], Tensor]:
     """What becomes of an image of a table: a random part of it, or what evaluation looks at."""
     if augment:
         return random_crop(model.input_shape[-1], min_scale=config.min_scale, flip=config.flip, bicubic=True)
@@ -50,7 +50,7 @@ def image_transform(model: ImageTextClassifier, config: Config, augment: bool) -
 
 
 def training_batches(
-    model: ImageTextClassifier,
+    model: ImageClassifier,
     inputs: ImageTable | Tensor,
     labels: Tensor,
     order: Sequence[tuple[Tensor, Tensor]],
@@ -106,6 +106,7 @@ def training_batches(
                 drawn = drawn[places_in_batch(rows, config.batch_size, rank=rank, world=world)]
                 batch = shift(batch, drawn, padding=config.crop_padding, flip=config.flip)
         if tokens is None and not aligns:
+            assert isinstance(model, ImageTextClassifier)
             with torch.no_grad():
                 batch = model.tokens(model.normalize(batch))
         yield Batch(batch, labels.index_select(0, rows), weighted(weights, rows, of_samples), rows)
@@ -123,7 +124,7 @@ def frozen_tokens(model: ImageTextClassifier, split: Split, config: Config) -> T
 
 
 @torch.no_grad()
-def score_tokens(model: ImageTextClassifier, tokens: Tensor) -> Tensor:
+def score_tokens(model: ImageClassifier, tokens: Tensor) -> Tensor:
     """Logits (n, C) float32 on the CPU of :func:`frozen_tokens`, in evaluation mode."""
     model.eval()
     return torch.cat([model.logits(part) for part in tokens.split(model.batch_size)]).cpu()

@@ -9,12 +9,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from hmc_shared.data import Split
+from hmc_shared.partial_labels import without_unknown
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.progress import Progress
 from hmc_shared.runs.steps import step_factor
 from hp_dval.batches import frozen_tokens, score_tokens
 from hp_dval.config import Config, Stage
-from hp_dval.model import ImageTextClassifier, Prompter
+from hp_dval.model import ImageClassifier, ImageTextClassifier
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,13 @@ class StageEpoch:
         return self.stage != "prompts"
 
     @property
+    def distils(self) -> bool:
+        """Whether the CLIP teaches its image embedding."""
+        return self.stage in ("alignment", "joint")
+
+    @property
     def tunes_prompts(self) -> bool:
-        return self.stage != "alignment"
+        return self.stage in ("prompts", "joint")
 
     @property
     def is_last(self) -> bool:
@@ -47,11 +53,11 @@ def stage_epochs(config: Config) -> list[StageEpoch]:
     return [StageEpoch(stage, epoch, of) for stage, of in config.stages for epoch in range(of)]
 
 
-def build_optimizer(config: Config, model: ImageTextClassifier) -> Optimizer:
+def build_optimizer(config: Config, model: ImageClassifier) -> Optimizer:
     """Of the student and the prompts, of which a stage trains one or both; the last group is the prompts'."""
     groups = [
         *model.alignment_groups(config.learning_rate, config.layer_decay),
-        {"params": [model.contexts], "lr": config.prompt_learning_rate},
+        {"params": model.prompt_parameters(), "lr": config.prompt_learning_rate},
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
     for group in optimizer.param_groups:
@@ -68,22 +74,16 @@ def set_step_sizes(optimizer: Optimizer, config: Config, stage: StageEpoch, shar
     prompts["lr"] = prompts["highest_lr"] * factor if stage.tunes_prompts else 0.0
 
 
-def begin_next_stage(progress: Progress, model: ImageTextClassifier) -> None:
+def begin_next_stage(progress: Progress, model: ImageClassifier) -> None:
     """Go on from the best epoch of the stage that ended; the next one has a best epoch of its own."""
     progress.restore_best(model)
     progress.best_score = progress.best_epoch = progress.improved_epoch = None
 
 
-@torch.no_grad()
-def keep_texts(model: ImageTextClassifier, prompter: Prompter) -> None:
-    """Let the model predict with the texts that its prompts have become."""
-    model.text.copy_(prompter(model.contexts))
-
-
 class FrozenTokens:
     """The tokens of splits while the student is frozen: computed once, if ``--cache-gib`` has room."""
 
-    def __init__(self, model: ImageTextClassifier, config: Config) -> None:
+    def __init__(self, model: ImageClassifier, config: Config) -> None:
         self.model, self.config = model, config
         self.kept: dict[Split, Tensor | None] = {}
 
@@ -91,6 +91,7 @@ class FrozenTokens:
         """(n, 1 + N, D_e); None in a stage that changes them, and where there is no room."""
         if stage.aligns:
             return None
+        assert isinstance(self.model, ImageTextClassifier)
         if split not in self.kept:
             self.kept[split] = frozen_tokens(self.model, split, self.config)
         return self.kept[split]
@@ -99,5 +100,14 @@ class FrozenTokens:
         """The logits of a split, as by :func:`hmc_shared.predict.score.score_split`."""
         tokens = self.of(split, stage)
         if tokens is None:
-            return score_split(self.model, split, self.config.workers)
-        return score_tokens(self.model, tokens)
+            return held_out_logits(self.config, self.model, split)
+        return known_logits(self.config, self.model, split, score_tokens(self.model, tokens))
+
+
+def held_out_logits(config: Config, model: ImageClassifier, split: Split) -> Tensor:
+    """Logits (n, C) by which validation chooses: with ``--partial-labels``, without what is unknown."""
+    return known_logits(config, model, split, score_split(model, split, config.workers))
+
+
+def known_logits(config: Config, model: ImageClassifier, split: Split, logits: Tensor) -> Tensor:
+    return without_unknown(logits, split.targets, model.hierarchy) if config.partial_labels else logits

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmc_shared.hierarchy import Hierarchy
+from hmc_shared.partial_labels import NEVER
 
 SHIFT_DEVIATION = 10.0
 """Standard deviation of the normal prior on a shift, in logits: wide, and still finite for a class of all."""
@@ -49,7 +50,7 @@ class Calibration(nn.Module):
         """Take the temperature and the shift of each level with the least cross-entropy on held-out samples.
 
         Args:
-            logits: (n, C) of a sigmoid for each class.
+            logits: (n, C) of a sigmoid for each class; ``NEVER`` where a label is unknown: it counts nothing.
             targets: (n, C) bool, ancestors included.
             hierarchy: the C classes.
             evaluated: (C,) bool, the classes that count, because others may not have been trained; default:
@@ -70,10 +71,13 @@ class Calibration(nn.Module):
             return (nll + priors) / len(logits)  # a mean, for which the optimiser's tolerances are made
 
         # Start where the mean logit of a level gives its mean label: far from there the curve is flat.
-        size = depth.bincount(minlength=hierarchy.num_levels)
+        known = logits > NEVER
+        some = known.any(0)
+        size = depth[some].bincount(minlength=hierarchy.num_levels)
 
         def level_means(values: Tensor) -> Tensor:
-            return values.new_zeros(len(size)).index_add(0, depth, values.mean(0)) / size.clamp(min=1)
+            means = values.where(known, torch.nan).nanmean(0)[some]
+            return values.new_zeros(len(size)).index_add(0, depth[some], means) / size.clamp(min=1)
 
         start = level_means(labels).clamp(1e-4, 1 - 1e-4).logit() - level_means(logits)
         start = start.where(size > 0, 0.0)
