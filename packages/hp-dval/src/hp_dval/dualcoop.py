@@ -35,6 +35,7 @@ class DualCoOp(ImageTextClassifier, **CARD):
     """
 
     method = "dualcoop"
+    views = ("positive prompts", "negative prompts")
     projection: Tensor
     """(width, D_e): from the tokens of the tower to embeddings."""
 

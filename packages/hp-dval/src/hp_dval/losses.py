@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmc_shared.losses import asymmetric_loss, bce_loss
+from hmc_shared.losses import asymmetric_loss as asymmetric_loss
+from hmc_shared.losses import bce_loss as bce_loss
 
 Focal = Literal["element", "batch", "off"]
 Rebalance = Literal["sample", "class", "off"]
@@ -21,18 +22,6 @@ Bias = Literal["code", "paper"]
 Distance = Literal["mean", "sum"]
 LDAM_SCALE = 30.0
 """What cosines are multiplied by in LDAM."""
-
-__all__ = [
-    "LDAM_SCALE",
-    "asymmetric_loss",
-    "bce_loss",
-    "caption_loss",
-    "class_balanced_focal_loss",
-    "db_loss",
-    "l1_distance",
-    "ldam_loss",
-    "reweighted_bce_loss",
-]
 
 
 def reweighted_bce_loss(logits: Tensor, labels: Tensor, counts: Tensor, n: int) -> Tensor:

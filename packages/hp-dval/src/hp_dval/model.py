@@ -121,6 +121,8 @@ class ImageTextClassifier(ImageClassifier, **CARD):
     computed before.
     """
 
+    views: Sequence[str] = ("global prompts", "local prompts")
+    """What the V texts of a class are, in words."""
     num_tokens: int
     """1 + N: the class token and the patches."""
     fixed_text: Tensor
