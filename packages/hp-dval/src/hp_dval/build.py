@@ -221,18 +221,17 @@ class PartlyFixed(nn.Module):
 
 
 def classification_loss(
-    config: Config, hierarchy: Hierarchy, counts: Tensor, n: int, evaluated: Tensor
+    config: Config, hierarchy: Hierarchy, targets: Tensor, evaluated: Tensor
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss L_cls of logits and labels (B, C), one a sample (B,), over the evaluated classes.
 
     Args:
         config: which loss, and its options.
         hierarchy: of the C classes, by which ``--partial-labels`` tells what is unknown.
-        counts: (C,) positives of each class among the training rows, on the device of the logits.
-        n: training rows.
-        evaluated: (C,) bool, on that device.
+        targets: (n, C) bool, of the training rows, from which the frequencies of the classes are.
+        evaluated: (C,) bool, on the device of the logits.
     """
-    counts = counts[evaluated]
+    n, counts = len(targets), targets.sum(0).to(evaluated.device)[evaluated]
     places = evaluated.nonzero().squeeze(1)
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:

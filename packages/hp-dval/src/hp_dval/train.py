@@ -83,8 +83,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     model = build_model(config, dataset, clip).to(device)
     prompter = build_prompter(config, model, clip)
     fit_to_rows(config, model, prompter, training)
-    counts = targets.sum(0).to(device)
-    loss_of = classification_loss(config, model.hierarchy, counts, len(targets), evaluated.to(device))
+    loss_of = classification_loss(config, model.hierarchy, targets, evaluated.to(device))
     prompt_loss_of = prompt_loss(config, model, clip, training)
 
     # Optimiser: of the student and the prompts
@@ -103,8 +102,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     checkpoints.resume()
 
     # Epochs
-    known = notes(config, dataset)
-    bar = epoch_bar(accelerator, config, len(stages), progress, dataset, len(targets), known)
+    bar = epoch_bar(accelerator, config, len(stages), progress, dataset, len(targets), notes(config, dataset))
     while progress.epoch < len(stages):
         # Train
         stage = stages[progress.epoch]
