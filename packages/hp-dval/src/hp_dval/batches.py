@@ -15,7 +15,7 @@ from hmc_shared.predict.score import map_split
 from hmc_shared.vision.augment import random_crop
 from hmc_shared.vision.pixels import resize_and_crop
 from hp_dval.config import Config
-from hp_dval.model import ImageClassifier, ImageTextClassifier
+from hp_dval.model import ImageClassifier
 
 GIB = 2**30
 
@@ -106,18 +106,17 @@ def training_batches(
                 drawn = drawn[places_in_batch(rows, config.batch_size, rank=rank, world=world)]
                 batch = shift(batch, drawn, padding=config.crop_padding, flip=config.flip)
         if tokens is None and not aligns:
-            assert isinstance(model, ImageTextClassifier)
             with torch.no_grad():
                 batch = model.tokens(model.normalize(batch))
         yield Batch(batch, labels.index_select(0, rows), weighted(weights, rows, of_samples), rows)
 
 
-def frozen_tokens(model: ImageTextClassifier, split: Split, config: Config) -> Tensor | None:
+def frozen_tokens(model: ImageClassifier, split: Split, config: Config) -> Tensor | None:
     """Unit tokens (n, 1 + N, D_e) of a split, in evaluation mode; None if they exceed ``--cache-gib``.
 
     Float32, so that scores are those of the images themselves.
     """
-    size = 4 * len(split) * model.num_tokens * model.text.shape[-1]
+    size = 4 * len(split) * model.num_tokens * model.dim
     if size > config.cache_gib * GIB:
         return None
     return map_split(lambda raw: model.tokens(model.normalize(raw)), model, split, config.workers)

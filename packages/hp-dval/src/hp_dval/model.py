@@ -82,6 +82,10 @@ class ImageClassifier(HierarchicalModel, **CARD):
 
     library = "hp_dval"
     batch_size = 128
+    num_tokens: int
+    """1 + N: the class token and the patches, where prompts are tuned."""
+    dim: int
+    """D_e, of their embeddings."""
 
     @property
     def encoder(self) -> nn.Module:
@@ -92,6 +96,10 @@ class ImageClassifier(HierarchicalModel, **CARD):
         if isinstance(self.encoder, TokenTower):
             return self.encoder.tower.preprocess(raw)
         return (raw.float() - self.input_mean) / self.input_scale
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Unit embeddings (B, num_tokens, dim) float32 of normalised images, for the prompt tuning."""
+        raise NotImplementedError
 
     def alignment_groups(self, learning_rate: float, layer_decay: float) -> list[dict[str, Any]]:
         """What is trained on images, as groups of an optimiser, each with its ``lr``."""
@@ -123,8 +131,6 @@ class ImageTextClassifier(ImageClassifier, **CARD):
 
     views: Sequence[str] = ("global prompts", "local prompts")
     """What the V texts of a class are, in words."""
-    num_tokens: int
-    """1 + N: the class token and the patches."""
     fixed_text: Tensor
     """(C, D_e): unit embeddings of the texts of the fixed prompts."""
     text: Tensor
@@ -149,7 +155,7 @@ class ImageTextClassifier(ImageClassifier, **CARD):
         resize: Resize,
     ) -> None:
         super().__init__(hierarchy, input_shape, coherent=coherent, resize=resize)
-        self.alpha, self.k = alpha, k
+        self.alpha, self.k, self.dim = alpha, k, dim
         sets = (views,) if context == "shared" else (views, len(hierarchy))
         self.contexts = nn.Parameter(0.02 * torch.randn(*sets, prompt_length, text_width))
         self.register_buffer("log_scale", torch.tensor(math.log(scale)))

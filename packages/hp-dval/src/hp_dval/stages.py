@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from hmc_shared.data import Split
+from hmc_shared.data import HierarchicalDataset, Split
 from hmc_shared.partial_labels import without_unknown
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.progress import Progress
 from hmc_shared.runs.steps import step_factor
 from hp_dval.batches import frozen_tokens, score_tokens
 from hp_dval.config import Config, Stage
-from hp_dval.model import ImageClassifier, ImageTextClassifier
+from hp_dval.model import ImageClassifier
 
 
 @dataclass(frozen=True)
@@ -91,23 +91,27 @@ class FrozenTokens:
         """(n, 1 + N, D_e); None in a stage that changes them, and where there is no room."""
         if stage.aligns:
             return None
-        assert isinstance(self.model, ImageTextClassifier)
         if split not in self.kept:
             self.kept[split] = frozen_tokens(self.model, split, self.config)
         return self.kept[split]
 
     def score(self, split: Split, stage: StageEpoch) -> Tensor:
-        """The logits of a split, as by :func:`hmc_shared.predict.score.score_split`."""
+        """The logits of a split, by which epochs are chosen: :func:`hmc_shared.predict.score.score_split`.
+
+        With ``--partial-labels``, without what is unknown.
+        """
         tokens = self.of(split, stage)
         if tokens is None:
-            return held_out_logits(self.config, self.model, split)
-        return known_logits(self.config, self.model, split, score_tokens(self.model, tokens))
+            logits = score_split(self.model, split, self.config.workers)
+        else:
+            logits = score_tokens(self.model, tokens)
+        if self.config.partial_labels:
+            return without_unknown(logits, split.targets, self.model.hierarchy)
+        return logits
 
-
-def held_out_logits(config: Config, model: ImageClassifier, split: Split) -> Tensor:
-    """Logits (n, C) by which validation chooses: with ``--partial-labels``, without what is unknown."""
-    return known_logits(config, model, split, score_split(model, split, config.workers))
-
-
-def known_logits(config: Config, model: ImageClassifier, split: Split, logits: Tensor) -> Tensor:
-    return without_unknown(logits, split.targets, model.hierarchy) if config.partial_labels else logits
+    def held_out(self, dataset: HierarchicalDataset) -> Tensor | None:
+        """Logits of validation without what is unknown, by ``--partial-labels``; None if all is known."""
+        if not self.config.partial_labels:
+            return None
+        logits = score_split(self.model, dataset.validation, self.config.workers)
+        return without_unknown(logits, dataset.validation.targets, self.model.hierarchy)

@@ -39,7 +39,6 @@ from hp_dval.stages import (
     FrozenTokens,
     begin_next_stage,
     build_optimizer,
-    held_out_logits,
     set_step_sizes,
     stage_epochs,
 )
@@ -179,8 +178,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     logits = score_split(model, dataset.test, config.workers)
     results = None
     if accelerator.is_main_process:
-        held_out = held_out_logits(config, model, dataset.validation) if config.partial_labels else None
-        use_held_out(model, dataset, folder, config.protocol, config.workers, held_out)
+        use_held_out(model, dataset, folder, config.protocol, config.workers, frozen.held_out(dataset))
         model.save_pretrained(folder.model)
         results = folder.finish(
             dataset,
