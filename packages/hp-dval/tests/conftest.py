@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from hmc_shared.data import load_dataset
+from hmc_shared.runs.folder import RunFolder
 from hmc_shared.testing_marks import pytest_collection_modifyitems, pytest_configure  # noqa: F401
 from hp_dval.config import Config
 
@@ -55,6 +56,30 @@ def scenes():
         )
 
     return replace(whole, **{name: first(split) for name, split in whole.splits.items()})
+
+
+@pytest.fixture
+def train_until(scenes, monkeypatch):
+    """Train as if killed after an epoch, counted from 0, which is logged and in no checkpoint."""
+    from hp_dval.train import train
+
+    class KilledError(Exception):
+        pass
+
+    def until(config, epoch):
+        log_epoch = RunFolder.log_epoch
+
+        def log_and_stop(folder, record):
+            log_epoch(folder, record)
+            if record["epoch"] == epoch:
+                raise KilledError
+
+        monkeypatch.setattr(RunFolder, "log_epoch", log_and_stop)
+        with pytest.raises(KilledError):
+            train(config, scenes)
+        monkeypatch.setattr(RunFolder, "log_epoch", log_epoch)
+
+    return until
 
 
 @pytest.fixture

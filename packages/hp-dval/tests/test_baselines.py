@@ -74,6 +74,6 @@ def test_learned_vectors_of_each_class_are_trained_and_saved(tmp_path, scenes, s
 
 
 @pytest.mark.parametrize("method", ["hp-dval", "dval", "prototypes"])
-def test_an_offset_is_for_coop_and_zero_shot(scenes, small, method):
-    with pytest.raises(ValueError, match="`--offset` is for the methods coop and zero-shot"):
-        train(small(method=method, offset=True), scenes)
+def test_an_offset_is_for_methods_of_cosines_alone(small, method):
+    with pytest.raises(ValueError, match="`--offset` should be left out but with the methods coop"):
+        small(method=method, offset=True)

@@ -6,17 +6,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
+from hmc_shared import Hierarchy
 from hmc_shared.partial_labels import without_unknown
 from hp_dval.build import classification_loss
 from hp_dval.config import Config
 from hp_dval.losses import (
     asymmetric_loss,
     bce_loss,
+    caption_loss,
     class_balanced_focal_loss,
     db_loss,
     l1_distance,
+    ldam_loss,
+    reweighted_bce_loss,
 )
 
 N = 1142
@@ -218,6 +223,38 @@ def test_asymmetric_loss_is_the_equation_and_bce_without_asymmetry():
     torch.testing.assert_close(plain, bce_loss(logits, labels).double())
 
 
+def test_reweighted_bce_is_that_of_torch_with_weights():
+    logits, labels = case(7)
+    weight = torch.tensor([math.sqrt(N / n) for n in COUNTS.tolist()], dtype=torch.float64)
+    options = {"weight": weight, "reduction": "none"}
+    theirs = F.binary_cross_entropy_with_logits(logits, labels.double(), **options).mean(1)
+    torch.testing.assert_close(reweighted_bce_loss(logits, labels, COUNTS, N), theirs)
+
+
+def test_ldam_takes_the_largest_margin_off_the_rarest_class():
+    logits, labels = case(8)
+    expected = torch.zeros(len(logits), dtype=torch.float64)
+    for k, i in labels.cpu().nonzero().tolist() + (~labels).nonzero().tolist():
+        margin = 0.5 * (4 / COUNTS[i].item()) ** 0.25 if labels[k, i] else 0.0  # 4: the rarest
+        z = logits[k, i].item() - 30 * margin
+        expected[k] += log1pexp(-z if labels[k, i] else z) / 5
+    torch.testing.assert_close(ldam_loss(logits, labels, COUNTS), expected, check_dtype=False)
+    torch.testing.assert_close(ldam_loss(logits, labels, COUNTS, margin=0.0), bce_loss(logits, labels))
+
+
+def test_the_loss_of_captions_is_the_hinge_embedding_loss_of_torch_with_margins_of_classes():
+    generator = torch.Generator().manual_seed(9)
+    captions, texts = (F.normalize(torch.randn(n, 7, generator=generator), dim=1) for n in (6, 5))
+    labels = torch.rand(6, 5, generator=generator) < 0.4
+    sign = torch.where(labels, 1, -1)
+    expected = torch.zeros(6)
+    for i, n in enumerate(COUNTS.tolist()):
+        distances = 1 - torch.cosine_similarity(captions, texts[i : i + 1])
+        margin = 0.2 / (n / COUNTS.sum().item()) ** 0.25
+        expected += F.hinge_embedding_loss(distances, sign[:, i], margin, reduction="none") / 5
+    torch.testing.assert_close(caption_loss(captions, texts, labels, COUNTS), expected)
+
+
 def test_without_its_parts_the_db_loss_is_bce():
     logits, labels = case(5)
     options = {"rebalance": "off", "focal": "off", "kappa": 0.0, "negative_scale": 1.0}
@@ -240,28 +277,24 @@ def test_l1_distance():
     torch.testing.assert_close(l1_distance(a, b), norms / 4)
 
 
-@pytest.mark.parametrize("loss", ["db-star", "db", "cb-focal", "asl", "bce"])
+@pytest.mark.parametrize("loss", ["db-star", "db", "cb-focal", "asl", "bce", "rw", "ldam"])
 def test_unknown_entries_cost_nothing_in_any_loss(loss):
     """Neither value nor gradient: as a negative that the network is certain of, whose part is 0."""
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(8, 5, generator=generator, requires_grad=True)
     labels = torch.rand(8, 5, generator=generator) < 0.3
     unknown = (torch.rand(8, 5, generator=generator) < 0.3) & ~labels
-    config = Config(loss=loss)
-    loss_of = classification_loss(config, labels.sum(0), 8, torch.ones(5, dtype=torch.bool))
+    config, flat = Config(loss=loss), Hierarchy.from_paths("abcde")
+    targets = torch.arange(8).unsqueeze(1) < torch.tensor([1, 2, 3, 4, 3])  # of the training rows
+    loss_of = classification_loss(config, flat, targets, torch.ones(5, dtype=torch.bool))
     value = loss_of(without_unknown(logits, unknown), labels)
     value.sum().backward()
     assert value.isfinite().all()
     assert (logits.grad[unknown] == 0).all()
     assert (logits.grad[labels] != 0).all()
-    if loss != "cb-focal":  # whose weights have the mean 1 over all classes
-        rest = torch.arange(1, 5)
+    if loss not in ("cb-focal", "ldam"):  # whose weights, or margins, are relative to those of all classes
         labels[:, 0], unknown = False, torch.zeros_like(unknown)
         unknown[:, 0] = True
-        counts = torch.tensor([1, 2, 3, 4, 3])
-        whole, of_rest = (
-            classification_loss(config, counts[of], 8, torch.ones(len(of), dtype=torch.bool))
-            for of in (torch.arange(5), rest)
-        )
-        expected = of_rest(logits[:, rest], labels[:, rest]) * 4 / 5
-        assert torch.allclose(whole(without_unknown(logits, unknown), labels), expected)
+        of_rest = classification_loss(config, flat, targets, torch.arange(5) > 0)
+        value = loss_of(without_unknown(logits, unknown), labels)
+        assert torch.allclose(value, of_rest(logits, labels) * 4 / 5)

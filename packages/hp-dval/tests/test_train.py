@@ -19,7 +19,6 @@ from hmc_shared.cli.parse import to_yaml
 from hmc_shared.data import load_dataset
 from hmc_shared.metrics import mean_average_precision
 from hmc_shared.predict.decision import load_decision
-from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.read import load_run
 from hp_dval.build import build_model, load_model, notes
 from hp_dval.class_texts import class_names
@@ -211,26 +210,13 @@ def test_paper_protocol_keeps_the_last_epochs_and_never_looks_at_validation(tmp_
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 5], ids=["alignment", "boundary", "prompts"])
-def test_killed_and_resumed_gives_the_same_bits(tmp_path, scenes, small, monkeypatch, epochs):
+def test_killed_and_resumed_gives_the_same_bits(tmp_path, scenes, small, train_until, epochs):
     """The run stops as if killed after that many epochs of 3 + 3, the last of them not in a checkpoint."""
-
-    class KilledError(Exception):
-        pass
-
-    log_epoch = RunFolder.log_epoch
-
-    def log_and_stop(folder, record):
-        log_epoch(folder, record)
-        if record["epoch"] == epochs:
-            raise KilledError
 
     config = small(epochs=3, prompt_epochs=3)
     train(config, scenes)
     killed = replace(config, output_dir=str(tmp_path / "killed"))
-    monkeypatch.setattr(RunFolder, "log_epoch", log_and_stop)
-    with pytest.raises(KilledError):
-        train(killed, scenes)
-    monkeypatch.undo()
+    train_until(killed, epochs)
     with pytest.raises(ValueError, match="--resume"):
         train(killed, scenes)
     train(replace(killed, resume=True), scenes)

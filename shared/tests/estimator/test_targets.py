@@ -95,7 +95,6 @@ MATRIX = np.array([[1, 0], [1, 1], [0, 0]])
         ([["a"], ["b", "c"]], None, Levels),
         (np.array([["a"], [""]]), None, Levels),
     ],
-    ids=str,
 )
 def test_what_y_is_told_by_its_shape_and_values_and_answers_are_as_it_was(
     y: object, hierarchy: Hierarchy | None, kind: type
@@ -162,7 +161,6 @@ def test_columns_of_a_frame_are_told_apart_by_their_names() -> None:
         ([{"a", "b"}], None, r"levels.* in row 0: a set has no order"),
         (pandas.DataFrame(np.eye(2, dtype=int), columns=["a", "a"]), None, r"one column\. Found 'a' again"),
     ],
-    ids=str,
 )
 def test_what_fits_no_spelling_is_refused(y: object, hierarchy: Hierarchy | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -182,7 +180,6 @@ def test_what_fits_no_spelling_is_refused(y: object, hierarchy: Hierarchy | None
         ([["a/b", ""], ["c", "b"], ["a", "b"]], r"`y`, row 2: .* would be one class, 'a/b': take '/' out"),
         (scipy.sparse.eye(3), "as no `hierarchy` is given"),
     ],
-    ids=str,
 )
 def test_what_is_no_level_matrix_is_refused_in_words_of_y(y: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):

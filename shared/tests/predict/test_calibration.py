@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
+from hmc_shared.partial_labels import NEVER
 from hmc_shared.predict.calibration import Calibration, minimise
 
 TREE = Hierarchy.from_paths(["a/b", "a/c", "d/e", "d/f", "d/g"])
@@ -57,6 +58,22 @@ def test_only_evaluated_classes_count_and_a_level_without_any_is_left_alone():
     np.testing.assert_allclose(calibration.shift, [0, 0], atol=0.1)
     assert calibration.temperature[0] == 1
     assert calibration.shift[0] == 0
+
+
+@pytest.mark.parametrize("unknown", ["half of the rows", "one class", "any"])
+def test_unknown_labels_do_not_move_the_fit(unknown):
+    logits, targets = random_answers(20_000)
+    logits = 3.0 * (logits - 1.5)
+    is_unknown = torch.zeros_like(targets)
+    if unknown == "half of the rows":
+        is_unknown[::2] = TREE.depth == 1
+    elif unknown == "one class":
+        is_unknown[:, -1] = True
+    else:
+        is_unknown = torch.rand(targets.shape, generator=torch.Generator().manual_seed(1)) < 0.3
+    calibration = fitted(logits.masked_fill(is_unknown, NEVER), targets & ~is_unknown)
+    np.testing.assert_allclose(calibration.temperature, [3.0] * 2, rtol=0.05)
+    np.testing.assert_allclose(calibration.shift, [1.5] * 2, atol=0.06)
 
 
 def test_no_neighbour_has_a_lower_cross_entropy():

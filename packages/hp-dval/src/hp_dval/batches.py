@@ -15,7 +15,7 @@ from hmc_shared.predict.score import map_split
 from hmc_shared.vision.augment import random_crop
 from hmc_shared.vision.pixels import resize_and_crop
 from hp_dval.config import Config
-from hp_dval.model import ImageTextClassifier
+from hp_dval.model import ImageClassifier
 
 GIB = 2**30
 
@@ -42,7 +42,7 @@ def shift(images: Tensor, drawn: Tensor, *, padding: int, flip: bool) -> Tensor:
     return moved.permute(0, 3, 1, 2) * inside
 
 
-def image_transform(model: ImageTextClassifier, config: Config, augment: bool) -> Callable[[Tensor], Tensor]:
+def image_transform(model: ImageClassifier, config: Config, augment: bool) -> Callable[[Tensor], Tensor]:
     """What becomes of an image of a table: a random part of it, or what evaluation looks at."""
     if augment:
         return random_crop(model.input_shape[-1], min_scale=config.min_scale, flip=config.flip, bicubic=True)
@@ -50,7 +50,7 @@ def image_transform(model: ImageTextClassifier, config: Config, augment: bool) -
 
 
 def training_batches(
-    model: ImageTextClassifier,
+    model: ImageClassifier,
     inputs: ImageTable | Tensor,
     labels: Tensor,
     order: Sequence[tuple[Tensor, Tensor]],
@@ -111,19 +111,19 @@ def training_batches(
         yield Batch(batch, labels.index_select(0, rows), weighted(weights, rows, of_samples), rows)
 
 
-def frozen_tokens(model: ImageTextClassifier, split: Split, config: Config) -> Tensor | None:
+def frozen_tokens(model: ImageClassifier, split: Split, config: Config) -> Tensor | None:
     """Unit tokens (n, 1 + N, D_e) of a split, in evaluation mode; None if they exceed ``--cache-gib``.
 
     Float32, so that scores are those of the images themselves.
     """
-    size = 4 * len(split) * model.num_tokens * model.text.shape[-1]
+    size = 4 * len(split) * model.num_tokens * model.dim
     if size > config.cache_gib * GIB:
         return None
     return map_split(lambda raw: model.tokens(model.normalize(raw)), model, split, config.workers)
 
 
 @torch.no_grad()
-def score_tokens(model: ImageTextClassifier, tokens: Tensor) -> Tensor:
+def score_tokens(model: ImageClassifier, tokens: Tensor) -> Tensor:
     """Logits (n, C) float32 on the CPU of :func:`frozen_tokens`, in evaluation mode."""
     model.eval()
     return torch.cat([model.logits(part) for part in tokens.split(model.batch_size)]).cpu()

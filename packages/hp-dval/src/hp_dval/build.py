@@ -10,108 +10,157 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset, ImageTable, Split
+from hmc_shared.data.batches import Batch
 from hmc_shared.messages import tell
 from hmc_shared.model import load_pretrained
+from hmc_shared.partial_labels import unknown_classes, without_unknown
 from hmc_shared.predict.score import map_split
 from hmc_shared.vision.pixels import some_images
 from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import load_weights, normalize_as_expected
 from hp_dval.baselines import ClipClassifier, fitted_offset, prototypes
 from hp_dval.class_texts import class_texts
-from hp_dval.clip import Clip
-from hp_dval.clip_files import TINY
+from hp_dval.clip import Clip, TokenTower
+from hp_dval.clip_files import TINY, load_clip
+from hp_dval.cocoop import CoCoOp
 from hp_dval.config import Config
-from hp_dval.losses import asymmetric_loss, bce_loss, class_balanced_focal_loss, db_loss, l1_distance
-from hp_dval.model import HPDVAL, ImageTextClassifier, Outputs, Prompter
-from hp_dval.prompts import Prompts, fixed_texts, text_embeddings
+from hp_dval.dualcoop import DualCoOp
+from hp_dval.losses import (
+    asymmetric_loss,
+    bce_loss,
+    caption_loss,
+    class_balanced_focal_loss,
+    db_loss,
+    l1_distance,
+    ldam_loss,
+    reweighted_bce_loss,
+)
+from hp_dval.model import HPDVAL, ImageClassifier, ImageTextClassifier, Outputs, Prompter
+from hp_dval.plain import PlainClassifier
+from hp_dval.prompts import Prompts, caption_embeddings, first_words, fixed_texts, text_embeddings
 from hp_dval.students import CLIP
 
-MODELS: dict[str, type[ImageTextClassifier]] = {model.method: model for model in (HPDVAL, ClipClassifier)}
+TYPES: tuple[type[ImageClassifier], ...] = (HPDVAL, ClipClassifier, CoCoOp, DualCoOp, PlainClassifier)
+MODELS = {model.method: model for model in TYPES}
 SEEN_BY_TINY = ("digits", "digit-scenes")
-CLIP_ITSELF = ("coop", "zero-shot", "prototypes")
-"""Methods whose images are embedded by the CLIP, not by a student."""
+CLIP_ITSELF = ("coop", "lmpt", "zero-shot", "prototypes")
+"""Methods of which CLIP's image embedding and one text of each class are all."""
+WITHOUT_STUDENT = (*CLIP_ITSELF, "cocoop", "dualcoop")
+ASL_OF_DUALCOOP = {"gamma_positive": 1.0, "gamma_negative": 2.0}
 
 
-def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> ImageTextClassifier:
+def clip_of(config: Config) -> Clip:
+    """The CLIP of ``--clip``, or where a method uses none, the one that is always there.
+
+    Raises ValueError for a CLIP that cannot be had.
+    """
+    return load_clip(config.clip, config.pretrained) if config.uses_clip else load_clip(TINY)
+
+
+def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> ImageClassifier:
     """The network of ``config.method``, with those options of ``config`` that its constructor names.
 
     It has the fixed prompts' text embeddings and the statistics that normalise images. Raises ValueError for
     data or options that do not suit.
     """
-    inputs = dataset.train.inputs
-    if config.offset and config.method not in ("coop", "zero-shot"):
-        raise ValueError(f"`--offset` is for the methods coop and zero-shot. Found it with {config.method}.")
+    inputs, hierarchy = dataset.train.inputs, dataset.hierarchy
     if config.offset:
         dataset.refuse_unknown("hp-dval --offset")
     if dataset.kind != "image":
         raise ValueError(f"`--dataset` should have images. Found the feature vectors of {dataset.name!r}.")
     is_table = isinstance(inputs, ImageTable)
     shape = (3, config.image_size, config.image_size) if is_table else tuple(inputs.shape[1:])
-    model_type = ClipClassifier if config.method in CLIP_ITSELF else HPDVAL
-    names = signature(model_type.__init__).parameters.keys() & vars(config).keys()
-    options: dict[str, Any] = {name: getattr(config, name) for name in names}
-    options |= {"dim": clip.dim, "text_width": clip.text_width, "scale": config.scale or clip.logit_scale}
-    texts = class_texts(dataset.hierarchy, config.class_texts)
-    texts = fixed_texts(dataset.hierarchy, config.templates, texts)
-    model: ImageTextClassifier
-    if config.method in CLIP_ITSELF:
-        model = ClipClassifier(dataset.hierarchy, shape, clip.image_config, **options)
-        model.image_tower.load_state_dict(clip.image_tower.state_dict())
-        model.learn_statistics(dataset)
-    else:
-        clip_config = clip.image_config if config.student == CLIP else None
-        model = HPDVAL(dataset.hierarchy, shape, clip_config=clip_config, **options)
-        model.learn_statistics(dataset)
+    model_type = MODELS["clip"] if config.method in CLIP_ITSELF else MODELS.get(config.method, HPDVAL)
+    texts = class_texts(hierarchy, config.class_texts)
+    known: dict[str, Any] = vars(config) | {
+        "clip_config": clip.config if config.method == "cocoop" else clip.image_config,
+        "texts": [of_class[0] for of_class in texts.values()],
+        "dim": clip.dim,
+        "text_width": clip.text_width,
+        "scale": config.scale or clip.logit_scale,
+        "cosine": config.loss == "ldam",
+    }
+    if config.method not in WITHOUT_STUDENT and config.student != CLIP:
+        known["clip_config"] = None
+    names = signature(model_type.__init__).parameters.keys() & known.keys()
+    model = model_type(hierarchy, shape, **{name: known[name] for name in names})
+    model.learn_statistics(dataset)
+    if isinstance(model, HPDVAL | PlainClassifier):
         if not config.aligned:
             start_student(config, model, clip, inputs)
-        freeze(model, [model.student.network], config.freeze)
+        freeze(model, [model.encoder], config.freeze)
+    else:
+        start_from_clip(config, model, clip)
     if config.aligned:
         take_over_alignment(model, config.aligned)
-    model.fixed_text.copy_(text_embeddings(clip, texts))
-    model.text.copy_(model.fixed_text.expand_as(model.text))
+    if isinstance(model, ImageTextClassifier):
+        fixed = fixed_texts(hierarchy, config.templates, texts)
+        model.fixed_text.copy_(text_embeddings(clip, fixed))
+        model.text.copy_(model.fixed_text.expand_as(model.text))
     return model
 
 
 @torch.no_grad()
-def fit_to_rows(config: Config, model: ImageTextClassifier, prompter: Prompter, training: Split) -> None:
+def start_from_clip(config: Config, model: ImageClassifier, clip: Clip) -> None:
+    """Give a model without a student the weights of the CLIP that it holds."""
+    if isinstance(model, ClipClassifier):
+        model.image_tower.load_state_dict(clip.image_tower.state_dict())
+    elif isinstance(model, DualCoOp):
+        model.image_tower.start_from(clip)
+        model.projection.copy_(clip.image_tower.visual.proj)
+    elif isinstance(model, CoCoOp):
+        model.prompts.clip.load_state_dict(clip.state_dict())
+        words = first_words(clip, config.templates[0], config.prompt_length)
+        model.contexts[0, : len(words)] = words
+
+
+@torch.no_grad()
+def fit_to_rows(config: Config, model: ImageClassifier, prompter: Prompter, training: Split) -> None:
     """Take prototypes or an offset from the training rows, before any step; without these do nothing."""
-    if not isinstance(model, ClipClassifier) or not (config.method == "prototypes" or config.offset):
+    is_fitted = config.method == "prototypes" or config.offset
+    if not is_fitted or not isinstance(model, ClipClassifier | CoCoOp):
         return
     tokens = map_split(lambda raw: model.tokens(model.normalize(raw)), model, training, config.workers)
     targets = training.targets.to(tokens.device)
     if config.method == "prototypes":
         model.text.copy_(prototypes(tokens[:, 0], targets, model.fixed_text))
     else:
-        text = prompter(model.contexts) if config.stages else model.text
-        model.offset.copy_(fitted_offset(model.scores(tokens, text), targets))
+        if config.stages:
+            model.keep_texts(prompter)
+        logits = torch.cat([model(part).logits for part in tokens.split(model.batch_size)])
+        model.offset.copy_(fitted_offset(logits, targets))
 
 
 def notes(config: Config, dataset: HierarchicalDataset) -> list[str]:
     """What to know before a training from networks that have not seen such images."""
     found = []
-    if config.clip == TINY and config.pretrained is None and dataset.name not in SEEN_BY_TINY:
+    is_tiny = config.clip == TINY and config.pretrained is None
+    if config.uses_clip and is_tiny and dataset.name not in SEEN_BY_TINY:
         found.append(
             "the CLIP `tiny` has seen handwritten digits alone; for photographs: --clip ViT-B-16-quickgelu "
             "--pretrained openai (a download)"
         )
-    elif config.clip != TINY and config.pretrained is None:
+    elif config.uses_clip and config.clip != TINY and config.pretrained is None:
         found.append(f"the CLIP {config.clip} is random: --pretrained gives it weights")
     is_student_new = config.weights == "none" and config.student != CLIP and not config.aligned
-    if is_student_new and config.method not in CLIP_ITSELF:
+    if is_student_new and config.method not in WITHOUT_STUDENT:
         found.append(
             f"the student {config.student} starts at random: --weights gives it some, --student clip has them"
         )
     return found
 
 
-def start_student(config: Config, model: HPDVAL, clip: Clip, inputs: ImageTable | Tensor) -> None:
+def start_student(
+    config: Config, model: HPDVAL | PlainClassifier, clip: Clip, inputs: ImageTable | Tensor
+) -> None:
     """Give the student the weights that ``--weights`` names, or those of the CLIP's own image tower.
 
     ``inputs`` are the training images. Raises ValueError for weights that cannot be had or do not fit.
     """
-    network = model.student.network
-    if config.student == CLIP:
+    network = model.encoder
+    if isinstance(network, TokenTower):
         network.start_from(clip)
         return
     normalize_as_expected(model, config.student, config.weights, inputs)
@@ -120,7 +169,7 @@ def start_student(config: Config, model: HPDVAL, clip: Clip, inputs: ImageTable 
         tell(load_weights(network, config.weights, config.student, images))
 
 
-def take_over_alignment(model: ImageTextClassifier, folder: str) -> None:
+def take_over_alignment(model: ImageClassifier, folder: str) -> None:
     """Give a model what stage 1 trained of a saved one: student and embedding; and its pixel statistics.
 
     Raises ValueError for a folder that holds no such model.
@@ -147,11 +196,14 @@ class Network(nn.Module):
         return self.model(inputs, prompter)
 
 
-def build_prompter(config: Config, model: ImageTextClassifier, clip: Clip) -> Prompter:
-    """From the learned vectors of the model's views to text embeddings, fixed where ``--prompts`` says so."""
+def build_prompter(config: Config, model: ImageClassifier, clip: Clip) -> Prompter:
+    """From the learned vectors of the model's views to text embeddings, fixed where ``--prompts`` says so.
+
+    A model without texts does not call it.
+    """
     prompts = Prompts(clip, class_texts(model.hierarchy, config.class_texts), config.prompt_length)
     learned = {"both": slice(0, 2), "global": slice(0, 1), "local": slice(1, 2)}[config.prompts]
-    if len(model.text) == 1 or config.prompts == "both":
+    if not isinstance(model, HPDVAL) or config.prompts == "both":
         return prompts
     return PartlyFixed(prompts, model, learned)
 
@@ -171,20 +223,22 @@ class PartlyFixed(nn.Module):
 
 
 def classification_loss(
-    config: Config, counts: Tensor, n: int, evaluated: Tensor
+    config: Config, hierarchy: Hierarchy, targets: Tensor, evaluated: Tensor
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss L_cls, Eq. (16), (17), of logits and labels (B, C), one a sample (B,), of evaluated classes.
 
     Args:
         config: which loss, and its options.
-        counts: (C,) positives of each class among the training rows, on the device of the logits.
-        n: training rows.
-        evaluated: (C,) bool, on that device.
+        hierarchy: of the C classes, by which ``--partial-labels`` tells what is unknown.
+        targets: (n, C) bool, of the training rows, from which the frequencies of the classes are.
+        evaluated: (C,) bool, on the device of the logits.
     """
-    counts = counts[evaluated]
+    n, counts = len(targets), targets.sum(0).to(evaluated.device)[evaluated]
     places = evaluated.nonzero().squeeze(1)
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        if config.partial_labels:
+            logits = without_unknown(logits, unknown_classes(labels, hierarchy))
         logits, labels = logits.index_select(1, places), labels.index_select(1, places)
         match config.loss:
             case "db-star" | "db":
@@ -200,7 +254,12 @@ def classification_loss(
             case "cb-focal":
                 return class_balanced_focal_loss(logits, labels, counts)
             case "asl":
-                return asymmetric_loss(logits, labels)
+                options = ASL_OF_DUALCOOP if config.method == "dualcoop" else {}
+                return asymmetric_loss(logits, labels, **options)
+            case "rw":
+                return reweighted_bce_loss(logits, labels, counts, n)
+            case "ldam":
+                return ldam_loss(logits, labels, counts)
             case _:
                 return bce_loss(logits, labels)
 
@@ -219,11 +278,30 @@ def distillation_loss(outputs: Outputs, teacher: Tensor) -> Tensor:
     return l1_distance(outputs.class_embedding, teacher)
 
 
-def consistency_loss(text: Tensor, fixed_text: Tensor) -> Tensor:
+def consistency_loss(text: Tensor | None, fixed_text: Tensor) -> Tensor:
     """L_sc of Eq. (10): from the fixed to the global prompts' unit embeddings, mean over the classes."""
+    assert text is not None
     return l1_distance(text[0], fixed_text).mean()
 
 
-def load_model(folder: str | Path) -> ImageTextClassifier:
+def prompt_loss(
+    config: Config, model: ImageClassifier, clip: Clip, training: Split
+) -> Callable[[Outputs, Batch], Tensor | float]:
+    """What the prompt tuning adds to the classification loss: L_sc, or LMPT's loss of captions."""
+    if isinstance(model, HPDVAL) and config.method != "no-sc":
+        return lambda outputs, _: config.sc_weight * consistency_loss(outputs.text, model.fixed_text)
+    if config.method != "lmpt":
+        return lambda outputs, batch: 0.0
+    captions = caption_embeddings(clip, training, class_texts(model.hierarchy, config.class_texts))
+    counts = training.targets.sum(0).to(model.device)
+
+    def of_captions(outputs: Outputs, batch: Batch) -> Tensor:
+        assert outputs.text is not None
+        return batch.weights @ caption_loss(captions[batch.rows], outputs.text[0], batch.labels, counts)
+
+    return of_captions
+
+
+def load_model(folder: str | Path) -> ImageClassifier:
     """Load what ``save_pretrained`` wrote, whichever method it is. No CLIP is needed."""
     return load_pretrained(folder, MODELS)

@@ -244,10 +244,12 @@ class TokenTower(nn.Module):
     """A trainable image tower of a CLIP that gives all of its tokens, random until weights are loaded.
 
     The tokens (B, 1 + N, width) are those behind its last layer normalisation; the projection of the class
-    token to the embedding is left out. Raises ValueError for a tower that is no ViT with a class token.
+    token to the embedding is left out. With ``own_values`` a patch sees in the last attention nothing but
+    itself, so that its token is about its place (Zhou et al. 2022, MaskCLIP). Raises ValueError for a tower
+    that is no ViT with a class token.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], *, own_values: bool = False) -> None:
         super().__init__()
         self.tower = image_tower(config).requires_grad_(True)
         visual: Any = self.tower.visual
@@ -255,6 +257,8 @@ class TokenTower(nn.Module):
         if not is_plain or visual.pool_type != "tok":
             raise ValueError("the image tower of the CLIP is no ViT that is read at its class token")
         visual.proj, visual.output_tokens = None, True
+        if own_values:
+            visual.transformer.resblocks[-1].register_forward_pre_hook(_with_own_values, with_kwargs=True)
 
     def forward(self, images: Tensor) -> Tensor:
         class_token, patches = self.tower.visual(images)
@@ -264,6 +268,17 @@ class TokenTower(nn.Module):
         """Take over the weights of the CLIP's image tower."""
         state = clip.image_tower.state_dict()
         self.tower.load_state_dict({name: state[name] for name in self.tower.state_dict()})
+
+
+def _with_own_values(
+    block: Any, inputs: tuple[Tensor, ...], options: dict[str, Any]
+) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    """The attention of a block of open_clip, masked: the class token sees all tokens, each patch itself."""
+    length = inputs[0].shape[1 if block.attn.batch_first else 0]
+    sees = torch.eye(length, dtype=torch.bool, device=inputs[0].device)
+    sees[0] = True
+    mask = torch.zeros(length, length, device=inputs[0].device).masked_fill(~sees, -torch.inf)
+    return inputs, {**options, "attn_mask": mask}
 
 
 def _build(config: Mapping[str, Any], checkpoint: str | Path | None) -> tuple[Any, Any]:

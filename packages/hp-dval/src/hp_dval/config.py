@@ -14,9 +14,21 @@ from hmc_shared.cli.metavars import File, Names, RunFolder, Templates
 from hmc_shared.cli.train_options import CosineOptions, FreezeOptions, ImageOptions, TrainOptions
 from hmc_shared.resizing import Resize
 
-MethodName = Literal["hp-dval", "no-sc", "dval", "joint", "coop", "zero-shot", "prototypes"]
-Loss = Literal["db-star", "db", "cb-focal", "asl", "mls", "bce"]
-Stage = Literal["alignment", "prompts", "joint"]
+MethodName = Literal[
+    "hp-dval",
+    "no-sc",
+    "dval",
+    "joint",
+    "coop",
+    "cocoop",
+    "dualcoop",
+    "lmpt",
+    "zero-shot",
+    "prototypes",
+    "plain",
+]
+Loss = Literal["db-star", "db", "cb-focal", "asl", "mls", "bce", "rw", "ldam"]
+Stage = Literal["alignment", "prompts", "joint", "encoder"]
 Context = Literal["shared", "class"]
 
 STAGES: dict[MethodName, tuple[Stage, ...]] = {
@@ -25,9 +37,14 @@ STAGES: dict[MethodName, tuple[Stage, ...]] = {
     "dval": ("alignment",),
     "joint": ("joint",),
     "coop": ("prompts",),
+    "cocoop": ("prompts",),
+    "dualcoop": ("prompts",),
+    "lmpt": ("prompts",),
     "zero-shot": (),
     "prototypes": (),
+    "plain": ("encoder",),
 }
+WITH_OFFSET = ("coop", "cocoop", "lmpt", "zero-shot")
 SUFFIXES = (".png", ".svg", ".pdf")
 """Of pictures."""
 
@@ -51,7 +68,8 @@ class NetworkOptions(FreezeOptions):
     '{}' a text is the whole prompt."""
     student: str = "clip"
     """The ViT that is trained: clip, a copy of the CLIP's own image tower, which resamples images to the size
-    that it takes; a vision transformer of torchvision (the paper: vit_b_16), timm:NAME, or small."""
+    that it takes; a vision transformer of torchvision (the paper: vit_b_16), timm:NAME, or small. plain:
+    also any other classification network of torchvision, such as resnet50."""
     weights: str = "none"
     """Where it starts: none, imagenet (a download), or a file with a state dict (.safetensors, .npz, .pt);
     what does not fit is left out. With weights, images are normalised as the student expects them. The
@@ -76,8 +94,8 @@ class NetworkOptions(FreezeOptions):
     context: Context = "shared"
     """Learned vectors shared over the classes, or each class its own, which takes more images of it."""
     offset: bool = False
-    """coop, zero-shot: add to the logits of each class what makes their mean probability on training rows the
-    share of its positives."""
+    """coop, cocoop, lmpt, zero-shot: add to the logits of each class what makes their mean probability on
+    training rows the share of its positives."""
     prompts: Literal["both", "global", "local"] = "both"
     """Views with learned prompts; the other one keeps the fixed ones (Table VI)."""
     scale: Positive | None = None
@@ -94,8 +112,9 @@ class LossOptions:
 
     loss: Loss = "db-star"
     """Classification loss: distribution-balanced with weighted positives (db-star, Eq. 15) or without (db),
-    class-balanced focal, asymmetric, multi-label soft margin (mls; the same function as bce) or binary
-    cross-entropy."""
+    class-balanced focal, asymmetric, multi-label soft margin (mls; the same function as bce), binary
+    cross-entropy, the same with classes weighted by sqrt(n / n_i) (rw), or with margins that are larger for
+    rare classes (ldam)."""
     kd_weight: NonNegative = 1.0
     """Weight of the distillation loss, Eq. (2)."""
     sc_weight: NonNegative = 1.0
@@ -104,12 +123,15 @@ class LossOptions:
     """db: centre of the re-balancing weight, Eq. (11); 0.3 for VOC-LT, 0.2 for COCO-LT."""
     negative_scale: Positive = 2.0
     """db: lambda, Eq. (13); 5 for VOC-LT, 2 for COCO-LT."""
+    partial_labels: bool = False
+    """Take the classes below a sample's deepest label as unknown, not as absent, for samples that are
+    labelled as far as somebody could tell. The loss, and what validation chooses, then leave them out."""
 
 
 @dataclass(frozen=True)
 class StageOptions(CosineOptions):
     epochs: Count = 20
-    """Passes over the training rows in the alignment (stage 1), or in joint training."""
+    """Passes over the training rows in the alignment (stage 1), in joint training, or of plain."""
     prompt_epochs: Count = 10
     """Passes in the prompt tuning (stage 2)."""
     batch_size: Count = 32
@@ -153,8 +175,11 @@ class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, Tra
     method: MethodName = "hp-dval"
     """hp-dval: dual-view alignment, then prompt tuning. no-sc: without the semantic consistency loss. dval:
     the alignment alone, with fixed prompts. joint: both at once, for as many epochs as the alignment. coop:
-    learned prompts and CLIP's own image embedding. zero-shot: CLIP with fixed prompts, no training.
-    prototypes: the mean image embedding of the training rows of a class instead of its text, no training."""
+    learned prompts and CLIP's own image embedding. cocoop: learned vectors that are moved by the image.
+    dualcoop: a positive and a negative prompt, by regions of the image. lmpt: coop, whose texts are drawn to
+    the captions of images. zero-shot: CLIP with fixed prompts, no training. prototypes: the mean image
+    embedding of the training rows of a class instead of its text, no training. plain: the student and a
+    linear layer, no texts, and without --student clip no CLIP."""
     protocol: Literal["default", "paper"] = "default"
     """default: the epoch of each stage with the best validation mAP, and the threshold with the best micro-F1
     there. paper: train on train + validation, keep the last epochs."""
@@ -163,10 +188,18 @@ class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, Tra
         super().__post_init__()
         has_steps = not self.dry_run or bool(self.stages)
         check(self, "dry_run", has_steps, "be left out with a method that trains nothing")
+        has_offset = not self.offset or self.method in WITH_OFFSET
+        check(self, "offset", has_offset, f"be left out but with the methods {', '.join(WITH_OFFSET)}")
+        is_shared = self.context == "shared" or self.method != "cocoop"
+        check(self, "context", is_shared, "be shared with cocoop")
 
     @property
     def label(self) -> str:
         return self.method if self.loss == "db-star" or not self.stages else f"{self.method}-{self.loss}"
+
+    @property
+    def uses_clip(self) -> bool:
+        return self.method != "plain" or self.student == "clip"
 
     @property
     def stages(self) -> list[tuple[Stage, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,6 @@ from hmc_shared.vision.image_files import find_images, read_image
 from hp_dval.config import ExplainConfig
 from hp_dval.model import ImageTextClassifier
 
-VIEWS = ("global prompts", "local prompts")
-
 
 @dataclass(frozen=True)
 class Explanation:
@@ -31,16 +30,19 @@ class Explanation:
     """(labels,) float32, calibrated."""
     responses: Tensor
     """(V, labels, patches down, patches across): cosines of the patches' and the texts' embeddings."""
+    views: Sequence[str]
+    """What the V texts of a class are."""
 
 
 @torch.no_grad()
 def explain(config: ExplainConfig) -> Explanation:
     """How the patches of an image respond to the prompts of classes.
 
-    Raises ValueError for an unknown class, an image that cannot be read, and a model without patches.
+    Raises ValueError for an unknown class, an image that cannot be read, a model without texts or patches.
     """
     model = load_model_of(config.library, config.run, "predict").eval()
-    assert isinstance(model, ImageTextClassifier)
+    if not isinstance(model, ImageTextClassifier):
+        raise ValueError("The model should have texts to respond to. Found a plain encoder.")
     names, index = model.hierarchy.names, model.hierarchy.index
     unknown = [label for label in config.labels or () if label not in index]
     if unknown:
@@ -56,7 +58,7 @@ def explain(config: ExplainConfig) -> Explanation:
     else:
         classes = unconstrained.topk(min(3, len(names))).indices.tolist()
     return Explanation(
-        image, [names[node] for node in classes], probabilities[classes], responses[:, classes]
+        image, [names[node] for node in classes], probabilities[classes], responses[:, classes], model.views
     )
 
 
@@ -76,7 +78,7 @@ def draw(path: str | Path, explanation: Explanation) -> None:
             axis.imshow(pixels)
             axis.set_axis_off()
         axes[row, 0].set_title(f"{label}: {probability:.2f}", fontsize=9)
-        for axis, view, maps in zip(axes[row, 1:], VIEWS, responses[:, row], strict=True):
+        for axis, view, maps in zip(axes[row, 1:], explanation.views, responses[:, row], strict=True):
             axis.imshow(maps.numpy(), cmap="jet", alpha=0.5, extent=extent, interpolation="bicubic")
             axis.set_title(view, fontsize=9)
     save(figure, path)

@@ -1,7 +1,8 @@
 """Losses of logits (B, C) and labels (B, C) bool, one number a sample (B,): the mean over its classes.
 
 Everything that depends on the class frequencies takes ``counts`` (C,), the positives n_i of each class among
-n training samples, which come from the labels. Logits are the scaled scores s.
+n training samples, which come from the labels. Logits are the scaled scores s. BCE and ASL, which other
+packages have, too, are in :mod:`hmc_shared.losses`.
 """
 
 from __future__ import annotations
@@ -12,27 +13,65 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmc_shared import losses
+from hmc_shared.losses import asymmetric_loss as asymmetric_loss
+from hmc_shared.losses import bce_loss as bce_loss
 
 Focal = Literal["element", "batch", "off"]
 Rebalance = Literal["sample", "class", "off"]
 Bias = Literal["code", "paper"]
 Distance = Literal["mean", "sum"]
+LDAM_SCALE = 30.0
+"""What cosines are multiplied by in LDAM."""
 
 
-def bce_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy. The multi-label soft margin loss (MLS) of PyTorch is the same function."""
-    return F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="none").mean(1)
+def reweighted_bce_loss(logits: Tensor, labels: Tensor, counts: Tensor, n: int) -> Tensor:
+    """RW: binary cross-entropy of which each class counts sqrt(n / n_i), positives and negatives alike.
 
-
-def asymmetric_loss(logits: Tensor, labels: Tensor, **options: float) -> Tensor:
-    """ASL; the options ``gamma_positive``, ``gamma_negative``, ``margin`` of the shared, elementwise loss.
-
-    >>> logits, labels = torch.tensor([[0.0, -4.0]]), torch.tensor([[True, False]])
-    >>> bce_loss(logits, labels), asymmetric_loss(logits, labels)  # an easy negative counts nothing
-    (tensor([0.3556]), tensor([0.3466]))
+    A class without a positive counts as one with 1.
     """
-    return losses.asymmetric_loss(logits, labels, **options).mean(1)
+    weights = (n / counts.clamp(min=1).to(logits)).sqrt()
+    return (weights * F.binary_cross_entropy_with_logits(logits, labels.to(logits), reduction="none")).mean(1)
+
+
+def ldam_loss(
+    logits: Tensor, labels: Tensor, counts: Tensor, *, margin: float = 0.5, scale: float = LDAM_SCALE
+) -> Tensor:
+    """LDAM (Cao et al. 2019) with sigmoids: binary cross-entropy in which positives are short of a margin.
+
+    The margin of a class is proportional to n_i^(-1/4), the largest is ``margin``. The original has a softmax
+    over exclusive classes (Eq. 13); its logits are ``scale`` x cosines, of which the margin is taken off.
+
+    Args:
+        logits: (B, C), scale x cosines.
+        counts: (C,), n_i; a class without a positive counts as one with 1.
+
+    >>> logits, labels = torch.zeros(1, 2), torch.tensor([[True, True]])
+    >>> ldam_loss(logits, labels, torch.tensor([16, 1]), scale=2.0)  # margins 1/4, 1/2: ln(1 + e^(2 m))
+    tensor([1.1437])
+    """
+    margins = counts.clamp(min=1).to(logits) ** -0.25
+    margins = margin * margins / margins.max()
+    return bce_loss(logits - scale * margins * labels, labels)
+
+
+def caption_loss(
+    captions: Tensor, texts: Tensor, labels: Tensor, counts: Tensor, *, margin: float = 0.2
+) -> Tensor:
+    """The class-specific embedding loss after LMPT (Xia et al. 2024), of captions and texts of classes, (B,).
+
+    With d_ki = 1 - cos(caption k, text i): d_ki for the labels of sample k, max(0, m_i - d_ki) for the other
+    classes, mean over the classes. The margin m_i = margin / c_i^(1/4), c_i = n_i / sum n, is larger for rare
+    classes.
+
+    Args:
+        captions, texts: unit embeddings (B, D_e) and (C, D_e).
+        labels: (B, C) bool.
+        counts: (C,), n_i; a class without a positive counts as one with 1.
+    """
+    n_i = counts.clamp(min=1).to(captions)
+    margins = margin / (n_i / n_i.sum()) ** 0.25
+    distances = 1 - captions @ texts.T
+    return torch.where(labels, distances, (margins - distances).clamp(min=0)).mean(1)
 
 
 def class_balanced_focal_loss(

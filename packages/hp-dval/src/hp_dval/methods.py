@@ -10,6 +10,10 @@ METHODS = (
     Method("dval", "hp-dval train --method dval", "hp_dval.model:HPDVAL"),
     Method("joint", "hp-dval train --method joint", "hp_dval.model:HPDVAL"),
     Method("coop", "hp-dval train --method coop", "hp_dval.baselines:ClipClassifier"),
+    Method("cocoop", "hp-dval train --method cocoop", "hp_dval.cocoop:CoCoOp"),
+    Method("dualcoop", "hp-dval train --method dualcoop", "hp_dval.dualcoop:DualCoOp"),
+    Method("lmpt", "hp-dval train --method lmpt", "hp_dval.baselines:ClipClassifier"),
     Method("zero-shot", "hp-dval train --method zero-shot", "hp_dval.baselines:ClipClassifier"),
     Method("prototypes", "hp-dval train --method prototypes", "hp_dval.baselines:ClipClassifier"),
+    Method("plain", "hp-dval train --method plain", "hp_dval.plain:PlainClassifier"),
 )

@@ -49,10 +49,10 @@ class Outputs(NamedTuple):
 
     logits: Tensor
     """(B, C) float32: scores times the scale."""
-    text: Tensor
-    """(V, C, D_e): the unit text embeddings of the views."""
+    text: Tensor | None
+    """(V, C, D_e): the unit text embeddings of the views; None if there are none, or each image its own."""
     class_embedding: Tensor | None
-    """(B, D_e) float32, of the class token, not normalised; None if tokens were given."""
+    """(B, D_e) float32, of the class token, not normalised; None if tokens were given, or no CLIP is used."""
 
 
 def dual_view_scores(
@@ -77,17 +77,60 @@ def dual_view_scores(
     return alpha * global_scores + (1 - alpha) * top
 
 
-class ImageTextClassifier(HierarchicalModel, **CARD):
+class ImageClassifier(HierarchicalModel, **CARD):
+    """What all networks of this package have in common; ``forward`` gives :class:`Outputs`."""
+
+    library = "hp_dval"
+    batch_size = 128
+    num_tokens: int
+    """1 + N: the class token and the patches, where prompts are tuned."""
+    dim: int
+    """D_e, of their embeddings."""
+
+    @property
+    def encoder(self) -> nn.Module:
+        """What is trained on images, and may start from weights."""
+        raise NotImplementedError
+
+    def normalize(self, raw: Tensor) -> Tensor:
+        if isinstance(self.encoder, TokenTower):
+            return self.encoder.tower.preprocess(raw)
+        return (raw.float() - self.input_mean) / self.input_scale
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Unit embeddings (B, num_tokens, dim) float32 of normalised images, for the prompt tuning."""
+        raise NotImplementedError
+
+    def alignment_groups(self, learning_rate: float, layer_decay: float) -> list[dict[str, Any]]:
+        """What is trained on images, as groups of an optimiser, each with its ``lr``."""
+        return []
+
+    def prompt_parameters(self) -> list[nn.Parameter]:
+        """What is trained in the prompt tuning."""
+        return []
+
+    def keep_texts(self, prompter: Prompter) -> None:
+        """Take over the text embeddings of the learned prompts, if there are any, for predictions."""
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Logits (B, C) of images or tokens, no class above its parent if the model is coherent."""
+        return self.constrained(self(inputs).logits)
+
+    def logits_of(self, inputs: Any, batch_size: int | None = None) -> Tensor:
+        """As of :class:`HierarchicalModel`; ViTs of open_clip do not take a batch of no images."""
+        raw = check_inputs(inputs, self.input_shape)
+        return super().logits_of(raw, batch_size) if len(raw) else torch.zeros(0, len(self.hierarchy))
+
+
+class ImageTextClassifier(ImageClassifier, **CARD):
     """What HP-DVAL and its baselines have in common: cosines of image tokens and text embeddings.
 
     ``forward`` takes normalised images (B, channels, height, width), or tokens (B, 1 + N, D_e) that were
     computed before.
     """
 
-    library = "hp_dval"
-    batch_size = 128
-    num_tokens: int
-    """1 + N: the class token and the patches."""
+    views: Sequence[str] = ("global prompts", "local prompts")
+    """What the V texts of a class are, in words."""
     fixed_text: Tensor
     """(C, D_e): unit embeddings of the texts of the fixed prompts."""
     text: Tensor
@@ -112,7 +155,7 @@ class ImageTextClassifier(HierarchicalModel, **CARD):
         resize: Resize,
     ) -> None:
         super().__init__(hierarchy, input_shape, coherent=coherent, resize=resize)
-        self.alpha, self.k = alpha, k
+        self.alpha, self.k, self.dim = alpha, k, dim
         sets = (views,) if context == "shared" else (views, len(hierarchy))
         self.contexts = nn.Parameter(0.02 * torch.randn(*sets, prompt_length, text_width))
         self.register_buffer("log_scale", torch.tensor(math.log(scale)))
@@ -123,9 +166,12 @@ class ImageTextClassifier(HierarchicalModel, **CARD):
         """Embedded tokens (B, 1 + N, D_e) of normalised images, not of unit length."""
         raise NotImplementedError
 
-    def alignment_groups(self, learning_rate: float, layer_decay: float) -> list[dict[str, Any]]:
-        """What the alignment trains, as groups of an optimiser, each with its ``lr``."""
-        return []
+    def prompt_parameters(self) -> list[nn.Parameter]:
+        return [self.contexts]
+
+    @torch.no_grad()
+    def keep_texts(self, prompter: Prompter) -> None:
+        self.text.copy_(prompter(self.contexts))
 
     def tokens(self, images: Tensor) -> Tensor:
         """Unit embeddings (B, 1 + N, D_e) float32 of normalised images."""
@@ -148,15 +194,6 @@ class ImageTextClassifier(HierarchicalModel, **CARD):
         with torch.autocast(tokens.device.type, enabled=False):
             scores = dual_view_scores(tokens.float(), text[0], text[-1], alpha=self.alpha, k=self.k)
             return scores * self.log_scale.exp()
-
-    def logits(self, inputs: Tensor) -> Tensor:
-        """Logits (B, C) of images or tokens, no class above its parent if the model is coherent."""
-        return self.constrained(self(inputs).logits)
-
-    def logits_of(self, inputs: Any, batch_size: int | None = None) -> Tensor:
-        """As of :class:`HierarchicalModel`; ViTs of open_clip do not take a batch of no images."""
-        raw = check_inputs(inputs, self.input_shape)
-        return super().logits_of(raw, batch_size) if len(raw) else torch.zeros(0, len(self.hierarchy))
 
     @torch.no_grad()
     def response_maps(self, images: Tensor) -> Tensor:
@@ -248,14 +285,13 @@ class HPDVAL(ImageTextClassifier, **CARD):
             nn.Linear(self.student.num_features, dim), nn.GELU(), nn.Linear(dim, dim)
         )
 
+    @property
+    def encoder(self) -> nn.Module:
+        return self.student.network
+
     def features(self, images: Tensor) -> Tensor:
         return self.embedding(self.student(images))
 
-    def normalize(self, raw: Tensor) -> Tensor:
-        if isinstance(self.student.network, TokenTower):
-            return self.student.network.tower.preprocess(raw)
-        return (raw.float() - self.input_mean) / self.input_scale
-
     def alignment_groups(self, learning_rate: float, layer_decay: float) -> list[dict[str, Any]]:
         embedding = {"params": list(self.embedding.parameters()), "lr": learning_rate}
-        return [*encoder_groups(self.student.network, learning_rate, layer_decay), embedding]
+        return [*encoder_groups(self.encoder, learning_rate, layer_decay), embedding]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmc_shared import Hierarchy
+from hmc_shared.data import Split
 from hmc_shared.messages import shown
 from hp_dval.clip import Clip
 
@@ -80,6 +81,27 @@ def text_embeddings(clip: Clip, texts: Texts, batch_size: int = 256) -> Tensor:
     return F.normalize(torch.stack([of_class.mean(0) for of_class in embeddings]), dim=-1)
 
 
+def first_words(clip: Clip, template: str, length: int) -> Tensor:
+    """Token embeddings (m, width) of what a template has before its ``{}``, at most ``length``."""
+    tokens = clip.tokenize([template.partition("{}")[0]]).to(clip.device)
+    ends = int(clip.has_start), tokens.shape[1] - 1  # the last one is the end of text
+    return clip.embed(tokens)[0, slice(*ends)][:length]
+
+
+@torch.no_grad()
+def caption_embeddings(clip: Clip, split: Split, texts: Texts, batch_size: int = 256) -> Tensor:
+    """Unit embeddings (n, D_e) of the captions of a split; without captions, of the texts of its labels.
+
+    What does not fit into the context is cut.
+    """
+    first = [of_class[0] for of_class in texts.values()]
+    captions = split.captions or [
+        " and ".join(first[label] for label in row.nonzero().flatten().tolist()) for row in split.targets
+    ]
+    parts = [clip.encode_text(captions[i : i + batch_size]) for i in range(0, len(captions), batch_size)]
+    return F.normalize(torch.cat(parts).float(), dim=-1)
+
+
 class Prompts(nn.Module):
     """The prompts [v_1, ..., v_M, w_i] of Eq. (6), one a class, through the frozen text tower of a CLIP.
 
@@ -94,27 +116,31 @@ class Prompts(nn.Module):
     Raises ValueError as :func:`check_texts` does: for a text that leaves no room for the vectors.
     """
 
+    texts: Tensor
+    """(C, length) int64: the tokens of the texts."""
+    tokens: Tensor
+    """(C, M + length) int64: those of the prompts."""
+
     def __init__(self, clip: Clip, texts: Texts, length: int) -> None:
         super().__init__()
         self.clip = clip
         first_texts = {name: [f"{of_class[0]}."] for name, of_class in texts.items()}
         check_texts(clip, first_texts, length)
         tokens = clip.tokenize([text for (text,) in first_texts.values()]).to(clip.device)
-        with torch.no_grad():
-            embeddings = clip.embed(tokens)
-        first = int(clip.has_start)
-        self.start, self.names = embeddings[:, :first], embeddings[:, first:]
+        first = self.first = int(clip.has_start)
+        self.register_buffer("texts", tokens, persistent=False)
         # A learned vector stands for the first token of its name: neither padding nor end of text.
         learned = tokens[:, first : first + 1].expand(-1, length)
-        self.tokens = torch.cat([tokens[:, :first], learned, tokens[:, first:]], dim=1)
-        self.tokens = self.tokens[:, : clip.context_length]  # beyond it is padding
+        prompts = torch.cat([tokens[:, :first], learned, tokens[:, first:]], dim=1)
+        prompts = prompts[:, : clip.context_length]  # beyond it is padding
+        self.register_buffer("tokens", prompts, persistent=False)
 
     def forward(self, contexts: Tensor) -> Tensor:
         """Unit text embeddings (K, C, D_e) of K sets of learned vectors (K, M, width) or (K, C, M, width)."""
-        K, C = len(contexts), len(self.names)
+        K, C = len(contexts), len(self.texts)
         is_shared = contexts.ndim == 3
         learned = contexts.unsqueeze(1).expand(-1, C, -1, -1) if is_shared else contexts
-        start, names = (fixed.expand(K, -1, -1, -1) for fixed in (self.start, self.names))
+        start, names = self.clip.embed(self.texts).expand(K, -1, -1, -1).tensor_split([self.first], dim=2)
         sequences = torch.cat([start, learned, names], dim=2).flatten(0, 1)  # (K C, length, width)
         sequences = sequences[:, : self.tokens.shape[1]]
         encoded = self.clip.encode_embeddings(sequences, self.tokens.repeat(K, 1))

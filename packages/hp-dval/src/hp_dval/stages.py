@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from hmc_shared.data import Split
-from hmc_shared.partial_labels import without_unknown
+from hmc_shared.data import HierarchicalDataset, Split
+from hmc_shared.partial_labels import unknown_classes, without_unknown
 from hmc_shared.predict.score import score_known
 from hmc_shared.runs.progress import Progress
 from hmc_shared.runs.steps import step_factor
 from hp_dval.batches import frozen_tokens, score_tokens
 from hp_dval.config import Config, Stage
-from hp_dval.model import ImageTextClassifier, Prompter
+from hp_dval.model import ImageClassifier
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,13 @@ class StageEpoch:
         return self.stage != "prompts"
 
     @property
+    def distils(self) -> bool:
+        """Whether the CLIP teaches its image embedding."""
+        return self.stage in ("alignment", "joint")
+
+    @property
     def tunes_prompts(self) -> bool:
-        return self.stage != "alignment"
+        return self.stage in ("prompts", "joint")
 
     @property
     def is_last(self) -> bool:
@@ -48,11 +53,11 @@ def stage_epochs(config: Config) -> list[StageEpoch]:
     return [StageEpoch(stage, epoch, of) for stage, of in config.stages for epoch in range(of)]
 
 
-def build_optimizer(config: Config, model: ImageTextClassifier) -> Optimizer:
+def build_optimizer(config: Config, model: ImageClassifier) -> Optimizer:
     """Of the student and the prompts, of which a stage trains one or both; the last group is the prompts'."""
     groups = [
         *model.alignment_groups(config.learning_rate, config.layer_decay),
-        {"params": [model.contexts], "lr": config.prompt_learning_rate},
+        {"params": model.prompt_parameters(), "lr": config.prompt_learning_rate},
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
     for group in optimizer.param_groups:
@@ -69,22 +74,16 @@ def set_step_sizes(optimizer: Optimizer, config: Config, stage: StageEpoch, shar
     prompts["lr"] = prompts["highest_lr"] * factor if stage.tunes_prompts else 0.0
 
 
-def begin_next_stage(progress: Progress, model: ImageTextClassifier) -> None:
+def begin_next_stage(progress: Progress, model: ImageClassifier) -> None:
     """Go on from the best epoch of the stage that ended; the next one has a best epoch of its own."""
     progress.restore_best(model)
     progress.best_score = progress.best_epoch = progress.improved_epoch = None
 
 
-@torch.no_grad()
-def keep_texts(model: ImageTextClassifier, prompter: Prompter) -> None:
-    """Let the model predict with the texts that its prompts have become."""
-    model.text.copy_(prompter(model.contexts))
-
-
 class FrozenTokens:
     """The tokens of splits while the student is frozen: computed once, if ``--cache-gib`` has room."""
 
-    def __init__(self, model: ImageTextClassifier, config: Config) -> None:
+    def __init__(self, model: ImageClassifier, config: Config) -> None:
         self.model, self.config = model, config
         self.kept: dict[Split, Tensor | None] = {}
 
@@ -97,8 +96,26 @@ class FrozenTokens:
         return self.kept[split]
 
     def score(self, split: Split, stage: StageEpoch) -> Tensor:
-        """The known logits of a split, as by :func:`hmc_shared.predict.score.score_known`."""
+        """The known logits of a split, as :func:`hmc_shared.predict.score.score_known` gives them.
+
+        With ``--partial-labels``, also without what is below the deepest labels.
+        """
         tokens = self.of(split, stage)
         if tokens is None:
-            return score_known(self.model, split, self.config.workers)
-        return without_unknown(score_tokens(self.model, tokens), split.unknown)
+            logits = score_known(self.model, split, self.config.workers)
+        else:
+            logits = without_unknown(score_tokens(self.model, tokens), split.unknown)
+        return self.known(logits, split)
+
+    def held_out(self, dataset: HierarchicalDataset) -> Tensor | None:
+        """Logits of validation without what is unknown, by ``--partial-labels``; None without that option."""
+        if not self.config.partial_labels:
+            return None
+        split = dataset.validation
+        return self.known(score_known(self.model, split, self.config.workers), split)
+
+    def known(self, logits: Tensor, split: Split) -> Tensor:
+        """Logits without what ``--partial-labels`` takes as unknown."""
+        if not self.config.partial_labels:
+            return logits
+        return without_unknown(logits, unknown_classes(split.targets, self.model.hierarchy).to(logits.device))

@@ -28,19 +28,18 @@ from hp_dval.build import (
     build_model,
     build_prompter,
     classification_loss,
-    consistency_loss,
+    clip_of,
     distillation_loss,
     fit_to_rows,
     notes,
+    prompt_loss,
     teacher_features,
 )
-from hp_dval.clip_files import load_clip
 from hp_dval.config import Config
 from hp_dval.stages import (
     FrozenTokens,
     begin_next_stage,
     build_optimizer,
-    keep_texts,
     set_step_sizes,
     stage_epochs,
 )
@@ -80,11 +79,12 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     unknown = None if training.unknown is None else training.unknown.to(device)
 
     # Model
-    clip = load_clip(config.clip, config.pretrained).to(device)
+    clip = clip_of(config).to(device)
     model = build_model(config, dataset, clip).to(device)
     prompter = build_prompter(config, model, clip)
     fit_to_rows(config, model, prompter, training)
-    loss_of = classification_loss(config, targets.sum(0).to(device), len(targets), evaluated.to(device))
+    loss_of = classification_loss(config, model.hierarchy, targets, evaluated.to(device))
+    prompt_loss_of = prompt_loss(config, model, clip, training)
 
     # Optimiser: of the student and the prompts
     optimizer = build_optimizer(config, model)
@@ -102,8 +102,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     checkpoints.resume()
 
     # Epochs
-    known = notes(config, dataset)
-    bar = epoch_bar(accelerator, config, len(stages), progress, dataset, len(targets), known)
+    bar = epoch_bar(accelerator, config, len(stages), progress, dataset, len(targets), notes(config, dataset))
     while progress.epoch < len(stages):
         # Train
         stage = stages[progress.epoch]
@@ -130,12 +129,12 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             normalised = model.normalize(batch.inputs) if stage.aligns else batch.inputs
             outputs = network(normalised, prompter if stage.tunes_prompts else None)
             loss = batch.weights @ loss_of(without_unknown(outputs.logits, unknown, batch.rows), batch.labels)
-            if stage.aligns and config.kd_weight:
+            if stage.distils and config.kd_weight:
                 with accelerator.autocast():
                     f_clip = teacher_features(clip, batch.inputs)
                 loss = loss + config.kd_weight * (batch.weights @ distillation_loss(outputs, f_clip))
-            if stage.tunes_prompts and config.method not in ("no-sc", "coop"):
-                loss = loss + config.sc_weight * consistency_loss(outputs.text, model.fixed_text)
+            if stage.tunes_prompts:
+                loss = loss + prompt_loss_of(outputs, batch)
             accelerator.backward(loss * steps.share(len(losses)))
             losses.append(loss.detach())
             if steps.ends(len(losses) - 1):
@@ -145,7 +144,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         step_losses: Any = accelerator.reduce(torch.stack(losses), reduction="mean")  # (steps,)
         check_finite(step_losses, progress, folder, *network.parameters())
         if stage.tunes_prompts:
-            keep_texts(model, prompter)
+            model.keep_texts(prompter)
         progress.end_epoch()
 
         # Evaluate
@@ -180,7 +179,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     logits = score_split(model, dataset.test, config.workers)
     results = None
     if accelerator.is_main_process:
-        use_held_out(model, dataset, folder, config.protocol, config.workers)
+        use_held_out(model, dataset, folder, config.protocol, config.workers, frozen.held_out(dataset))
         model.save_pretrained(folder.model)
         results = folder.finish(
             dataset,

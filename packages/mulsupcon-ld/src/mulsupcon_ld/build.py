@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from hmc_shared.data import HierarchicalDataset, ImageTable
 from hmc_shared.data.batches import Batch
-from hmc_shared.losses import asymmetric_loss
+from hmc_shared.losses import asymmetric_loss, bce_loss
 from hmc_shared.model import load_pretrained
 from hmc_shared.partial_labels import without_unknown
 from hmc_shared.resizing import resize_of
@@ -113,9 +112,9 @@ def finetuning_loss(
 def classification_loss(config: Config, logits: Tensor, labels: Tensor) -> Tensor:
     """Of the package's own network: logits and labels (B, C) to the mean over classes, (B,)."""
     if config.loss != "asl":
-        return F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="none").mean(1)
+        return bce_loss(logits, labels)
     focusing = {"gamma_positive": config.gamma_positive, "gamma_negative": config.gamma_negative}
-    return asymmetric_loss(logits, labels, margin=config.margin, **focusing).mean(1)
+    return asymmetric_loss(logits, labels, margin=config.margin, **focusing)
 
 
 def load_model(folder: str | Path) -> MulSupCon | Baseline:

@@ -50,15 +50,11 @@ class Calibration(nn.Module):
         """Take the temperature and the shift of each level with the least cross-entropy on held-out samples.
 
         Args:
-            logits: (n, C) of a sigmoid for each class.
+            logits: (n, C) of a sigmoid for each class; ``NEVER`` where a label is unknown: it counts nothing.
             targets: (n, C) bool, ancestors included.
             hierarchy: the C classes.
             evaluated: (C,) bool, the classes that count, because others may not have been trained; default:
                 all. A level without any keeps its probabilities.
-
-        Entries whose logit is :data:`hmc_shared.partial_labels.NEVER` are unknown, and left out.
-
-        Entries whose logit is :data:`hmc_shared.partial_labels.NEVER` are unknown, and left out.
 
         Each level is fitted by itself, before the constraint: the sum of the binary cross-entropies, plus
         (ln T)^2 / 2 + (c / 10)^2 / 2, normal priors that keep T and c finite for a level without a mistake.

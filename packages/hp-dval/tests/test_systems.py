@@ -1,0 +1,207 @@
+"""The plain encoder, CoCoOp, DualCoOp and LMPT: against what they are made of, and killed and resumed."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from hmc_shared.runs.read import load_run
+from hp_dval.build import build_model, classification_loss, clip_of, load_model, notes
+from hp_dval.class_texts import class_names, class_texts
+from hp_dval.clip import Clip, TokenTower
+from hp_dval.clip_files import load_clip
+from hp_dval.prompts import caption_embeddings
+from hp_dval.train import train
+
+NEW = ["plain", "cocoop", "dualcoop", "lmpt"]
+
+
+@pytest.fixture(scope="module")
+def clip(clip_json, clip_file):
+    return load_clip(clip_json, clip_file)
+
+
+@pytest.mark.parametrize("method", NEW)
+def test_killed_and_resumed_gives_the_same_bits(tmp_path, scenes, small, train_until, method):
+    config = small(method=method, epochs=3, prompt_epochs=3, sampling="class-aware")
+    train(config, scenes)
+    killed = replace(config, output_dir=str(tmp_path / "killed"))
+    train_until(killed, 1)
+    train(replace(killed, resume=True), scenes)
+    first, second = load_run(tmp_path / "run"), load_run(tmp_path / "killed")
+    assert np.array_equal(first.scores, second.scores)
+    model = load_model(tmp_path / "run" / "model").eval()  # and without the run
+    scores = model.to_scores(model.logits_of(scenes.test.inputs))
+    torch.testing.assert_close(scores, torch.from_numpy(first.scores), atol=1e-4, rtol=1e-4)
+
+
+# The plain encoder
+
+
+def test_a_plain_encoder_needs_no_clip(tmp_path, scenes, small):
+    config = small(method="plain", student="resnet8", clip="no-such-clip", pretrained=None, prompt_epochs=1)
+    train(config, scenes)
+    state = load_model(tmp_path / "run" / "model").state_dict()
+    assert not [name for name in state if "text" in name or "tower" in name or "contexts" in name]
+    photos = replace(scenes, name="folder:photos")
+    assert [note.split(":")[0] for note in notes(config, photos)] == ["the student resnet8 starts at random"]
+
+
+def test_a_plain_copy_of_the_clip_begins_at_its_class_token(scenes, small, clip):
+    config = small(method="plain", student="clip")
+    model = build_model(config, scenes, clip_of(config)).eval()
+    images = scenes.test.inputs[:5]
+    features = clip.model.visual(clip.preprocess(images))  # behind the projection
+    token = model.student(model.normalize(images))[:, 0]
+    torch.testing.assert_close(token @ clip.model.visual.proj, features, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model(model.normalize(images)).logits, model.head(token))
+
+
+def test_logits_of_ldam_are_scaled_cosines(scenes, small):
+    config = small(method="plain", loss="ldam")
+    model = build_model(config, scenes, clip_of(config)).eval()
+    images = model.normalize(scenes.test.inputs[:5])
+    token = model.student(images)[:, 0]
+    expected = 30 * torch.cosine_similarity(token[:, None], model.head.weight[None], dim=2)
+    torch.testing.assert_close(model(images).logits, expected, atol=1e-4, rtol=1e-4)
+
+
+# CoCoOp
+
+
+def test_cocoop_without_its_network_is_zero_shot_with_the_words_of_its_template(scenes, small, clip):
+    config = small(method="cocoop", templates=["a photo of a {}"], coherent=False)
+    model = build_model(config, scenes, clip).eval()
+    for parameter in model.meta.parameters():
+        parameter.data.zero_()
+    images = scenes.test.inputs[:5]
+    text = clip.encode_text([f"a photo of a {name}." for name in class_names(scenes.hierarchy)])
+    image = clip.encode_image(clip.preprocess(images))
+    cosines = torch.cosine_similarity(image[:, None], text[None], dim=2)
+    torch.testing.assert_close(model.logits_of(images), clip.logit_scale * cosines, atol=1e-3, rtol=1e-3)
+
+
+def test_the_texts_of_cocoop_are_those_of_each_image_alone(scenes, small, clip):
+    model = build_model(small(method="cocoop"), scenes, clip).eval()
+    images = model.normalize(scenes.test.inputs[:3])
+    features = F.normalize(clip.encode_image(images), dim=1)
+    together = model.texts_of(features)
+    alone = [model.prompts(model.contexts + model.meta(feature))[0] for feature in features]
+    torch.testing.assert_close(together, torch.stack(alone))
+    assert (together[0] - together[1]).abs().max() > 1e-4
+    expected = clip.logit_scale * (together * features.unsqueeze(1)).sum(2)
+    torch.testing.assert_close(model(images).logits, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_cocoop_has_one_context(small):
+    with pytest.raises(ValueError, match="`--context` should be shared with cocoop"):
+        small(method="cocoop", context="class")
+
+
+# DualCoOp
+
+
+def test_the_probability_of_dualcoop_is_a_softmax_over_its_two_prompts(scenes, small, clip):
+    model = build_model(small(method="dualcoop", scale=100.0), scenes, clip)
+    generator = torch.Generator().manual_seed(0)
+    tokens = F.normalize(torch.randn(2, 1 + 6, clip.dim, generator=generator), dim=2)
+    text = F.normalize(torch.randn(2, 3, clip.dim, generator=generator), dim=2)
+    probabilities = model.scores(tokens, text).sigmoid()
+    for image, probability in zip(tokens, probabilities, strict=True):
+        for name in range(3):
+            positive, negative = ([float(region @ t[name]) for region in image[1:]] for t in text)
+            weights = [math.exp(20 * p) for p in positive]
+            both = [
+                5 * sum(w * 20 * c for w, c in zip(weights, cosines, strict=True)) / sum(weights)
+                for cosines in (positive, negative)
+            ]
+            expected = torch.tensor(both).softmax(0)[0]
+            torch.testing.assert_close(probability[name], expected, atol=1e-4, rtol=1e-3)
+
+
+def test_regions_keep_their_own_values_in_the_last_attention(scenes, clip):
+    tower = TokenTower(clip.image_config, own_values=True)
+    tower.start_from(clip)
+    images = clip.preprocess(scenes.test.inputs[:3])
+    tokens = tower(images)
+    visual = clip.model.visual
+    torch.testing.assert_close(tokens[:, 0] @ visual.proj, visual(images), atol=1e-4, rtol=1e-4)
+    before = []  # what comes to the last block
+    last = visual.transformer.resblocks[-1]
+    handle = last.register_forward_pre_hook(lambda _, inputs: before.append(inputs[0]))
+    visual(images)
+    handle.remove()
+    x = before[0] if last.attn.batch_first else before[0].transpose(0, 1)
+    width = x.shape[2]
+    value = F.linear(last.ln_1(x), last.attn.in_proj_weight[2 * width :], last.attn.in_proj_bias[2 * width :])
+    x = x + last.attn.out_proj(value)
+    x = x + last.mlp(last.ln_2(x))
+    torch.testing.assert_close(tokens[:, 1:], visual.ln_post(x)[:, 1:], atol=1e-4, rtol=1e-4)
+
+
+def test_dualcoop_needs_patches(scenes, small, clip_config):
+    resnet = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 8}
+    clip = Clip({**clip_config, "vision_cfg": resnet})
+    with pytest.raises(ValueError, match="no ViT that is read at its class token"):
+        build_model(small(method="dualcoop"), scenes, clip)
+
+
+# LMPT
+
+
+def test_captions_are_those_of_the_rows_or_the_names_of_their_labels(scenes, clip):
+    texts = class_texts(scenes.hierarchy)
+    split = replace(scenes.train, captions=tuple(f"picture {row}" for row in range(len(scenes.train))))
+    ours = caption_embeddings(clip, split, texts, batch_size=40)
+    expected = F.normalize(clip.encode_text(["picture 50"]), dim=1)[0]
+    torch.testing.assert_close(ours[50], expected, atol=1e-5, rtol=1e-4)
+    names = class_names(scenes.hierarchy)
+    labels = " and ".join(names[i] for i in scenes.train.targets[3].nonzero().flatten().tolist())
+    made = caption_embeddings(clip, scenes.train, texts)[3]
+    torch.testing.assert_close(made, F.normalize(clip.encode_text([labels]), dim=1)[0], atol=1e-5, rtol=1e-4)
+
+
+def test_captions_draw_the_texts_of_their_labels(tmp_path, scenes, small, clip):
+    nearness = {}
+    for method in ("coop", "lmpt"):
+        train(small(method, method=method, protocol="paper", prompt_epochs=6), scenes)
+        text = load_model(tmp_path / method / "model").text[0]
+        rows = scenes.training_split("paper")
+        captions = caption_embeddings(clip, rows, class_texts(scenes.hierarchy))
+        nearness[method] = (captions @ text.T)[rows.targets].mean()
+    assert nearness["lmpt"] > nearness["coop"] + 0.02
+
+
+# Labels that end early
+
+
+@pytest.mark.parametrize("loss", ["bce", "rw", "ldam", "asl", "db", "db-star", "cb-focal"])
+def test_unknown_labels_teach_nothing(scenes, small, loss):
+    hierarchy = scenes.hierarchy
+    leaves = set(hierarchy.leaves.tolist())
+    inner = next(i for i in range(len(hierarchy)) if set(hierarchy.children(i)) & leaves)
+    labels = torch.zeros(1, len(hierarchy), dtype=torch.bool)
+    labels[0, inner] = True
+    logits = torch.ones(1, len(hierarchy), requires_grad=True)
+    config = small(loss=loss, method="dualcoop", partial_labels=True)
+    loss_of = classification_loss(config, hierarchy, scenes.train.targets, scenes.evaluated)
+    loss_of(logits, labels).sum().backward()
+    below = hierarchy.children(inner)
+    assert set(below) <= leaves
+    assert (logits.grad[0, below] == 0).all()
+    others = [i for i in range(len(hierarchy)) if i not in below and scenes.evaluated[i]]
+    assert (logits.grad[0, others] != 0).all()
+
+
+def test_validation_leaves_out_what_is_unknown(tmp_path, scenes, small):
+    """Every second row has lost its leaves: to one run they are absent, to the other unknown."""
+    targets = scenes.validation.targets.clone()
+    targets[::2, scenes.hierarchy.leaves] = False
+    partly = replace(scenes, validation=replace(scenes.validation, targets=targets))
+    for partial in (False, True):
+        train(small(f"{partial}", method="coop", partial_labels=partial), partly)
+    plain, partial = (load_run(tmp_path / f"{on}").results for on in (False, True))
+    assert partial["validation"] > plain["validation"] + 0.02  # no false positives there
