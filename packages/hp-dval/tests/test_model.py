@@ -279,6 +279,17 @@ def test_unsuitable_images_and_options_are_refused(shape, options, message):
         HPDVAL(TREE, shape, **all_options)
 
 
+def test_the_default_takes_all_patches_where_there_are_few():
+    """So that a first training on small images of one's own needs no option."""
+    options = {"student": "small", "width": 16, "layers": 1, "heads": 2, "patch_size": 8}
+    model = HPDVAL(TREE, (1, 32, 32), **options)
+    assert model.num_tokens == 1 + 16
+    images = torch.rand(2, 1, 32, 32)
+    whole = HPDVAL(TREE, (1, 32, 32), **options, k=16)
+    whole.load_state_dict(model.state_dict())
+    assert torch.equal(model.eval().predict_proba(images), whole.eval().predict_proba(images))
+
+
 def test_timm_is_asked_for_no_download(monkeypatch):
     asked = []
     create = timm.create_model

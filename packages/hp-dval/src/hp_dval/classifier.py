@@ -59,7 +59,7 @@ class HPDVALClassifier(HierarchicalClassifier):
         student: str = Config.student,
         weights: str = Config.weights,
         alpha: float = Config.alpha,
-        k: int = Config.k,
+        k: int | None = Config.k,
         prompt_length: int = Config.prompt_length,
         scale: float | None = Config.scale,
         loss: Loss = Config.loss,

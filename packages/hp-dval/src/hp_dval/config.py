@@ -87,8 +87,8 @@ class NetworkOptions(FreezeOptions):
     """small: attention heads of a block."""
     alpha: Share = 0.4
     """Weight of the global view in the scores, Eq. (5)."""
-    k: Count = 32
-    """Patches in the top-k mean of the local view."""
+    k: Count | None = None
+    """Patches in the top-k mean of the local view; default: 32, all where there are fewer."""
     prompt_length: Count = 4
     """M, the learned vectors before the text of a class: 4 in HP-DVAL, 16 in CoOp."""
     context: Context = "shared"

@@ -40,6 +40,8 @@ its run folder.
     ["multi-label-classification", "image-classification", "long-tailed-recognition", "clip"],
 )
 
+MOST_PATCHES = 32
+"""k of the paper."""
 Prompter = Callable[[Tensor], Tensor]
 """From learned vectors of V views, (V, M, width) or (V, C, M, width), to unit text embeddings (V, C, D_e)."""
 
@@ -219,7 +221,7 @@ class HPDVAL(ImageTextClassifier, **CARD):
         text_width: of the CLIP's token embeddings.
         prompt_length: M.
         context: learned vectors shared over the classes, or each class its own.
-        alpha, k: of :func:`dual_view_scores`.
+        alpha, k: of :func:`dual_view_scores`; k is 32 by default, or all patches where there are fewer.
         scale: what scores are multiplied by.
         coherent: score a class by the best of itself and its descendants.
         resize: how an image of any size becomes the square that a prediction looks at.
@@ -244,7 +246,7 @@ class HPDVAL(ImageTextClassifier, **CARD):
         prompt_length: int = 4,
         context: Context = "shared",
         alpha: float = 0.4,
-        k: int = 32,
+        k: int | None = None,
         scale: float = 100.0,
         coherent: bool = True,
         resize: Resize = "squash",
@@ -258,7 +260,7 @@ class HPDVAL(ImageTextClassifier, **CARD):
             prompt_length=prompt_length,
             context=context,
             alpha=alpha,
-            k=k,
+            k=k or MOST_PATCHES,
             scale=scale,
             coherent=coherent,
             resize=resize,
@@ -275,7 +277,7 @@ class HPDVAL(ImageTextClassifier, **CARD):
             heads=heads,
             clip_config=clip_config,
         )
-        if k > self.student.num_patches:
+        if (k or 0) > self.student.num_patches:
             raise ValueError(
                 f"`--k` should be at most the number of patches, {self.student.num_patches} of "
                 f"{side}x{side} pixels by {student}. Found {k}."
