@@ -79,6 +79,13 @@ def test_the_card_says_all_of_it(run, hub, hmc):
         assert part in text, part
 
 
+def test_a_licence_is_that_of_who_trained(run, hub, hmc):
+    assert hmc("push", run, "me/plants") == 0
+    assert ModelCard.load(hub / "me" / "plants" / "README.md").data.license is None
+    assert hmc("push", run, "me/plants", "--license", "cc-by-4.0") == 0
+    assert ModelCard.load(hub / "me" / "plants" / "README.md").data.license == "cc-by-4.0"
+
+
 def test_a_dry_run_lists_the_files_and_uploads_none(run, hub, hmc, capsys):
     assert hmc("push", run, "me/plants", "--dry-run") == 0
     out, err = capsys.readouterr()

@@ -49,7 +49,6 @@ def model_card(library: str, text: str, tags: Sequence[str]) -> dict[str, Any]:
         "library_name": library,
         "model_card_template": "---\n{{ card_data }}\n---\n\n" + text,
         "tags": list(tags),
-        "license": "apache-2.0",
         "coders": {Hierarchy: (Hierarchy.to_json, Hierarchy.from_json)},
     }
 

@@ -32,7 +32,7 @@ def command(config: Push) -> None:
     if not config.dry_run and huggingface_hub.get_token() is None:
         raise ValueError("the hub wants a token that may write: `hf auth login`, or set HF_TOKEN.")
     run, folder = load_run(config.run), config.run / "model"
-    text = card(run, score_run(config.run), load_model(folder), config.repository)
+    text = card(run, score_run(config.run), load_model(folder), config.repository, config.license)
     (folder / CARD).write_text(text, encoding="utf-8")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     wrote([folder / CARD])
@@ -64,12 +64,14 @@ def upload(folder: Path, repository: str, *, private: bool = False) -> str:
     return f"{api.endpoint}/{repository}"
 
 
-def card(run: Run, scored: ScoredRun, model: HierarchicalModel, repository: str) -> str:
+def card(
+    run: Run, scored: ScoredRun, model: HierarchicalModel, repository: str, licence: str | None = None
+) -> str:
     """The model card: what it is for, its scores, data, classes and limits, and how to repeat it."""
     results = run.results
     data = ModelCardData(
         library_name=model.library.replace("_", "-"),
-        license="apache-2.0",
+        license=licence,
         pipeline_tag="image-classification" if model.takes_images else "tabular-classification",
         tags=["hierarchical-multi-label-classification", results["method"]],
         model_name=repository.partition("/")[2],

@@ -25,5 +25,7 @@ class Push:
     """Repository of the hub; made if it is not there."""
     private: tyro.conf.FlagCreatePairsOff[bool] = False
     """Make a repository that only its owner sees."""
+    license: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Licence of the model, as the hub names it, such as cc-by-4.0; default: the card names none."""
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
     """Write the card and list the files; upload nothing."""
