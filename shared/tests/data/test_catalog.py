@@ -69,7 +69,7 @@ def test_formats_are_prefixes_in_any_case(tmp_path: Path) -> None:
         dataset = load_dataset(f"{prefix}:{path}", levels="kind")
         assert dataset.hierarchy.names == ("a", "b")
         assert dataset.feature_names == ("x",)
-    with pytest.raises(ValueError, match="`--levels` is for hf:PATH and table:PATH only"):
+    with pytest.raises(ValueError, match="`--levels` is for hf:PATH, table:PATH and labels:PATH only"):
         load_dataset(f"folder:{tmp_path}", levels="kind")
 
 

@@ -144,3 +144,12 @@ def test_flipped_bytes_are_refused_or_harmless(make_run):
             # Only a field of the zip directory that no reader needs, or an array's name that is optional.
             assert evaluation.metrics["au_prc"] == expected.metrics["au_prc"]
     assert refused > 100
+
+
+def test_a_folder_of_runs_is_no_run(make_run, tmp_path):
+    run = make_run("linear")
+    with pytest.raises(ValueError, match=rf"has no results\.json\. Name one run, such as .*{run.name}\."):
+        load_run(run.parent)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="A run has one once it is finished"):
+        load_run(tmp_path / "empty")

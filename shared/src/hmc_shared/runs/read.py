@@ -117,6 +117,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 def load_run(path: str | Path) -> Run:
     """Read a run folder. Raises ValueError that names the file and what is wrong with it."""
     path = Path(path)
+    if path.is_dir() and not (path / "results.json").exists():
+        below = (file for depth in (1, 2, 3) for file in sorted(path.glob("*/" * depth + "results.json")))
+        one = next(below, None)
+        hint = f"Name one run, such as {one.parent}." if one else "A run has one once it is finished."
+        raise ValueError(f"{path} has no results.json. {hint}")
     results = read_results(path)
     hierarchy = load_hierarchy(path / "hierarchy.json")
     arrays = load_predictions(path / "predictions.npz", hierarchy)
