@@ -17,8 +17,9 @@ from readers import READERS as FORMATS
 from run_files import READERS as RUN_FILES
 from sets import READERS as SETS
 from studies import READERS as STUDIES
+from user_files import READERS as USER_FILES
 
-READERS = (*FORMATS, *ONTOLOGIES, *RUN_FILES, *SETS, *MODELS, *STUDIES)
+READERS = (*FORMATS, *ONTOLOGIES, *RUN_FILES, *SETS, *MODELS, *STUDIES, *USER_FILES)
 
 COUNT = int(os.environ.get("HMC_FUZZ", "150"))
 SEED = int(os.environ.get("HMC_FUZZ_SEED", "0"))

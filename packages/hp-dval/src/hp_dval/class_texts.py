@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +92,23 @@ def _read(path: Path, hierarchy: Hierarchy) -> dict[str, Any]:
     if path.suffix != ".csv":
         raise ValueError(f"`--class-texts` should be a .yaml, .json or .csv file. Found {shown(str(path))}.")
     content: dict[str, Any] = {}
-    for line, row in enumerate(csv.reader(read_text(path, LARGEST_JSON).splitlines(keepends=True)), 1):
+    rows = csv.reader(read_text(path, LARGEST_JSON).splitlines(keepends=True))
+    for number, row in enumerate(_csv_rows(rows, path)):
         if len(row) not in (0, 2):
-            raise ValueError(f"{path}:{line} should have two cells, a class and a text. Found {len(row)}.")
-        is_header = line == 1 and row and row[0].lower() in HEADERS and row[0] not in hierarchy.index
+            raise ValueError(
+                f"{path}:{rows.line_num} should have two cells, a class and a text. Found {len(row)}."
+            )
+        is_header = number == 0 and row and row[0].lower() in HEADERS and row[0] not in hierarchy.index
         if row and not is_header:
             content.setdefault(row[0], []).append(row[1])
     return content
+
+
+def _csv_rows(rows: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise ValueError(f"{path} is not readable as a table: {error}.") from error
 
 
 def _texts(value: object, name: str, file: str | Path) -> tuple[str, ...]:

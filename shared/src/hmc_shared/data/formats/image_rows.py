@@ -192,12 +192,12 @@ class _Files:
 
     def find(self, name: str) -> str:
         """The path of a file from here, as ``name`` or with that as its end. Raises ValueError."""
-        if (self.root / name).is_file():
+        if os.path.isfile(self.root / name):  # pathlib raises for a name that is too long
             return name
         path = PurePosixPath(name)
         if path.parts[0] == self.root.name and len(path.parts) > 1:  # from the folder above, as in CheXpert
             name = path.relative_to(self.root.name).as_posix()
-            if (self.root / name).is_file():
+            if os.path.isfile(self.root / name):
                 return name
         ends = f"/{name}"
         found = [

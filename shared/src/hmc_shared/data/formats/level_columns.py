@@ -92,7 +92,9 @@ def split_rows(
     if unknown := [name for name in distinct if split_of(name) is None]:
         row = names.index(unknown[0])
         place = where(row) if where else f"{origin}, row {row + 1}"
-        raise ValueError(f"{place}: the split should be train, val, test or unlabeled. Found {unknown[0]!r}.")
+        raise ValueError(
+            f"{place}: the split should be train, val, test or unlabeled. Found {shown(unknown[0])}."
+        )
     part_of, notes = parts_of(distinct, origin)
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(names):
