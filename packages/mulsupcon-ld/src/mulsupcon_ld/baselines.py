@@ -139,6 +139,15 @@ class Gaussian(NamedTuple):
         return -0.5 * (squares + self.log_variance + math.log(2 * math.pi)).sum(-1)
 
 
+def gaussian_encoder(inputs: int, size: int, latent: int, dropout: float) -> nn.Sequential:
+    """To the mean and log-variance (..., 2 latent) of a :class:`Gaussian`."""
+    return nn.Sequential(
+        *(nn.Linear(inputs, 2 * size), nn.ReLU(), nn.Dropout(dropout)),
+        *(nn.Linear(2 * size, size), nn.ReLU(), nn.Dropout(dropout)),
+        nn.Linear(size, 2 * latent),
+    )
+
+
 def kl_divergence(q: Gaussian, p: Gaussian) -> Tensor:
     """KL(q || p), (...), in closed form."""
     ratio = (q.log_variance - p.log_variance).exp()
@@ -187,11 +196,7 @@ class MPVAE(Baseline, **CARD):
         features, classes = self.input_shape[0], len(hierarchy)
         self.encoder, size = build_encoder("mlp", self.input_shape, width=width, dropout=dropout)
         self.prior = nn.Linear(size, 2 * latent)
-        self.label_encoder = nn.Sequential(
-            *(nn.Linear(features + classes, 2 * size), nn.ReLU(), nn.Dropout(dropout)),
-            *(nn.Linear(2 * size, size), nn.ReLU(), nn.Dropout(dropout)),
-            nn.Linear(size, 2 * latent),
-        )
+        self.label_encoder = gaussian_encoder(features + classes, size, latent, dropout)
         self.decoder = nn.Sequential(
             *(nn.Linear(features + latent, size), nn.ReLU()),
             *(nn.Linear(size, 2 * size), nn.ReLU()),
@@ -297,11 +302,7 @@ class CGMVAE(Baseline, **CARD):
         self.encoder, size = build_encoder("mlp", self.input_shape, width=width, dropout=dropout)
         self.posterior = nn.Linear(size, 2 * latent)
         self.embedding = nn.Parameter(nn.init.xavier_normal_(torch.empty(len(hierarchy), dim)))
-        self.label_encoder = nn.Sequential(
-            *(nn.Linear(dim, 2 * size), nn.ReLU(), nn.Dropout(dropout)),
-            *(nn.Linear(2 * size, size), nn.ReLU(), nn.Dropout(dropout)),
-            nn.Linear(size, 2 * latent),
-        )
+        self.label_encoder = gaussian_encoder(dim, size, latent, dropout)
         self.decoder = nn.Sequential(
             nn.Linear(self.input_shape[0] + latent, 2 * size), nn.ReLU(), nn.Linear(2 * size, dim)
         )
