@@ -28,6 +28,7 @@ PACKAGES = {"shared": ROOT / "shared", **METHODS}
 CONFIG = ("-c", ROOT / "pyproject.toml")
 # One file of tests, with what its fixtures trained, stays on one process.
 PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadscope")
+QUICK = ("-m", "not distributed and not slow")  # which have sessions of their own
 # What the newest Python runs: acceptance tests of every method, and what depends on Python and its libraries.
 NEWEST_RUNS = tuple(
     f"{name}/tests/{test}"
@@ -94,7 +95,7 @@ def tests(session: nox.Session, package: str) -> None:
         install(session, [package], folder)
         names = [" ".join(import_name(name) for name in group) for group in (own, PACKAGES.keys() - own)]
         session.run("python", "-c", ISOLATED, *names, log=False)
-        options = [*PARALLEL, "-m", "not distributed and not slow", *session.posargs]
+        options = [*PARALLEL, *QUICK, *session.posargs]
         session.run("pytest", *CONFIG, *options, PACKAGES[package] / "tests")
 
 
@@ -104,7 +105,7 @@ def newest(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory() as folder:
         install(session, list(PACKAGES), folder)
         files = [path for pattern in NEWEST_RUNS for path in sorted(ROOT.glob(pattern))]
-        options = [*PARALLEL, "-m", "not distributed and not slow", *session.posargs]
+        options = [*PARALLEL, *QUICK, *session.posargs]
         session.run("pytest", *CONFIG, *options, *files)
 
 
