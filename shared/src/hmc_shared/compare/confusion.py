@@ -8,7 +8,7 @@ import numpy as np
 
 from hmc_shared.compare.comparison import Row
 from hmc_shared.compare.scoring import ScoredRun, in_threads
-from hmc_shared.metrics import is_single_path, level_predictions, level_targets
+from hmc_shared.metrics import level_predictions, level_targets
 from hmc_shared.runs.read import load_run
 
 LARGEST_MATRIX = 16
@@ -60,7 +60,7 @@ def confusion_by_level(row: Row, limit: int = LARGEST_MATRIX) -> list[LevelConfu
 def _predicted(scored: ScoredRun) -> tuple[np.ndarray, np.ndarray] | None:
     """Predicted and true classes (n, L) of a run; None where samples have several in a level."""
     run = load_run(scored.path)
-    targets = run.targets.astype(bool)
-    if not is_single_path(targets, run.hierarchy):
+    if not run.is_single_path:
         return None
-    return level_predictions(run.scores, run.hierarchy), level_targets(targets, run.hierarchy)
+    true = level_targets(run.targets.astype(bool), run.hierarchy)
+    return level_predictions(run.scores, run.hierarchy), true
