@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import hmc_shared
+from hmc_shared.study.local import LocalWorkers
 from hmc_shared.study.records import Task, killed
 
 PLAN = """
@@ -130,6 +131,21 @@ def test_what_a_signal_ended_is_said_by_its_name():
     assert killed(-11) == "was killed by SIGSEGV"
     assert killed(-200) == "was killed by signal 200"
     assert killed(1) == killed(0) == ""
+
+
+@pytest.mark.parametrize("ask", [LocalWorkers.kill, LocalWorkers.stop])
+@pytest.mark.parametrize("words", [("true",), ("sleep", "60")], ids=["has ended", "just begins"])
+def test_a_run_may_be_asked_to_end_at_any_moment(tmp_path, ask, words):
+    workers = LocalWorkers(jobs=1, programs=[])
+    task = Task("toy/one/seed-0", tmp_path, words)
+    task.log.parent.mkdir(parents=True)
+    workers.start(task)
+    if words == ("true",):
+        workers._running[task][0].join()  # and `wait` has not been called
+    ask(workers, [task])
+    (ended,) = workers.wait(30)
+    assert ended[0] == task
+    assert (ended[1] == 0) == (words == ("true",))
 
 
 def test_the_module_is_imported_where_there_are_no_such_signals(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -78,7 +79,8 @@ class LocalWorkers:
             if _is_called(task):
                 process.kill()
             else:
-                os.kill(process.pid, KILL)  # it takes its program along
+                with contextlib.suppress(ProcessLookupError):  # it may end at this moment, as any run
+                    os.kill(process.pid, KILL)  # it takes its program along
 
 
 def _start_forkserver() -> None:
@@ -143,16 +145,23 @@ def _call(task: Task, words: Sequence[str], gpus: Sequence[str]) -> None:
 def _execute(task: Task, words: Sequence[str], gpus: Sequence[str]) -> None:
     """In the new process: start another program, with all its own a group that ends together."""
     _prepare(task, gpus)
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
+    process: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
 
     def forward(number: int, _: object) -> None:
-        if sys.platform == "win32":
+        if process is None:
+            early.append(number)  # asked while the program starts: told as soon as there is one
+        elif sys.platform == "win32":
             process.kill()
         else:
-            os.killpg(process.pid, signal.SIGKILL if number == KILL else signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # ended at this moment
+                os.killpg(process.pid, signal.SIGKILL if number == KILL else signal.SIGTERM)
 
     for number in (signal.SIGTERM, KILL):
         signal.signal(number, forward)
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
+    for number in early:
+        forward(number, None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the study says what ends
     _end_with_parent(KILL)
     sys.exit(process.wait())
