@@ -223,7 +223,7 @@ def minimums(session: nox.Session, package: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         install(session, [package], folder, "--resolution=lowest-direct", *direct)
         # Warnings of old releases about newer ones of their own dependencies are not ours to mend.
-        options = [*PARALLEL, "-W", "ignore", "-m", "not distributed", *session.posargs]
+        options = [*PARALLEL, "-W", "ignore", *QUICK, *session.posargs]
         session.run("pytest", *CONFIG, *options, PACKAGES[package] / "tests")
 
 

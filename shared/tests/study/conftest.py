@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hmc_shared.study import programs
+from hmc_shared.study import local, programs
 
 # Three steps of progress, then the run folder that a fixture made before. It remembers its steps, as a
 # checkpoint does, and counts its starts.
@@ -56,3 +56,9 @@ def starts(make_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     programs.find_program.cache_clear()
     return templates / "starts"
+
+
+@pytest.fixture(autouse=True)
+def no_preload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The programs of these tests need no torch: importing it for them would be most of their time."""
+    monkeypatch.setattr(local, "PRELOAD", ())

@@ -27,12 +27,19 @@ seeds: [0, 1]
 metrics: [au_prc, "accuracy_level_*"]
 """
 SOURCE = Path(hmc_shared.__file__).parents[1]
+QUICK_START = """
+from hmc_shared.study import local
+from hmc_shared.__main__ import main
+local.PRELOAD = ()  # the programs of these tests need no torch
+main()
+"""
 
 
-def background(*words: object, alone: bool = False) -> subprocess.Popen[str]:
+def background(*words: object, alone: bool = False, preload: bool = False) -> subprocess.Popen[str]:
     """``hmc`` as a terminal starts it: of what runs in the background, a shell lets SIGINT be ignored."""
+    start = ("-m", "hmc_shared") if preload else ("-c", QUICK_START)
     return subprocess.Popen(
-        [sys.executable, "-m", "hmc_shared", *map(str, words)],
+        [sys.executable, *start, *map(str, words)],
         env=os.environ | {"PYTHONPATH": str(SOURCE)},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -102,7 +109,9 @@ ON_LINUX = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="find
 @pytest.mark.usefixtures("starts")
 def test_ctrl_c_while_it_still_imports_is_no_traceback(write_plan, tmp_path):
     """A terminal sends the signal to all processes, also to that from which runs are forked."""
-    study = background("study", "run", write_plan(PLAN), "--output", tmp_path / "runs", alone=True)
+    study = background(
+        "study", "run", write_plan(PLAN), "--output", tmp_path / "runs", alone=True, preload=True
+    )
     wait_for(tmp_path / "runs" / "logs" / "toy" / "slow" / "seed-0.json", study)
     server = forkserver_of(study)
     time.sleep(0.5)

@@ -164,7 +164,7 @@ def test_a_budget_of_seconds(tuned, write_plan, tmp_path):
 
 
 def test_hopeless_trials_are_stopped(tuned, hmc, write_plan, capfd):
-    starts = tuned(epochs=30, seconds=0.3)
+    starts = tuned(epochs=30, seconds=0.1)
     path = write_plan(PLAN.replace("prune: false", "seed: 3").replace("trials: 8", "trials: 20"))
     assert hmc("study", "run", path, "--jobs", 2, "--methods", "one", "--seeds", 0) == 0
     out, _ = capfd.readouterr()
