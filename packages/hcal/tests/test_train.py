@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from sklearn.utils.class_weight import compute_sample_weight
 
 from hcal.config import Config, EvaluateConfig
 from hcal.train import train
@@ -272,3 +273,26 @@ def test_two_batches_of_a_step_are_one_of_twice_the_size(tmp_path):
 def test_patience_ends_a_run_and_class_aware_sampling_trains(tmp_path, digits):
     options = {"epochs": 30, "learning_rate": 0.0, "prototype_learning_rate": 0.0, "patience": 2}
     assert train(small(tmp_path, sampling="class-aware", **options), digits)["epochs"] < 30
+
+
+def test_class_weights_are_weights_of_samples_by_their_deepest_class(tmp_path):
+    digits = load_dataset("digits")
+    train_rows = digits.train.select(range(0, len(digits.train), 5))
+    deepest = [max(np.flatnonzero(row)) for row in train_rows.targets.numpy()]
+    balanced = torch.from_numpy(compute_sample_weight("balanced", deepest)).float()
+    options, scores = {"method": "flat", "encoder": "mlp", "width": 16, "epochs": 2}, {}
+    for name, weights, class_weights in (
+        ("option", None, "balanced"),
+        ("samples", balanced, "none"),
+        ("neither", None, "none"),
+    ):
+        dataset = replace(digits, train=replace(train_rows, weights=weights))
+        train(small(tmp_path / name, class_weights=class_weights, **options), dataset)
+        scores[name] = load_run(tmp_path / name / "run").scores
+    np.testing.assert_allclose(scores["option"], scores["samples"], rtol=1e-4, atol=1e-4)
+    assert np.abs(scores["option"] - scores["neither"]).max() > 0.01
+
+
+def test_classes_are_not_evened_out_twice(tmp_path):
+    with pytest.raises(ValueError, match="`--class-weights` should be none with --sampling class-aware"):
+        small(tmp_path, class_weights="balanced", sampling="class-aware")

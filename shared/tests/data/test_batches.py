@@ -5,10 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_sample_weight
 
 from hmc_shared.data import batches
 from hmc_shared.data.batches import (
     Batch,
+    balanced_weights,
     class_aware_order,
     deal,
     places_in_batch,
@@ -54,6 +56,18 @@ def test_each_class_is_sampled_equally_often_and_each_of_its_rows_too(
     totals = [rows.sum() for rows in of_class]
     assert max(totals) - min(totals) <= 1
     assert all(rows.max() - rows.min() <= 1 for rows in of_class)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.booleans())
+def test_balanced_weights_are_those_of_scikit_learn(classes: list[int], are_weighted: bool) -> None:
+    of_samples = torch.arange(1.0, len(classes) + 1) if are_weighted else None
+    found = balanced_weights(torch.tensor(classes), of_samples)
+    times = np.arange(1, len(classes) + 1) if are_weighted else np.ones(len(classes), dtype=int)
+    repeated = np.repeat(classes, times)  # a sample of weight 3 is as three samples
+    of_class = dict(zip(repeated.tolist(), compute_sample_weight("balanced", repeated), strict=True))
+    expected = times * [of_class[label] for label in classes]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_a_rare_class_among_many_labels_gets_its_turn() -> None:

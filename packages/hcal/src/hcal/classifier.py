@@ -60,6 +60,7 @@ class HCALClassifier(HierarchicalClassifier):
         epsilon: float = Config.epsilon,
         aggregation: bool = Config.aggregation,
         weighting: Literal["adaptive", "fixed"] = Config.weighting,
+        class_weights: Literal["none", "balanced"] = Config.class_weights,
         flip: bool = Config.flip,
         protocol: Literal["default", "paper"] = Config.protocol,
         epochs: int = Config.epochs,
@@ -87,6 +88,7 @@ class HCALClassifier(HierarchicalClassifier):
         self.epsilon = epsilon
         self.aggregation = aggregation
         self.weighting = weighting
+        self.class_weights = class_weights
         self.flip = flip
         self.protocol = protocol
         self.epochs = epochs

@@ -7,7 +7,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
-from hmc_shared.cli.bounds import Bounds, Count, NonNegative, NonNegativeInt, Positive, Share, check_options
+from hmc_shared.cli.bounds import (
+    Bounds,
+    Count,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    Share,
+    check,
+    check_options,
+)
 from hmc_shared.cli.commands import EvaluateOptions, Format, PredictOptions
 from hmc_shared.cli.metavars import RunFolder
 from hmc_shared.cli.train_options import (
@@ -57,6 +66,9 @@ class LossOptions:
     """Above the deepest level, contrast group means of features with the prototypes, not each sample."""
     weighting: Literal["adaptive", "fixed"] = "adaptive"
     """Level weights by Eq. (11), or all equal. Without effect under --task single."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: images of rare classes count for more, so that the deepest classes of all images weigh the
+    same together."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +105,11 @@ class Config(NetworkOptions, AugmentationOptions, LossOptions, SgdOptions, Featu
     set's configuration has them."""
     validation_rows: bool = True
     """Under --protocol paper, train on the validation rows, too."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        once = self.class_weights == "none" or self.sampling == "random"
+        check(self, "class_weights", once, "be none with --sampling class-aware, which evens the classes out")
 
     @property
     def label(self) -> str:

@@ -17,6 +17,7 @@ from hcal.build import build_model, check_labels, method_backward, method_losses
 from hcal.config import Config
 from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset, load_dataset
+from hmc_shared.data.batches import balanced_weights
 from hmc_shared.metrics import accuracy_leaf, accuracy_per_level, hvr, level_predictions, level_targets
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints
@@ -59,6 +60,9 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     if isinstance(inputs, Tensor):
         inputs = inputs.to(device)
     paths = torch.from_numpy(level_targets(targets, hierarchy)).to(device)  # (n, L)
+    sample_weights = training.weights
+    if config.class_weights == "balanced":
+        sample_weights = balanced_weights(paths.amax(1).cpu(), sample_weights)  # ids grow with depth
     validation_paths = torch.from_numpy(level_targets(dataset.validation.targets, hierarchy))
 
     # Model
@@ -94,7 +98,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         network.train()
         backward = method_backward(config, model, accelerator)  # anew: what it remembers is in no checkpoint
         steps = progress.begin_epoch()
-        place: dict[str, Any] = {"of_samples": training.weights, "rank": rank, "world": world}
+        place: dict[str, Any] = {"of_samples": sample_weights, "rank": rank, "world": world}
         for batch in training_batches(
             model, inputs, paths, config, progress.epoch, progress.step, generator, **place
         ):
