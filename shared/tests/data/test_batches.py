@@ -70,6 +70,10 @@ def test_balanced_weights_are_those_of_scikit_learn(classes: list[int], are_weig
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_samples_without_a_class_have_no_balanced_weight() -> None:
+    assert balanced_weights(torch.tensor([-1, 2, 2, -1, 1])).tolist() == [0, 0.75, 0.75, 0, 1.5]
+
+
 def test_a_rare_class_among_many_labels_gets_its_turn() -> None:
     targets = torch.zeros(1000, 4, dtype=torch.bool)
     targets[:, 0] = True

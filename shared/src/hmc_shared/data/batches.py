@@ -76,19 +76,20 @@ def weighted(weights: Tensor, rows: Tensor, of_samples: Tensor | None) -> Tensor
 
 
 def balanced_weights(classes: Tensor, of_samples: Tensor | None = None) -> Tensor:
-    """A weight for each sample, (n,) float32 of mean 1, so that all classes together weigh the same.
+    """A weight for each sample, (n,) float32 of mean 1, with which all classes weigh the same.
 
         w_i = n / (K n_y),  of a sample of class y, one of n_y, K the number of classes that occur
 
-    ``classes`` is (n,) int64. With weights ``of_samples`` (n,) of their own, n and n_y are sums of these,
-    which the result is multiplied by. Source: King and Zeng, "Logistic Regression in Rare Events Data", 2001;
+    ``classes`` is (n,) int64; a sample of none, -1, does not count and gets the weight 0. With weights
+    ``of_samples`` (n,) of their own, n and n_y are sums of these, which the result is multiplied by. Source:
     scikit-learn's ``class_weight="balanced"``.
 
     >>> balanced_weights(torch.tensor([0, 0, 0, 1]))
     tensor([0.6667, 0.6667, 0.6667, 2.0000])
     """
     own = torch.ones(len(classes)) if of_samples is None else of_samples.float()
-    sums = torch.bincount(classes, weights=own)
+    own = own * (classes >= 0)
+    sums = torch.bincount(classes.clamp(min=0), weights=own)
     return own * own.sum() / ((sums > 0).sum() * sums)[classes]
 
 
