@@ -223,9 +223,10 @@ class TestBootstrap:
         back = paired_bootstrap(other, one, "au_prc", resamples=200)
         assert (back.low, back.high) == pytest.approx((-difference.high, -difference.low))
 
-    def test_a_run_does_not_differ_from_itself(self, make_run):
+    def test_a_run_does_not_differ_from_itself(self, make_run, capfd):
         run = make_run()
-        difference = paired_bootstrap(run, run, "map", resamples=20)
+        difference = paired_bootstrap(run, run, "map", resamples=20, progress=True)
+        assert not capfd.readouterr().err  # a bar is for a terminal
         assert (difference.difference, difference.low, difference.high) == (0, 0, 0)
 
     def test_the_interval_of_a_mean_is_the_one_of_theory(self, make_run):

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.figure import Figure
-from tqdm import trange
 
 from hmc_shared.compare.align import align
 from hmc_shared.compare.comparison import LOWER_IS_BETTER, NOT_RANKED, Comparison
@@ -21,6 +20,7 @@ from hmc_shared.compare.plots import save
 from hmc_shared.messages import counted
 from hmc_shared.metrics import summarize
 from hmc_shared.runs.read import Run, load_run
+from hmc_shared.waiting import watched
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def paired_bootstrap(
         resamples: number of resamples, each as large as the test set.
         level: coverage of the interval.
         seed: of the resampling.
-        progress: show a bar.
+        progress: show a bar in a terminal.
 
     Raises ValueError for damaged runs, runs on different data, and a metric that they do not have.
     """
@@ -264,7 +264,8 @@ def paired_bootstrap(
         raise ValueError(f"`--metric` should be among {', '.join(known)}. Found {metric!r}.")
     rng = np.random.default_rng(seed)
     differences = np.full(resamples, math.nan)
-    for i in trange(resamples, desc=metric, unit="resample", disable=not progress):
+    draws = range(resamples)
+    for i in watched(draws, metric, resamples, "resamples") if progress else draws:
         rows = rng.integers(samples, size=samples)
         one, other = (_metrics(run, rows, metric).get(metric, math.nan) for run in runs)
         differences[i] = one - other

@@ -65,7 +65,7 @@ def embed(config: Embed, source: Source, folder: EmbeddingFolder) -> Path:
         embedder.save(folder.path)
         of_rows = _of_texts if embedder.takes == "texts" else image_vectors
         parts = of_rows(embedder, source.inputs, missing, config)
-    with tqdm(total=sum(map(len, missing)), unit=" rows") as progress:
+    with tqdm(total=sum(map(len, missing)), unit=" rows", disable=None) as progress:  # None: in no terminal
         for rows, vectors in zip(missing, parts, strict=True):
             folder.write_part(rows.start, vectors)
             progress.update(len(rows))
