@@ -18,7 +18,9 @@ from hmc_shared.data import load_dataset
 from hmc_shared.metrics import au_prc, incoherent
 from hmc_shared.mixture import mean_logits
 from hmc_shared.model import load_model
+from hmc_shared.predict.decision import load_decision
 from hmc_shared.predict.score import score_split
+from hmc_shared.predict.threshold import thresholds_of_classes
 from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.read import RESERVED, VALIDATION, load_predictions, load_run
 from hmc_shared.runs.refit import fit_on_validation
@@ -92,6 +94,21 @@ def test_the_model_gives_what_the_run_folder_has(run, digits, tmp_path):
         weight * load_run(path).uncalibrated.astype(float) for weight, path in zip(weights, runs, strict=True)
     )
     np.testing.assert_allclose(mix.uncalibrated, expected, atol=1e-6)
+
+
+def test_it_has_thresholds_of_classes_too(run, digits, tmp_path):
+    runs = [run("one", 1), run("two", 2)]
+    blend(options(tmp_path, *runs, threshold_by="class"))
+    assert load_model(tmp_path / "blend").decision.threshold is None  # each digit has one path
+    for path in runs:
+        decision = load_decision(Path(path) / "model")
+        replace(decision, single_path=False).save(Path(path) / "model")
+    blend(options(tmp_path, *runs, threshold_by="class", overwrite=True))
+    mix, model = load_run(tmp_path / "blend"), load_model(tmp_path / "blend")
+    held_out = load_predictions(tmp_path / "blend" / VALIDATION, digits.hierarchy)
+    known = np.ones(held_out["scores"].shape, dtype=bool)
+    assert mix.threshold == thresholds_of_classes(held_out["scores"], held_out["targets"], known)
+    assert np.array_equal(model.predict(digits.test.inputs).numpy(), mix.answers)
 
 
 def test_it_is_never_worse_on_validation_than_the_best_of_them(run, digits, tmp_path, capsys):

@@ -165,7 +165,13 @@ def blend(config: BlendOptions) -> Results:
     model = blended_model([models[number] for number in used], weights)
     mix, labels = model.mixed([logits[number] for number in used]), torch.from_numpy(targets).bool()
     fit_on_validation(
-        model, mix, labels, held_out[0]["ids"].tolist(), torch.from_numpy(first.evaluated), folder
+        model,
+        mix,
+        labels,
+        held_out[0]["ids"].tolist(),
+        torch.from_numpy(first.evaluated),
+        folder,
+        threshold_by=config.threshold_by,
     )
     mix_reserved(model, [runs[number] for number in used], folder)
     model.save_pretrained(folder.model)

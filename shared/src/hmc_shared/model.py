@@ -20,6 +20,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from hmc_shared.cli.train_options import ThresholdBy
 from hmc_shared.constraints import max_over_descendants
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.embed.embedder import ARRAYS, Embedder, load_embedder
@@ -33,7 +34,7 @@ from hmc_shared.partial_labels import NEVER
 from hmc_shared.predict.calibration import Calibration
 from hmc_shared.predict.decision import FILE as DECISION
 from hmc_shared.predict.decision import Decision, confident_labels, load_decision
-from hmc_shared.predict.threshold import best_threshold
+from hmc_shared.predict.threshold import best_threshold, thresholds_of_classes
 from hmc_shared.resizing import Resize
 from hmc_shared.vision.statistics import PixelStatistics, input_statistics
 
@@ -194,14 +195,17 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
         """Fit the calibration on logits (n, C) and targets (n, C) bool of held-out samples."""
         self.calibration.fit(logits, targets, self.hierarchy, evaluated)  # type: ignore[operator]
 
-    def choose_threshold(self, logits: Tensor, targets: Tensor, evaluated: Tensor) -> None:
+    def choose_threshold(
+        self, logits: Tensor, targets: Tensor, evaluated: Tensor, by: ThresholdBy = "all"
+    ) -> None:
         """Decide by the best threshold for held-out samples, over the ``evaluated`` classes (C,) bool.
 
+        ``by`` "class": by one for each class, :func:`hmc_shared.predict.threshold.thresholds_of_classes`.
         Entries whose logit is :data:`hmc_shared.partial_labels.NEVER` are unknown, and left out.
         """
-        counted, labels = logits[:, evaluated], targets[:, evaluated]
-        known = counted > NEVER
-        threshold = best_threshold(counted[known].numpy(), labels[known].numpy())
+        scores, labels = logits.numpy(), targets.numpy()
+        choose = thresholds_of_classes if by == "class" else best_threshold
+        threshold = choose(scores, labels, (scores > NEVER) & evaluated.numpy())
         self.decision = replace(self.decision, threshold=threshold)
 
     # From raw inputs to answers
@@ -264,7 +268,8 @@ class HierarchicalModel(nn.Module, PyTorchModelHubMixin):
             for name in (DECISION, EMBEDDER, ARRAYS):
                 with suppress(EntryNotFoundError):
                     folder = Path(hf_hub_download(repo_id=model_id, filename=name, **where)).parent
-        model.decision, model.embedder = load_decision(folder), load_embedder(folder)
+        decision = load_decision(folder, len(model.hierarchy))
+        model.decision, model.embedder = decision, load_embedder(folder)
         return model
 
 

@@ -35,7 +35,8 @@ def decide(answers: dict[str, Tensor], content: dict[str, Any], hierarchy: Hiera
     decision = content["decision"]
     values = answers[decision["of"]]
     if decision["rule"] == "threshold":
-        return hierarchy.add_ancestors(values.double() >= decision["threshold"])
+        threshold = torch.tensor(decision["threshold"], dtype=torch.float64)
+        return hierarchy.add_ancestors(values.double() >= threshold)
     if decision["rule"] == "leaf":
         leaves = hierarchy.leaves
         return hierarchy.ancestors_of(leaves[values[:, leaves].argmax(1)])

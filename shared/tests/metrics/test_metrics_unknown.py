@@ -48,6 +48,19 @@ def test_metrics_of_classes_are_those_of_the_known_rows(seed):
 
 
 @given(st.integers(0, 10_000))
+def test_thresholds_of_classes_decide_what_is_known(seed):
+    scores, targets, unknown = draw(DAG, seed)
+    thresholds = np.random.default_rng(seed).integers(-3, 4, len(DAG)).astype(float)
+    found = summarize(scores, targets, DAG, threshold=thresholds, unknown=unknown)
+    reached = (scores >= thresholds) & ~unknown
+    predicted, known = DAG.add_ancestors(reached) & ~unknown, ~unknown
+    assert found["f1_micro"] == pytest.approx(f1_score(targets[known], predicted[known]))
+    assert found["hamming_accuracy"] == pytest.approx(np.mean(targets[known] == predicted[known]))
+    with pytest.raises(ValueError, match=r"`threshold` should be one number or 5. Found shape \(4,\)"):
+        summarize(scores, targets, DAG, threshold=thresholds[1:])
+
+
+@given(st.integers(0, 10_000))
 def test_no_metric_depends_on_the_score_of_what_is_unknown(seed):
     scores, targets, unknown = draw(DAG, seed)
     other = np.where(unknown, -scores - 7, scores)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from hmc_shared import Hierarchy
 from hmc_shared.constraints import max_over_descendants
+from hmc_shared.metrics.summary import decided
 from hmc_shared.predict.decision import Decision, confident_labels, load_decision
 
 TREE = Hierarchy.from_paths(["p", "b/c/x", "b/c/y", "b/d", "e/f/z"])
@@ -89,16 +91,45 @@ def test_labels_at_a_threshold_have_their_ancestors_also_where_scores_are_not_co
     assert [DAG.names[i] for i in labels[0].nonzero()] == ["a", "b", "c"]
 
 
+@given(
+    scores=st.lists(st.floats(-9, 9, width=32), min_size=5, max_size=5),
+    thresholds=st.lists(st.floats(-9, 9), min_size=5, max_size=5),
+)
+def test_labels_at_thresholds_of_classes_are_coherent_and_no_more_than_that(scores, thresholds):
+    values = torch.tensor([scores])
+    labels = Decision(tuple(thresholds)).labels(values, values.sigmoid(), DAG)
+    assert DAG.has_ancestors(labels)
+    reached = [score >= threshold for score, threshold in zip(scores, thresholds, strict=True)]
+    for node in range(len(DAG)):
+        below = DAG.ancestors[:, node].tolist()  # itself included
+        assert labels[0, node] == any(r and b for r, b in zip(reached, below, strict=True))
+    of_metrics = decided(values.double().numpy(), thresholds, DAG)
+    assert np.array_equal(of_metrics, labels.numpy())
+
+
+def test_thresholds_of_other_classes_are_refused(tmp_path):
+    Decision((0.5, 1.0)).save(tmp_path)
+    assert load_decision(tmp_path, 2).threshold == (0.5, 1.0)
+    with pytest.raises(ValueError, match=r"decision\.json .* `threshold` should be of 3 classes. Found 2"):
+        load_decision(tmp_path, 3)
+
+
 @pytest.mark.parametrize(
     "decision",
-    [Decision(), Decision(0.0), Decision(-1 / 3, single_path=True, features=("é", "a,b"), window=(0.5, 99))],
+    [
+        Decision(),
+        Decision(0.0),
+        Decision((0.5, -1 / 3)),
+        Decision(-1 / 3, single_path=True, features=("é", "a,b"), window=(0.5, 99)),
+    ],
 )
 def test_it_is_kept_bit_for_bit_beside_the_weights(decision, tmp_path):
     decision.save(tmp_path)
     assert load_decision(tmp_path) == decision
     content = json.loads((tmp_path / "decision.json").read_text())
     assert list(content) == ["threshold", "single_path", "features", "window"]
-    assert content["threshold"] == decision.threshold
+    by_class = isinstance(decision.threshold, tuple)
+    assert content["threshold"] == (list(decision.threshold) if by_class else decision.threshold)
 
 
 def test_without_its_file_it_is_the_default(tmp_path):
@@ -110,6 +141,9 @@ def test_without_its_file_it_is_the_default(tmp_path):
     [
         *("{", "[]", "null", '{"threshold": 1}', '{"threshold": "a", "single_path": true, "features": []}'),
         '{"threshold": null, "single_path": true, "features": 3}',
+        '{"threshold": [0.5, null], "single_path": true, "features": []}',
+        '{"threshold": [0.5, [1]], "single_path": true, "features": []}',
+        '{"threshold": {"a": 1}, "single_path": true, "features": []}',
         '{"threshold": NaN, "single_path": true, "features": []}',
     ],
 )

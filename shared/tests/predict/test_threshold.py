@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from hmc_shared.predict.threshold import best_threshold
+from hmc_shared.predict.threshold import FEWEST_POSITIVES, best_threshold, thresholds_of_classes
 
 
 @given(
@@ -35,3 +35,28 @@ def test_it_tells_neighbouring_float32_apart():
 
 def test_without_positives_it_is_0():
     assert best_threshold(np.ones((2, 2)), np.zeros((2, 2))) == 0.0
+
+
+@given(st.integers(0, 10_000))
+def test_no_other_threshold_of_a_class_has_a_better_f1(seed):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(-4, 5, (20, 4)).astype(np.float32)
+    targets, known = rng.random((20, 4)) < 0.4, rng.random((20, 4)) < 0.8
+    chosen = thresholds_of_classes(scores, targets, known)
+    pooled = best_threshold(scores[known], targets[known])
+    for node, threshold in enumerate(chosen):
+        of_class, true = scores[known[:, node], node], targets[known[:, node], node]
+        if true.sum() < FEWEST_POSITIVES:
+            assert threshold == pooled
+            continue
+        best = max(f1_score(true, of_class >= cut) for cut in np.unique(of_class))
+        assert f1_score(true, of_class >= threshold) == best
+
+
+def test_a_class_of_few_positives_has_the_threshold_of_all():
+    scores = np.stack([np.arange(10.0), np.arange(10.0)], axis=1)
+    targets = np.stack([scores[:, 0] >= 5, scores[:, 1] >= 6], axis=1)  # 5 and 4 positives
+    known = np.ones((10, 2), dtype=bool)
+    assert thresholds_of_classes(scores, targets, known) == (4.5, 4.5)
+    targets[:, 1] = scores[:, 1] >= 3
+    assert thresholds_of_classes(scores, targets, known) == (4.5, 2.5)

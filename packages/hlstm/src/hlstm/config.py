@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from hmc_shared.cli.bounds import Bounds, Count, NonNegative, NonNegativeInt, Share, ShareBelow1, check
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
-from hmc_shared.cli.train_options import FeatureOptions, OptimisationOptions, TrainOptions
+from hmc_shared.cli.train_options import DecidingOptions, FeatureOptions, OptimisationOptions
 
 MethodName = Literal[
     "hlstm", "chmcnn", "dhn", "chmc-lstm", "hmcn-r", "hmcn-f", "hmcn-chmc", "hmc-lmlp", "clus-ens"
@@ -95,7 +95,7 @@ class AdamOptions(OptimisationOptions):
 
 
 @dataclass(frozen=True)
-class Config(NetworkOptions, ForestOptions, LossOptions, AdamOptions, FeatureOptions, TrainOptions):
+class Config(NetworkOptions, ForestOptions, LossOptions, AdamOptions, FeatureOptions, DecidingOptions):
     """Train HLSTM or one of its baselines on feature vectors with a tree or DAG of classes."""
 
     package: ClassVar[str] = "hlstm"

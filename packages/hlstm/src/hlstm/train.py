@@ -164,7 +164,9 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         held_out = None
         if config.protocol == "default":
             held_out = held_out_scores(config, scored, dataset.validation)
-        use_held_out(scored, dataset, folder, config.protocol, held_out=held_out)
+        use_held_out(
+            scored, dataset, folder, config.protocol, held_out=held_out, threshold_by=config.threshold_by
+        )
         scored.save_pretrained(folder.model)
         results = folder.finish(
             dataset,

@@ -11,7 +11,7 @@ import tyro
 from hmc_shared.cli.bounds import FREE, Bounds, Count, NonNegative, NonNegativeInt, Positive, Share, check
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
 from hmc_shared.cli.metavars import File, Names, RunFolder, Templates
-from hmc_shared.cli.train_options import CosineOptions, FreezeOptions, ImageOptions, TrainOptions
+from hmc_shared.cli.train_options import CosineOptions, DecidingOptions, FreezeOptions, ImageOptions
 from hmc_shared.resizing import Resize
 
 MethodName = Literal[
@@ -159,7 +159,7 @@ class StudentImageOptions(ImageOptions):
 
 
 @dataclass(frozen=True)
-class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, TrainOptions):
+class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, DecidingOptions):
     """Train HP-DVAL, a part of it or a baseline on images with labels, from a CLIP."""
 
     package: ClassVar[str] = "hp-dval"

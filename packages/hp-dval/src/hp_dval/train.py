@@ -179,7 +179,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     logits = score_split(model, dataset.test, config.workers)
     results = None
     if accelerator.is_main_process:
-        use_held_out(model, dataset, folder, config.protocol, config.workers, frozen.held_out(dataset))
+        by, held_out = config.threshold_by, frozen.held_out(dataset)
+        use_held_out(model, dataset, folder, config.protocol, config.workers, held_out, by)
         model.save_pretrained(folder.model)
         results = folder.finish(
             dataset,

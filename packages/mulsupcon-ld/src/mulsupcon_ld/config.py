@@ -21,12 +21,12 @@ from hmc_shared.cli.bounds import (
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
 from hmc_shared.cli.metavars import Ids, RunFolder
 from hmc_shared.cli.train_options import (
+    DecidingOptions,
     EncoderOptions,
     FeatureOptions,
     ImageOptions,
     ImageTrainingOptions,
     StoppingOptions,
-    TrainOptions,
 )
 
 Loss = Literal["cld", "rld", "mulsupcon", "any", "all", "bce", "asl", "lamp", "mpvae", "c-gmvae"]
@@ -139,7 +139,7 @@ class StageOptions(ImageTrainingOptions, StoppingOptions):
 
 @dataclass(frozen=True)
 class Config(
-    MaskOptions, ViewOptions, NetworkOptions, LossOptions, StageOptions, FeatureOptions, TrainOptions
+    MaskOptions, ViewOptions, NetworkOptions, LossOptions, StageOptions, FeatureOptions, DecidingOptions
 ):
     """Train by contrastive learning, then cross-entropy, or by a baseline, on vectors or images."""
 

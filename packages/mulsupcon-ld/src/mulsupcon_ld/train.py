@@ -165,7 +165,9 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         extra["published_metrics"] = {name: or_null(value) for name, value in published.items()}
     results = None
     if accelerator.is_main_process:
-        use_held_out(model, dataset, folder, config.protocol, config.workers)
+        use_held_out(
+            model, dataset, folder, config.protocol, config.workers, threshold_by=config.threshold_by
+        )
         model.save_pretrained(folder.model)
         results = folder.finish(
             dataset,

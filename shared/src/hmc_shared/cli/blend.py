@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from hmc_shared.cli.bounds import FREE, Count, check_options, free_options
-from hmc_shared.cli.train_options import Seed, default_folder
+from hmc_shared.cli.train_options import Seed, ThresholdBy, default_folder
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Blend:
     """What the weights are chosen for, on validation."""
     rounds: Count = 30
     """Rounds of the choice; each adds a share of the run that gains most."""
+    threshold_by: ThresholdBy = "all"
+    """As of `train`: one threshold of the mix for all classes, or for each class its own."""
     dataset: Annotated[str | None, FREE] = None
     """Refuse runs on another data set than this, a name or what their --dataset was."""
     seed: Seed = 0

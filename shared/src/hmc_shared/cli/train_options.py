@@ -32,6 +32,8 @@ Tracker = Literal[
 ]
 
 
+ThresholdBy = Literal["all", "class"]
+
 READING = (
     *("levels", "features", "drop", "categorical", "evidence", "uncertain", "blank", "window"),
     *("on_error", "workers", "set_aside"),
@@ -248,6 +250,23 @@ class TrainOptions(RunOptions, OptimisationOptions, DataOptions):
     def free_on_resume(self) -> frozenset[str]:
         """The options that a run may be resumed with whatever they were."""
         return free_options(type(self))
+
+
+@dataclass(frozen=True)
+class DecidingOptions(TrainOptions):
+    """For methods that decide by a threshold where samples may have several paths."""
+
+    title: ClassVar[str] = "run"
+
+    threshold_by: ThresholdBy = "all"
+    """all: one threshold for all classes, with the best micro-F1 in validation. class: each class its own,
+    with its own best F1 there, which finds more of the rare ones; a class with fewer than 5 positives there
+    has that of all. Only where samples may have several paths."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fits = self.threshold_by == "all" or self.protocol != "paper"
+        check(self, "threshold_by", fits, "be all under --protocol paper, without validation")
 
 
 TABLES = (".csv", ".tsv", ".parquet")

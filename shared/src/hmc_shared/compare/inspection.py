@@ -5,7 +5,7 @@ All of it comes from the predictions of the runs, one run in memory at a time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from hmc_shared.compare.scoring import ScoredRun, in_threads
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.metrics import level_predictions, level_targets
 from hmc_shared.metrics.ranking import rankings_of_classes
+from hmc_shared.metrics.summary import decided
 from hmc_shared.runs.read import Run, load_run
 
 LARGEST_FAMILY = 1000
@@ -69,6 +70,8 @@ class Inspection:
     """(rows, C) average precision of every class, mean over seeds; NaN if not evaluated or absent."""
     auroc: np.ndarray
     """(rows, C) area under the ROC curve of every class, mean over seeds; NaN also without negatives."""
+    threshold: np.ndarray
+    """(rows, C) of the scores of every class, mean over seeds; NaN in rows with one for all classes."""
     positives: np.ndarray
     """(C,) test samples that have the class."""
     confusions: tuple[Confusion, ...]
@@ -99,6 +102,7 @@ def inspect(table: ComparisonTable, confusions: int = 20, samples: int = 12) -> 
         hierarchy=first.hierarchy,
         ap=np.stack(ap),
         auroc=np.stack(auroc),
+        threshold=np.stack([_thresholds(row, len(first.hierarchy)) for row in table.rows]),
         positives=first.targets.astype(bool).sum(0),
         confusions=_most_frequent(first.targets.astype(bool), families, counts, confusions),
         largest_family=largest,
@@ -169,7 +173,7 @@ def predicted_classes(run: Run, rows: np.ndarray) -> np.ndarray:
     """
     hierarchy, targets = run.hierarchy, run.targets.astype(bool)
     if not run.is_single_path:
-        return hierarchy.most_specific(run.ranked[rows] >= run.threshold)
+        return hierarchy.most_specific(decided(run.ranked[rows], run.threshold, hierarchy))
     true = level_targets(targets, hierarchy)[rows]
     depth = np.maximum((true >= 0).sum(1) - 1, 0)
     at = np.arange(len(rows))
@@ -193,6 +197,12 @@ def _means(
         sums = [total + value for total, value in zip(sums, of_run, strict=True)]
     (ap, auroc), loss, *pairs = (total / len(row.runs) for total in sums)
     return ap, auroc, pairs, loss
+
+
+def _thresholds(row: Row, classes: int) -> np.ndarray:
+    of_runs = [run.evaluation.threshold for run in row.runs]
+    by_class = [list(one.values()) for one in of_runs if isinstance(one, Mapping)]
+    return np.mean(by_class, axis=0) if len(by_class) == len(of_runs) else np.full(classes, np.nan)
 
 
 def _evaluated(run: Run) -> tuple[np.ndarray, np.ndarray]:

@@ -64,7 +64,8 @@ class Evaluation:
     samples: int
     classes: int
     """Evaluated classes."""
-    threshold: float
+    threshold: float | Mapping[str, float]
+    """Of the scores; or of each class, by its name."""
     metrics: Mapping[str, float]
     """As :func:`hmc_shared.metrics.summarize` returns them."""
     levels: tuple[Level, ...]
@@ -156,7 +157,7 @@ def evaluate_path(
         run = load_run(path)
     else:
         tree = load_hierarchy(hierarchy or file.parent / "hierarchy.json")
-        stored = load_decision(file.parent / "model").threshold or 0.0
+        stored = load_decision(file.parent / "model", len(tree)).threshold or 0.0
         arrays = load_predictions(file, tree)
         run = Run(file.parent, {"metrics": {}}, hierarchy=tree, threshold=stored, **arrays)
     if threshold is not None:  # the stored metrics belong to the stored threshold
@@ -185,7 +186,9 @@ def _evaluate(run: Run, file: Path) -> tuple[Evaluation, Pooled]:
     evaluation = Evaluation(
         samples=len(run.scores),
         classes=int(run.evaluated.sum()),
-        threshold=run.threshold,
+        threshold=dict(zip(run.hierarchy.names, run.threshold, strict=True))
+        if isinstance(run.threshold, tuple)
+        else run.threshold,
         metrics=measured.metrics,
         levels=_by_level(run, measured),
         groups=() if counts is None else _by_group(counts, run.evaluated, measured.ap),

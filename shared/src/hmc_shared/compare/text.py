@@ -133,7 +133,7 @@ def evaluation_to_text(evaluation: Evaluation) -> str:
         _counted(level.depth, level) + [_fixed(getattr(level, name)) for name in shown] for level in levels
     ]
     parts = [
-        f"{size}, threshold {evaluation.threshold:g}",
+        f"{size}, {_threshold(evaluation)}",
         "\n".join(lines),
         align([["depth", "classes", "with positives", *shown], *by_level]),
     ]
@@ -141,6 +141,13 @@ def evaluation_to_text(evaluation: Evaluation) -> str:
         by_group = [[*_counted(group.name, group), _fixed(group.map)] for group in groups]
         parts.append(align([["group", "classes", "with positives", "map"], *by_group]))
     return "\n\n".join(parts)
+
+
+def _threshold(evaluation: Evaluation) -> str:
+    of = evaluation.threshold
+    if not isinstance(of, Mapping):
+        return f"threshold {of:g}"
+    return f"a threshold for each class, {min(of.values()):g} to {max(of.values()):g} (--json has them)"
 
 
 def evaluation_to_json(evaluation: Evaluation) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 
 Array = np.ndarray | torch.Tensor
+Threshold = float | Sequence[float] | np.ndarray
+"""Of all classes, or (C,), one for each."""
 Absent = Literal["skip", "zero"]
 Number = int | float | np.integer | np.floating
 BLOCK = 2**24

@@ -10,6 +10,7 @@ from hmc_shared.hierarchy import Hierarchy
 
 from ._inputs import (
     Array,
+    Threshold,
     as_binary_pair,
     as_counts,
     as_mask,
@@ -64,7 +65,7 @@ def summarize(
     evaluated: Array | None = None,
     train_counts: Array | None = None,
     information: Array | None = None,
-    threshold: float = 0.0,
+    threshold: Threshold = 0.0,
     answers: Array | None = None,
     unknown: Array | None = None,
     only: str | None = None,
@@ -77,7 +78,8 @@ def summarize(
     ``map_tail``, each if its group has a class with positives.
     ``information``: (C,), see :func:`hmc_shared.metrics.cafa.information_accretion`; gives ``fmax_weighted``
     and ``smin``, if some evaluated class has information.
-    ``threshold``: a class is predicted if its score is at least this; 0 suits logits.
+    ``threshold``: a class is predicted if its score is at least this; 0 suits logits. Or (C,), one for each
+    class: then what is above a predicted class is predicted, too.
     ``answers``: bool (n, C), what ``predict`` says. Where samples have one path, F1 and the like are of these
     labels, and no threshold counts; the metrics of paths are of the leaf with the highest score without them.
     ``unknown``: bool (n, C), entries of which nobody knows whether they are true; targets are False there. No
@@ -133,7 +135,7 @@ def measure(
     evaluated: Array | None = None,
     train_counts: Array | None = None,
     information: Array | None = None,
-    threshold: float = 0.0,
+    threshold: Threshold = 0.0,
     answers: Array | None = None,
     unknown: Array | None = None,
     only: str | None = None,
@@ -171,7 +173,7 @@ def measure(
     del seen_scores  # perhaps a copy
 
     is_path = unknown is None and is_single_path(targets, hierarchy)
-    predictions = scores >= float(threshold)  # a float takes the scores' precision, a numpy scalar not
+    predictions = decided(scores, threshold, hierarchy, unknown)
     if is_path and answers is not None:
         predictions, _ = as_binary_pair(answers, targets)
     if is_wanted("f1_", "exact_match", "hamming_accuracy", "hierarchical_"):
@@ -187,10 +189,27 @@ def measure(
     return Measured(result, ap, roc, whole, dict(zip(depths, areas, strict=True)))
 
 
-def check_arguments(scores: np.ndarray, threshold: float, size: int) -> None:
+def decided(
+    scores: np.ndarray, threshold: Threshold, hierarchy: Hierarchy, unknown: np.ndarray | None = None
+) -> np.ndarray:
+    """The classes (n, C) bool whose scores (n, C) reach the threshold.
+
+    Of thresholds (C,) by class also all above them, which may miss their own: as
+    :meth:`hmc_shared.predict.decision.Decision.labels` has it. Never what is ``unknown`` (n, C) bool.
+    """
+    limits = np.asarray(threshold, dtype=scores.dtype)
+    predictions = scores >= limits
+    if limits.ndim:
+        predictions = hierarchy.add_ancestors(predictions)
+    return predictions if unknown is None else predictions & ~unknown
+
+
+def check_arguments(scores: np.ndarray, threshold: Threshold, size: int) -> None:
     """Raise ValueError for scores of another number of classes, and a threshold that is not finite."""
     check_width(scores, size, "scores")
-    if not np.isfinite(threshold):
+    if np.ndim(threshold) and np.shape(threshold) != (size,):
+        raise ValueError(f"`threshold` should be one number or {size}. Found shape {np.shape(threshold)}.")
+    if not np.isfinite(threshold).all():
         raise ValueError(f"`threshold` should be a finite number. Found {threshold}.")
 
 

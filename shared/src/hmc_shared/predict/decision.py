@@ -27,8 +27,9 @@ FILE = "decision.json"
 class Decision:
     """How scores and probabilities become labels."""
 
-    threshold: float | None = None
-    """Of the scores (uncalibrated logits), chosen on validation; None where no threshold was chosen."""
+    threshold: float | tuple[float, ...] | None = None
+    """Of the scores (uncalibrated logits), chosen on validation: one, or C, one for each class; None where
+    none was chosen."""
     single_path: bool = False
     """Whether every sample of the data set had at most one class in each level."""
     features: tuple[str, ...] = ()
@@ -39,11 +40,13 @@ class Decision:
     def labels(self, scores: Tensor, probabilities: Tensor, hierarchy: Hierarchy) -> Tensor:
         """The predicted classes (n, C) bool, ancestors included, of scores and probabilities (n, C).
 
-        The classes at the threshold where one was chosen; else the most probable leaf with its ancestors
+        The classes at their threshold where one was chosen, and all above them, also those that miss a
+        threshold of their own; else the most probable leaf with its ancestors
         where samples have one path, or else the classes with probability 1/2.
         """
         if self.threshold is not None:
-            return hierarchy.add_ancestors(scores.double() >= self.threshold)
+            threshold = torch.tensor(self.threshold, dtype=torch.float64, device=scores.device)
+            return hierarchy.add_ancestors(scores.double() >= threshold)
         if self.single_path:
             leaves = hierarchy.leaves
             return hierarchy.ancestors_of(leaves[probabilities[:, leaves].argmax(1)])
@@ -53,7 +56,8 @@ class Decision:
         """What :meth:`labels` does, for programs that do it themselves.
 
         ``rule`` is "threshold": the classes whose ``of``, scores or probabilities, is at least ``threshold``,
-        and their ancestors; or "leaf": the leaf whose ``of`` is highest, and its ancestors.
+        a number or a list of C, one for each class, and their ancestors; or "leaf": the leaf whose ``of`` is
+        highest, and its ancestors.
         """
         if self.threshold is not None:
             return {"rule": "threshold", "of": "scores", "threshold": self.threshold}
@@ -66,10 +70,10 @@ class Decision:
         (Path(folder) / FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def load_decision(folder: str | Path) -> Decision:
+def load_decision(folder: str | Path, classes: int | None = None) -> Decision:
     """What :meth:`Decision.save` wrote to a model's folder; the default one without the file.
 
-    Raises ValueError, naming the file, if it is damaged.
+    Raises ValueError, naming the file, if it is damaged, or has thresholds of another number of ``classes``.
     """
     path = Path(folder) / FILE
     if not path.is_file():
@@ -77,21 +81,29 @@ def load_decision(folder: str | Path) -> Decision:
     content = read_json(path)
     try:
         threshold, features = content["threshold"], content["features"]
-        if type(threshold) not in (int, float, type(None)) or not abs(threshold or 0) < math.inf:
-            raise ValueError(f"`threshold` should be a finite number or null. Found {shown(threshold)}.")
+        is_by_class = isinstance(threshold, list)
+        if not all(map(_is_threshold, threshold if is_by_class else [threshold or 0])):
+            rule = "a finite number, a list of such, or null"
+            raise ValueError(f"`threshold` should be {rule}. Found {shown(threshold)}.")
+        if is_by_class and len(threshold) != (classes or len(threshold)):
+            raise ValueError(f"`threshold` should be of {classes} classes. Found {len(threshold)}.")
         if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
             raise ValueError(f"`features` should be a list of names. Found {shown(features)}.")
         if not isinstance(content["single_path"], bool):
             raise ValueError(f"`single_path` should be true or false. Found {shown(content['single_path'])}.")
         window = content.get("window")
         return Decision(
-            None if threshold is None else float(threshold),
+            tuple(map(float, threshold)) if is_by_class else None if threshold is None else float(threshold),
             content["single_path"],
             tuple(features),
             None if window is None else parse_window(",".join(map(str, window))),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} does not say how to decide: {reason(error)}") from error
+
+
+def _is_threshold(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < math.inf
 
 
 def confident_labels(

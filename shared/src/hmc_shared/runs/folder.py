@@ -237,8 +237,8 @@ class RunFolder:
         Returns the content of ``results.json``; its ``metrics`` are those of
         :func:`hmc_shared.metrics.summarize` with the prefix ``test/``.
         """
-        decision = load_decision(self.model)
         tested = dataset if isinstance(dataset, Samples) else Samples.of_split(dataset, "test")
+        decision = load_decision(self.model, len(tested.hierarchy))
         probabilities = scores.sigmoid() if probabilities is None else probabilities
         self.write_predictions(
             "predictions.npz",

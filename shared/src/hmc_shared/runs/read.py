@@ -68,8 +68,8 @@ class Run:
     probabilities: np.ndarray
     """(n, C): calibrated, where the run has done so."""
     hierarchy: Hierarchy
-    threshold: float = 0.0
-    """Of the scores: a class is predicted at or above it."""
+    threshold: float | tuple[float, ...] = 0.0
+    """Of the scores: a class is predicted at or above it. Or C of them, one for each class."""
     answers: np.ndarray | None = None
     """(n, C) bool: what ``predict`` says of the samples; None if the run does not tell."""
     unknown: np.ndarray | None = None
@@ -125,7 +125,13 @@ def load_run(path: str | Path) -> Run:
     results = read_results(path)
     hierarchy = load_hierarchy(path / "hierarchy.json")
     arrays = load_predictions(path / "predictions.npz", hierarchy)
-    return Run(path=path, results=results, hierarchy=hierarchy, threshold=_threshold(path, results), **arrays)
+    return Run(
+        path=path,
+        results=results,
+        hierarchy=hierarchy,
+        threshold=_threshold(path, results, len(hierarchy)),
+        **arrays,
+    )
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -149,14 +155,17 @@ def read_results(folder: Path) -> dict[str, Any]:
     return results
 
 
-def _threshold(path: Path, results: dict[str, Any]) -> float:
-    """The threshold, from the one file that holds it. Raises ValueError if that file is not there."""
+def _threshold(path: Path, results: dict[str, Any], classes: int) -> float | tuple[float, ...]:
+    """The threshold, or one for each class, from the one file that holds it.
+
+    Raises ValueError if that file is not there.
+    """
     if not results.get("decision"):
         return 0.0
     file = path / "model" / DECISION_FILE
     if not file.is_file():
         raise ValueError(f"{file} is missing: it holds the threshold of this run. Copy it along.")
-    return load_decision(file.parent).threshold or 0.0
+    return load_decision(file.parent, classes).threshold or 0.0
 
 
 def load_hierarchy(path: str | Path) -> Hierarchy:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch import Tensor
 
 from hmc_shared.cli.parse import to_yaml
-from hmc_shared.cli.train_options import TrainOptions
+from hmc_shared.cli.train_options import ThresholdBy, TrainOptions
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.model import HierarchicalModel, load_model
 from hmc_shared.partial_labels import without_unknown
@@ -32,16 +32,17 @@ def fit_on_validation(
     evaluated: Tensor,
     folder: RunFolder,
     unknown: Tensor | None = None,
+    threshold_by: ThresholdBy = "all",
 ) -> None:
-    """Calibrate, choose a threshold where samples may have several paths, and write ``validation.npz``.
+    """Calibrate, choose thresholds where samples may have several paths, and write ``validation.npz``.
 
     ``logits`` (n, C) are the model's of the validation split, with targets (n, C) bool and n ids; entries
-    that are ``unknown`` (n, C) bool do not count.
+    that are ``unknown`` (n, C) bool do not count. ``threshold_by``: one of all classes, or of each its own.
     """
     known = without_unknown(logits, unknown)
     model.calibrate(known, targets, evaluated)
     if not model.decision.single_path:
-        model.choose_threshold(known, targets, evaluated)
+        model.choose_threshold(known, targets, evaluated, threshold_by)
     scores, probabilities = model.to_scores(logits), model.to_probabilities(logits)
     folder.write_predictions(VALIDATION, targets, ids, scores, probabilities, unknown)
 
@@ -63,6 +64,7 @@ def use_held_out(
     protocol: str,
     workers: int = 0,
     held_out: Tensor | None = None,
+    threshold_by: ThresholdBy = "all",
 ) -> None:
     """What a trained model takes from validation under the protocol "default", and from rows set aside.
 
@@ -72,7 +74,8 @@ def use_held_out(
     if protocol == "default":
         split = dataset.validation
         logits = score_split(model, split, workers) if held_out is None else held_out
-        fit_on_validation(model, logits, split.targets, split.ids, dataset.evaluated, folder, split.unknown)
+        about = split.targets, split.ids, dataset.evaluated
+        fit_on_validation(model, logits, *about, folder, split.unknown, threshold_by)
     score_reserved(model, dataset, folder, workers)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.metrics import summarize
+from hmc_shared.metrics._inputs import Threshold
 from hmc_shared.metrics.calibration import expected_calibration_error
 from hmc_shared.runs.read import Run
 
@@ -69,7 +70,7 @@ class Samples:
         )
 
     def metrics(
-        self, scores: Tensor, threshold: float = 0.0, split: str = "test", answers: Tensor | None = None
+        self, scores: Tensor, threshold: Threshold = 0.0, split: str = "test", answers: Tensor | None = None
     ) -> dict[str, float | None]:
         """Those of :func:`hmc_shared.metrics.summarize`, named ``<split>/<metric>``; None if undefined."""
         metrics = summarize(

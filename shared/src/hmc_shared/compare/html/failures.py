@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 from html import escape
 
+import numpy as np
+
 from hmc_shared.compare import calibration as calibration_report
 from hmc_shared.compare import plots
 from hmc_shared.compare.calibration import RowCalibration
@@ -89,8 +91,10 @@ def tree(table: ComparisonTable, inspection: Inspection, pictures: Pictures) -> 
     svg, shown = draw_tree(inspection, [row.label for row in table.rows])
     total = len(inspection.hierarchy)
     dot = "; the dot shows the mean over methods" if len(table.rows) > 1 else ""
+    has_thresholds = not np.isnan(inspection.threshold).all()
+    tooltip = "its AUROC and its own threshold" if has_thresholds else "its AUROC"
     text = (
-        f"Average precision of each class{over_seeds(table)}{dot}; a cell's tooltip has its AUROC. "
+        f"Average precision of each class{over_seeds(table)}{dot}; a cell's tooltip has {tooltip}. "
         f"Colours run from {colour_floor(inspection.ap):.2f} (dark) to 1 (light)."
     )
     if shown < total:

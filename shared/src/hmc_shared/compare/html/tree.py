@@ -129,12 +129,14 @@ def _line(
         _text(x + 12, y + 4, text),
         _text(first_cell - 12, y + 4, str(inspection.positives[node]), "end", ' fill="#666666"') + "</g>",
     ]
-    values = zip(labels, inspection.ap[:, node], inspection.auroc[:, node], strict=True)
-    for column, (label, value, roc) in enumerate(values):
+    numbers = (of_classes[:, node] for of_classes in (inspection.ap, inspection.auroc, inspection.threshold))
+    for column, (label, value, roc, threshold) in enumerate(zip(labels, *numbers, strict=True)):
+        tooltip = f"{hierarchy.names[node]}, {label}: AUROC {number(roc)}"
+        tooltip += "" if math.isnan(threshold) else f", threshold {number(threshold)}"
         fill, ink = shade(value, low, 1)
         left = first_cell + CELL * column
         parts += [
-            f"<g><title>{escape(f'{hierarchy.names[node]}, {label}: AUROC {number(roc)}')}</title>",
+            f"<g><title>{escape(tooltip)}</title>",
             f'<rect x="{left}" y="{y - 10}" width="{CELL - 2}" height="{LINE - 2}" fill="{fill}"/>',
             _text(left + CELL // 2 - 1, y + 4, number(value), "middle", f' font-size="12" fill="{ink}"')
             + "</g>",
