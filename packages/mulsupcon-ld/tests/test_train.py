@@ -186,7 +186,11 @@ def test_thresholds_of_classes_go_with_the_run(tmp_path, two_paths):
         f1_score(run.targets, labels, average="macro")
     )
     assert score_run(folder).notes == ()  # recomputed, the metrics are the same
-    assert metadata(model)["decision"] == {"rule": "threshold", "of": "scores", "threshold": run.threshold}
+    assert metadata(model)["decision"] == {
+        "rule": "thresholds",
+        "of": "scores",
+        "thresholds": [*run.threshold],
+    }
     evaluation, _ = evaluate_path(folder)
     assert list(evaluation.threshold.values()) == list(run.threshold)
     evaluation, _ = evaluate_path(folder, threshold=0.5)

@@ -60,6 +60,17 @@ def max_over_ancestors(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
     return _MaxAlongEdges.apply(scores, hierarchy.to(scores.device), "down")
 
 
+def only_with_ancestors(labels: Tensor, hierarchy: Hierarchy) -> Tensor:
+    """Keep the classes, (n, C) bool, all of whose ancestors are there, too: (n, C) bool.
+
+    >>> chain = Hierarchy.from_paths(["a/b"])
+    >>> only_with_ancestors(torch.tensor([[False, True], [True, True]]), chain)
+    tensor([[False, False],
+            [ True,  True]])
+    """
+    return max_over_ancestors((~labels).float(), hierarchy) == 0
+
+
 def min_over_parents(scores: Tensor, hierarchy: Hierarchy) -> Tensor:
     """Lower each score to the smallest among the node and its direct parents.
 

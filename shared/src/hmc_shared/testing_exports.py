@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from hmc_shared.constraints import only_with_ancestors
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.predict.export import FILE
 
@@ -34,9 +35,11 @@ def decide(answers: dict[str, Tensor], content: dict[str, Any], hierarchy: Hiera
     """The predicted classes (n, C) bool, by the decision in the metadata."""
     decision = content["decision"]
     values = answers[decision["of"]]
+    if decision["rule"] == "thresholds":
+        thresholds = torch.tensor(decision["thresholds"], dtype=torch.float64)
+        return only_with_ancestors(values.double() >= thresholds, hierarchy)
     if decision["rule"] == "threshold":
-        threshold = torch.tensor(decision["threshold"], dtype=torch.float64)
-        return hierarchy.add_ancestors(values.double() >= threshold)
+        return hierarchy.add_ancestors(values.double() >= decision["threshold"])
     if decision["rule"] == "leaf":
         leaves = hierarchy.leaves
         return hierarchy.ancestors_of(leaves[values[:, leaves].argmax(1)])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
@@ -10,6 +11,7 @@ from hmc_shared import Hierarchy
 from hmc_shared.metrics import summarize
 from hmc_shared.metrics.calibration import expected_calibration_error
 from hmc_shared.metrics.summary import measure
+from hmc_shared.predict.decision import Decision
 
 FLAT = Hierarchy.from_edges([], nodes=["a", "b", "c", "d"])
 DAG = Hierarchy.from_edges([("a", "c"), ("b", "c"), ("c", "d"), ("b", "e")])
@@ -52,8 +54,8 @@ def test_thresholds_of_classes_decide_what_is_known(seed):
     scores, targets, unknown = draw(DAG, seed)
     thresholds = np.random.default_rng(seed).integers(-3, 4, len(DAG)).astype(float)
     found = summarize(scores, targets, DAG, threshold=thresholds, unknown=unknown)
-    reached = (scores >= thresholds) & ~unknown
-    predicted, known = DAG.add_ancestors(reached) & ~unknown, ~unknown
+    labels = Decision(tuple(thresholds.tolist())).labels(*2 * [torch.from_numpy(scores)], DAG)
+    predicted, known = labels.numpy() & ~unknown, ~unknown
     assert found["f1_micro"] == pytest.approx(f1_score(targets[known], predicted[known]))
     assert found["hamming_accuracy"] == pytest.approx(np.mean(targets[known] == predicted[known]))
     with pytest.raises(ValueError, match=r"`threshold` should be one number or 5. Found shape \(4,\)"):

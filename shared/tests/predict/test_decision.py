@@ -101,8 +101,7 @@ def test_labels_at_thresholds_of_classes_are_coherent_and_no_more_than_that(scor
     assert DAG.has_ancestors(labels)
     reached = [score >= threshold for score, threshold in zip(scores, thresholds, strict=True)]
     for node in range(len(DAG)):
-        below = DAG.ancestors[:, node].tolist()  # itself included
-        assert labels[0, node] == any(r and b for r, b in zip(reached, below, strict=True))
+        assert labels[0, node] == all(reached[above] for above in DAG.path_to(node))
     of_metrics = decided(values.double().numpy(), thresholds, DAG)
     assert np.array_equal(of_metrics, labels.numpy())
 

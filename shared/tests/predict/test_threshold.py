@@ -1,7 +1,7 @@
 """The threshold against every cut tried with scikit-learn's F1."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
@@ -37,6 +37,7 @@ def test_without_positives_it_is_0():
     assert best_threshold(np.ones((2, 2)), np.zeros((2, 2))) == 0.0
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_no_other_threshold_of_a_class_has_a_better_f1(seed):
     rng = np.random.default_rng(seed)

@@ -173,7 +173,8 @@ def predicted_classes(run: Run, rows: np.ndarray) -> np.ndarray:
     """
     hierarchy, targets = run.hierarchy, run.targets.astype(bool)
     if not run.is_single_path:
-        return hierarchy.most_specific(decided(run.ranked[rows], run.threshold, hierarchy))
+        unknown = None if run.unknown is None else run.unknown[rows]
+        return hierarchy.most_specific(decided(run.scores[rows], run.threshold, hierarchy, unknown))
     true = level_targets(targets, hierarchy)[rows]
     depth = np.maximum((true >= 0).sum(1) - 1, 0)
     at = np.arange(len(rows))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from hmc_shared.constraints import only_with_ancestors
 from hmc_shared.hierarchy import Hierarchy
 
 from ._inputs import (
@@ -79,7 +81,7 @@ def summarize(
     ``information``: (C,), see :func:`hmc_shared.metrics.cafa.information_accretion`; gives ``fmax_weighted``
     and ``smin``, if some evaluated class has information.
     ``threshold``: a class is predicted if its score is at least this; 0 suits logits. Or (C,), one for each
-    class: then what is above a predicted class is predicted, too.
+    class: then a class is predicted if also all above it reach theirs.
     ``answers``: bool (n, C), what ``predict`` says. Where samples have one path, F1 and the like are of these
     labels, and no threshold counts; the metrics of paths are of the leaf with the highest score without them.
     ``unknown``: bool (n, C), entries of which nobody knows whether they are true; targets are False there. No
@@ -173,7 +175,7 @@ def measure(
     del seen_scores  # perhaps a copy
 
     is_path = unknown is None and is_single_path(targets, hierarchy)
-    predictions = decided(scores, threshold, hierarchy, unknown)
+    predictions = decided(raw_scores, threshold, hierarchy, unknown)
     if is_path and answers is not None:
         predictions, _ = as_binary_pair(answers, targets)
     if is_wanted("f1_", "exact_match", "hamming_accuracy", "hierarchical_"):
@@ -192,15 +194,15 @@ def measure(
 def decided(
     scores: np.ndarray, threshold: Threshold, hierarchy: Hierarchy, unknown: np.ndarray | None = None
 ) -> np.ndarray:
-    """The classes (n, C) bool whose scores (n, C) reach the threshold.
+    """The classes (n, C) bool whose scores (n, C) reach the threshold; never what is ``unknown`` (n, C) bool.
 
-    Of thresholds (C,) by class also all above them, which may miss their own: as
-    :meth:`hmc_shared.predict.decision.Decision.labels` has it. Never what is ``unknown`` (n, C) bool.
+    Of thresholds (C,) by class those alone whose ancestors reach theirs, too: as
+    :meth:`hmc_shared.predict.decision.Decision.labels` has it.
     """
     limits = np.asarray(threshold, dtype=scores.dtype)
     predictions = scores >= limits
     if limits.ndim:
-        predictions = hierarchy.add_ancestors(predictions)
+        predictions = only_with_ancestors(torch.from_numpy(predictions), hierarchy).numpy()
     return predictions if unknown is None else predictions & ~unknown
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hmc_shared.constraints import only_with_ancestors
 from hmc_shared.data.choice import parse_window
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import reason, shown
@@ -40,13 +41,15 @@ class Decision:
     def labels(self, scores: Tensor, probabilities: Tensor, hierarchy: Hierarchy) -> Tensor:
         """The predicted classes (n, C) bool, ancestors included, of scores and probabilities (n, C).
 
-        The classes at their threshold where one was chosen, and all above them, also those that miss a
-        threshold of their own; else the most probable leaf with its ancestors
-        where samples have one path, or else the classes with probability 1/2.
+        The classes at the threshold where one was chosen; of thresholds by class, those at theirs whose
+        ancestors are at theirs; else the most probable leaf with its ancestors where samples have one path,
+        or else the classes with probability 1/2.
         """
+        if isinstance(self.threshold, tuple):
+            thresholds = torch.tensor(self.threshold, dtype=torch.float64, device=scores.device)
+            return only_with_ancestors(scores.double() >= thresholds, hierarchy)
         if self.threshold is not None:
-            threshold = torch.tensor(self.threshold, dtype=torch.float64, device=scores.device)
-            return hierarchy.add_ancestors(scores.double() >= threshold)
+            return hierarchy.add_ancestors(scores.double() >= self.threshold)
         if self.single_path:
             leaves = hierarchy.leaves
             return hierarchy.ancestors_of(leaves[probabilities[:, leaves].argmax(1)])
@@ -56,9 +59,11 @@ class Decision:
         """What :meth:`labels` does, for programs that do it themselves.
 
         ``rule`` is "threshold": the classes whose ``of``, scores or probabilities, is at least ``threshold``,
-        a number or a list of C, one for each class, and their ancestors; or "leaf": the leaf whose ``of`` is
-        highest, and its ancestors.
+        and their ancestors; "thresholds": those for which, and for whose ancestors, ``of`` is at least its
+        number in ``thresholds``, C of them; or "leaf": the leaf whose ``of`` is highest, and its ancestors.
         """
+        if isinstance(self.threshold, tuple):
+            return {"rule": "thresholds", "of": "scores", "thresholds": [*self.threshold]}
         if self.threshold is not None:
             return {"rule": "threshold", "of": "scores", "threshold": self.threshold}
         if self.single_path:

@@ -35,8 +35,8 @@ def thresholds_of_classes(scores: np.ndarray, targets: np.ndarray, known: np.nda
 
     Each is the :func:`best_threshold` of one column of ``scores`` and ``targets`` (n, C), over its ``known``
     entries (n, C) bool. A class with fewer than :data:`FEWEST_POSITIVES` (5) known positives has that of all
-    columns together: on so few rows the best one is that of chance, and nothing may reach it elsewhere (as in
-    SCutFBR, Yang, "A study of thresholding strategies for text categorization", 2001).
+    columns together: on so few rows the best one is that of chance, mostly too low (SCutFBR, Yang, "A study
+    of thresholding strategies for text categorization", 2001, has another rule for the same).
     """
     pooled = best_threshold(scores, targets, known)
     has_enough = (targets.astype(bool) & known).sum(0) >= FEWEST_POSITIVES
