@@ -112,7 +112,7 @@ class Bench:
         targets = self.dataset.train.targets
         self.labels = targets[:BATCH].to(self.device)
         every = torch.ones(CLASSES, dtype=torch.bool, device=self.device)
-        self.loss_of = classification_loss(self.config, self.model.hierarchy, targets, every)
+        self.loss_of = classification_loss(self.config, targets, every)
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from hmc_shared import Hierarchy
 from hmc_shared.partial_labels import without_unknown
 from hp_dval.build import classification_loss
 from hp_dval.config import Config
@@ -253,6 +252,14 @@ def test_the_loss_of_captions_is_the_hinge_embedding_loss_of_torch_with_margins_
         margin = 0.2 / (n / COUNTS.sum().item()) ** 0.25
         expected += F.hinge_embedding_loss(distances, sign[:, i], margin, reduction="none") / 5
     torch.testing.assert_close(caption_loss(captions, texts, labels, COUNTS), expected)
+    unknown = ~labels & (torch.rand(6, 5, generator=generator) < 0.5)
+    left_out = torch.zeros(6)  # their terms, which a class of its own has
+    for i, n in enumerate(COUNTS.tolist()):
+        distances = 1 - torch.cosine_similarity(captions, texts[i : i + 1])
+        margin = 0.2 / (n / COUNTS.sum().item()) ** 0.25
+        left_out += (margin - distances).clamp(min=0) * unknown[:, i] / 5
+    found = caption_loss(captions, texts, labels, COUNTS, unknown)
+    torch.testing.assert_close(found, expected - left_out)
 
 
 def test_without_its_parts_the_db_loss_is_bce():
@@ -284,9 +291,9 @@ def test_unknown_entries_cost_nothing_in_any_loss(loss):
     logits = torch.randn(8, 5, generator=generator, requires_grad=True)
     labels = torch.rand(8, 5, generator=generator) < 0.3
     unknown = (torch.rand(8, 5, generator=generator) < 0.3) & ~labels
-    config, flat = Config(loss=loss), Hierarchy.from_paths("abcde")
+    config = Config(loss=loss)
     targets = torch.arange(8).unsqueeze(1) < torch.tensor([1, 2, 3, 4, 3])  # of the training rows
-    loss_of = classification_loss(config, flat, targets, torch.ones(5, dtype=torch.bool))
+    loss_of = classification_loss(config, targets, torch.ones(5, dtype=torch.bool))
     value = loss_of(without_unknown(logits, unknown), labels)
     value.sum().backward()
     assert value.isfinite().all()
@@ -295,6 +302,6 @@ def test_unknown_entries_cost_nothing_in_any_loss(loss):
     if loss not in ("cb-focal", "ldam"):  # whose weights, or margins, are relative to those of all classes
         labels[:, 0], unknown = False, torch.zeros_like(unknown)
         unknown[:, 0] = True
-        of_rest = classification_loss(config, flat, targets, torch.arange(5) > 0)
+        of_rest = classification_loss(config, targets, torch.arange(5) > 0)
         value = loss_of(without_unknown(logits, unknown), labels)
         assert torch.allclose(value, of_rest(logits, labels) * 4 / 5)

@@ -6,10 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score, f1_score
 from torch.nn import functional as F
 
-from hmc_shared.runs.read import load_run
-from hp_dval.build import build_model, classification_loss, clip_of, load_model, notes
+from hmc_shared.runs.log import read_log
+from hmc_shared.runs.read import VALIDATION, load_predictions, load_run
+from hp_dval.baselines import fitted_offset
+from hp_dval.build import build_model, clip_of, load_model, notes
 from hp_dval.class_texts import class_names, class_texts
 from hp_dval.clip import Clip, TokenTower
 from hp_dval.clip_files import load_clip
@@ -175,33 +178,68 @@ def test_captions_draw_the_texts_of_their_labels(tmp_path, scenes, small, clip):
     assert nearness["lmpt"] > nearness["coop"] + 0.02
 
 
-# Labels that end early
+# Labels that nobody knows
 
 
-@pytest.mark.parametrize("loss", ["bce", "rw", "ldam", "asl", "db", "db-star", "cb-focal"])
-def test_unknown_labels_teach_nothing(scenes, small, loss):
-    hierarchy = scenes.hierarchy
-    leaves = set(hierarchy.leaves.tolist())
-    inner = next(i for i in range(len(hierarchy)) if set(hierarchy.children(i)) & leaves)
-    labels = torch.zeros(1, len(hierarchy), dtype=torch.bool)
-    labels[0, inner] = True
-    logits = torch.ones(1, len(hierarchy), requires_grad=True)
-    config = small(loss=loss, method="dualcoop", partial_labels=True)
-    loss_of = classification_loss(config, hierarchy, scenes.train.targets, scenes.evaluated)
-    loss_of(logits, labels).sum().backward()
-    below = hierarchy.children(inner)
-    assert set(below) <= leaves
-    assert (logits.grad[0, below] == 0).all()
-    others = [i for i in range(len(hierarchy)) if i not in below and scenes.evaluated[i]]
-    assert (logits.grad[0, others] != 0).all()
+def test_a_run_trains_and_chooses_by_what_is_known(tmp_path, scenes, small):
+    """Without a step, the loss of the epoch is the masked one of the model as it began."""
+    generator = torch.Generator().manual_seed(0)
+    parts = {}
+    for name, split in scenes.splits.items():
+        maybe = torch.rand(split.targets.shape, generator=generator) < 0.3
+        unknown = scenes.hierarchy.add_ancestors(split.targets | maybe) & ~split.targets
+        parts[name] = replace(split, unknown=unknown)
+    dataset = replace(scenes, **parts)
+    steps = {"prompt_epochs": 1, "prompt_learning_rate": 0.0, "batch_size": len(scenes.train)}
+    train(small(method="coop", loss="bce", **steps), dataset)
+    run, model = load_run(tmp_path / "run"), load_model(tmp_path / "run" / "model").eval()
+    training = dataset.train
+    with torch.no_grad():
+        logits = model(model.normalize(training.inputs)).logits  # as the loss takes them, not constrained
+    counted = scenes.evaluated & ~training.unknown
+    entropies = F.softplus(torch.where(training.targets, -logits, logits))
+    expected = (entropies * counted).double().sum(1).mean() / scenes.evaluated.sum()
+    [epoch] = read_log(tmp_path / "run")
+    assert epoch["train_loss"] == pytest.approx(expected.item(), rel=1e-4)
+    held_out = load_predictions(tmp_path / "run" / VALIDATION, scenes.hierarchy)
+    known = ~held_out["unknown"]
+    precisions = [
+        average_precision_score(held_out["targets"][rows, node], held_out["scores"][rows, node])
+        for node, rows in enumerate(known.T)
+        if scenes.evaluated[node] and held_out["targets"][:, node].any()
+    ]
+    assert epoch["validation/map"] == pytest.approx(np.mean(precisions))
+    assert np.array_equal(run.unknown, dataset.test.unknown.numpy())
+    known = ~run.unknown[:, scenes.evaluated]
+    scores, targets = (of[:, scenes.evaluated][known] for of in (run.scores, run.targets))
+    metrics = run.results["metrics"]
+    assert metrics["test/au_prc"] == pytest.approx(average_precision_score(targets, scores))
+    assert metrics["test/f1_micro"] == pytest.approx(f1_score(targets, scores >= run.threshold))
 
 
-def test_validation_leaves_out_what_is_unknown(tmp_path, scenes, small):
-    """Every second row has lost its leaves: to one run they are absent, to the other unknown."""
-    targets = scenes.validation.targets.clone()
-    targets[::2, scenes.hierarchy.leaves] = False
-    partly = replace(scenes, validation=replace(scenes.validation, targets=targets))
-    for partial in (False, True):
-        train(small(f"{partial}", method="coop", partial_labels=partial), partly)
-    plain, partial = (load_run(tmp_path / f"{on}").results for on in (False, True))
-    assert partial["validation"] > plain["validation"] + 0.02  # no false positives there
+def test_an_offset_is_that_of_the_known_rows():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(40, 3, generator=generator)
+    targets, known = (torch.rand(2, 40, 3, generator=generator) < 0.5).unbind()
+    found = fitted_offset(logits, targets & known, known)
+    for node in range(3):
+        rows, at = known[:, node], slice(node, node + 1)
+        torch.testing.assert_close(found[at], fitted_offset(logits[rows, at], targets[rows, at]))
+
+
+def test_partial_labels_are_unknown_labels_of_training_and_validation(tmp_path, scenes, small):
+    """Every second row has lost its leaves: to one run they are absent, to the others unknown."""
+
+    def ended(split):
+        targets = split.targets.clone()
+        targets[::2, scenes.hierarchy.leaves] = False
+        return replace(split, targets=targets)
+
+    partly = replace(scenes, train=ended(scenes.train), validation=ended(scenes.validation))
+    for name, dataset in (("absent", partly), ("unknown", partly.with_partial_labels())):
+        train(small(name, method="coop"), dataset)
+    train(small("option", method="coop", partial_labels=True), partly)
+    absent, unknown, option = (load_run(tmp_path / name) for name in ("absent", "unknown", "option"))
+    assert np.array_equal(unknown.scores, option.scores)
+    assert option.unknown is None  # whole labels of the test split count as ever
+    assert option.results["validation"] > absent.results["validation"] + 0.02  # no false positives there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hcal.config import Config
 from hcal.losses import adaptive_weights, coupling_losses, cross_entropies, level_losses, perturb
 from hcal.model import HCAL, Flat, LevelClassifier
 from hmc_shared.data import HierarchicalDataset, ImageTable
+from hmc_shared.metrics.levels import is_single_path
 from hmc_shared.model import load_pretrained
 from hmc_shared.resizing import resize_of
 from hmc_shared.vision.stages import freeze
@@ -41,14 +43,20 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> LevelClassifier
     options["resize"] = resize_of(config.resize, is_table=is_table)
     model = model_type(dataset.hierarchy, shape, **options)
     model.learn_statistics(dataset)
+    model.decision = replace(model.decision, single_path=True)  # also where labels are unknown
     start_encoders(model, model.backbones(), config, inputs)
     freeze(model, model.backbones(), config.freeze)
     return channels_last(model)
 
 
 def check_labels(dataset: HierarchicalDataset) -> None:
-    """Raise ValueError unless the classes are a tree and every training sample has one path in it."""
-    if not dataset.hierarchy.is_tree or not dataset.is_single_path:
+    """Raise ValueError unless the classes are a tree and every training sample has one path in it.
+
+    A level in which a sample's class is unknown adds no loss, as one below the end of its path. What is
+    unknown beside a class that is known is no second path.
+    """
+    has_paths = all(is_single_path(split.targets, dataset.hierarchy) for split in dataset.splits.values())
+    if not dataset.hierarchy.is_tree or not has_paths:
         kind = "several classes in one level" if dataset.hierarchy.is_tree else "a class with two parents"
         raise ValueError(
             f"`dataset` should have a tree of classes and one path for each sample. Found {kind} in "

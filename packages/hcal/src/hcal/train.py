@@ -52,7 +52,6 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
 
     # Data: small images and vectors whole on the device
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view=config.view, **config.reading)
-    dataset.refuse_unknown("hcal")
     check_labels(dataset)
     hierarchy = dataset.hierarchy
     training = dataset.training_split(config.protocol if config.validation_rows else "default")

@@ -15,9 +15,9 @@ from hlstm.losses import bce, dhn_loss, hybrid_loss, mc_loss, mean_class_weight,
 from hlstm.members import NETWORKS, Members
 from hlstm.model import CoherentModel
 from hmc_shared import Hierarchy
-from hmc_shared.data import HierarchicalDataset
+from hmc_shared.data import HierarchicalDataset, Split
 from hmc_shared.model import load_pretrained
-from hmc_shared.partial_labels import unknown_classes, without_unknown
+from hmc_shared.partial_labels import without_unknown
 
 MODELS: dict[str, type[CoherentModel]] = {**NETWORKS, Members.method: Members, Forest.method: Forest}
 
@@ -34,67 +34,62 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> CoherentModel:
         model = Members(*shape, network=config.method, members=config.members, options=options)
     model.learn_statistics(dataset)
     if config.prior_bias:
-        targets = dataset.train.targets
-        model.init_output_bias((targets.sum(0) + 1) / (len(targets) + 2))  # never 0 or 1
+        model.init_output_bias(frequencies(dataset.train))
     return model
 
 
-def method_loss(
-    config: Config, hierarchy: Hierarchy, evaluated: Tensor
-) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """The loss of ``config.method``: (global_logits, local_logits, targets) to one loss a sample."""
-    weight = mean_class_weight(evaluated)
+def frequencies(split: Split) -> Tensor:
+    """(C,): the share of positives of each class, among the rows of which it is known; never 0 or 1."""
+    known = len(split) if split.unknown is None else (~split.unknown).sum(0)
+    return (split.targets.sum(0) + 1) / (known + 2)
 
-    def hlstm(global_logits: Tensor, local_logits: Tensor, targets: Tensor) -> Tensor:
-        return hybrid_loss(
-            global_logits,
-            local_logits,
-            targets,
-            hierarchy,
-            weight,
-            global_weight=config.global_weight,
-            mask_positive_parent=config.mask_positive_parent,
-        )
 
-    def constrained(global_logits: Tensor, local_logits: Tensor, targets: Tensor) -> Tensor:
-        return mc_loss(global_logits, targets, hierarchy, weight)
+def method_loss(config: Config, hierarchy: Hierarchy, evaluated: Tensor) -> Callable[..., Tensor]:
+    """The loss of ``config.method``: (global_logits, local_logits, targets, unknown) to one loss a sample.
 
-    def flat(global_logits: Tensor, local_logits: Tensor, targets: Tensor) -> Tensor:
-        return bce(global_logits, targets, weight)
+    Entries that are ``unknown``, (B, C) bool or by default none, have no term, and no other class is scored
+    by them: they are the least of every maximum and the largest of every minimum. The mean stays that over
+    all classes.
+    """
+    of_classes = mean_class_weight(evaluated)
 
-    def hmcn(global_logits: Tensor, local_logits: Tensor, targets: Tensor) -> Tensor:
-        """L_L + L_G + lambda L_H, the last on the mixed output."""
+    def loss(
+        global_logits: Tensor, local_logits: Tensor, targets: Tensor, unknown: Tensor | None = None
+    ) -> Tensor:
+        weight = of_classes if unknown is None else of_classes * ~unknown
+        least = without_unknown(global_logits, unknown)
+        match config.method:
+            case "hlstm":
+                return hybrid_loss(
+                    least,
+                    largest_unknown(local_logits, unknown),
+                    targets,
+                    hierarchy,
+                    weight,
+                    global_weight=config.global_weight,
+                    mask_positive_parent=config.mask_positive_parent,
+                )
+            case "dhn":
+                negative = without_unknown(local_logits, unknown)
+                share = config.global_weight
+                return dhn_loss(least, negative, targets, hierarchy, weight, global_weight=share)
+            case "chmcnn" | "chmc-lstm":
+                return mc_loss(least, targets, hierarchy, weight)
+            case "hmc-lmlp":
+                return bce(global_logits, targets, weight)
+        # HMCN: L_L + L_G + lambda L_H, the last on the mixed output
         is_chmc = config.method == "hmcn-chmc"
-        global_loss = (constrained if is_chmc else flat)(global_logits, local_logits, targets)
-        violations = violation_loss(mixed_logits(global_logits, local_logits), hierarchy, weight)
-        return bce(local_logits, targets, weight) + global_loss + config.violation_weight * violations
+        of_global = mc_loss(least, targets, hierarchy, weight) if is_chmc else bce(least, targets, weight)
+        mixed = largest_unknown(mixed_logits(global_logits, local_logits), unknown)
+        violations = violation_loss(mixed, hierarchy, weight)
+        return bce(local_logits, targets, weight) + of_global + config.violation_weight * violations
 
-    def dhn(global_logits: Tensor, local_logits: Tensor, targets: Tensor) -> Tensor:
-        return dhn_loss(
-            global_logits, local_logits, targets, hierarchy, weight, global_weight=config.global_weight
-        )
+    return loss
 
-    def partial(global_logits: Tensor, local_logits: Tensor, targets: Tensor) -> Tensor:
-        """What is unknown costs nothing; the second output of dhn is "is not of this class"."""
-        sign = -1 if config.method == "dhn" else 1
-        unknown = unknown_classes(targets, hierarchy)
-        return loss(
-            without_unknown(global_logits, unknown),
-            sign * without_unknown(sign * local_logits, unknown),
-            targets,
-        )
 
-    loss = {
-        "hlstm": hlstm,
-        "chmcnn": constrained,
-        "dhn": dhn,
-        "chmc-lstm": constrained,
-        "hmcn-r": hmcn,
-        "hmcn-f": hmcn,
-        "hmcn-chmc": hmcn,
-        "hmc-lmlp": flat,
-    }[config.method]
-    return partial if config.partial_labels else loss
+def largest_unknown(logits: Tensor, unknown: Tensor | None) -> Tensor:
+    """Logits (B, C) in which unknown entries are above all others, as those of ``without_unknown`` below."""
+    return logits if unknown is None else -without_unknown(-logits, unknown)
 
 
 def load_model(folder: str | Path) -> CoherentModel:

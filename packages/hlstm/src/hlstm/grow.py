@@ -38,7 +38,7 @@ def grow(config: Config, dataset: HierarchicalDataset | None = None) -> Results 
     dataset = dataset or load_dataset(
         config.dataset, config.data_dir, view="vector", protocol=config.preprocessing, **config.reading
     )
-    dataset.refuse_unknown("hlstm")
+    dataset.refuse_unknown("hlstm --method clus-ens")
     selection = select(config, grow, dataset, folder, accelerator) if config.protocol == "refit" else None
     fitted = with_validation_rows(dataset) if selection else dataset
     folder.write_config(to_yaml(config))

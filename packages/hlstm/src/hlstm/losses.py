@@ -4,7 +4,8 @@ The papers write the losses with probabilities. Max and min commute with the sig
 act on logits here and ``-ln(sigmoid(z))`` is softplus(-z): exact where a probability would round to 0 or 1.
 
 All functions take logits (batch, C), closed 0/1 targets (batch, C) and ``class_weight`` (C,), which is
-1/E for the E evaluated classes and 0 for the others, and return one loss a sample, (batch,). The papers
+1/E for the E evaluated classes and 0 for the others, or (batch, C), which is also 0 where a label is not
+known, and return one loss a sample, (batch,). The papers
 sum over classes; the public code of MCLoss takes the mean, and so do we.
 """
 
@@ -23,9 +24,14 @@ def mean_class_weight(evaluated: Tensor) -> Tensor:
     return evaluated.float() / evaluated.sum()
 
 
+def weighted_sum(terms: Tensor, weight: Tensor) -> Tensor:
+    """(batch, K) to (batch,), with weights (K,) of columns or (batch, K) of entries."""
+    return terms @ weight if weight.ndim == 1 else (terms * weight).sum(1)
+
+
 def bce(logits: Tensor, targets: Tensor, class_weight: Tensor) -> Tensor:
     """Binary cross-entropy: -ln(p) for positives, -ln(1 - p) for negatives."""
-    return F.softplus(torch.where(targets, -logits, logits)) @ class_weight
+    return weighted_sum(F.softplus(torch.where(targets, -logits, logits)), class_weight)
 
 
 def mc_loss(logits: Tensor, targets: Tensor, hierarchy: Hierarchy, class_weight: Tensor) -> Tensor:
@@ -129,4 +135,4 @@ def violation_loss(logits: Tensor, hierarchy: Hierarchy, class_weight: Tensor) -
     parents, children = hierarchy.to(logits.device).edges.unbind(1)
     probabilities = logits.sigmoid()
     excess = F.relu(probabilities[:, children] - probabilities[:, parents])
-    return excess.square() @ class_weight[children]
+    return weighted_sum(excess.square(), class_weight[..., children])

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hlstm.__main__ import main
@@ -19,12 +18,10 @@ from hlstm.baselines import HMCLMLP
 from hlstm.batches import training_batches
 from hlstm.build import build_model, method_loss
 from hlstm.config import Config
-from hlstm.model import CoherentModel
-from hmc_shared.data import HierarchicalDataset, Split, load_dataset
+from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.data.vector_dataset import with_validation_rows
 from hmc_shared.metrics import au_prc
-from hmc_shared.partial_labels import unknown_classes, without_unknown
-from hmc_shared.predict.score import score_split
+from hmc_shared.predict.score import score_known, score_split
 from hmc_shared.runs.checkpoints import Checkpoints
 from hmc_shared.runs.command import run_training
 from hmc_shared.runs.folder import Results, RunFolder
@@ -63,11 +60,12 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     dataset = dataset or load_dataset(
         config.dataset, config.data_dir, view="vector", protocol=config.preprocessing, **config.reading
     )
-    dataset.refuse_unknown("hlstm")
+    dataset = dataset.with_partial_labels() if config.partial_labels else dataset
     selection = select(config, train, dataset, folder, accelerator) if config.protocol == "refit" else None
     fitted = with_validation_rows(dataset) if selection else dataset
     training = fitted.training_split(config.protocol)
     inputs, targets = training.inputs.to(device), training.targets.to(device)  # type: ignore[union-attr]
+    unknown = None if training.unknown is None else training.unknown.to(device)
     evaluated = dataset.evaluated
     validation_targets = dataset.validation.targets[:, evaluated]
 
@@ -116,7 +114,8 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         place: dict[str, Any] = {"of_samples": training.weights, "rank": rank, "world": world}
         for batch in training_batches(model, inputs, targets, config, progress.epoch, steps, **place):
             global_logits, local_logits = network(batch.inputs)
-            loss = batch.weights @ loss_of(global_logits, local_logits, batch.labels)
+            left_out = None if unknown is None else unknown[batch.rows]
+            loss = batch.weights @ loss_of(global_logits, local_logits, batch.labels, left_out)
             accelerator.backward(loss)
             if levels is not None:
                 levels.drop_gradients_but(level)
@@ -137,11 +136,11 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             "seconds": progress.train_seconds,
         }
         if config.protocol == "default" and progress.epoch > epochs - config.epochs:
-            scores = held_out_scores(config, scored, dataset.validation)[:, evaluated]
+            scores = score_known(scored, dataset.validation)[:, evaluated]
             record["validation/au_prc"] = agreed(au_prc(scores, validation_targets), accelerator)
             progress.keep_if_best(record["validation/au_prc"], scored)
         if config.test_curve:
-            scores = score_split(scored, dataset.test)[:, evaluated]
+            scores = score_known(scored, dataset.test)[:, evaluated]
             record["test/au_prc"] = agreed(au_prc(scores, dataset.test.targets[:, evaluated]), accelerator)
         show(bar, record, "train_loss", "validation/au_prc", "test/au_prc")
 
@@ -161,12 +160,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     if accelerator.is_main_process:
         if selection:
             selection.give_to(scored, folder)
-        held_out = None
-        if config.protocol == "default":
-            held_out = held_out_scores(config, scored, dataset.validation)
-        use_held_out(
-            scored, dataset, folder, config.protocol, held_out=held_out, threshold_by=config.threshold_by
-        )
+        use_held_out(scored, dataset, folder, config.protocol, threshold_by=config.threshold_by)
         scored.save_pretrained(folder.model)
         results = folder.finish(
             dataset,
@@ -181,16 +175,6 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
             extra=progress.summary() | (selection.summary if selection else {}),
         )
     return results
-
-
-def held_out_scores(config: Config, model: CoherentModel, split: Split) -> Tensor:
-    """Logits (n, C) by which validation chooses: with ``--partial-labels``, without what is unknown."""
-    logits = score_split(model, split)
-    return (
-        without_unknown(logits, unknown_classes(split.targets, model.hierarchy))
-        if config.partial_labels
-        else logits
-    )
 
 
 def refit_length(

@@ -75,7 +75,7 @@ class ClipClassifier(ImageTextClassifier, **CARD):
         return self.image_tower.preprocess(raw)
 
 
-def fitted_offset(logits: Tensor, targets: Tensor) -> Tensor:
+def fitted_offset(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
     """(C,) b for which the mean over rows of sigmoid(z + b) is the share of positives, of each class.
 
     It is the intercept of a logistic regression with slope 1, with the greatest likelihood. The share is
@@ -84,13 +84,16 @@ def fitted_offset(logits: Tensor, targets: Tensor) -> Tensor:
     Args:
         logits: (n, C).
         targets: (n, C) bool.
+        known: (n, C) bool, the rows that count for each class; None: all.
     """
     logits = logits.double()
-    share = (targets.double().sum(0) + 0.5) / (len(targets) + 1)
+    counted = torch.ones_like(logits) if known is None else known.double()
+    rows = counted.sum(0)
+    share = (targets.double().sum(0) + 0.5) / (rows + 1)
     low, high = share.logit() - logits.amax(0), share.logit() - logits.amin(0)
     for _ in range(60):  # halved each time: the mean rises with b
         middle = (low + high) / 2
-        is_low = torch.sigmoid(logits + middle).mean(0) < share
+        is_low = (torch.sigmoid(logits + middle) * counted).sum(0) < share * rows
         low, high = torch.where(is_low, middle, low), torch.where(is_low, high, middle)
     return ((low + high) / 2).float()
 

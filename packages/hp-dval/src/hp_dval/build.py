@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hmc_shared import Hierarchy
 from hmc_shared.data import HierarchicalDataset, ImageTable, Split
 from hmc_shared.data.batches import Batch
 from hmc_shared.messages import tell
 from hmc_shared.model import load_pretrained
-from hmc_shared.partial_labels import unknown_classes, without_unknown
 from hmc_shared.predict.score import map_split
 from hmc_shared.vision.pixels import some_images
 from hmc_shared.vision.stages import freeze
@@ -66,8 +64,6 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
     data or options that do not suit.
     """
     inputs, hierarchy = dataset.train.inputs, dataset.hierarchy
-    if config.offset:
-        dataset.refuse_unknown("hp-dval --offset")
     if dataset.kind != "image":
         raise ValueError(f"`--dataset` should have images. Found the feature vectors of {dataset.name!r}.")
     is_table = isinstance(inputs, ImageTable)
@@ -130,7 +126,8 @@ def fit_to_rows(config: Config, model: ImageClassifier, prompter: Prompter, trai
         if config.stages:
             model.keep_texts(prompter)
         logits = torch.cat([model(part).logits for part in tokens.split(model.batch_size)])
-        model.offset.copy_(fitted_offset(logits, targets))
+        known = None if training.unknown is None else ~training.unknown.to(tokens.device)
+        model.offset.copy_(fitted_offset(logits, targets, known))
 
 
 def notes(config: Config, dataset: HierarchicalDataset) -> list[str]:
@@ -223,13 +220,12 @@ class PartlyFixed(nn.Module):
 
 
 def classification_loss(
-    config: Config, hierarchy: Hierarchy, targets: Tensor, evaluated: Tensor
+    config: Config, targets: Tensor, evaluated: Tensor
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss L_cls, Eq. (16), (17), of logits and labels (B, C), one a sample (B,), of evaluated classes.
 
     Args:
         config: which loss, and its options.
-        hierarchy: of the C classes, by which ``--partial-labels`` tells what is unknown.
         targets: (n, C) bool, of the training rows, from which the frequencies of the classes are.
         evaluated: (C,) bool, on the device of the logits.
     """
@@ -237,8 +233,6 @@ def classification_loss(
     places = evaluated.nonzero().squeeze(1)
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        if config.partial_labels:
-            logits = without_unknown(logits, unknown_classes(labels, hierarchy))
         logits, labels = logits.index_select(1, places), labels.index_select(1, places)
         match config.loss:
             case "db-star" | "db":
@@ -294,10 +288,13 @@ def prompt_loss(
         return lambda outputs, batch: 0.0
     captions = caption_embeddings(clip, training, class_texts(model.hierarchy, config.class_texts))
     counts = training.targets.sum(0).to(model.device)
+    unknown = None if training.unknown is None else training.unknown.to(model.device)
 
     def of_captions(outputs: Outputs, batch: Batch) -> Tensor:
         assert outputs.text is not None
-        return batch.weights @ caption_loss(captions[batch.rows], outputs.text[0], batch.labels, counts)
+        left_out = None if unknown is None else unknown[batch.rows]
+        texts = outputs.text[0]
+        return batch.weights @ caption_loss(captions[batch.rows], texts, batch.labels, counts, left_out)
 
     return of_captions
 

@@ -55,7 +55,13 @@ def ldam_loss(
 
 
 def caption_loss(
-    captions: Tensor, texts: Tensor, labels: Tensor, counts: Tensor, *, margin: float = 0.2
+    captions: Tensor,
+    texts: Tensor,
+    labels: Tensor,
+    counts: Tensor,
+    unknown: Tensor | None = None,
+    *,
+    margin: float = 0.2,
 ) -> Tensor:
     """The class-specific embedding loss after LMPT (Xia et al. 2024), of captions and texts of classes, (B,).
 
@@ -67,11 +73,13 @@ def caption_loss(
         captions, texts: unit embeddings (B, D_e) and (C, D_e).
         labels: (B, C) bool.
         counts: (C,), n_i; a class without a positive counts as one with 1.
+        unknown: (B, C) bool, labels without a term; None: all have one.
     """
     n_i = counts.clamp(min=1).to(captions)
     margins = margin / (n_i / n_i.sum()) ** 0.25
     distances = 1 - captions @ texts.T
-    return torch.where(labels, distances, (margins - distances).clamp(min=0)).mean(1)
+    terms = torch.where(labels, distances, (margins - distances).clamp(min=0))
+    return (terms if unknown is None else terms.masked_fill(unknown, 0.0)).mean(1)
 
 
 def class_balanced_focal_loss(

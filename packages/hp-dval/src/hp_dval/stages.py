@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from hmc_shared.data import HierarchicalDataset, Split
-from hmc_shared.partial_labels import unknown_classes, without_unknown
+from hmc_shared.data import Split
+from hmc_shared.partial_labels import without_unknown
 from hmc_shared.predict.score import score_known
 from hmc_shared.runs.progress import Progress
 from hmc_shared.runs.steps import step_factor
@@ -96,26 +96,8 @@ class FrozenTokens:
         return self.kept[split]
 
     def score(self, split: Split, stage: StageEpoch) -> Tensor:
-        """The known logits of a split, as :func:`hmc_shared.predict.score.score_known` gives them.
-
-        With ``--partial-labels``, also without what is below the deepest labels.
-        """
+        """The known logits of a split, as :func:`hmc_shared.predict.score.score_known` gives them."""
         tokens = self.of(split, stage)
         if tokens is None:
-            logits = score_known(self.model, split, self.config.workers)
-        else:
-            logits = without_unknown(score_tokens(self.model, tokens), split.unknown)
-        return self.known(logits, split)
-
-    def held_out(self, dataset: HierarchicalDataset) -> Tensor | None:
-        """Logits of validation without what is unknown, by ``--partial-labels``; None without that option."""
-        if not self.config.partial_labels:
-            return None
-        split = dataset.validation
-        return self.known(score_known(self.model, split, self.config.workers), split)
-
-    def known(self, logits: Tensor, split: Split) -> Tensor:
-        """Logits without what ``--partial-labels`` takes as unknown."""
-        if not self.config.partial_labels:
-            return logits
-        return without_unknown(logits, unknown_classes(split.targets, self.model.hierarchy).to(logits.device))
+            return score_known(self.model, split, self.config.workers)
+        return without_unknown(score_tokens(self.model, tokens), split.unknown)

@@ -73,6 +73,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
 
     # Data: small images whole on the device
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view="image", **config.reading)
+    dataset = dataset.with_partial_labels() if config.partial_labels else dataset
     training = dataset.training_split(config.protocol)
     inputs = training.inputs if isinstance(training.inputs, ImageTable) else training.inputs.to(device)
     targets, labels, evaluated = training.targets, training.targets.to(device), dataset.evaluated
@@ -83,7 +84,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     model = build_model(config, dataset, clip).to(device)
     prompter = build_prompter(config, model, clip)
     fit_to_rows(config, model, prompter, training)
-    loss_of = classification_loss(config, model.hierarchy, targets, evaluated.to(device))
+    loss_of = classification_loss(config, targets, evaluated.to(device))
     prompt_loss_of = prompt_loss(config, model, clip, training)
 
     # Optimiser: of the student and the prompts
@@ -179,8 +180,9 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     logits = score_split(model, dataset.test, config.workers)
     results = None
     if accelerator.is_main_process:
-        by, held_out = config.threshold_by, frozen.held_out(dataset)
-        use_held_out(model, dataset, folder, config.protocol, config.workers, held_out, by)
+        use_held_out(
+            model, dataset, folder, config.protocol, config.workers, threshold_by=config.threshold_by
+        )
         model.save_pretrained(folder.model)
         results = folder.finish(
             dataset,

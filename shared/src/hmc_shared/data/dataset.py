@@ -18,6 +18,7 @@ from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import some
 from hmc_shared.metrics.cafa import information_accretion
 from hmc_shared.metrics.levels import is_single_path
+from hmc_shared.partial_labels import unknown_classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +175,19 @@ class HierarchicalDataset:
                 "or negative by `--uncertain` and `--blank`."
             )
 
+    def with_partial_labels(self) -> HierarchicalDataset:
+        """The data set whose training and validation labels end where somebody could tell no more.
+
+        The classes below a sample's deepest labels are unknown: see
+        :func:`hmc_shared.partial_labels.unknown_classes`.
+        """
+
+        def ended(split: Split) -> Split:
+            below = unknown_classes(split.targets, self.hierarchy)
+            return replace(split, unknown=below if split.unknown is None else below | split.unknown)
+
+        return replace(self, train=ended(self.train), validation=ended(self.validation))
+
     def training_split(self, protocol: Literal["default", "refit", "paper"]) -> Split:
         """What to train on: the training split, but for "default" with the validation split.
 
@@ -204,10 +218,18 @@ class HierarchicalDataset:
 
     @cached_property
     def is_single_path(self) -> bool:
-        """Whether every sample has at most one class in each level, and all its labels are known."""
-        if any(split.unknown is not None for split in self.splits.values()):
-            return False
-        return all(is_single_path(split.targets, self.hierarchy) for split in self.splits.values())
+        """Whether every sample has at most one class in each level, and what is unknown only goes on there.
+
+        That is below its deepest label, where it says how the path may end.
+        """
+        return all(
+            is_single_path(split.targets, self.hierarchy)
+            and (
+                split.unknown is None
+                or not (split.unknown & ~unknown_classes(split.targets, self.hierarchy)).any()
+            )
+            for split in self.splits.values()
+        )
 
     @cached_property
     def checksum(self) -> str:
