@@ -43,7 +43,7 @@ def digits():
 def run(toy, digits, tmp_path):
     """``run(name, seed)`` leaves the folder of a toy model whose weights are least squares of some pixels."""
 
-    def make(name, seed, coherent=True, protocol="default"):
+    def make(name, seed, coherent=True, protocol="default", digits=digits):
         options = Options(dataset="digits", output_dir=str(tmp_path / name), protocol=protocol)
         folder = RunFolder(options.run_folder)
         folder.write_config(yaml.safe_dump({"dataset": "digits"}))
@@ -57,7 +57,8 @@ def run(toy, digits, tmp_path):
             model.layer.weight[:, pixels] = solution.T
         split = digits.validation
         held_out = score_split(model, split)
-        fit_on_validation(model, held_out, split.targets, split.ids, digits.evaluated, folder)
+        of_split = split.targets, split.ids, digits.evaluated
+        fit_on_validation(model, held_out, *of_split, folder, split.unknown)
         model.save_pretrained(folder.model)
         logits = score_split(model, digits.test)
         folder.finish(
@@ -109,6 +110,31 @@ def test_it_has_thresholds_of_classes_too(run, digits, tmp_path):
     known = np.ones(held_out["scores"].shape, dtype=bool)
     assert mix.threshold == thresholds_of_classes(held_out["scores"], held_out["targets"], known)
     assert np.array_equal(model.predict(digits.test.inputs).numpy(), mix.answers)
+
+
+def test_labels_that_are_unknown_count_neither_in_the_choice_nor_in_the_metrics(run, digits, tmp_path):
+    def unsure(split):
+        maybe = torch.rand(split.targets.shape, generator=torch.Generator().manual_seed(3)) < 0.3
+        return replace(split, unknown=digits.hierarchy.add_ancestors(split.targets | maybe) & ~split.targets)
+
+    parts = {name: unsure(split) for name, split in digits.splits.items()}
+    partly = replace(digits, **parts)
+    results = blend(
+        options(tmp_path, *(run(name, seed, digits=partly) for name, seed in (("a", 1), ("b", 2))))
+    )
+    mix, held_out = (
+        load_run(tmp_path / "blend"),
+        load_predictions(tmp_path / "blend" / VALIDATION, digits.hierarchy),
+    )
+    assert np.array_equal(mix.unknown, partly.test.unknown.numpy())
+    assert np.array_equal(held_out["unknown"], partly.validation.unknown.numpy())
+    known = [of[~held_out["unknown"]][None] for of in (held_out["scores"], held_out["targets"])]
+    assert results["validation"] == pytest.approx(au_prc(*known))
+    known = [of[~mix.unknown][None] for of in (mix.scores, mix.targets)]
+    assert results["metrics"]["test/au_prc"] == pytest.approx(au_prc(*known))
+    whole = run("whole", 1)
+    with pytest.raises(ValueError, match="has other test samples or targets than"):
+        blend(options(tmp_path, run("c", 1, digits=partly), whole, overwrite=True))
 
 
 def test_it_is_never_worse_on_validation_than_the_best_of_them(run, digits, tmp_path, capsys):

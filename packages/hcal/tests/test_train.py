@@ -73,6 +73,30 @@ def test_a_run_leaves_a_complete_folder(tmp_path, digits):
     assert again == small(tmp_path, flip=False)
 
 
+def test_a_level_without_a_known_label_adds_no_loss(tmp_path, digits):
+    """Unknown below the end of a path, or beside a class that is known: as a path that ends there."""
+
+    def ended(split):
+        targets = split.targets.clone()
+        targets[::2, digits.hierarchy.leaves] = False
+        return replace(split, targets=targets)
+
+    def with_unknown(split):
+        unknown = torch.zeros_like(split.targets)
+        unknown[:, digits.hierarchy.leaves] = ~split.targets[:, digits.hierarchy.leaves]
+        return replace(split, unknown=unknown)
+
+    splits = {name: ended(split) for name, split in digits.splits.items()}
+    shorter = replace(digits, **splits)
+    unsure = replace(digits, **{name: with_unknown(split) for name, split in splits.items()})
+    train(small(tmp_path / "shorter", epochs=1), shorter)
+    train(small(tmp_path / "unknown", epochs=1), unsure)
+    first, second = (load_run(tmp_path / name / "run") for name in ("shorter", "unknown"))
+    assert np.array_equal(first.scores, second.scores)
+    assert second.threshold == 0  # the best of each level, as ever: no threshold is chosen
+    assert np.array_equal(second.unknown, unsure.test.unknown.numpy())
+
+
 def test_decoding_of_whole_paths_never_breaks_the_hierarchy(tmp_path, digits):
     metrics = train(small(tmp_path, decode="path"), digits)["metrics"]
     by_leaf = evaluate(EvaluateConfig(str(tmp_path / "run"), decode="leaf"))

@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from hmc_shared.compare.comparison import compare
 from hmc_shared.compare.inspection import inspect
 from hmc_shared.data import load_dataset
 from hmc_shared.partial_labels import without_unknown
 from hmc_shared.runs.evaluate import evaluate
+from hmc_shared.runs.log import read_log
 from hmc_shared.runs.read import VALIDATION, load_predictions, load_run
-from mulsupcon_ld.build import classification_loss
+from mulsupcon_ld.build import classification_loss, contrastive_loss
 from mulsupcon_ld.config import Config, EvaluateConfig
+from mulsupcon_ld.keys import Keys
 from mulsupcon_ld.train import train
 
 IMAGE = {"encoder": "resnet8", "width": 4, "image_size": 8, "flip": False, "workers": 0}
@@ -96,7 +99,37 @@ def test_a_run_keeps_what_is_unknown_and_its_numbers_do_not_count_it(table, tmp_
     assert np.isfinite(inspect(compared.tables[0]).ap).any()
 
 
-@pytest.mark.parametrize("options", [{"loss": "cld"}, {"loss": "bce", "protocol": "paper"}])
+@pytest.mark.parametrize("loss", ["any", "mulsupcon", "cld", "rld"])
+def test_a_pretraining_is_that_of_the_known_labels(loss):
+    """Of five labels the last three are known of no anchor and key: the loss is that of the first two."""
+    generator = torch.Generator().manual_seed(0)
+    z, embeddings = (F.normalize(torch.randn(n, 4, generator=generator), dim=1) for n in (6, 9))
+    embeddings[:6] = z
+    key_labels = torch.rand(9, 5, generator=generator) < 0.5
+    key_labels[:, 2:] = False
+    logits = torch.randn(6, 5, generator=generator, requires_grad=True)
+    distributions = torch.randn(9, 5, generator=generator).softmax(1)
+    unknown = torch.arange(5).repeat(6, 1) >= 2
+    keys = Keys(embeddings, key_labels, distributions)
+    own, options = torch.arange(6), Config(loss=loss, alpha=2.0, temperature=0.5)
+    found = contrastive_loss(options, z, logits, key_labels[:6], keys, own, 6, unknown)
+    absent = contrastive_loss(options, z, logits, key_labels[:6], keys, own, 6)
+    if loss in ("cld", "rld"):  # H has a term for each label that is absent, and none for the unknown
+        squares = 2.0 * logits.softmax(1)[:, 2:].square().sum(1)
+        torch.testing.assert_close(found, absent - squares)
+    else:
+        assert torch.equal(found, absent)  # of whichever labels no key shares
+
+
+@pytest.mark.parametrize("loss", ["cld", "rld", "mulsupcon", "any"])
+def test_both_stages_run_on_what_is_known(table, tmp_path, loss):
+    options = {"pretrain_epochs": 1, "queue_size": 8, "dim": 8, "batch_size": 8}
+    results = train(config(table, tmp_path, loss=loss, **options))
+    assert np.isfinite(results["metrics"]["test/map"])
+    assert np.isfinite([record["train_loss"] for record in read_log(tmp_path)]).all()
+
+
+@pytest.mark.parametrize("options", [{"loss": "all"}, {"loss": "bce", "protocol": "paper"}])
 def test_what_cannot_leave_them_out_is_refused_by_name(table, tmp_path, options):
     with pytest.raises(ValueError, match=f"--loss {options['loss']} .*cannot leave out labels"):
         train(config(table, tmp_path, **options))

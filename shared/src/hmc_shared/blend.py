@@ -28,6 +28,8 @@ from hmc_shared.runs.refit import fit_on_validation
 from hmc_shared.runs.samples import Samples
 
 MEMBERS = "members"
+LABELS = ("ids", "targets", "unknown")
+"""What runs that are mixed have in common, of the arrays of their samples."""
 
 CARD = model_card(
     "hmc-shared",
@@ -150,8 +152,11 @@ def blend(config: BlendOptions) -> Results:
     config = replace(config, dataset=_dataset_option(first) or name)
     folder.write_config(to_yaml(config))
 
+    unknown = held_out[0]["unknown"]
+
     def score(probabilities: np.ndarray) -> float:
-        of = probabilities[:, first.evaluated], targets[:, first.evaluated]
+        ranked = probabilities if unknown is None else np.where(unknown, -1.0, probabilities)
+        of = ranked[:, first.evaluated], targets[:, first.evaluated]
         return au_prc(*of) if config.metric == "au_prc" else float(np.nanmean(average_precision(*of)))
 
     logits = [torch.from_numpy(part["scores"]).float() for part in held_out]
@@ -171,6 +176,7 @@ def blend(config: BlendOptions) -> Results:
         held_out[0]["ids"].tolist(),
         torch.from_numpy(first.evaluated),
         folder,
+        None if unknown is None else torch.from_numpy(unknown),
         threshold_by=config.threshold_by,
     )
     mix_reserved(model, [runs[number] for number in used], folder)
@@ -207,7 +213,8 @@ def mix_reserved(model: Blend, runs: Sequence[Run], folder: RunFolder) -> None:
     if all(np.array_equal(part["ids"], parts[0]["ids"]) for part in parts):
         scores = model.mixed([torch.from_numpy(part["scores"]).float() for part in parts])
         targets, ids = torch.from_numpy(parts[0]["targets"]).bool(), parts[0]["ids"].tolist()
-        folder.write_predictions(RESERVED, targets, ids, scores, model.to_probabilities(scores))
+        unknown = None if (of := parts[0]["unknown"]) is None else torch.from_numpy(of)
+        folder.write_predictions(RESERVED, targets, ids, scores, model.to_probabilities(scores), unknown)
 
 
 def models_of(runs: Sequence[Run]) -> list[HierarchicalModel]:
@@ -263,8 +270,6 @@ def check_together(
         raise ValueError(f"`--dataset` is {shown(dataset)}. Found a run on {shown(name)}: {first.path}.")
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise ValueError(f"Each run should be named once. Found {listed([str(run.path) for run in runs])}.")
-    if unknown := [run.path for run in runs if run.unknown is not None]:
-        raise ValueError(f"A blend cannot leave out labels that are unknown, as {unknown[0]} has them.")
     for run, part in zip(runs[1:], held_out[1:], strict=True):
         for what, one, other in (
             ("data set", first.results["dataset"]["name"], run.results["dataset"]["name"]),
@@ -278,10 +283,10 @@ def check_together(
         same = {
             "classes": first.hierarchy == run.hierarchy and np.array_equal(first.evaluated, run.evaluated),
             "test samples or targets": all(
-                np.array_equal(getattr(first, key), getattr(run, key)) for key in ("ids", "targets")
+                np.array_equal(getattr(first, key), getattr(run, key)) for key in LABELS
             ),
             "validation samples or targets (is it `--set-aside`?)": all(
-                np.array_equal(held_out[0][key], part[key]) for key in ("ids", "targets")
+                np.array_equal(held_out[0][key], part[key]) for key in LABELS
             ),
         }
         if other := [what for what, is_same in same.items() if not is_same]:

@@ -74,6 +74,25 @@ def test_one_row_with_two_classes_of_a_level_is_not_single_path(
     assert not replace(dataset, **{name: split([0, 2], row)}).is_single_path
 
 
+def test_a_path_that_may_go_on_is_one_path_and_one_beside_it_is_not(dataset: HierarchicalDataset) -> None:
+    for name, goes_on in (("a/b", True), ("d", False)):
+        train = split([0], [1])
+        unknown = torch.zeros_like(train.targets)
+        unknown[0, TREE.index[name]] = True
+        assert replace(dataset, train=replace(train, unknown=unknown)).is_single_path == goes_on
+
+
+def test_labels_that_end_early_are_unknown_below_but_in_the_test_split(dataset: HierarchicalDataset) -> None:
+    maybe = torch.tensor([[False] * 4, [False, False, True, True]])  # of the second row all is unsure but d
+    train = replace(split([0], [0]), unknown=maybe & torch.tensor([False, False, True, False]))
+    partial = replace(dataset, train=train, validation=split([1], [0])).with_partial_labels()
+    assert partial.train.unknown is not None
+    assert partial.train.unknown.tolist() == [[False, False, True, True]] * 2
+    assert partial.validation.unknown is not None
+    assert partial.validation.unknown.tolist() == [[False] * 4, [False, False, True, True]]
+    assert partial.test.unknown is None
+
+
 def test_the_checksum_depends_on_name_sources_and_hierarchy(dataset: HierarchicalDataset) -> None:
     assert dataset.checksum == replace(dataset, kind="vector", sources={"g": "2", "f": "1"}).checksum
     other_tree = Hierarchy.from_paths(["a/b", "a/c", "e"])

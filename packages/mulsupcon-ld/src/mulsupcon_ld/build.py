@@ -53,11 +53,19 @@ def build_model(config: Config, dataset: HierarchicalDataset) -> MulSupCon | Bas
 
 
 def contrastive_loss(
-    config: Config, z: Tensor, logits: Tensor, labels: Tensor, keys: Keys, own_keys: Tensor, size: int
+    config: Config,
+    z: Tensor,
+    logits: Tensor,
+    labels: Tensor,
+    keys: Keys,
+    own_keys: Tensor,
+    size: int,
+    unknown: Tensor | None = None,
 ) -> Tensor:
     """The loss of the pre-training, one an anchor, (B,), without beta ||W||_F^2.
 
-    Arguments as in :mod:`mulsupcon_ld.losses`; the first ``size`` keys are those of the global batch.
+    Arguments as in :mod:`mulsupcon_ld.losses`; the first ``size`` keys are those of the global batch. A label
+    that is ``unknown`` (B, C) bool is none: it makes no positives, and has no term in H.
     """
     mean_labels = keys.labels[:size].float().sum(1).mean().clamp(min=1 / size)
     temperature = config.temperature
@@ -81,6 +89,7 @@ def contrastive_loss(
         alpha=config.alpha,
         weight="rbf" if config.loss == "rld" else "prob",
         sigma=sigma,
+        unknown=unknown,
     )
 
 

@@ -172,8 +172,9 @@ class Config(
 
     @property
     def leaves_out_unknown(self) -> bool:
-        """Whether labels may be unknown: a pre-training compares whole sets, published metrics count all."""
-        return self.loss in ("bce", "asl") and self.protocol == "default"
+        """Whether labels may be unknown: ALL compares whole sets of labels, lamp, mpvae and c-gmvae take
+        them whole as input or latent code, and published metrics count all."""
+        return self.loss not in ("all", "lamp", "mpvae", "c-gmvae") and self.protocol == "default"
 
     @property
     def stage_epochs(self) -> tuple[int, int]:

@@ -10,6 +10,10 @@ keys as in :class:`~mulsupcon_ld.keys.Keys`; own_keys (B,) int64, the place of e
 among the keys. That one has the anchor's labels and is always a positive. So no anchor is without positives:
 one without labels is drawn to its own second view (and, for ALL, to other keys without labels), and the parts
 of a loss that sum over its labels are 0.
+
+A label of which nobody knows is False here, of anchors and of keys: such a key is no positive for it, and
+not among the |P^j|; it stays in the denominators, which are over all keys, whatever their labels. So ANY,
+MulSupCon and MulSupCon_LD are those of the known labels. ALL, which compares whole sets, is not.
 """
 
 from __future__ import annotations
@@ -111,6 +115,7 @@ def ld_loss(
     literal: bool = False,
     relative: bool = False,
     batch_keys: int = 0,
+    unknown: Tensor | None = None,
 ) -> Tensor:
     """MulSupCon_LD: Eq. (12), (13) without the term beta ||W||_F^2, which is the caller's.
 
@@ -132,6 +137,8 @@ def ld_loss(
         relative: H compares d with y / |y|, which sums to 1 as d does.
         batch_keys: the number of keys, from the first, that are of the batch, if these are to be positives of
             their own anchors only, as in Algorithm 1. 0: every key may be a positive, as in Eq. (5).
+        unknown: (B, C) bool, labels of anchors of which nobody knows, False in ``labels``: H has no term for
+            them. Not with ``literal``.
 
     Raises ValueError for an unknown ``weight``, or "rbf" without ``sigma``.
     """
@@ -149,7 +156,8 @@ def ld_loss(
     share = y if literal else y / (key_labels.counts + (batch_keys > 0)).clamp(min=1)
     contrastive = degree_loss(z, d, share, keys, key_labels, own_keys, sums.log_sum, temperature)
 
-    distance = square(target(y, relative) - d)
+    difference = target(y, relative) - d
+    distance = square(difference if unknown is None else difference.masked_fill(unknown, 0.0))
     if literal:
         distances = square(target(keys.labels.to(z.dtype), relative) - d_k).unsqueeze(1)
         of_others = sums_over_keys(z, keys, temperature, others, torch.ones_like, (distances,))

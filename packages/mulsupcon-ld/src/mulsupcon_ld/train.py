@@ -112,7 +112,10 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
                 new_keys, own_keys = gather_keys(new_keys, size, accelerator)
                 step_keys.append(new_keys)
                 keys = new_keys.concatenate(queue.contents())
-                loss = batch.weights @ contrastive_loss(config, z, logits, batch.labels, keys, own_keys, size)
+                left_out = None if unknown is None else unknown[batch.rows]
+                loss = batch.weights @ contrastive_loss(
+                    config, z, logits, batch.labels, keys, own_keys, size, left_out
+                )
                 if config.has_distributions:
                     weight = model.get_parameter("fc.weight")
                     loss = loss + config.beta * weight.square().sum()  # beta ||W||_F^2
