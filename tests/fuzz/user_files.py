@@ -52,7 +52,7 @@ def of_images(content: bytes, folder: Path) -> object:
     for letter in LETTERS:
         put(folder, f"{letter}.png", IMAGES[0])
     put(folder, "edges.csv", EDGES)
-    return load_image_rows(put(folder, "t.csv", content), None, "unknown", "unknown")
+    return load_image_rows([put(folder, "t.csv", content)], None, "unknown", "unknown")
 
 
 def pixels(content: bytes, _: Path) -> object:

@@ -12,7 +12,7 @@ from torch import Tensor
 from hmc_shared.cli.embed import Embed
 from hmc_shared.data import load_dataset
 from hmc_shared.data.formats.features import texts_of
-from hmc_shared.data.formats.table import LabelledRows, beside_table, find_table, read_rows
+from hmc_shared.data.formats.table import LabelledRows, beside_table, read_rows, tables_of
 from hmc_shared.data.formats.table_file import read_array
 from hmc_shared.data.image_dataset import complete_splits
 from hmc_shared.data.image_table import ImageTable
@@ -84,14 +84,15 @@ def _of_images(config: Embed) -> Source:
 
 
 def _of_table(config: Embed) -> Source:
-    file = find_table(Path(config.dataset.partition(":")[2]).expanduser())
-    for path in (file, config.array):
+    files = tables_of(Path(config.dataset.partition(":")[2]).expanduser())
+    file = files[0]
+    for path in (*files, config.array):
         if path and path.resolve().is_relative_to(config.output.resolve()):
             raise ValueError(
                 f"`--output` should be apart from what is read. Found {config.output} with {path}."
             )
-    beside = beside_table(file, config.levels, config.evidence)
-    rows = read_rows(file, beside, config.levels, config.evidence)
+    beside = beside_table(file.parent, config.levels, config.evidence)
+    rows = read_rows(files, beside, config.levels, config.evidence)
     split_of, sampling = _splits(rows, file)
     kept = np.array([row for row, split in enumerate(split_of) if split])
     if config.array:
@@ -99,14 +100,14 @@ def _of_table(config: Embed) -> Source:
     else:
         texts = texts_of(rows.table, config.text)
         inputs = [texts[row] for row in kept]
-    files = [file, *beside.files, *([config.array] if config.array else [])]
+    read = [*files, *beside.files, *([config.array] if config.array else [])]
     return Source(
         inputs,
         rows.hierarchy,
         [rows.ids[row] for row in kept],
         [rows.labels[row] for row in kept],
         [split_of[row] for row in kept],
-        " ".join(map(sha256, files)),
+        " ".join(map(sha256, read)),
         [*sampling, *rows.notes],
     )
 

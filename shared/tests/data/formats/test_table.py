@@ -129,7 +129,7 @@ def test_what_is_wrong_is_named(tmp_path, text, levels, message):
 def test_wrong_places_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"table:PATH should name a \.csv, \.tsv or \.parquet file"):
         load_dataset(f"table:{tmp_path / 'gone.csv'}")
-    with pytest.raises(ValueError, match=r"should hold one table .* Found none"):
+    with pytest.raises(ValueError, match=r"table:PATH should name .*, or a folder with one. Found none"):
         load_dataset(f"table:{tmp_path}")
     file = write(tmp_path, "a.csv", "x,labels\n1,a\n")
     write(tmp_path, "edges.csv", "parent,child\na,b\nb,a\n")

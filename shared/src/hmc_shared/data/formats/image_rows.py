@@ -10,10 +10,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from hmc_shared.data.dataset import HierarchicalDataset
-from hmc_shared.data.formats.beside import EDGES, LABELS, Beside, RowLabels, find_beside
+from hmc_shared.data.formats.beside import EDGES, LABELS, Beside, RowLabels
 from hmc_shared.data.formats.cells import as_numbers, is_number, is_text, why_no_number
+from hmc_shared.data.formats.split_tables import name_of, open_tables
 from hmc_shared.data.formats.table import beside_table, read_edges, read_labels, rows_of_splits
-from hmc_shared.data.formats.table_file import SUFFIXES, TableFile, open_table
+from hmc_shared.data.formats.table_file import TableFile
 from hmc_shared.data.image_dataset import image_dataset
 from hmc_shared.data.image_table import SUFFIXES as IMAGE_SUFFIXES
 from hmc_shared.data.image_table import is_hidden
@@ -30,27 +31,10 @@ IMAGES = (
 """Names of the column of images, in any case of letters; the first that is there counts."""
 
 
-def find_image_rows(root: Path) -> Path | None:
-    """The table itself, or the one table of a folder; None where there is none.
-
-    Raises ValueError for a folder with several tables.
-    """
-    if root.is_file():
-        return root if root.suffix.lower() in SUFFIXES else None
-    if not root.is_dir():
-        return None
-    others = find_beside(root).files
-    inside = sorted(p for p in root.iterdir() if p.suffix.lower() in SUFFIXES and p not in others)
-    if len(inside) > 1:
-        names = listed(file.name for file in inside)
-        raise ValueError(f"{root} holds several tables: name one, labels:{inside[0]}. Found {names}.")
-    return inside[0] if inside else None
-
-
 def load_image_rows(
-    file: Path, levels: str | Sequence[str] | None, uncertain: Uncertain, blank: Blank
+    files: Sequence[Path], levels: str | Sequence[str] | None, uncertain: Uncertain, blank: Blank
 ) -> HierarchicalDataset:
-    """A data set of the images that a table names.
+    """A data set of the images that a table names, or several in one folder, one for each split.
 
     * The images: a column of one of the names IMAGES, paths below the table's folder. One that is not there
       is looked for in all folders below by the end of its path, with or without the suffix of an image.
@@ -62,12 +46,13 @@ def load_image_rows(
     be one of several files, lies outside the folder or is given twice; and for cells that say nothing of a
     class, unless ``uncertain`` and ``blank`` do.
     """
-    table, beside = open_table(file), beside_table(file, levels, ())
+    folder = files[0].parent
+    table, beside = open_tables(files), beside_table(folder, levels, ())
     column = table.find(*IMAGES)
     if column is None:
         names = listed(IMAGES, len(IMAGES))
         raise ValueError(
-            f"{file} should have a column with the paths of the images, named {names}. Found "
+            f"{table.origin} should have a column with the paths of the images, named {names}. Found "
             f"{listed(table.columns)}."
         )
     split = table.find("split")
@@ -79,15 +64,15 @@ def load_image_rows(
     else:
         of_rows = read_labels(table, beside, levels)
     parts, notes = rows_of_splits(table, of_rows)
-    images = image_paths(table, column)
+    images = image_paths(table, column, folder)
     return image_dataset(
-        file.parent.name if file.stem == "labels" else file.stem,
-        file.parent,
+        name_of(files, "labels"),
+        folder,
         {part: {images[row]: of_rows.labels[row] for row in rows} for part, rows in parts.items()},
         of_rows.hierarchy,
         unknown=None if of_rows.unknown is None else dict(zip(images, of_rows.unknown, strict=True)),
         reader=f"image rows {READER_VERSION}",
-        sources={source.name: sha256(source) for source in (file, *beside.files)},
+        sources={source.name: sha256(source) for source in (*files, *beside.files)},
         notes=[*of_rows.notes, *notes],
     )
 
@@ -165,17 +150,17 @@ def indicators(table: TableFile, name: str, uncertain: Uncertain, blank: Blank) 
     return values
 
 
-def image_paths(table: TableFile, column: str) -> list[str]:
+def image_paths(table: TableFile, column: str, folder: Path) -> list[str]:
     """The path of each row's image, below the folder of the table. Raises ValueError, naming the line."""
-    files = _Files(Path(table.origin).parent)
+    files, origin = _Files(folder), folder / "table"  # whose name no message has
     row_of: dict[str, int] = {}
     for row, cell in enumerate(table.texts(column)):
         try:
             if not cell.strip():
                 raise ValueError(f"the column {column!r} should name an image. Found an empty cell")
-            image = files.find(path_below(cell.strip(), Path(table.origin)))
+            image = files.find(path_below(cell.strip(), origin))
         except ValueError as error:
-            text = str(error).removeprefix(f"{table.origin}: ").rstrip(".")
+            text = str(error).removeprefix(f"{origin}: ").rstrip(".")
             raise ValueError(f"{table.where(row)}: {text}.") from error
         if image in row_of:
             first = table.place(row_of[image])

@@ -8,8 +8,9 @@ from typing import Any
 
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.formats.image_json import find_json, load_files
-from hmc_shared.data.formats.image_rows import find_image_rows, load_image_rows
+from hmc_shared.data.formats.image_rows import load_image_rows
 from hmc_shared.data.formats.label_cells import path_note
+from hmc_shared.data.formats.split_tables import find_tables
 from hmc_shared.data.image_dataset import image_dataset
 from hmc_shared.data.image_table import needs_pillow
 from hmc_shared.data.split_names import parts_of
@@ -43,8 +44,9 @@ def load(
 
     Or PATH is a JSON file of COCO, iNaturalist, MegaDetector or SpeciesNet, or a folder of such files, one
     for each split: see :mod:`hmc_shared.data.formats.image_json`. Or it is a .csv, .tsv or .parquet file with
-    a row for each image, or the folder of one: see :mod:`hmc_shared.data.formats.image_rows`, the only one
-    that takes ``levels``, ``uncertain`` and ``blank``.
+    a row for each image, or the folder of one, or of one for each split: see
+    :mod:`hmc_shared.data.formats.image_rows`, the only one that takes ``levels``, ``uncertain`` and
+    ``blank``.
 
     Raises ValueError, naming the file, for damaged JSON, for splits and labels of any other form, 0/1 vectors
     among them, for an image outside the folder or given twice, and for a missing or damaged image.
@@ -53,8 +55,8 @@ def load(
     root = Path(path).expanduser().resolve()
     file = root / "labels.json"
     files = [] if file.is_file() else find_json(root)
-    if not file.is_file() and not files and (table := find_image_rows(root)):
-        return load_image_rows(table, levels, uncertain, blank)
+    if not file.is_file() and not files and (tables := find_tables(root)):
+        return load_image_rows(tables, levels, uncertain, blank)
     for option, value in (("levels", levels), ("uncertain", uncertain), ("blank", blank)):
         if value not in (None, "refuse"):
             raise ValueError(f"`--{option}` is for tables. Found {value!r} with the JSON of {root}.")

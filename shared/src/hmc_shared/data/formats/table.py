@@ -17,7 +17,8 @@ from hmc_shared.data.formats.beside import EDGES, LABELS, Beside, RowLabels, fin
 from hmc_shared.data.formats.features import choose_features, read_features
 from hmc_shared.data.formats.label_cells import known_labels, labels_of_levels, path_labels, plain_labels
 from hmc_shared.data.formats.level_columns import split_levels, split_rows
-from hmc_shared.data.formats.table_file import SUFFIXES, TableFile, open_table
+from hmc_shared.data.formats.split_tables import find_tables, name_of, open_tables
+from hmc_shared.data.formats.table_file import TableFile, open_table
 from hmc_shared.data.formats.taxonomy import column_of, read_products
 from hmc_shared.data.preprocessing import Protocol
 from hmc_shared.data.storage.mapped import LARGE, mapped
@@ -55,27 +56,31 @@ def load(
     * With ``levels``, instead of these: columns of labels, coarse to fine, which spell out a tree; or one
       column that is read as ``labels`` is, or, with ";" or ">" at the end of its name, as paths with that
       between their parts.
-    * ``split``, optional: train, val or test. Missing splits are sampled by iterative stratification: 20 % of
+    * ``split``, optional: train, val or test; instead, tables train.csv, val.csv and test.csv in one folder
+      are the splits. Missing splits are sampled by iterative stratification: 20 % of
       the training rows for validation, or 60, 20 and 20 % of all.
     * ``id``, optional: names of the rows.
 
     These names count in any case of letters. Which of the other columns are features, and how, says
     :mod:`hmc_shared.data.formats.features`; ``choice`` chooses among them.
 
-    ``path`` is the file, or a folder that holds one such file. The rows of a large one are mapped from the
-    cache, see ``hmc_shared.data.storage.mapped``. Raises ValueError, naming file and line.
+    ``path`` is the file, or a folder that holds one such file, or one for each split. The rows of a large one
+    are mapped from the cache, see ``hmc_shared.data.storage.mapped``.
+
+    Raises ValueError, naming file and line.
     """
-    file, choice = find_table(Path(path).expanduser()), choice or FeatureChoice()
-    beside = beside_table(file, levels, evidence)
-    sources = {source.name: sha256(source) for source in (file, *beside.files)}
-    read = partial(read_set, file, sources, protocol, levels, choice, beside, evidence)
-    if file.stat().st_size < LARGE:
+    files, choice = tables_of(Path(path).expanduser()), choice or FeatureChoice()
+    folder = files[0].parent
+    beside = beside_table(folder, levels, evidence)
+    sources = {source.name: sha256(source) for source in (*files, *beside.files)}
+    read = partial(read_set, files, sources, protocol, levels, choice, beside, evidence)
+    if sum(file.stat().st_size for file in files) < LARGE:
         dataset = read()
     else:
         columns = None if levels is None else split_levels(levels)
-        key = [str(file), sources, protocol, columns, asdict(choice), sorted(evidence)]
+        key = [*map(str, files), sources, protocol, columns, asdict(choice), sorted(evidence)]
         dataset = mapped(READER, key, read)
-    return with_embedder(dataset, file.parent)
+    return with_embedder(dataset, folder)
 
 
 def with_embedder(dataset: HierarchicalDataset, folder: Path) -> HierarchicalDataset:
@@ -90,18 +95,16 @@ def with_embedder(dataset: HierarchicalDataset, folder: Path) -> HierarchicalDat
     return replace(dataset, notes=(*dataset.notes, note), embedder=embedder)
 
 
-def beside_table(file: Path, levels: str | Sequence[str] | None, evidence: Collection[str]) -> Beside:
+def beside_table(folder: Path, levels: str | Sequence[str] | None, evidence: Collection[str]) -> Beside:
     """What says what the labels are, unless ``levels`` do. Raises ValueError for evidence without a .gaf."""
-    beside = find_beside(file.parent) if levels is None else Beside()
+    beside = find_beside(folder) if levels is None else Beside()
     if evidence and not (beside.annotations and is_gaf(beside.annotations)):
-        raise ValueError(
-            f"`--evidence` is for tables with a .gaf file beside them. Found none beside {file}."
-        )
+        raise ValueError(f"`--evidence` is for tables with a .gaf file beside them. Found none in {folder}.")
     return beside
 
 
 def read_set(
-    file: Path,
+    files: Sequence[Path],
     sources: dict[str, str],
     protocol: Protocol,
     levels: str | Sequence[str] | None,
@@ -109,8 +112,8 @@ def read_set(
     beside: Beside,
     evidence: Collection[str] = (),
 ) -> HierarchicalDataset:
-    """What :func:`load` returns, in memory. ``sources``: table and what lies beside it to their SHA-256."""
-    labelled = read_rows(file, beside, levels, evidence)
+    """What :func:`load` returns, in memory. ``sources``: tables and what lies beside it to their SHA-256."""
+    labelled = read_rows(files, beside, levels, evidence)
     table, rows, ids = labelled.table, labelled.parts, labelled.ids
     feature_names, words, more = choose_features(table, labelled.taken, choice)
     notes = [*labelled.notes, *more]
@@ -129,7 +132,7 @@ def read_set(
     hierarchy, not_evaluated = labelled.hierarchy, labelled.not_evaluated
     del features, labelled, ids, rows
     return vector_dataset(
-        file.parent.name if file.stem == "table" else file.stem,
+        name_of(files, "table"),
         RawSet(hierarchy, {part: parts.pop(part) for part in list(parts)}),
         sources,
         protocol,
@@ -161,10 +164,16 @@ class LabelledRows:
 
 
 def read_rows(
-    file: Path, beside: Beside, levels: str | Sequence[str] | None, evidence: Collection[str] = ()
+    files: Sequence[Path],
+    beside: Beside,
+    levels: str | Sequence[str] | None,
+    evidence: Collection[str] = (),
 ) -> LabelledRows:
-    """Labels, names and splits of the rows of a table. Raises ValueError, naming file and line."""
-    table = open_table(file)
+    """Labels, names and splits of the rows of a table, or of one for each split.
+
+    Raises ValueError, naming file and line.
+    """
+    table = open_tables(files)
     of_rows = read_labels(table, beside, levels, evidence)
     notes = of_rows.notes
     split, id_column = table.find("split"), table.find("id")
@@ -192,20 +201,15 @@ def rows_of_splits(table: TableFile, of_rows: RowLabels) -> tuple[dict[str, np.n
     return rows, notes
 
 
-def find_table(path: Path) -> Path:
-    """The file itself, or the one table in a folder. Raises ValueError if there is none, or several."""
-    if path.is_dir():
-        others = find_beside(path).files
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p not in others)
-        if len(inside) != 1:
-            names = listed(file.name for file in inside) or "none"
-            raise ValueError(f"{path} should hold one table beside {EDGES}, .csv or .parquet. Found {names}.")
-        return inside[0].resolve()
-    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+def tables_of(path: Path) -> list[Path]:
+    """What :func:`hmc_shared.data.formats.split_tables.find_tables` finds; ValueError if that is nothing."""
+    files = find_tables(path)
+    if not files:
         raise ValueError(
-            f"table:PATH should name a .csv, .tsv or .parquet file, or its folder. Found none at {path}."
+            "table:PATH should name a .csv, .tsv or .parquet file, or a folder with one. Found none at "
+            f"{path}."
         )
-    return path.resolve()
+    return files
 
 
 def read_labels(
