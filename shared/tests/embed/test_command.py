@@ -205,6 +205,7 @@ def test_classes_of_any_name_and_several_parents(tmp_path):
         ({"array": "x.npy"}, "`--text` and `--array` should not come together"),
         ({"text": (), "array": "x.npy", "encoder": "tfidf"}, "it takes no encoder"),
         ({"size": 0}, "`--size` should"),
+        ({"window": "1,99"}, "`--window` is for images. Found it for 'table:t.csv'"),
     ],
 )
 def test_options_that_do_not_fit(tmp_path, words, says):

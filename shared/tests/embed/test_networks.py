@@ -7,6 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from hmc_shared.cli.commands import PredictOptions
@@ -64,6 +65,29 @@ def test_photographs_get_the_features_of_the_network(tmp_path, photos, toy):
     (tmp_path / "broken.png").write_bytes(b"none")
     with pytest.raises(ValueError, match=r"broken\.png"):
         predict(PredictOptions(str(tmp_path / "run"), [str(tmp_path / "broken.png")]))
+
+
+def test_deep_images_are_seen_through_a_window_in_the_table_and_in_new_files(tmp_path, toy):
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        file = tmp_path / "deep" / "ab"[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 500, (30, 40)).astype(np.uint16)).save(file)
+    given = {"image_size": SIZE, "workers": 0, "window": "5,95"}
+    command(Embed(f"folder:{tmp_path / 'deep'}", tmp_path / "v", **given))
+    dataset = load_dataset(f"table:{tmp_path / 'v'}")
+    assert dataset.embedder.window == (5, 95)
+    files = [tmp_path / "deep" / name for name in dataset.train.ids]
+    images = torch.stack([read_image(file, (3, SIZE, SIZE), "imagenet", (5.0, 95.0)) for file in files])
+    assert torch.equal(dataset.train.inputs, torch.from_numpy(dataset.embedder.of_images(images)).float())
+    model = toy.LinearModel(1280, dataset.hierarchy)
+    model.learn_statistics(dataset)
+    model.save_pretrained(tmp_path / "run")
+    result = predict(PredictOptions(str(tmp_path / "run"), [str(file) for file in files]))
+    expected = model.predict_proba(dataset.train.inputs)
+    torch.testing.assert_close(result.probabilities, expected, rtol=1e-2, atol=1e-2)
+    with pytest.raises(ValueError, match="`--window` should be two rising percentiles"):
+        command(Embed(f"folder:{tmp_path / 'deep'}", tmp_path / "w", **given | {"window": "95,5"}))
 
 
 def test_workers_and_a_stop_change_no_byte(tmp_path, photos, monkeypatch):

@@ -118,7 +118,7 @@ def test_a_model_of_images_takes_bytes(toy, images):
     expected = model.predict_proba(images)
     torch.testing.assert_close(program(images)["probabilities"], expected, rtol=1e-5, atol=1e-6)
     expected = {"kind": "images", "channels": 2, "height": 5, "width": 5, "dtype": "uint8"}
-    assert metadata(model)["inputs"] == expected | {"values": "0 to 255", "resize": "crop"}
+    assert metadata(model)["inputs"] == expected | {"values": "0 to 255", "resize": "crop", "window": None}
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,9 @@ class Embed:
     """What -1 is in a column of 0 and 1 of a table labels:PATH; default: an error that names the line."""
     blank: Blank = "refuse"
     """What an empty cell is in such a column: in CheXpert, negative."""
+    window: str | None = None
+    """Percentiles of the numbers of an image of more than 8 bits that become black and white, such as 1,99;
+    default: 16 bits are scaled from 0 to 65535, DICOM by the window in the file."""
     evidence: Annotated[tuple[str, ...], Codes] = ()
     """Evidence codes that count in a .gaf file beside a table; default: all."""
     data_dir: Annotated[Path | None, FREE, tyro.conf.arg(metavar="DIR")] = None
@@ -71,6 +74,8 @@ class Embed:
         if is_table != bool(self.text or self.array):
             rule = "`--text COLUMN` or `--array FILE` should come with table:PATH"
             raise ValueError(f"{rule}. Found {self.dataset!r} {'without' if is_table else 'with'} it.")
+        if is_table and self.window is not None:
+            raise ValueError(f"`--window` is for images. Found it for {self.dataset!r}.")
         if self.array and self.encoder:
             raise ValueError(f"`--array` holds vectors already: it takes no encoder. Found {self.encoder!r}.")
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from hmc_shared.cli.embed import Embed
 from hmc_shared.compare.output import wrote
+from hmc_shared.data.choice import parse_window
 from hmc_shared.data.image_batches import image_batches
 from hmc_shared.embed.embedder import Embedder, to_float16
 from hmc_shared.embed.folder import TABLE, EmbeddingFolder, digest_of
@@ -93,6 +94,7 @@ def make_embedder(config: Embed, source: Source) -> Embedder:
         config.text,
         image_size=network.image_size,
         resize=network.resize,
+        window=None if config.window is None else parse_window(config.window),
         weights=network.weights,
         file=file,
     )

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
+from hmc_shared.data.choice import parse_window
 from hmc_shared.embed.networks import open_network
 from hmc_shared.embed.texts import TextFit
 from hmc_shared.messages import reason, shown
@@ -45,6 +46,8 @@ class Embedder:
     """Side of the square that an image is brought to, in pixels."""
     resize: Resize = "crop"
     """How an image becomes that square."""
+    window: tuple[float, float] | None = None
+    """Percentiles of an image of more than 8 bits that become black and white."""
     weights: str = ""
     """SHA-256 of the weights of a network."""
     file: str = ""
@@ -99,6 +102,7 @@ class Embedder:
             "columns": self.columns,
             "image_size": self.image_size,
             "resize": self.resize,
+            "window": self.window,
             "weights": self.weights,
             "file": self.file,
             "terms": None if self.fit is None else self.fit.terms,
@@ -130,6 +134,8 @@ def load_embedder(folder: str | Path) -> Embedder | None:
             arrays = load_file(path.with_name(ARRAYS))
             fit = TextFit(tuple(terms), arrays["idf"], arrays["components"])
         _check(content, fit)
+        if (window := content.get("window")) is not None:
+            content["window"] = parse_window(",".join(map(str, window)))
         return Embedder(**content | {"columns": tuple(content["columns"]), "fit": fit})
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"{path} does not say how to embed: {reason(error)}") from error

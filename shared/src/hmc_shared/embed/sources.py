@@ -60,6 +60,7 @@ def _of_images(config: Embed) -> Source:
         levels=config.levels,
         uncertain=config.uncertain,
         blank=config.blank,
+        window=config.window,
         on_error=config.on_error,
         workers=config.workers,
     )

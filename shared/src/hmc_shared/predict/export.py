@@ -94,12 +94,14 @@ def metadata(model: HierarchicalModel) -> dict[str, Any]:
         names = ("channels", "height", "width")
         inputs = {"kind": "images", **dict(zip(names, model.input_shape, strict=True))}
         inputs |= {"dtype": "uint8", "values": "0 to 255", "resize": model.resize}
+        inputs["window"] = model.decision.window
     else:
         inputs = {"kind": "vectors", "width": model.input_shape[0], "dtype": "float32", "missing": "NaN"}
         inputs["features"] = list(model.decision.features)
     if (embedder := model.embedder) is not None:
         content = asdict(embedder)
-        inputs["embedder"] = {name: content[name] for name in ("encoder", "takes", "columns", "image_size")}
+        names = ("encoder", "takes", "columns", "image_size", "resize", "window")
+        inputs["embedder"] = {name: content[name] for name in names}
     return {
         "classes": list(model.hierarchy.names),
         "edges": model.hierarchy.edges.tolist(),

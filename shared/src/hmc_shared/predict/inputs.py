@@ -250,13 +250,13 @@ def _of_images(
     logits: list[Tensor] = []
     is_empty = True
     embedder = None if model.takes_images else model.embedder
-    shape, resize = model.input_shape, model.resize
+    shape, resize, window = model.input_shape, model.resize, model.decision.window
     if embedder is not None:
-        shape, resize = embedder.image_shape, embedder.resize
+        shape, resize, window = embedder.image_shape, embedder.resize, embedder.window
     files = find_images(inputs)
     bar.total = len(files)
     size = min(model.batch_size, IMAGES)
-    for read, images in read_batches(files, shape, resize, left_out, size, model.decision.window):
+    for read, images in read_batches(files, shape, resize, left_out, size, window):
         bar.update(min(size, len(files) - bar.n))
         ids += map(str, read)
         logits.append(model.logits_of(images if embedder is None else embedder.of_images(images)))
