@@ -80,7 +80,7 @@ class Ours:
                 own = Keys(embeddings, batch.labels, logits.detach().softmax(1))
                 new_keys, own_keys = gather_keys(own, size, self.accelerator)
                 keys = new_keys.concatenate(self.queue.contents())
-                losses = contrastive_loss(self.config, z, logits, batch.labels, keys, own_keys, size)
+                losses = contrastive_loss(self.config, z, logits, batch, keys, own_keys, size)
                 loss = batch.weights @ losses + self.config.beta * self.model.fc.weight.square().sum()
             else:
                 loss = batch.weights @ classification_loss(self.config, logits, batch.labels)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from hmc_shared.compare.comparison import compare
 from hmc_shared.compare.inspection import inspect
 from hmc_shared.data import load_dataset
+from hmc_shared.data.batches import Batch
 from hmc_shared.partial_labels import without_unknown
 from hmc_shared.runs.evaluate import evaluate
 from hmc_shared.runs.log import read_log
@@ -112,8 +113,9 @@ def test_a_pretraining_is_that_of_the_known_labels(loss):
     unknown = torch.arange(5).repeat(6, 1) >= 2
     keys = Keys(embeddings, key_labels, distributions)
     own, options = torch.arange(6), Config(loss=loss, alpha=2.0, temperature=0.5)
-    found = contrastive_loss(options, z, logits, key_labels[:6], keys, own, 6, unknown)
-    absent = contrastive_loss(options, z, logits, key_labels[:6], keys, own, 6)
+    batch = Batch(z, key_labels[:6], torch.ones(6), torch.arange(6))
+    found = contrastive_loss(options, z, logits, batch, keys, own, 6, unknown)
+    absent = contrastive_loss(options, z, logits, batch, keys, own, 6)
     if loss in ("cld", "rld"):  # H has a term for each label that is absent, and none for the unknown
         squares = 2.0 * logits.softmax(1)[:, 2:].square().sum(1)
         torch.testing.assert_close(found, absent - squares)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -144,7 +144,7 @@ def blend(config: BlendOptions) -> Results:
     held_out = [_validation(run) for run in runs]
     check_together(runs, held_out, config.dataset)
     models = models_of(runs)
-    first, targets = runs[0], held_out[0]["targets"]
+    first = runs[0]
     name = first.results["dataset"]["name"]
     output = _apart(config.folder_for(name), runs)
     folder = RunFolder(output, resume=config.resume, overwrite=config.overwrite)
@@ -152,13 +152,7 @@ def blend(config: BlendOptions) -> Results:
     config = replace(config, dataset=_dataset_option(first) or name)
     folder.write_config(to_yaml(config))
 
-    unknown = held_out[0]["unknown"]
-
-    def score(probabilities: np.ndarray) -> float:
-        ranked = probabilities if unknown is None else np.where(unknown, -1.0, probabilities)
-        of = ranked[:, first.evaluated], targets[:, first.evaluated]
-        return au_prc(*of) if config.metric == "au_prc" else float(np.nanmean(average_precision(*of)))
-
+    score = validation_score(config.metric, held_out[0], first.evaluated)
     logits = [torch.from_numpy(part["scores"]).float() for part in held_out]
     predictions = [each.double().sigmoid().numpy() for each in logits]
     single = [score(each) for each in predictions]
@@ -168,17 +162,10 @@ def blend(config: BlendOptions) -> Results:
     if len(used) == 1:
         print(f"note: blending does not help: {runs[used[0]].path} alone is best", file=sys.stderr)
     model = blended_model([models[number] for number in used], weights)
-    mix, labels = model.mixed([logits[number] for number in used]), torch.from_numpy(targets).bool()
-    fit_on_validation(
-        model,
-        mix,
-        labels,
-        held_out[0]["ids"].tolist(),
-        torch.from_numpy(first.evaluated),
-        folder,
-        None if unknown is None else torch.from_numpy(unknown),
-        threshold_by=config.threshold_by,
-    )
+    mix = model.mixed([logits[number] for number in used])
+    targets, ids, unknown = labels_of(held_out[0])
+    about = targets, ids, torch.from_numpy(first.evaluated)
+    fit_on_validation(model, mix, *about, folder, unknown, config.threshold_by)
     mix_reserved(model, [runs[number] for number in used], folder)
     model.save_pretrained(folder.model)
     scores = model.mixed([torch.from_numpy(runs[number].scores).float() for number in used])
@@ -204,6 +191,27 @@ def blend(config: BlendOptions) -> Results:
     )
 
 
+def validation_score(
+    metric: Literal["au_prc", "map"], held_out: dict[str, Any], evaluated: np.ndarray
+) -> Callable[[np.ndarray], float]:
+    """A metric of probabilities (n, C) of validation rows: over what is known, of the evaluated classes."""
+    targets, unknown = held_out["targets"][:, evaluated], held_out["unknown"]
+
+    def score(probabilities: np.ndarray) -> float:
+        ranked = probabilities if unknown is None else np.where(unknown, -1.0, probabilities)
+        of = ranked[:, evaluated], targets
+        return au_prc(*of) if metric == "au_prc" else float(np.nanmean(average_precision(*of)))
+
+    return score
+
+
+def labels_of(part: dict[str, Any]) -> tuple[Tensor, list[str], Tensor | None]:
+    """Targets (n, C) bool, n ids and what is unknown, of predictions that were read."""
+    unknown = part["unknown"]
+    targets = torch.from_numpy(part["targets"]).bool()
+    return targets, part["ids"].tolist(), None if unknown is None else torch.from_numpy(unknown)
+
+
 def mix_reserved(model: Blend, runs: Sequence[Run], folder: RunFolder) -> None:
     """Write ``reserved.npz`` of a mix whose runs have all set the same rows aside; else none."""
     files = [run.path / RESERVED for run in runs]
@@ -212,8 +220,7 @@ def mix_reserved(model: Blend, runs: Sequence[Run], folder: RunFolder) -> None:
     parts = [load_predictions(file, run.hierarchy) for file, run in zip(files, runs, strict=True)]
     if all(np.array_equal(part["ids"], parts[0]["ids"]) for part in parts):
         scores = model.mixed([torch.from_numpy(part["scores"]).float() for part in parts])
-        targets, ids = torch.from_numpy(parts[0]["targets"]).bool(), parts[0]["ids"].tolist()
-        unknown = None if (of := parts[0]["unknown"]) is None else torch.from_numpy(of)
+        targets, ids, unknown = labels_of(parts[0])
         folder.write_predictions(RESERVED, targets, ids, scores, model.to_probabilities(scores), unknown)
 
 

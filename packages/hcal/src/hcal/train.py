@@ -146,7 +146,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     logits = score_split(model, dataset.test, config.workers)
     results = None
     if accelerator.is_main_process:
-        use_held_out(model, dataset, folder, config.protocol, config.workers)
+        use_held_out(model, dataset, folder, config)
         model.save_pretrained(folder.model)
         results = folder.finish(
             dataset,

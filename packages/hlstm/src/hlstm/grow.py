@@ -57,7 +57,7 @@ def grow(config: Config, dataset: HierarchicalDataset | None = None) -> Results 
     if selection:
         selection.give_to(model, folder)
     logits = score_split(model, dataset.test)
-    use_held_out(model, dataset, folder, config.protocol, held_out=held_out, threshold_by=config.threshold_by)
+    use_held_out(model, dataset, folder, config, held_out)
     model.save_pretrained(folder.model)
     return folder.finish(
         dataset,

@@ -160,7 +160,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     if accelerator.is_main_process:
         if selection:
             selection.give_to(scored, folder)
-        use_held_out(scored, dataset, folder, config.protocol, threshold_by=config.threshold_by)
+        use_held_out(scored, dataset, folder, config)
         scored.save_pretrained(folder.model)
         results = folder.finish(
             dataset,

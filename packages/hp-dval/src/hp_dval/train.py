@@ -94,8 +94,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     # Wrapped, because mixed precision replaces the forward of what is prepared: `model` scores in float32.
     wrapped: Any = torch.compile(model) if config.compile else model
     network, optimizer = accelerator.prepare(Network(wrapped), optimizer)
-    generator = torch.Generator(device)
-    frozen = FrozenTokens(model, config)
+    generator, frozen = torch.Generator(device), FrozenTokens(model, config)
     progress = Progress()
     checkpoints = Checkpoints(accelerator, folder, config, progress, network=network, optimizer=optimizer)
 
@@ -180,9 +179,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     logits = score_split(model, dataset.test, config.workers)
     results = None
     if accelerator.is_main_process:
-        use_held_out(
-            model, dataset, folder, config.protocol, config.workers, threshold_by=config.threshold_by
-        )
+        use_held_out(model, dataset, folder, config)
         model.save_pretrained(folder.model)
         results = folder.finish(
             dataset,

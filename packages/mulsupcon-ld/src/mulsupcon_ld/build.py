@@ -56,7 +56,7 @@ def contrastive_loss(
     config: Config,
     z: Tensor,
     logits: Tensor,
-    labels: Tensor,
+    batch: Batch,
     keys: Keys,
     own_keys: Tensor,
     size: int,
@@ -64,9 +64,10 @@ def contrastive_loss(
 ) -> Tensor:
     """The loss of the pre-training, one an anchor, (B,), without beta ||W||_F^2.
 
-    Arguments as in :mod:`mulsupcon_ld.losses`; the first ``size`` keys are those of the global batch. A label
-    that is ``unknown`` (B, C) bool is none: it makes no positives, and has no term in H.
+    Arguments as in :mod:`mulsupcon_ld.losses`; the first ``size`` keys are those of the global batch. Labels
+    of all rows that are ``unknown``, bool, make no positives, and have no term in H.
     """
+    labels = batch.labels
     mean_labels = keys.labels[:size].float().sum(1).mean().clamp(min=1 / size)
     temperature = config.temperature
     if config.loss == "any":
@@ -89,7 +90,7 @@ def contrastive_loss(
         alpha=config.alpha,
         weight="rbf" if config.loss == "rld" else "prob",
         sigma=sigma,
-        unknown=unknown,
+        unknown=None if unknown is None else unknown[batch.rows],
     )
 
 

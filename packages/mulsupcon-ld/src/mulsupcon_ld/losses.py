@@ -132,13 +132,11 @@ def ld_loss(
         mean_labels: mean number of labels of an anchor in the global batch.
         alpha: weight of H.
         weight, sigma: w of G, see :func:`smoothness_sums`; the mean over P(i), unless it is "prob".
-        literal: Eq. (12), (13) as printed: nothing is divided, H is summed over P(i). (Eq. (14), (15) sum
-            the batch, too; that is left to the caller.)
+        literal: Eq. (12), (13) as printed: nothing is divided, H is summed over P(i).
         relative: H compares d with y / |y|, which sums to 1 as d does.
         batch_keys: the number of keys, from the first, that are of the batch, if these are to be positives of
             their own anchors only, as in Algorithm 1. 0: every key may be a positive, as in Eq. (5).
-        unknown: (B, C) bool, labels of anchors of which nobody knows, False in ``labels``: H has no term for
-            them. Not with ``literal``.
+        unknown: (B, C) bool, labels of anchors, False in ``labels``, for which H has no term.
 
     Raises ValueError for an unknown ``weight``, or "rbf" without ``sigma``.
     """
@@ -146,8 +144,7 @@ def ld_loss(
     y_k = F.pad(keys.labels[batch_keys:], (0, 0, batch_keys, 0)) if batch_keys else keys.labels
     key_labels = KeyLabels(y_k)
     others = without_own(sharing(key_labels, labels, z.dtype), own_keys)
-    values = (d_k, square(d_k).unsqueeze(1))
-    sums = smoothness_sums(z, keys, others, values, temperature, weight, sigma)
+    sums = smoothness_sums(z, keys, others, (d_k, square(d_k).unsqueeze(1)), temperature, weight, sigma)
     of_others, squares_of_others = sums.values
     smoothness = sums.weight * square(d) - 2 * (d * of_others).sum(1) + squares_of_others.squeeze(1)
 
@@ -156,10 +153,9 @@ def ld_loss(
     share = y if literal else y / (key_labels.counts + (batch_keys > 0)).clamp(min=1)
     contrastive = degree_loss(z, d, share, keys, key_labels, own_keys, sums.log_sum, temperature)
 
-    difference = target(y, relative) - d
-    distance = square(difference if unknown is None else difference.masked_fill(unknown, 0.0))
+    distance = square(difference(y, d, relative, unknown))
     if literal:
-        distances = square(target(keys.labels.to(z.dtype), relative) - d_k).unsqueeze(1)
+        distances = square(difference(keys.labels.to(z.dtype), d_k, relative)).unsqueeze(1)
         of_others = sums_over_keys(z, keys, temperature, others, torch.ones_like, (distances,))
         return contrastive + smoothness + alpha * (distance + of_others.values[0].squeeze(1))
     smoothness = smoothness if weight == "prob" else smoothness / (sums.number + 1)
@@ -234,9 +230,10 @@ def median_sigma(embeddings: Tensor) -> Tensor:
     return distances.median().clamp(min=1e-3) if len(distances) else distances.new_ones(())
 
 
-def target(labels: Tensor, relative: bool) -> Tensor:
-    """What H compares a distribution with: y, or y / |y|."""
-    return labels / labels.sum(1, keepdim=True).clamp(min=1) if relative else labels
+def difference(labels: Tensor, d: Tensor, relative: bool, unknown: Tensor | None = None) -> Tensor:
+    """What H squares: y - d, or y / |y| - d; 0 where the label is unknown."""
+    target = labels / labels.sum(1, keepdim=True).clamp(min=1) if relative else labels
+    return target - d if unknown is None else (target - d).masked_fill(unknown, 0.0)
 
 
 def square(rows: Tensor) -> Tensor:

@@ -112,13 +112,10 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
                 new_keys, own_keys = gather_keys(new_keys, size, accelerator)
                 step_keys.append(new_keys)
                 keys = new_keys.concatenate(queue.contents())
-                left_out = None if unknown is None else unknown[batch.rows]
-                loss = batch.weights @ contrastive_loss(
-                    config, z, logits, batch.labels, keys, own_keys, size, left_out
-                )
+                of_rows = contrastive_loss(config, z, logits, batch, keys, own_keys, size, unknown)
+                loss = batch.weights @ of_rows
                 if config.has_distributions:
-                    weight = model.get_parameter("fc.weight")
-                    loss = loss + config.beta * weight.square().sum()  # beta ||W||_F^2
+                    loss = loss + config.beta * model.get_parameter("fc.weight").square().sum()  # ||W||_F^2
             else:
                 loss = batch.weights @ finetuning_loss(config, outputs, batch, counted, unknown)
             accelerator.backward(loss * steps.share(len(losses)))
@@ -168,9 +165,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         extra["published_metrics"] = {name: or_null(value) for name, value in published.items()}
     results = None
     if accelerator.is_main_process:
-        use_held_out(
-            model, dataset, folder, config.protocol, config.workers, threshold_by=config.threshold_by
-        )
+        use_held_out(model, dataset, folder, config)
         model.save_pretrained(folder.model)
         results = folder.finish(
             dataset,

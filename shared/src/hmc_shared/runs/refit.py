@@ -61,21 +61,21 @@ def use_held_out(
     model: HierarchicalModel,
     dataset: HierarchicalDataset,
     folder: RunFolder,
-    protocol: str,
-    workers: int = 0,
+    config: TrainOptions,
     held_out: Tensor | None = None,
-    threshold_by: ThresholdBy = "all",
 ) -> None:
     """What a trained model takes from validation under the protocol "default", and from rows set aside.
 
-    ``held_out`` are its logits (n, C) of the validation split, if they are known. See
-    :func:`fit_on_validation` and :func:`score_reserved`.
+    ``config`` may have the options ``--workers`` and ``--threshold-by``. ``held_out`` are the model's logits
+    (n, C) of the validation split, if they are known. See :func:`fit_on_validation` and
+    :func:`score_reserved`.
     """
-    if protocol == "default":
+    workers, by = getattr(config, "workers", 0), getattr(config, "threshold_by", "all")
+    if config.protocol == "default":
         split = dataset.validation
         logits = score_split(model, split, workers) if held_out is None else held_out
         about = split.targets, split.ids, dataset.evaluated
-        fit_on_validation(model, logits, *about, folder, split.unknown, threshold_by)
+        fit_on_validation(model, logits, *about, folder, split.unknown, by)
     score_reserved(model, dataset, folder, workers)
 
 

@@ -61,7 +61,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     if not config.test:
         return folder.finish_trial(progress, accelerator)
     progress.restore_best(model)
-    use_held_out(model, dataset, folder, config.protocol)
+    use_held_out(model, dataset, folder, config)
     model.save_pretrained(folder.model)
     logits = score_split(model, dataset.test)
     return folder.finish(
