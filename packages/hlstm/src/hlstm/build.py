@@ -77,12 +77,14 @@ def method_loss(config: Config, hierarchy: Hierarchy, evaluated: Tensor) -> Call
                 return mc_loss(least, targets, hierarchy, weight)
             case "hmc-lmlp":
                 return bce(global_logits, targets, weight)
-        # HMCN: L_L + L_G + lambda L_H, the last on the mixed output
-        is_chmc = config.method == "hmcn-chmc"
-        of_global = mc_loss(least, targets, hierarchy, weight) if is_chmc else bce(least, targets, weight)
-        mixed = largest_unknown(mixed_logits(global_logits, local_logits), unknown)
-        violations = violation_loss(mixed, hierarchy, weight)
-        return bce(local_logits, targets, weight) + of_global + config.violation_weight * violations
+            case _:  # HMCN: L_L + L_G + lambda L_H, the last on the mixed output
+                if config.method == "hmcn-chmc":
+                    of_global = mc_loss(least, targets, hierarchy, weight)
+                else:
+                    of_global = bce(global_logits, targets, weight)
+                mixed = largest_unknown(mixed_logits(global_logits, local_logits), unknown)
+                violations = violation_loss(mixed, hierarchy, weight)
+                return bce(local_logits, targets, weight) + of_global + config.violation_weight * violations
 
     return loss
 

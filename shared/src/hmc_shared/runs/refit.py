@@ -70,7 +70,8 @@ def use_held_out(
     (n, C) of the validation split, if they are known. See :func:`fit_on_validation` and
     :func:`score_reserved`.
     """
-    workers, by = getattr(config, "workers", 0), getattr(config, "threshold_by", "all")
+    workers: int = getattr(config, "workers", 0)
+    by: ThresholdBy = getattr(config, "threshold_by", "all")
     if config.protocol == "default":
         split = dataset.validation
         logits = score_split(model, split, workers) if held_out is None else held_out
