@@ -27,7 +27,8 @@ from hmc_shared.predict.decision import load_decision
 from hmc_shared.runs import checkpoints
 from hmc_shared.runs.folder import RunFolder
 from hmc_shared.runs.log import read_log
-from hmc_shared.runs.read import load_hierarchy, load_predictions, open_run
+from hmc_shared.runs.options import open_run
+from hmc_shared.runs.read import load_hierarchy, load_predictions
 from hmc_shared.vision.weights import load_weights
 
 JSON_TOKENS = (

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from hmc_shared import Hierarchy
-from hmc_shared.data import ImageTable, Split, batches, load_dataset
+from hmc_shared.data import ImageTable, Split, load_dataset
+from hmc_shared.data.batches import batches
 from hmc_shared.predict.score import score_split
 from hmc_shared.vision.pixels import resize_and_crop
 from mulsupcon_ld.batches import training_batches

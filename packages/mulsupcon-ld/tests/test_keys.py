@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmc_shared.data import batches
+from hmc_shared.data.batches import batches
 from mulsupcon_ld.keys import KeyQueue, Keys, gather_keys, update_key_network
 
 DIM, NUM_LABELS = 2, 3

@@ -64,9 +64,12 @@ def run(argv: list[str]) -> None:
         print(f"hmc {distribution_version('hmc-shared')}")
         return
     if argv[:2] == ["datasets", "export"]:
-        export_set(tyro.cli(ExportSet, prog="hmc datasets export", args=argv[2:]))
+        export = tyro.cli(ExportSet, prog="hmc datasets export", args=argv[2:])
+        import_module("hmc_shared.cli.sources").check_source(export)
+        export_set(export)
         return
     command = tyro.cli(Command, prog="hmc", description=__doc__, args=argv)  # pyright: ignore
+    import_module("hmc_shared.cli.sources").check_source(command)
     match command:
         case Demo():
             import_module("hmc_shared.study.commands").demo(command)
@@ -101,21 +104,23 @@ def run(argv: list[str]) -> None:
 
 
 def datasets(command: Datasets) -> None:
-    from hmc_shared import data
     from hmc_shared.compare.align import align
     from hmc_shared.data.catalog import FORMATS
+    from hmc_shared.data.presence import available
 
     if command.name is None:
         if command.plot:
             raise ValueError("`--plot` should come with the name of a data set. Found no name.")
-        rows = [[name, kind, where or "not found"] for name, kind, where in data.available(command.data_dir)]
+        rows = [[name, kind, where or "not found"] for name, kind, where in available(command.data_dir)]
         print(align([["name", "kind", "where"], *rows], left=3))
         paths = [f"{name}:PATH, {entry.shape}" for name, entry in FORMATS.items() if " " not in name]
         print(f"\nalso {'; '.join(paths)}")
         return
     _check_plot(command.plot)
+    from hmc_shared.data.describe import describe
+
     dataset = load(command.name, command)
-    print(data.describe(dataset))
+    print(describe(dataset))
     if command.plot:
         from hmc_shared.data.plot_description import plot_description
 
@@ -124,10 +129,10 @@ def datasets(command: Datasets) -> None:
 
 
 def load(name: str, command: SetOptions) -> HierarchicalDataset:
-    from hmc_shared import data
+    from hmc_shared.data import load_dataset
 
     names = ("levels", "features", "drop", "categorical", "evidence", "uncertain", "blank")
-    return data.load_dataset(name, command.data_dir, **{option: getattr(command, option) for option in names})
+    return load_dataset(name, command.data_dir, **{option: getattr(command, option) for option in names})
 
 
 def export_set(command: ExportSet) -> None:

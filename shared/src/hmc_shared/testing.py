@@ -336,18 +336,21 @@ class MethodContract:
             names = [model.hierarchy.names[i] for i in row.nonzero().flatten().tolist()]
             assert [answer["class"] for answer in record["answer"]] == names
 
-    def test_help_and_version_import_no_torch(self) -> None:
+    def test_help_version_and_a_missing_data_set_import_no_torch(self) -> None:
         code = (
             "import sys\n"
             f"from {self.package}.__main__ import COMMANDS, main\n"
             "for words in ([], ['--help'], ['--version'], *[[name, '--help'] for name in COMMANDS]):\n"
             "    try:\n        main(words)\n"
             "    except SystemExit as stop:\n        assert not stop.code, stop.code\n"
+            "try:\n    main(['train', '--dataset', 'table:gone.csv'])\n"
+            "except SystemExit as stop:\n    assert stop.code == 2, stop.code\n"
             "assert not {'torch', 'accelerate', 'numpy'} & sys.modules.keys()\n"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("usage") >= 5
+        assert "error: table:gone.csv: there is no such file or folder." in done.stderr
         assert "STR [STR" not in done.stdout
 
     def test_resolved_options_read_back(self, tmp_path: Path) -> None:

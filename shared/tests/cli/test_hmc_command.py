@@ -63,6 +63,30 @@ def test_help_imports_nothing_slow(words):
     assert "[STR" not in done.stdout  # lists are named by what they hold
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["embed", "folder:gone", "--output", "vectors"],
+        ["peer", "--dataset", "gone"],
+        ["datasets", "hf:me/gone"],
+        ["datasets", "export", "hf:me/gone", "copy", "--levels", "kind"],
+    ],
+)
+def test_a_data_set_that_is_not_there_is_told_before_torch_is_imported(words, tmp_path):
+    done = in_a_process(
+        "import os, sys\n"
+        "os.environ.update(HF_HUB_OFFLINE='1', HMC_DATA='.')\n"
+        "from hmc_shared import __main__ as command\n"
+        f"sys.argv = ['hmc', *{words}]\n"
+        "try: command.main()\n"
+        "except SystemExit as stop: code = stop.code\n"
+        "sys.exit('imported torch' if 'torch' in sys.modules else code)"
+    )
+    assert done.returncode == 2, done.stderr
+    assert "gone" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("words", [[], ["compar"], ["compare", "--no-such-option"], ["evaluate"]])
 def test_wrong_usage_is_exit_code_2(monkeypatch, capsys, words):
     assert hmc(monkeypatch, *words) == 2

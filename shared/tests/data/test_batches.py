@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_sample_weight
 
-from hmc_shared.data import batches
 from hmc_shared.data.batches import (
     Batch,
     balanced_weights,
+    batches,
     class_aware_order,
     deal,
     places_in_batch,

@@ -10,9 +10,10 @@ from types import ModuleType
 
 import pytest
 
-from hmc_shared.data import available, catalog, load_dataset
+from hmc_shared.data import catalog, load_dataset
 from hmc_shared.data.catalog import CATALOG, EMBEDDED, FORMATS, GROUP, Entry, find_entry
 from hmc_shared.data.dataset import HierarchicalDataset
+from hmc_shared.data.presence import available
 
 OPTIONS = {"name", "path", "data_dir", "view", "protocol", "levels", "files"}
 

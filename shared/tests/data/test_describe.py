@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from matplotlib import _pylab_helpers
 
-from hmc_shared.data import available, describe, load_dataset
+from hmc_shared.data import load_dataset
+from hmc_shared.data.describe import describe
 from hmc_shared.data.plot_description import plot_description
+from hmc_shared.data.presence import available
 
 Writer = Callable[..., dict[str, Path]]
 GO = "root/GO0003674,GO0003674/a,GO0003674/b,a/b"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hmc_shared.data import available, load_dataset
+from hmc_shared.data import load_dataset
 from hmc_shared.data.formats.hf_export import export
+from hmc_shared.data.presence import available
 
 NAMES = (
     *("grocery", "fgvc-aircraft", "fgvc-aircraft-boxes", "coco", "coco2017-tree", "mirflickr", "nuswide21"),

@@ -9,7 +9,8 @@ from toy_method.config import Config
 
 from hmc_shared import load_model
 from hmc_shared.compare.comparison import compare
-from hmc_shared.data import available, load_dataset
+from hmc_shared.data import load_dataset
+from hmc_shared.data.presence import available
 from hmc_shared.study.plan import read_plan
 from hmc_shared.testing import MethodContract
 

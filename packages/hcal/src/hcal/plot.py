@@ -18,7 +18,7 @@ from hmc_shared.compare.plots import save
 from hmc_shared.data import HierarchicalDataset, Split, load_dataset
 from hmc_shared.metrics import level_targets
 from hmc_shared.predict.score import map_split
-from hmc_shared.runs.read import open_run
+from hmc_shared.runs.options import open_run
 
 
 def plot(config: PlotConfig, dataset: HierarchicalDataset | None = None) -> list[Path]:

@@ -12,7 +12,7 @@ from hmc_shared.data import HierarchicalDataset
 from hmc_shared.predict.score import score_split
 from hmc_shared.predict.write import write_table
 from hmc_shared.runs.evaluate import dataset_of_run
-from hmc_shared.runs.read import open_run
+from hmc_shared.runs.options import open_run
 from mulsupcon_ld.build import load_model
 from mulsupcon_ld.config import ExplainConfig
 from mulsupcon_ld.drawing import draw_maps, draw_samples

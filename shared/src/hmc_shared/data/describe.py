@@ -1,56 +1,12 @@
-"""Which data sets there are, and what one contains, as text."""
+"""What a data set contains, as text."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 
-from hmc_shared.data.catalog import CATALOG, added_entries
 from hmc_shared.data.dataset import HierarchicalDataset, Split
 from hmc_shared.data.image_table import ImageTable
-from hmc_shared.data.storage.find import LABELS, find_files, find_folder, find_folders, find_sets
 from hmc_shared.metrics.ranking import head_medium_tail
-
-
-def available(data_dir: str | Path | None = None) -> list[tuple[str, str, str]]:
-    """All data sets that :func:`hmc_shared.data.load_dataset` knows, and all in a folder.
-
-    Rows are (name, kind, where): kind is "embedded", "images", "CLUS", "Mulan" or "added" (by another
-    distribution), where is the folder of the files, or "" for a published set that is missing. ``data_dir``
-    defaults to the environment variable HMC_DATA. Raises ValueError if it is not a folder.
-    """
-    data_dir = data_dir or os.environ.get("HMC_DATA")
-    built_in = [entry for entry in CATALOG.values() if entry.kind == "embedded"] + added_entries()
-    rows = [(entry.name, entry.kind, "built in") for entry in built_in]
-    for name in (name for name, entry in CATALOG.items() if entry.kind == "images"):
-        present = data_dir and any(find_folders(name, data_dir))
-        rows.append(
-            (name, "images", _where(lambda name=name: find_folder(name, data_dir or "")) if present else "")
-        )
-    sets = find_sets(data_dir) if data_dir else {}
-    present = {name.lower() for name in sets}
-    kind_of = {
-        name: entry.kind
-        for name, entry in CATALOG.items()
-        if entry.kind in ("CLUS", "Mulan") and name.lower() not in present
-    }
-    kind_of |= {name: "Mulan" if LABELS in parts else "CLUS" for name, parts in sets.items()}
-    for name, kind in sorted(kind_of.items(), key=lambda item: item[0].lower()):
-        where = ""
-        if data_dir and name in sets:
-            where = _where(lambda name=name: next(iter(find_files(name, data_dir)[1].values())).parent)
-        rows.append((name, kind, where))
-    return rows
-
-
-def _where(find: Callable[[], Path]) -> str:
-    try:
-        return str(find())
-    except ValueError as error:
-        return f"incomplete: {error}"
 
 
 def describe(dataset: HierarchicalDataset) -> str:

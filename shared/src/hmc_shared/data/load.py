@@ -25,17 +25,17 @@ Names are:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Literal, get_args
 
-from hmc_shared.data.catalog import CATALOG, EMBEDDED, FORMATS, Entry, find_entry
+from hmc_shared.data.catalog import FORMATS, Entry, find_entry
 from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.dataset import HierarchicalDataset
 from hmc_shared.data.image_check import OnError, check_images, with_window
-from hmc_shared.data.storage.find import LABELS, find_files, find_folder
+from hmc_shared.data.presence import data_folder
+from hmc_shared.data.storage.find import LABELS, find_files
 from hmc_shared.unsure import Blank, Uncertain
 from hmc_shared.waiting import waiting
 
@@ -99,7 +99,7 @@ def load_dataset(
             form = "hf with --levels" if source.lower() == "hf" and levels is not None else source.lower()
             dataset = _read(FORMATS[form], options)
         else:
-            dataset = _load_benchmark(name, _data_dir(name, data_dir), options)
+            dataset = _load_benchmark(name, data_folder(name, data_dir), options)
     _check_kind(dataset, name, view)
     return check_images(with_window(dataset, window), on_error, workers).set_aside(set_aside)
 
@@ -108,20 +108,6 @@ def _check_kind(dataset: HierarchicalDataset, name: str, view: View | None) -> N
     if view not in (None, dataset.kind):
         wanted, content = ("images", "feature vectors") if view == "image" else ("feature vectors", "images")
         raise ValueError(f"`--dataset` should have {wanted}. Found the {content} of {name!r}.")
-
-
-def find_source(name: str, data_dir: str | Path | None = None) -> None:
-    """Raise ValueError, as :func:`load_dataset` does, if a data set is not there; its files are not read."""
-    source, _, path = name.partition(":")
-    if path and source.lower() in FORMATS:
-        if source.lower() != "hf" and not Path(path).expanduser().exists():
-            raise ValueError(f"{name}: there is no such file or folder.")
-        return
-    entry, data_dir = find_entry(name), _data_dir(name, data_dir)
-    if entry is None:
-        find_files(name, data_dir or "")
-    elif entry.kind == "images" and entry.name in CATALOG:
-        find_folder(entry.name, data_dir or "")
 
 
 def _check_columns(name: str, levels: str | Sequence[str] | None, choice: FeatureChoice) -> None:
@@ -147,15 +133,6 @@ def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...])
     if value not in choices:
         names = " or ".join(repr(choice) for choice in choices if choice)
         raise ValueError(f"`{name}` should be {names}. Found {value!r}.")
-
-
-def _data_dir(name: str, data_dir: str | Path | None) -> str | Path | None:
-    """The folder of the data sets. Raises ValueError if a set needs one, and none is given."""
-    data_dir, entry = data_dir or os.environ.get("HMC_DATA"), find_entry(name)
-    if not data_dir and (entry is None or entry.kind not in ("embedded", "added")):
-        known = ", ".join(EMBEDDED)
-        raise ValueError(f"{name!r} is not an embedded data set ({known}): pass `data_dir` or set HMC_DATA.")
-    return data_dir
 
 
 def _load_benchmark(

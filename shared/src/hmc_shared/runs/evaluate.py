@@ -15,7 +15,7 @@ from hmc_shared.data import HierarchicalDataset, ImageTable, load_dataset
 from hmc_shared.messages import listed
 from hmc_shared.model import HierarchicalModel, load_model_of
 from hmc_shared.predict.score import score_split
-from hmc_shared.runs.read import open_run
+from hmc_shared.runs.options import open_run
 from hmc_shared.runs.samples import Samples
 
 

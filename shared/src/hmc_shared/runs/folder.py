@@ -30,8 +30,9 @@ from hmc_shared.predict.decision import FILE as DECISION_FILE
 from hmc_shared.predict.decision import load_decision
 from hmc_shared.runs.files import naming, replacing
 from hmc_shared.runs.log import read_log
+from hmc_shared.runs.options import read_config
 from hmc_shared.runs.progress import Progress
-from hmc_shared.runs.read import SCHEMA, SELECTION, read_config
+from hmc_shared.runs.read import SCHEMA, SELECTION
 from hmc_shared.runs.samples import Samples, or_null
 from hmc_shared.runs.trackers import Trackers
 

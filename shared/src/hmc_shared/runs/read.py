@@ -14,7 +14,7 @@ from hmc_shared.array_files import read_arrays
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import shown
 from hmc_shared.metrics import is_single_path
-from hmc_shared.object_files import LARGEST_JSON, read_json, read_text, read_yaml
+from hmc_shared.object_files import LARGEST_JSON, read_json, read_text
 from hmc_shared.predict.decision import FILE as DECISION_FILE
 from hmc_shared.predict.decision import load_decision
 
@@ -40,16 +40,6 @@ _REQUIRED: dict[str, tuple[Any, str]] = {
     "parameters": _NUMBER,
 }
 """What every ``results.json`` holds."""
-
-_OPTIONAL: Any = (str | None, "text")
-_NAMES: Any = ((list, str, type(None)), "text or a list")
-_OPTIONS: dict[str, tuple[Any, str]] = {
-    **dict.fromkeys(("dataset", "protocol", "on_error", "uncertain", "blank"), _TEXT),
-    **dict.fromkeys(("data_dir", "window"), _OPTIONAL),
-    **dict.fromkeys(("levels", "features", "drop", "categorical", "evidence"), _NAMES),
-    "set_aside": _NUMBER,
-}
-"""Those of ``config.yaml`` by which the data set of a run is found again."""
 
 
 @dataclass(frozen=True)
@@ -94,24 +84,6 @@ class Run:
     def uncalibrated(self) -> np.ndarray:
         """(n, C) float32: the sigmoid of the scores."""
         return torch.from_numpy(self.scores.astype(np.float32)).sigmoid().numpy()
-
-
-def open_run(path: str) -> tuple[Path, dict[str, Any]]:
-    """The folder of the saved model, and the options of the run (none for a bare model folder)."""
-    folder = Path(path)
-    if not (folder / "config.yaml").is_file():
-        return folder, {}
-    return folder / "model", read_config(folder)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The options in ``config.yaml``. Raises ValueError, naming the file, if it is damaged."""
-    path = folder / "config.yaml"
-    options = read_yaml(path)
-    for name, (kind, what) in _OPTIONS.items():
-        if name in options and not isinstance(options[name], kind):
-            raise ValueError(f"{path}: `{name}` should be {what}. Found {shown(options[name])}.")
-    return options
 
 
 def load_run(path: str | Path) -> Run:

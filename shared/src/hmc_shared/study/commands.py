@@ -44,6 +44,7 @@ def run(options: RunStudy) -> None:
         raise ValueError(f"`--jobs` should be at least 1. Found {options.jobs}.")
     queue = open_study(options, is_new=True)
     queue.check()
+    warn(f"{dataset} is left out: {why}" for dataset, why in queue.leave_out_absent().items())
     try:
         run_all(queue, _workers(options, queue.plan), queue.plan.name)
     except KeyboardInterrupt:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from hmc_shared.cli.parse import option_words
+from hmc_shared.data.presence import find_source
 from hmc_shared.messages import reason
 from hmc_shared.study.plan import Plan, Run
 from hmc_shared.study.programs import options_of, train_options
@@ -35,7 +36,7 @@ class Queue:
     failed: dict[str, str] = field(default_factory=dict[str, str])
     """Place to reason, of what failed in this start."""
     absent: dict[str, str] = field(default_factory=dict[str, str])
-    """Data set to reason, where a run of this start has failed because it is not there."""
+    """Data set to reason, where it is not there."""
 
     def __post_init__(self) -> None:
         here = [run for run in self.plan.runs if run.label not in self.plan.missing]
@@ -53,6 +54,15 @@ class Queue:
         for run in filter(self._is_done, self.plan.runs):
             searcher = self._searcher(run)
             task_of(run, self.study, searcher and searcher.chosen).check()
+
+    def leave_out_absent(self) -> dict[str, str]:
+        """Give up the runs whose data set is not there; returns data set to reason."""
+        reasons = {source: _why_absent(*source) for source in {*map(source_of, self._waiting)} if source}
+        for run in list(self._waiting):
+            if (source := source_of(run)) and (why := reasons[source]):
+                self.absent[run.dataset] = why
+                self._give_up(run, why)
+        return self.absent
 
     def claim(self, room: int | None = None) -> Task | None:
         """Something of ``room`` processes that can start now, locked until :meth:`ended`; None if none is."""
@@ -95,17 +105,7 @@ class Queue:
             self.finished += 1
             if not task.is_finished:
                 self.failed[task.place] = task.failure(code)
-        if code and (why := _why_absent(task)):
-            self._leave_out(task, why)
         self._locks.pop(task).release()
-
-    def _leave_out(self, task: Task, why: str) -> None:
-        """Start nothing more that needs a data set which is not there."""
-        for run in self.plan.runs:
-            if data_of(run.words) == data_of(task.words):
-                self.absent[run.dataset] = why
-                if run in self._waiting:
-                    self._give_up(run, why)
 
     def stopped(self, task: Task, seconds: float) -> None:
         """Let go of a task that goes on another time."""
@@ -150,26 +150,26 @@ class Queue:
         return next((searcher for searcher in self.searchers.values() if searcher.has(task)), None)
 
 
-def data_of(words: Sequence[str]) -> tuple[str, str | None]:
-    """The data set of a command line, and the folder of the data sets."""
-    options = dict(options_of(words))
-    name, data_dir = (options.get(option, []) for option in ("dataset", "data_dir"))
-    return "".join(name[:1]), data_dir[0] if data_dir else None
+Source = tuple[str, str | None, bool]
+"""A data set, the folder of the data sets, and whether columns of levels are named."""
 
 
-def _why_absent(task: Task) -> str | None:
-    """Why the data set of a run that failed is not there; None if it is, or the run was not about it."""
-    if train_options(task.words) is None:
+def source_of(run: Run) -> Source | None:
+    """The data set that a run reads; None where its command line alone does not tell."""
+    options, of = train_options(run.words), dict(options_of(run.words))
+    reads = options is not None and "data_dir" in {option.name for option in fields(options)}
+    if not reads or "config" in of or len(of.get("dataset", ())) != 1:
         return None
-    from hmc_shared.data.load import find_source  # imports torch: not before something has failed
+    data_dir = "".join(of.get("data_dir", ())) or None
+    return of["dataset"][0], data_dir, "levels" in of
 
-    name, data_dir = data_of(task.words)
+
+def _why_absent(name: str, data_dir: str | None, has_levels: bool) -> str | None:
+    """Why a data set is not there; None if it is."""
     try:
-        find_source(name, data_dir)
+        find_source(name, data_dir, has_levels=has_levels)
     except ValueError as error:
-        why = reason(error)
-        said = " ".join(task.last_lines(20))
-        return why if ":" in name or why[:100] in said else None
+        return reason(error)
     return None
 
 

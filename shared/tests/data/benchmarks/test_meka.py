@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmc_shared.data import available, load_dataset
+from hmc_shared.data import load_dataset
+from hmc_shared.data.presence import available
 
 LABELS = "@attribute sun {0,1}\n@attribute rain{1,0}\n"
 ROWS = [f"{i % 2},{int(i % 3 > 0)},{i}" for i in range(60)]

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import arff as scipy_arff
 
-from hmc_shared.data import available, load_dataset
+from hmc_shared.data import load_dataset
 from hmc_shared.data.benchmarks.mulan import parse_mulan, read_set
+from hmc_shared.data.presence import available
 from hmc_shared.data.storage.find import find_files, find_sets
 
 Write = Callable[..., dict[str, Path]]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from hmc_shared.data import HierarchicalDataset, describe, load_dataset
+from hmc_shared.data import HierarchicalDataset, load_dataset
 from hmc_shared.data.benchmarks.voc_coco_lt import CLASSES, read_list
+from hmc_shared.data.describe import describe
 from hmc_shared.data.formats.hf_export import export
 from hmc_shared.metrics.ranking import head_medium_tail
 

@@ -9,7 +9,8 @@ from accelerate.utils import set_seed
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hmc_shared.cli.commands import format_metrics
-from hmc_shared.data import HierarchicalDataset, batches, load_dataset
+from hmc_shared.data import HierarchicalDataset, load_dataset
+from hmc_shared.data.batches import batches
 from hmc_shared.metrics import au_prc
 from hmc_shared.predict.score import score_split
 from hmc_shared.runs.checkpoints import Checkpoints

@@ -29,6 +29,7 @@ from hmc_shared.data.image_dataset import complete_splits
 from hmc_shared.data.image_table import needs_pillow
 from hmc_shared.data.preprocessing import Protocol
 from hmc_shared.data.storage.cache import cached_images
+from hmc_shared.data.storage.hub import hub_answers
 from hmc_shared.data.storage.raw import RawPart, RawSet
 from hmc_shared.data.vector_dataset import vector_dataset
 from hmc_shared.hierarchy import Hierarchy
@@ -166,20 +167,6 @@ def open_dataset(path: str) -> dict[str, datasets.Dataset]:
         if has_bars:
             datasets.enable_progress_bars()
     return dict(dataset) if isinstance(dataset, dict) else {"all": dataset}
-
-
-def hub_answers(name: str) -> bool:
-    """Whether the hub is reached, asked once: `datasets` would ask for half a minute.
-
-    Raises what the hub says of a data set that it does not have.
-    """
-    try:
-        huggingface_hub.HfApi().dataset_info(name, timeout=10)
-    except huggingface_hub.errors.HfHubHTTPError:
-        raise
-    except Exception:  # of the network, whose library depends on the release
-        return False
-    return True
 
 
 def as_table(rows: datasets.Dataset, path: str, levels: Sequence[str], names: Sequence[str]) -> TableFile:

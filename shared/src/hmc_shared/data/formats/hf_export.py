@@ -25,6 +25,7 @@ from torch import Tensor
 from hmc_shared.data.dataset import HierarchicalDataset, Split
 from hmc_shared.data.image_table import ImageTable, needs_pillow, write_images
 from hmc_shared.data.storage.cache import DAMAGED, save_quietly
+from hmc_shared.data.storage.hub import download
 from hmc_shared.embed.embedder import load_embedder
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import reason
@@ -77,7 +78,7 @@ def load(path: str) -> HierarchicalDataset:
 
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        folder = _download(path)
+        folder = download(path)
     if not (folder / "dataset.json").is_file():
         raise ValueError(
             f"{folder} is not a folder that `hmc datasets export` wrote: it has no dataset.json. For any "
@@ -184,16 +185,3 @@ def _split(table: pa.Table, folder: Path, shape: list[int] | None, hierarchy: Hi
         raise ValueError("`labels` should hold each class of a row once, and its ancestors.")
     captions = tuple(table["caption"].to_pylist()) if "caption" in table.column_names else ()
     return Split(inputs, targets, tuple(table["id"].to_pylist()), captions)
-
-
-def _download(repository: str) -> Path:
-    """The local copy of a dataset repository. Raises ValueError if there is none and none can be fetched."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(repository, repo_type="dataset"))
-    except LocalEntryNotFoundError as error:
-        raise ValueError(f"'hf:{repository}' is no folder, and the hub is not reached.") from error
-    except (OSError, ValueError) as error:
-        raise ValueError(f"'hf:{repository}' is neither a folder nor on the hub: {reason(error)}") from error
