@@ -20,6 +20,7 @@ from pyarrow import parquet
 
 from hmc_shared import Hierarchy
 from hmc_shared.cli.commands import PredictOptions
+from hmc_shared.data.formats import table_file
 from hmc_shared.data.formats.table_file import open_table
 from hmc_shared.predict.decision import Decision
 from hmc_shared.predict.inputs import Names, command, logit_blocks, predict, predict_blocks, rows_of_block
@@ -355,6 +356,36 @@ def test_columns_are_kept_block_by_block(model, tmp_path, monkeypatch):
     np.save(tmp_path / "t.npy", ROWS.numpy())
     with pytest.raises(ValueError, match=r"`--keep` should come with a \.csv, .* Found .*t\.npy"):
         predict(options(tmp_path, tmp_path / "t.npy", keep=("z",)))
+
+
+@pytest.mark.parametrize("source", ["t.csv", "t.parquet", "-"])
+def test_a_table_is_read_once_whatever_is_kept(model, tmp_path, monkeypatch, source):
+    reads = []
+    for name in ("_text_blocks", "_parquet_blocks"):
+        read = getattr(table_file, name)
+        monkeypatch.setattr(table_file, name, lambda *given, read=read: reads.append(1) or read(*given))
+    monkeypatch.setattr("hmc_shared.predict.inputs.BLOCK_ROWS", 2)
+    (tmp_path / "t.csv").write_text("x,y,z,note\n" + "".join(f"1,2,{row},n{row}\n" for row in range(5)))
+    table = open_table(tmp_path / "t.csv")
+    parquet.write_table(pa.table(table.columns | {"z": pa.array(range(5))}), tmp_path / "t.parquet")
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO((tmp_path / "t.csv").read_bytes())))
+    reads.clear()
+    result = predict(options(tmp_path, source if source == "-" else tmp_path / source, keep=("note",)))
+    assert result.kept["note"].to_pylist() == [f"n{row}" for row in range(5)]
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize("names", [(), ("x", "y", "z")])
+def test_kept_columns_stay_beside_their_rows_where_the_model_names_no_columns(toy, tmp_path, names):
+    model = toy.LinearModel(3, TREE)
+    model.decision = Decision(features=names)
+    model.save_pretrained(tmp_path / "run")
+    (tmp_path / "t.csv").write_text("x,y,z,note\n" + "".join(f"1,2,{row},n{row}\n" for row in range(5)))
+    config = options(tmp_path, tmp_path / "t.csv", keep=("note",), batch_size=1)
+    blocks = list(predict_blocks(config, []))
+    assert [block.kept["note"].to_pylist() for block in blocks] == [
+        [f"n{row}" for row in map(int, block.ids)] for block in blocks
+    ]
 
 
 def test_options_of_the_model(model, table, tmp_path):

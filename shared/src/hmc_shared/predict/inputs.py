@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, repeat
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from hmc_shared.cli.bounds import check_output
 from hmc_shared.cli.commands import PredictOptions
 from hmc_shared.data.formats.cells import Column
-from hmc_shared.data.formats.features import feature_blocks, texts_of
+from hmc_shared.data.formats.features import Rows, feature_blocks, texts_of
 from hmc_shared.data.formats.table_file import SUFFIXES, read_array, table_blocks
 from hmc_shared.embed.embedder import VECTOR
 from hmc_shared.messages import shown
@@ -68,10 +68,9 @@ def predict_blocks(
     config.apply_to(model)
     labels_of = _decision(config, model)
     with real_inputs(config.inputs, is_of_files(model)) as inputs:
-        kept = kept_columns(config.keep, inputs, rows_of_block(model))
-        for (ids, logits), columns in zip(logit_blocks(model, inputs, config.run, left_out, bar), kept):  # noqa: B905
+        for ids, logits, kept in logit_blocks(model, inputs, config.run, left_out, bar, config.keep):
             probabilities = model.to_probabilities(logits)
-            yield Predictions(ids, model.hierarchy, probabilities, labels_of(logits, probabilities), columns)
+            yield Predictions(ids, model.hierarchy, probabilities, labels_of(logits, probabilities), kept)
 
 
 def _decision(config: PredictOptions, model: HierarchicalModel) -> Callable[[Tensor, Tensor], Tensor]:
@@ -149,24 +148,15 @@ def real_inputs(inputs: Sequence[str], of_files: bool) -> Generator[Sequence[str
             raise ValueError(str(error).replace(f"{path}{suffix}", "standard input")) from error
 
 
-def kept_columns(columns: Sequence[str], inputs: Sequence[str], rows: int) -> Iterator[dict[str, Column]]:
-    """Of the table that is read the columns that ``--keep`` names, ``rows`` at a time; without any, no end.
-
-    Raises ValueError for an unknown column, and for an array or images.
-    """
-    if not columns:
-        yield from repeat({})
-    if Path(inputs[0]).suffix.lower() not in SUFFIXES:
-        raise ValueError(f"`--keep` should come with a .csv, .tsv or .parquet file. Found {inputs[0]}.")
-    for table in table_blocks(inputs[0], rows):
-        yield {name: table.column(name) for name in columns}
-
-
 def rows_of_block(model: HierarchicalModel) -> int:
     """A multiple of the model's batch, so that blocks are scored in the batches of all rows at once."""
     values = max(len(model.hierarchy), math.prod(model.input_shape))
     rows = min(BLOCK_ROWS, BLOCK_VALUES // values)
     return model.batch_size * max(1, rows // model.batch_size)
+
+
+Scored = tuple[list[str], Tensor, dict[str, Column]]
+"""Names of samples, their logits (b, C), and the columns of their table that the result has, too."""
 
 
 def logit_blocks(
@@ -175,8 +165,9 @@ def logit_blocks(
     run: str,
     left_out: list[str],
     bar: tqdm[Any] | None = None,
-) -> Iterator[tuple[list[str], Tensor]]:
-    """Of one table or array, or of image files and folders: names of the samples, and their logits (b, C).
+    keep: Sequence[str] = (),
+) -> Iterator[Scored]:
+    """Of one table or array, or of image files and folders.
 
     And in ``left_out`` a message for each image that cannot be decoded; the ``bar`` counts rows.
     """
@@ -184,10 +175,12 @@ def logit_blocks(
         raise ValueError("the inputs should be a table, an array, or images. Found none.")
     bar = tqdm(disable=True) if bar is None else bar
     first = Path(inputs[0])
+    if keep and first.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"`--keep` should come with a .csv, .tsv or .parquet file. Found {first}.")
     if first.suffix.lower() in TABLES:
         if len(inputs) > 1:
             raise ValueError(f"one {first.suffix} file can be read at a time. Found {len(inputs)} inputs.")
-        yield from _of_table(model, first, bar)
+        yield from _of_table(model, first, bar, keep)
         return
     if not is_of_files(model):
         what = "vectors" if model.embedder is None else "texts or vectors"
@@ -195,11 +188,11 @@ def logit_blocks(
     yield from _of_images(model, inputs, left_out, bar)
 
 
-def _of_table(model: HierarchicalModel, path: Path, bar: tqdm[Any]) -> Iterator[tuple[list[str], Tensor]]:
+def _of_table(model: HierarchicalModel, path: Path, bar: tqdm[Any], keep: Sequence[str]) -> Iterator[Scored]:
     seen = Names()
     bar.total = rows_of(path)
     warned = False
-    for ids, raw in _row_blocks(model, path):
+    for ids, raw, kept in _row_blocks(model, path, keep):
         if not warned and (repeated := seen.add(ids)) is not None:
             note = f"{path} names several rows {shown(repeated)}"
             print(f"warning: {note}; results are in the order of the rows.", file=sys.stderr)
@@ -209,7 +202,7 @@ def _of_table(model: HierarchicalModel, path: Path, bar: tqdm[Any]) -> Iterator[
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         bar.update(len(ids))
-        yield ids, logits
+        yield ids, logits, kept
 
 
 def rows_of(path: Path) -> int | None:
@@ -223,27 +216,27 @@ def rows_of(path: Path) -> int | None:
         return None
 
 
-def _row_blocks(model: HierarchicalModel, path: Path) -> Iterator[tuple[list[str], np.ndarray]]:
+def _row_blocks(model: HierarchicalModel, path: Path, keep: Sequence[str]) -> Iterator[Rows]:
     """Names and features (b, F) float32 of rows: of texts, where the model embeds them and has no vectors."""
     rows, embedder = rows_of_block(model), model.embedder
     if embedder is None or embedder.takes != "texts" or path.suffix.lower() == ".npy":
-        yield from feature_blocks(path, model.decision.features, rows)
+        yield from feature_blocks(path, model.decision.features, rows, keep)
         return
     if VECTOR in next(table_blocks(path, 1)).columns:
-        yield from feature_blocks(path, model.decision.features, rows)
+        yield from feature_blocks(path, model.decision.features, rows, keep)
         return
     start = 0
     for table in table_blocks(path, rows):
         if not len(table):
             raise ValueError(f"{path} should have rows. Found none.")
         vectors = embedder.of_texts(texts_of(table, embedder.columns))
-        yield table.ids(start), vectors.astype(np.float32)
+        yield Rows(table.ids(start), vectors.astype(np.float32), table.columns_of(keep))
         start += len(table)
 
 
 def _of_images(
     model: HierarchicalModel, inputs: Sequence[str], left_out: list[str], bar: tqdm[Any]
-) -> Iterator[tuple[list[str], Tensor]]:
+) -> Iterator[Scored]:
     from hmc_shared.vision.image_files import find_images, read_batches  # torchvision: only for images
 
     ids: list[str] = []
@@ -261,10 +254,10 @@ def _of_images(
         ids += map(str, read)
         logits.append(model.logits_of(images if embedder is None else embedder.of_images(images)))
         if len(ids) >= rows_of_block(model):
-            yield ids, torch.cat(logits)
+            yield ids, torch.cat(logits), {}
             ids, logits, is_empty = [], [], False
     if ids:
-        yield ids, torch.cat(logits)
+        yield ids, torch.cat(logits), {}
     elif is_empty:
         raise ValueError(left_out[0])
 

@@ -199,7 +199,7 @@ def test_lists_are_of_one_length_in_all_blocks(tmp_path):
     names = ["v[0]", "v[1]"]
     parquet.write_table(pa.table({"v": [None, None, [1.0, 2.0], None, [3.0, 4.0]]}), tmp_path / "t.parquet")
     whole = read_table(tmp_path / "t.parquet", names)[1]
-    parts = [part for _, part in feature_blocks(tmp_path / "t.parquet", names, 1)]
+    parts = [part.features for part in feature_blocks(tmp_path / "t.parquet", names, 1)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     parquet.write_table(pa.table({"v": [[1.0, 2.0], None, [1.0, 2.0, 3.0]]}), tmp_path / "t.parquet")
     with pytest.raises(ValueError, match=r"row 3: lists in 'v' should be of one length\. Found 2 and 3"):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from hmc_shared.data.choice import FeatureChoice
 from hmc_shared.data.formats.cells import (
     FLOAT32_MAX,
     MISSING,
+    Column,
     as_numbers,
     as_texts,
     compute,
@@ -243,13 +245,23 @@ def numbers_of(table: TableFile, column: str) -> np.ndarray:
 
 def read_table(path: str | Path, columns: Sequence[str] = ()) -> tuple[list[str], np.ndarray]:
     """All rows of :func:`feature_blocks` at once."""
-    return next(feature_blocks(path, columns))
+    return next(feature_blocks(path, columns))[:2]
+
+
+class Rows(NamedTuple):
+    """Rows of what ``predict`` is given."""
+
+    ids: list[str]
+    features: np.ndarray
+    """(b, F) float32, NaN where missing."""
+    kept: dict[str, Column]
+    """Columns of the table that the result has, too."""
 
 
 def feature_blocks(
-    path: str | Path, columns: Sequence[str] = (), rows: int | None = None
-) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Row ids, and features (b, F) float32 with NaN for missing values, of what ``predict`` is given.
+    path: str | Path, columns: Sequence[str] = (), rows: int | None = None, keep: Sequence[str] = ()
+) -> Iterator[Rows]:
+    """The rows of a table or array, which is read once.
 
     A .npy file holds the features, whose ids are the row numbers. In a .csv, .tsv or .parquet file a column
     named "id" names the rows.
@@ -260,6 +272,7 @@ def feature_blocks(
             all that can be features, in their order, which is what a .npy file always gives.
         rows: b, fewer in the last block; all at once for None. Without ``columns`` a table is read whole, as
             what a column holds is known at its end.
+        keep: more columns of a table.
 
     Raises ValueError, naming file and line or column, for anything else, and for no rows.
     """
@@ -268,7 +281,8 @@ def feature_blocks(
         raise ValueError(f"{path} should be a .csv, .tsv, .parquet or .npy file. Found no file there.")
     is_array = path.suffix.lower() == ".npy"
     start = 0
-    for ids, features in _array_blocks(path, rows) if is_array else _named_blocks(path, columns, rows):
+    blocks = _array_blocks(path, rows) if is_array else _named_blocks(path, columns, rows, keep)
+    for ids, features, kept in blocks:
         if not len(features):
             raise ValueError(f"{path} should have rows. Found none.")
         with np.errstate(over="ignore"):  # what becomes inf is refused
@@ -280,22 +294,24 @@ def feature_blocks(
         ids = ids or list(map(str, range(start, start + len(narrow))))
         start += len(narrow)
         size = rows or len(narrow)
-        yield from ((ids[at : at + size], narrow[at : at + size]) for at in range(0, len(narrow), size))
+        for at in range(0, len(narrow), size):
+            of_block = {name: column.slice(at, size) for name, column in kept.items()}
+            yield Rows(ids[at : at + size], narrow[at : at + size], of_block)
 
 
-def _array_blocks(path: Path, rows: int | None) -> Iterator[tuple[list[str], np.ndarray]]:
+def _array_blocks(path: Path, rows: int | None) -> Iterator[Rows]:
     array = read_array(path)
     size = rows or max(len(array), 1)
     for start in range(0, max(len(array), 1), size):
-        yield [], array[start : start + size]
+        yield Rows([], array[start : start + size], {})
 
 
 def _named_blocks(
-    path: Path, columns: Sequence[str], rows: int | None
-) -> Iterator[tuple[list[str], np.ndarray]]:
+    path: Path, columns: Sequence[str], rows: int | None, keep: Sequence[str]
+) -> Iterator[Rows]:
     widths: dict[str, int] = {}
     for table in table_blocks(path, rows if columns else None):
         name = table.find("id")
         names = columns or choose_features(table, {name or "id"}, FeatureChoice())[0]
         ids = as_texts(table.columns[name]) if name else []
-        yield ids, read_features(table, names, widths)
+        yield Rows(ids, read_features(table, names, widths), table.columns_of(keep))

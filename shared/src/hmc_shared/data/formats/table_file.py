@@ -76,6 +76,10 @@ class TableFile:
             )
         return self.columns[name]
 
+    def columns_of(self, names: Iterable[str]) -> dict[str, Column]:
+        """Raises ValueError as :meth:`column` does."""
+        return {name: self.column(name) for name in names}
+
     def texts(self, name: str) -> list[str]:
         """The cells of a column as text, see :func:`hmc_shared.data.formats.cells.as_texts`.
 
