@@ -7,7 +7,7 @@ import pandas  # comes with datasets
 import pytest
 import scipy.sparse
 from sklearn.base import clone
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import cross_val_predict, cross_val_score
 
 from hlstm import HLSTMClassifier
 from hlstm.build import load_model
@@ -142,3 +142,13 @@ def test_features_may_be_sparse_or_have_names(blobs):
         sparse.predict_proba(scipy.sparse.dok_array(X)),
         model.predict_proba(pandas.DataFrame(X, columns=["x", "y", "z"])),
     )
+
+
+@pytest.mark.slow
+def test_folds_in_processes_score_as_those_of_one_after_the_other(blobs):
+    X, y, _ = blobs
+    model = HLSTMClassifier(TREE, **QUICK | {"epochs": 2})
+    alone, together = (
+        cross_val_score(model, X[:60], y[:60], cv=2, n_jobs=jobs, error_score="raise") for jobs in (1, 2)
+    )
+    assert alone.tolist() == together.tolist()

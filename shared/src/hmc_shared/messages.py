@@ -9,6 +9,9 @@ from contextvars import ContextVar
 QUIET = ContextVar("quiet", default=False)
 """Whether the trainings of this thread show nothing on standard error, as estimators want it."""
 
+REMEDIES = "Try a lower --learning-rate, --clip-norm 1, or --skip-bad-steps 10"
+"""Against a training that diverges."""
+
 
 def shown(value: object, limit: int = 60) -> str:
     """``repr`` of a value, cut in the middle where it is longer than ``limit``."""

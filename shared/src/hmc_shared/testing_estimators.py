@@ -168,7 +168,8 @@ class EstimatorContract:
             ({"epochs": 0}, r"`epochs` should be at least 1\. Found 0"),
             ({"learning_rate": -1.0}, r"`learning_rate` should be finite and not negative"),
             ({"protocol": "atlantis"}, r"`protocol` should be one of default"),
-            ({"random_state": -1}, r"`random_state` should be finite and not negative"),
+            ({"random_state": -1}, r"`random_state` should lie in \[0, 4294967295\]\. Found -1\."),
+            ({"random_state": 2**40}, r"`random_state` should lie in .* Found 1099511627776\."),
             ({"options": {"epochs": 3}}, r"`epochs` should be a parameter of its own"),
             ({"options": {"epoch": 3}}, r"`options` should be some of .*output_dir.*Found 'epoch'"),
             ({"options": {"dataset": "digits"}}, r"`options` should be some of .*Found 'dataset'"),
@@ -186,6 +187,10 @@ class EstimatorContract:
             self.quick().fit(data.X, data.labels[1:])
         with pytest.raises(ValueError, match="`y` should "):
             self.quick().fit(data.X, np.zeros((60, 3)))
+
+    def test_a_training_that_diverges_is_told_with_its_remedy(self, data: Data) -> None:
+        with pytest.raises(FloatingPointError, match=r"Try a lower learning_rate, clip_norm 1"):
+            self.quick(learning_rate=1e38, batch_size=60).fit(data.X, data.labels)  # after the only step
 
     def test_what_is_not_scored_is_refused(self, data: Data, fitted: HierarchicalClassifier) -> None:
         for y, weights, message in [

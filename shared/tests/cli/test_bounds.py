@@ -35,7 +35,7 @@ def options(hint: Any, value: object) -> Any:
     [
         (Count, [1, 10**9], [0, -1], "be at least 1"),
         (NonNegativeInt, [0, 7], [-1], "be finite and not negative"),
-        (Seed, [0, 2**64], [-1], "be finite and not negative"),
+        (Seed, [0, 2**32 - 1], [-1, 2**32], "lie in [0, 4294967295]"),
         (NonNegative, [0.0, 1e300], [-1e-300], "be finite and not negative"),
         (Positive, [1e-300, 1e300], [0.0, -1.0], "be finite and above 0"),
         (Share, [0.0, 0.3, 1.0], [-1e-9, 1 + 1e-9], "lie in [0, 1]"),

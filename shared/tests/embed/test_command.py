@@ -234,10 +234,11 @@ class TestPrediction:
         return tmp_path / "run"
 
     def test_texts_get_what_their_rows_got(self, tmp_path, products, run):
-        of_texts = predict(PredictOptions(str(run), [str(products)]))
+        of_texts = predict(PredictOptions(str(run), [str(products)], keep=("maker",)))
         of_vectors = predict(PredictOptions(str(run), [str(tmp_path / "vectors" / "table.parquet")]))
         order = [of_vectors.ids.index(name) for name in of_texts.ids]
         assert torch.equal(of_texts.probabilities, of_vectors.probabilities[order])
+        assert of_texts.kept["maker"].to_pylist() == [f"maker {row % 3}" for row in range(60)]
 
     def test_the_model_folder_is_complete_and_holds_no_pickle(self, tmp_path, run):
         (tmp_path / "vectors").rename(tmp_path / "gone")

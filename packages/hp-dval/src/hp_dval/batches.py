@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from hmc_shared.data import ImageTable, Split
 from hmc_shared.data.batches import Batch, places_in_batch, seed_step, weighted
 from hmc_shared.data.image_batches import image_batches
-from hmc_shared.predict.score import map_split
+from hmc_shared.predict.score import map_split, not_nan
 from hmc_shared.vision.augment import random_crop
 from hmc_shared.vision.pixels import resize_and_crop
 from hp_dval.config import Config
@@ -126,4 +126,4 @@ def frozen_tokens(model: ImageClassifier, split: Split, config: Config) -> Tenso
 def score_tokens(model: ImageClassifier, tokens: Tensor) -> Tensor:
     """Logits (n, C) float32 on the CPU of :func:`frozen_tokens`, in evaluation mode."""
     model.eval()
-    return torch.cat([model.logits(part) for part in tokens.split(model.batch_size)]).cpu()
+    return not_nan(torch.cat([model.logits(part) for part in tokens.split(model.batch_size)]).cpu())

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from hmc_shared.cli.bounds import FREE, Count, check_options, free_options
-from hmc_shared.cli.train_options import Seed, ThresholdBy, default_folder
+from hmc_shared.cli.bounds import FREE, Count, Seed, check_options, free_options
+from hmc_shared.cli.train_options import ThresholdBy, default_folder
 
 
 @dataclass(frozen=True)

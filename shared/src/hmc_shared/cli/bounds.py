@@ -31,7 +31,7 @@ class Bounds:
         """What a value should do, for messages."""
         if math.isfinite(self.high):
             left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
-            return f"lie in {left}{self.low:g}, {self.high:g}{right}"
+            return f"lie in {left}{_plain(self.low)}, {_plain(self.high)}{right}"
         if self.low == 0:
             return "be finite and above 0" if self.open_low else "be finite and not negative"
         return f"be at least {self.low:g}"
@@ -44,6 +44,15 @@ class FreeOnResume:
 
 FREE = FreeOnResume()
 
+
+def _plain(number: float) -> str:
+    """All digits of a whole number."""
+    return str(int(number)) if float(number).is_integer() else f"{number:g}"
+
+
+LARGEST_SEED = 2**32 - 1
+"""As numpy and scikit-learn have it."""
+Seed = Annotated[int, Bounds(0, LARGEST_SEED)]
 Count = Annotated[int, Bounds(1)]
 NonNegativeInt = Annotated[int, Bounds(0)]
 NonNegative = Annotated[float, Bounds(0)]

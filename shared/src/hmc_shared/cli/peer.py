@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from hmc_shared.cli.bounds import FREE, Positive, check_options, free_options
-from hmc_shared.cli.train_options import FeatureOptions, Seed, default_folder
+from hmc_shared.cli.bounds import FREE, Positive, Seed, check_options, free_options
+from hmc_shared.cli.train_options import FeatureOptions, default_folder
 
 PeerName = Literal["hiclass", "chains"]
 

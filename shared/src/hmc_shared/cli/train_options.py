@@ -17,6 +17,7 @@ from hmc_shared.cli.bounds import (
     NonNegative,
     NonNegativeInt,
     Positive,
+    Seed,
     ShareBelow1,
     check,
     check_options,
@@ -26,7 +27,6 @@ from hmc_shared.cli.metavars import Codes, Columns
 from hmc_shared.resizing import Resize
 from hmc_shared.unsure import Blank, Uncertain
 
-Seed = Annotated[int, Bounds(0)]
 Tracker = Literal[
     "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 from hmc_shared.data.dataset import Split
 from hmc_shared.data.image_batches import image_batches
 from hmc_shared.data.image_table import ImageTable
+from hmc_shared.messages import REMEDIES
 from hmc_shared.model import HierarchicalModel
 from hmc_shared.partial_labels import without_unknown
 from hmc_shared.waiting import watched
@@ -22,9 +23,16 @@ IMAGES = 64
 def score_split(model: HierarchicalModel, split: Split, workers: int = 0) -> Tensor:
     """The logits of a split, (n, C) float32 on the CPU, in evaluation mode.
 
-    ``workers`` processes read a table of images.
+    ``workers`` processes read a table of images. Raises FloatingPointError for a network that has diverged.
     """
-    return map_split(lambda raw: model.logits(model.normalize(raw)), model, split, workers).cpu()
+    return not_nan(map_split(lambda raw: model.logits(model.normalize(raw)), model, split, workers).cpu())
+
+
+def not_nan(logits: Tensor) -> Tensor:
+    """The logits (n, C). Raises FloatingPointError for NaN, which finite weights give, too."""
+    if logits.isnan().any():
+        raise FloatingPointError(f"The scores of the network are not numbers (NaN). {REMEDIES}.")
+    return logits
 
 
 def score_known(model: HierarchicalModel, split: Split, workers: int = 0) -> Tensor:

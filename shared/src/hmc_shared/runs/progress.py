@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hmc_shared.messages import QUIET, tell
+from hmc_shared.messages import QUIET, REMEDIES, tell
 
 if TYPE_CHECKING:
     from accelerate import Accelerator  # the methods depend on it, this package does not
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from hmc_shared.cli.train_options import TrainOptions
     from hmc_shared.data.dataset import HierarchicalDataset
     from hmc_shared.runs.folder import RunFolder
-
-REMEDIES = "Try a lower --learning-rate, --clip-norm 1, or --skip-bad-steps 10"
 
 
 class Progress:

@@ -12,6 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from hmc_shared.cli.bounds import LARGEST_SEED
 from hmc_shared.cli.parse import option_words
 from hmc_shared.messages import counted, listed, shown
 from hmc_shared.methods import PUBLISHED, installed_methods
@@ -34,7 +35,6 @@ DEMO = "demo"
 """As ``methods``: what installed packages offer for ``hmc demo``."""
 LARGEST = 10_000
 """Runs of a plan."""
-LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
