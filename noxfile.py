@@ -141,7 +141,7 @@ def faults(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def distributed(session: nox.Session) -> None:
-    """Run the tests that start two processes with torchrun, of every package."""
+    """Run the tests that start processes with torchrun or accelerate, of every package."""
     with tempfile.TemporaryDirectory() as folder:
         install(session, list(PACKAGES), folder)
         session.env["ACCELERATE_USE_CPU"] = "true"

@@ -84,8 +84,6 @@ class MethodContract:
         """Options of a run of seconds on `digits` in a run folder, with a checkpoint after every epoch."""
         raise NotImplementedError
 
-    # What the tests share
-
     @pytest.fixture(scope="class")
     @classmethod
     def dataset(cls) -> HierarchicalDataset:
@@ -235,9 +233,7 @@ class MethodContract:
                 self.module("train").train(self.config(tmp_path / name, resume=True), dataset)
             assert not canary.exists()
 
-    def test_a_folder_in_use_and_other_options_are_refused(
-        self, folder: Path, dataset: HierarchicalDataset
-    ) -> None:
+    def test_a_folder_in_use_is_refused(self, folder: Path, dataset: HierarchicalDataset) -> None:
         train = self.module("train").train
         with pytest.raises(ValueError, match="is not empty: pass --resume"):
             train(self.config(folder), dataset)
@@ -359,6 +355,14 @@ class MethodContract:
         words = ["--config", str(tmp_path / "config.yaml")]
         again = parse(type(config), words, prog="train", package=self.package)
         assert asdict(again) == asdict(config) | {"config": words[1]}  # type: ignore[call-overload]
+
+    @pytest.mark.distributed
+    def test_accelerate_launches_it_by_the_command_that_is_kept(self, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "config.yaml").write_text(to_yaml(self.config(tmp_path / "run")), encoding="utf-8")
+        typed = f"accelerate launch --cpu --num_processes 1 -m {self.package}.train --config config.yaml"
+        subprocess.run(typed, shell=True, cwd=tmp_path, check=True)
+        assert load_run(tmp_path / "run").results["command"] == typed
+        np.testing.assert_allclose(load_run(tmp_path / "run").scores, run.scores, rtol=1e-3, atol=1e-3)
 
     # Studies
 

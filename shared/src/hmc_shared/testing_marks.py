@@ -17,7 +17,7 @@ NEEDS_DEVICE = pytest.mark.skipif(not HAS_DEVICE, reason="needs a CUDA device")
 def pytest_configure(config: pytest.Config) -> None:
     """Say what the markers of the tests mean, for a ``conftest.py`` that imports this."""
     config.addinivalue_line("markers", "data: needs the benchmark files below the folder HMC_DATA")
-    config.addinivalue_line("markers", "distributed: starts two processes with torchrun")
+    config.addinivalue_line("markers", "distributed: starts processes with torchrun or accelerate")
     config.addinivalue_line("markers", "cuda: needs a CUDA device, or HMC_TEST_DEVICE=cpu")
 
 

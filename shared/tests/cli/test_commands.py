@@ -244,6 +244,7 @@ def test_a_module_is_started_as_it_was(tmp_path, module, words):
         ),
         ("accelerate", ["launch", "--mixed precision", "-m", "toy"], "accelerate launch '--mixed precision'"),
         ("accelerate-launch", ["--num_processes", "2"], "accelerate-launch --num_processes 2"),
+        ("of-python", ["-m", "torch.distributed.run", "--standalone", "-m", "toy"], "torchrun --standalone"),
         ("python-of-somebody", ["-m", "toy.train"], None),
     ],
 )

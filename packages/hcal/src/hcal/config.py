@@ -97,8 +97,9 @@ class Config(NetworkOptions, AugmentationOptions, LossOptions, SgdOptions, Featu
     of experts in between; cmt: flat, with losses that couple neighbouring levels; cagrad, imtl-g, nash-mtl:
     flat, the levels' gradients combined by that method."""
     decode: Decode = "independent"
-    """independent: the best node of each level (the paper's code). path: the best path from root to leaf.
-    leaf: the best leaf and what is above it. No prediction of these two breaks the hierarchy."""
+    """independent: the best node of each level (the paper's code). path: the best path from root to leaf, as
+    HCALClassifier decides by default. leaf: the best leaf and what is above it. No prediction of these two
+    breaks the hierarchy."""
     protocol: Literal["default", "paper"] = "default"
     """default: the epoch with the best leaf accuracy on the validation split, probabilities calibrated on it.
     paper: train on training + validation rows, keep the last epoch, with the paper's settings where the data

@@ -23,7 +23,14 @@ from hmc_shared.cli.parse import parse
 from hmc_shared.cli.stopping import STOP, Stopped, is_first_process, stop_with_parent
 from hmc_shared.cli.version import distribution_version
 
-LAUNCHERS = ("accelerate", "accelerate-launch", "torchrun", "torch.distributed.run")
+LAUNCHERS = {
+    "accelerate": "accelerate",
+    "accelerate-launch": "accelerate-launch",
+    "accelerate.commands.launch": "accelerate-launch",
+    "torchrun": "torchrun",
+    "torch.distributed.run": "torchrun",
+}
+"""What starts several processes, a program or a module, and the program that does the same."""
 
 
 @dataclass(frozen=True)
@@ -313,4 +320,4 @@ def launcher() -> str | None:
         return None
     start, *rest = words[places[0] :]
     module = rest.index("-m") if "-m" in rest else len(rest)
-    return shlex.join([Path(start).name, *rest[:module]])
+    return shlex.join([LAUNCHERS[Path(start).name], *rest[:module]])
