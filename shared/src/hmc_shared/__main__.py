@@ -1,4 +1,4 @@
-"""The command `hmc`: data sets, studies, and runs compared and evaluated from their folders."""
+"""Data sets, studies and finished runs: train many, compare, evaluate, predict, share."""
 
 # Torch, datasets and matplotlib take seconds to import: only the functions below the options do so.
 from __future__ import annotations
@@ -17,6 +17,7 @@ from hmc_shared.cli.compare import Compare, Difference, Evaluate, Ranks, Report
 from hmc_shared.cli.data_sets import Datasets, ExportSet, SetOptions
 from hmc_shared.cli.embed import Embed
 from hmc_shared.cli.export import Export
+from hmc_shared.cli.parse import readable
 from hmc_shared.cli.peer import Peer
 from hmc_shared.cli.push import Push
 from hmc_shared.cli.rollup import Rollup
@@ -28,21 +29,21 @@ if TYPE_CHECKING:
     from hmc_shared.data import HierarchicalDataset
 
 Command = (
-    Annotated[Demo, tyro.conf.subcommand("demo")]
+    Annotated[readable(Demo), tyro.conf.subcommand("demo")]
     | Annotated[Study, tyro.conf.subcommand("study")]
-    | Annotated[Peer, tyro.conf.subcommand("peer")]
-    | Annotated[Blend, tyro.conf.subcommand("blend")]
-    | Annotated[Embed, tyro.conf.subcommand("embed")]
-    | Annotated[PredictOptions, tyro.conf.subcommand("predict")]
-    | Annotated[Export, tyro.conf.subcommand("export")]
-    | Annotated[Push, tyro.conf.subcommand("push")]
-    | Annotated[Rollup, tyro.conf.subcommand("rollup")]
-    | Annotated[Datasets, tyro.conf.subcommand("datasets")]
-    | Annotated[Compare, tyro.conf.subcommand("compare")]
-    | Annotated[Report, tyro.conf.subcommand("report")]
-    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-    | Annotated[Ranks, tyro.conf.subcommand("ranks")]
-    | Annotated[Difference, tyro.conf.subcommand("difference")]
+    | Annotated[readable(Peer), tyro.conf.subcommand("peer")]
+    | Annotated[readable(Blend), tyro.conf.subcommand("blend")]
+    | Annotated[readable(Embed), tyro.conf.subcommand("embed")]
+    | Annotated[readable(PredictOptions), tyro.conf.subcommand("predict")]
+    | Annotated[readable(Export), tyro.conf.subcommand("export")]
+    | Annotated[readable(Push), tyro.conf.subcommand("push")]
+    | Annotated[readable(Rollup), tyro.conf.subcommand("rollup")]
+    | Annotated[readable(Datasets), tyro.conf.subcommand("datasets")]
+    | Annotated[readable(Compare), tyro.conf.subcommand("compare")]
+    | Annotated[readable(Report), tyro.conf.subcommand("report")]
+    | Annotated[readable(Evaluate), tyro.conf.subcommand("evaluate")]
+    | Annotated[readable(Ranks), tyro.conf.subcommand("ranks")]
+    | Annotated[readable(Difference), tyro.conf.subcommand("difference")]
 )
 
 
@@ -64,13 +65,13 @@ def run(argv: list[str]) -> None:
         print(f"hmc {distribution_version('hmc-shared')}")
         return
     if argv[:2] == ["datasets", "export"]:
-        export = tyro.cli(ExportSet, prog="hmc datasets export", args=argv[2:])
+        export = tyro.cli(readable(ExportSet), prog="hmc datasets export", args=argv[2:])
         import_module("hmc_shared.cli.sources").check_source(export)
         export_set(export)
         return
     command = tyro.cli(Command, prog="hmc", description=__doc__, args=argv)  # pyright: ignore
     import_module("hmc_shared.cli.sources").check_source(command)
-    match command:
+    match command:  # pyright: ignore[reportMatchNotExhaustive]
         case Demo():
             import_module("hmc_shared.study.commands").demo(command)
         case Study():

@@ -43,6 +43,9 @@ def in_a_process(code: str) -> subprocess.CompletedProcess:
         ["report", "--help"],
         ["export", "--help"],
         ["push", "--help"],
+        ["predict", "--help"],
+        ["embed", "--help"],
+        ["rollup", "--help"],
         ["peer", "--help"],
         ["datasets", "-h"],
         ["datasets", "export", "-h"],
@@ -61,6 +64,7 @@ def test_help_imports_nothing_slow(words):
     assert done.returncode == 0, done.stderr
     assert "usage: hmc" in done.stdout
     assert "[STR" not in done.stdout  # lists are named by what they hold
+    assert "None" not in done.stdout  # and what has no value by what it takes
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pyarrow import csv as pa_csv
 from pyarrow import parquet
 
 from hmc_shared import Hierarchy
@@ -344,48 +345,30 @@ def test_standard_input_names_images(image_model, tmp_path, monkeypatch):
             assert predict(options(tmp_path, "-")).ids == [f"{tmp_path}/ä b.png"]
 
 
-def test_columns_are_kept_block_by_block(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(type(model), "batch_size", 2)
+@pytest.mark.parametrize("source", ["t.csv", "t.parquet", "-"])
+@pytest.mark.parametrize("features", [(), ("x", "y", "z")])
+def test_columns_are_kept_block_by_block_in_one_reading(model, tmp_path, monkeypatch, source, features):
     monkeypatch.setattr("hmc_shared.predict.inputs.BLOCK_ROWS", 2)
-    (tmp_path / "t.csv").write_text("x,y,z,note\n" + "".join(f"1,2,{row},n{row}\n" for row in range(5)))
-    result = predict(options(tmp_path, tmp_path / "t.csv", keep=("note", "z")))
-    assert result.kept["note"].to_pylist() == [f"n{row}" for row in range(5)]
-    assert result.kept["z"].to_pylist() == list("01234")
+    model.decision = Decision(features=features)
+    model.save_pretrained(tmp_path / "run")
+    table = pa.table({"x": range(5), "y": range(5), "z": range(5), "note": list("abcde")})
+    parquet.write_table(table, tmp_path / "t.parquet")
+    pa_csv.write_csv(table, tmp_path / "t.csv")
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO((tmp_path / "t.csv").read_bytes())))
+    reads = []
+    for name, read in [(name, getattr(table_file, name)) for name in ("_text_blocks", "_parquet_blocks")]:
+        monkeypatch.setattr(table_file, name, lambda *given, read=read: reads.append(1) or read(*given))
+    monkeypatch.chdir(tmp_path)
+    blocks = list(predict_blocks(options(tmp_path, source, keep=("note",), batch_size=2), []))
+    assert len(reads) == 1
+    assert ["".join(block.kept["note"].to_pylist()) for block in blocks] == ["ab", "cd", "e"]
+
+
+def test_columns_are_kept_of_tables_that_have_them(model, table, tmp_path):
     with pytest.raises(ValueError, match=r"t\.csv should have a column 'gone'"):
-        predict(options(tmp_path, tmp_path / "t.csv", keep=("gone",)))
-    np.save(tmp_path / "t.npy", ROWS.numpy())
+        predict(options(tmp_path, table, keep=("gone",)))
     with pytest.raises(ValueError, match=r"`--keep` should come with a \.csv, .* Found .*t\.npy"):
         predict(options(tmp_path, tmp_path / "t.npy", keep=("z",)))
-
-
-@pytest.mark.parametrize("source", ["t.csv", "t.parquet", "-"])
-def test_a_table_is_read_once_whatever_is_kept(model, tmp_path, monkeypatch, source):
-    reads = []
-    for name in ("_text_blocks", "_parquet_blocks"):
-        read = getattr(table_file, name)
-        monkeypatch.setattr(table_file, name, lambda *given, read=read: reads.append(1) or read(*given))
-    monkeypatch.setattr("hmc_shared.predict.inputs.BLOCK_ROWS", 2)
-    (tmp_path / "t.csv").write_text("x,y,z,note\n" + "".join(f"1,2,{row},n{row}\n" for row in range(5)))
-    table = open_table(tmp_path / "t.csv")
-    parquet.write_table(pa.table(table.columns | {"z": pa.array(range(5))}), tmp_path / "t.parquet")
-    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO((tmp_path / "t.csv").read_bytes())))
-    reads.clear()
-    result = predict(options(tmp_path, source if source == "-" else tmp_path / source, keep=("note",)))
-    assert result.kept["note"].to_pylist() == [f"n{row}" for row in range(5)]
-    assert len(reads) == 1
-
-
-@pytest.mark.parametrize("names", [(), ("x", "y", "z")])
-def test_kept_columns_stay_beside_their_rows_where_the_model_names_no_columns(toy, tmp_path, names):
-    model = toy.LinearModel(3, TREE)
-    model.decision = Decision(features=names)
-    model.save_pretrained(tmp_path / "run")
-    (tmp_path / "t.csv").write_text("x,y,z,note\n" + "".join(f"1,2,{row},n{row}\n" for row in range(5)))
-    config = options(tmp_path, tmp_path / "t.csv", keep=("note",), batch_size=1)
-    blocks = list(predict_blocks(config, []))
-    assert [block.kept["note"].to_pylist() for block in blocks] == [
-        [f"n{row}" for row in map(int, block.ids)] for block in blocks
-    ]
 
 
 def test_options_of_the_model(model, table, tmp_path):

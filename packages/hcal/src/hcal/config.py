@@ -18,7 +18,7 @@ from hmc_shared.cli.bounds import (
     check_options,
 )
 from hmc_shared.cli.commands import EvaluateOptions, Format, PredictOptions
-from hmc_shared.cli.metavars import RunFolder
+from hmc_shared.cli.metavars import Folder, RunFolder
 from hmc_shared.cli.train_options import (
     CosineOptions,
     EncoderOptions,
@@ -174,9 +174,9 @@ class PlotConfig:
     """Whose features to draw."""
     samples: Count = 2000
     """Samples to draw at most, picked at random with a fixed seed."""
-    output: str | None = None
+    output: Annotated[str | None, Folder] = None
     """Folder for levels and adjacent-levels, as .svg and .png; default: RUN/figures."""
-    data_dir: str | None = None
+    data_dir: Annotated[str | None, Folder] = None
     """Folder of the data sets; default: that of the run, or the environment variable HMC_DATA."""
 
     def __post_init__(self) -> None:

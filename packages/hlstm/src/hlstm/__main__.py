@@ -8,7 +8,7 @@ from hlstm.config import Config, EvaluateConfig, PredictConfig
 from hmc_shared.cli.commands import Command, run_program
 
 COMMANDS = {
-    "train": Command("train a method on a data set and write a run folder", Config, "hlstm.train:command"),
+    "train": Command("train a model on a data set, into a run folder", Config, "hlstm.train:command"),
     "evaluate": Command(
         "score a split of a data set with a trained model",
         EvaluateConfig,

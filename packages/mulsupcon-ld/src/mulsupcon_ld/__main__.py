@@ -9,7 +9,7 @@ from mulsupcon_ld.config import Config, EvaluateConfig, ExplainConfig, PredictCo
 
 COMMANDS = {
     "train": Command(
-        "train with a loss on a data set and write a run folder", Config, "mulsupcon_ld.train:command"
+        "train a model with a chosen loss, into a run folder", Config, "mulsupcon_ld.train:command"
     ),
     "evaluate": Command(
         "score a split of a data set with a trained model",
@@ -22,7 +22,7 @@ COMMANDS = {
         "hmc_shared.predict.inputs:command",
     ),
     "explain": Command(
-        "show logical labels beside the recovered label distributions",
+        "show labels beside the label distributions that were recovered",
         ExplainConfig,
         "mulsupcon_ld.explain:command",
     ),

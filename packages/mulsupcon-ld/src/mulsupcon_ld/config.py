@@ -19,7 +19,7 @@ from hmc_shared.cli.bounds import (
     check_options,
 )
 from hmc_shared.cli.commands import EvaluateOptions, PredictOptions
-from hmc_shared.cli.metavars import Ids, RunFolder
+from hmc_shared.cli.metavars import File, Folder, Ids, RunFolder
 from hmc_shared.cli.train_options import (
     DecidingOptions,
     EncoderOptions,
@@ -216,9 +216,9 @@ class ExplainConfig:
     samples: Annotated[tuple[str, ...], Ids] = ()
     """Ids of samples; or one number, if no sample has that as its id: so many, drawn with a fixed seed.
     Default: the whole split, as a summary."""
-    output: str | None = None
+    output: Annotated[str | None, File] = None
     """File for a figure, .png, .svg or .pdf; or for all degrees, .csv, a line for each sample and label."""
-    data_dir: str | None = None
+    data_dir: Annotated[str | None, Folder] = None
     """Folder of the data sets; default: that of the run, or the environment variable HMC_DATA."""
     workers: NonNegativeInt = 2
     """Processes that read images."""

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from hmc_shared.cli.bounds import FREE, Count, Seed, check_options, free_options
+from hmc_shared.cli.metavars import Name
 from hmc_shared.cli.train_options import ThresholdBy, default_folder
 
 
@@ -36,13 +37,13 @@ class Blend:
     metric: Literal["au_prc", "map"] = "au_prc"
     """What the weights are chosen for, on validation."""
     rounds: Count = 30
-    """Rounds of the choice; each adds a share of the run that gains most."""
+    """Rounds of the search for weights; each adds a share of the run that helps most."""
     threshold_by: ThresholdBy = "all"
     """As of `train`: one threshold of the mix for all classes, or for each class its own."""
-    dataset: Annotated[str | None, FREE] = None
-    """Refuse runs on another data set than this, a name or what their --dataset was."""
+    dataset: Annotated[str | None, FREE, Name] = None
+    """Refuse runs that were trained on any other data set than this."""
     seed: Seed = 0
-    """For the name of the folder and the table of seeds; nothing is random."""
+    """Names the run folder; nothing here is random."""
     resume: Annotated[bool, FREE] = False
     """Begin again in a run folder that is not finished."""
     overwrite: Annotated[bool, FREE] = False

@@ -66,12 +66,12 @@ def check_options(config: Any) -> None:
     hints = get_type_hints(type(config), include_extras=True)
     for field in fields(config):
         value, hint = getattr(config, field.name), hints[field.name]
-        if value is None and type(None) in _types(hint):
+        if value is None and type(None) in types_of(hint):
             continue
         if choices := _choices(hint):
             check(config, field.name, value in choices, f"be one of {', '.join(map(str, choices))}")
         for bounds in _markers(hint, Bounds):
-            is_whole = int in _types(hint)
+            is_whole = int in types_of(hint)
             kind, rule = (Integral, "be an integer") if is_whole else (Real, "be a number")
             if not isinstance(value, Real):
                 check(config, field.name, False, rule)
@@ -112,17 +112,17 @@ def free_options(config_type: type) -> frozenset[str]:
     )
 
 
-def _types(hint: Any) -> list[Any]:
+def types_of(hint: Any) -> list[Any]:
     """The types in a hint: itself, what is annotated, or the members of a union."""
     if get_origin(hint) is Annotated:
-        return _types(get_args(hint)[0])
+        return types_of(get_args(hint)[0])
     if get_origin(hint) in (Union, UnionType):
-        return [kind for part in get_args(hint) for kind in _types(part)]
+        return [kind for part in get_args(hint) for kind in types_of(part)]
     return [hint]
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:
-    return next((get_args(kind) for kind in _types(hint) if get_origin(kind) is Literal), ())
+    return next((get_args(kind) for kind in types_of(hint) if get_origin(kind) is Literal), ())
 
 
 def _markers(hint: Any, kind: type) -> Iterator[Any]:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tyro
 
 from hmc_shared.cli.bounds import Bounds, Count, check, check_options
+from hmc_shared.cli.metavars import Folder, Name
 from hmc_shared.cli.parse import parse
 from hmc_shared.cli.stopping import STOP, Stopped, is_first_process, stop_with_parent
 from hmc_shared.cli.version import distribution_version
@@ -54,9 +55,9 @@ class EvaluateOptions:
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run folder, or the folder of a saved model."""
-    dataset: str | None = None
+    dataset: Annotated[str | None, Name] = None
     """Data set; default: the one that the run was trained on."""
-    data_dir: str | None = None
+    data_dir: Annotated[str | None, Folder] = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
     split: Literal["train", "validation", "test"] = "test"
     """The split to score."""
@@ -83,13 +84,13 @@ class CertainOptions:
     """Answers that go as deep as is certain."""
 
     target_error: Annotated[float, Bounds(0, 1, open_low=True, open_high=True)] | None = None
-    """Answer down to the deepest class for which, of the answers given, at most this share is wrong. For
-    samples of one path each. A row may get no answer."""
+    """Answer as deep as possible while at most this share of the answers is wrong. For samples of one path
+    each. A row may get no answer."""
     confidence: Annotated[float, Bounds(0, 1, open_low=True, open_high=True)] = 0.9
-    """Probability that --target-error is kept, over the choice of the rows by which it is."""
+    """Probability with which --target-error holds."""
     sets: bool = False
-    """With --target-error, name all classes that may be: the sets that lack a true class are at most this
-    share, on average."""
+    """With --target-error, give sets of classes instead: at most this share of them, on average, lacks a true
+    class."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -165,13 +166,13 @@ class PredictOptions(OutputOptions):
     threshold: Annotated[float, Bounds(0, 1)] | None = None
     """Label all classes that are at least this probable, also several in a level."""
     calibrate: bool = True
-    """Give the probabilities that the validation split calibrated."""
+    """Give calibrated probabilities."""
     keep: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="COLUMN")] = ()
-    """Column of the table that the result has, too; may be repeated."""
+    """Column of the table to copy to the result; may be repeated."""
     device: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """Where the model computes, such as cpu, cuda or cuda:1; default: the GPU, if there is one."""
     batch_size: Annotated[Count | None, tyro.conf.arg(metavar="N")] = None
-    """Rows that are scored at a time; default: what suits the model."""
+    """Rows to score at a time; default: what suits the model."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

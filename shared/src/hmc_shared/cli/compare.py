@@ -28,7 +28,7 @@ class Compare:
     output: Annotated[Path | None, Folder] = None
     """Folder for report.html, compare.md, compare.csv, compare.json and the plots."""
     pictures: Annotated[Path | None, Folder] = None
-    """Folder of the data sets, from which report.html takes the images that were hard; nothing outside it is
+    """Folder of the data sets, from which report.html takes the images of hard samples; nothing outside it is
     read, whatever a run says."""
 
 
@@ -44,7 +44,7 @@ class Report:
     output: Annotated[Path | None, File] = None
     """The page; default: report.html in the run folder."""
     pictures: Annotated[Path | None, Folder] = None
-    """Folder of the data sets, from which images that were hard are taken; nothing outside it is read."""
+    """Folder of the data sets, from which images of hard samples are taken; nothing outside it is read."""
 
     def __post_init__(self) -> None:
         check_output(self.output)
@@ -69,10 +69,10 @@ class Evaluate:
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print JSON instead of text."""
     target_error: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
-    """Instead, what answers as deep as is certain give on the test split of a run, of which at most this
-    share is wrong; beside a fixed threshold."""
+    """Instead, score answers that are as deep as is certain, of which at most this share is wrong, beside
+    those of a fixed threshold, on the test split of a run."""
     confidence: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.9
-    """With --target-error, the probability that it is kept."""
+    """Probability with which --target-error holds."""
     curve: Annotated[Path | None, File] = None
     """With --target-error, CSV of risk over coverage and depth on the test split."""
     truth: Annotated[Path | None, File] = None
@@ -80,13 +80,13 @@ class Evaluate:
     obo: Annotated[Path | None, File] = None
     """Ontologies in the OBO format. Needs the extra `go`: pip install 'hmc-shared[go]'."""
     train_annotations: Annotated[Path | None, File] = None
-    """Annotations of training samples, from which the information of terms is taken."""
+    """Annotations of training samples, by which terms are weighted for weighted Fmax and Smin."""
     ia: Annotated[Path | None, File] = None
-    """Instead, lines of term and information."""
+    """Instead of those, the weights: lines of term and information content."""
     evidence: Annotated[tuple[str, ...], Codes] = ()
     """Evidence codes that count in .gaf files; default: all."""
     relations: Annotated[tuple[str, ...], Names] = ("is_a", "part_of")
-    """What makes a term a child of another."""
+    """Relations that make a term a child of another."""
     step: Annotated[float | None, tyro.conf.arg(metavar="SCORE")] = None
     """Try the thresholds STEP, 2 STEP, ... below 1, as cafaeval does; default: all thresholds."""
     roots: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -100,7 +100,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Rank methods over many data sets: average ranks, the tests of Friedman and Nemenyi.
+    """Rank methods over many data sets, with the Friedman and Nemenyi tests.
 
     Needs the extra `stats`: pip install 'hmc-shared[stats]'.
     """
@@ -108,7 +108,7 @@ class Ranks:
     paths: Annotated[tuple[str, ...], Positional, Paths]
     """Run folders, folders with runs below them, or globs; seeds of a method are averaged first."""
     metric: Annotated[str, Name] = "au_prc"
-    """What is ranked, with or without test/."""
+    """Metric to rank by, with or without test/."""
     methods: Annotated[tuple[str, ...], Names] = ()
     """Methods to rank, by default all."""
     missing: Literal["drop", "last"] = "drop"
@@ -119,14 +119,14 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Difference:
-    """Compare two runs on the same test samples: an interval of their difference, by the paired bootstrap."""
+    """Say how much two runs differ on the same test samples, with an interval by the paired bootstrap."""
 
     first: Annotated[Path, Positional, Folder]
     """Run folder."""
     second: Annotated[Path, Positional, Folder]
-    """Run folder; positive differences mean that the first has more."""
+    """Run folder to subtract from the first."""
     metric: Annotated[str, Name] = "au_prc"
-    """What is compared, with or without test/."""
+    """Metric to compare, with or without test/."""
     resamples: Annotated[int, tyro.conf.arg(metavar="N")] = 1000
     """Draws of test samples, with replacement."""
     level: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.95

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from hmc_shared.cli.metavars import Codes, Columns, File, Folder, Name
+from hmc_shared.cli.metavars import Codes, Columns, File, Folder, Levels, Name
 from hmc_shared.unsure import Blank, Uncertain
 
 Positional = tyro.conf.Positional
@@ -18,7 +18,7 @@ Positional = tyro.conf.Positional
 class SetOptions:
     """What says how a data set is read, beside its name."""
 
-    levels: str | None = None
+    levels: Annotated[str | None, Levels] = None
     """Columns of labels of a data set hf:PATH, table:PATH or a table labels:PATH, coarse to fine, with
     commas between them."""
     uncertain: Uncertain = "refuse"

@@ -9,17 +9,17 @@ from typing import Annotated, Literal
 import tyro
 
 from hmc_shared.cli.bounds import FREE, Bounds, Count, check_options, free_options
-from hmc_shared.cli.metavars import Codes, Columns
+from hmc_shared.cli.metavars import Codes, Columns, Levels
 from hmc_shared.unsure import Blank, Uncertain
 
 
 @dataclass(frozen=True)
 class Embed:
-    """Write the vectors of images or texts as a table that every method of vectors reads.
+    """Turn images or texts into a table of vectors, which every method for vectors reads.
 
-    `--output DIR` gets table.parquet with names, labels, splits and vectors in float16, edges.csv, the
-    hierarchy, and what made the vectors, by which models that are trained on them predict raw images and
-    texts: `hlstm train --dataset table:DIR`, `hlstm predict RUN photo.jpg`.
+    `--output DIR` gets table.parquet (names, labels, splits, vectors in float16), edges.csv, the hierarchy,
+    and a note of how the vectors were made, so that models trained on them take raw images and texts:
+    `hlstm train --dataset table:DIR`, `hlstm predict RUN photo.jpg`.
     """
 
     dataset: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")]
@@ -35,10 +35,10 @@ class Embed:
     """Weights of a network of timm or torchvision, a state dict in a file, instead of those that the library
     offers; `predict` needs the file, too."""
     text: Annotated[tuple[str, ...], Columns] = ()
-    """Columns of texts of a table; several are joined."""
+    """Columns of text to embed; several are joined."""
     array: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Vectors that are there already: an .npy file (n, F), whose rows are those of the table."""
-    levels: str | None = None
+    levels: Annotated[str | None, Levels] = None
     """Columns of labels of a data set hf:PATH or table:PATH, coarse to fine, with commas between them."""
     uncertain: Uncertain = "refuse"
     """What -1 is in a column of 0 and 1 of a table labels:PATH; default: an error that names the line."""

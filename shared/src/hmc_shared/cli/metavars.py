@@ -7,6 +7,8 @@ import tyro
 Name = tyro.conf.arg(metavar="NAME")
 File = tyro.conf.arg(metavar="FILE")
 Folder = tyro.conf.arg(metavar="DIR")
+Levels = tyro.conf.arg(metavar="COLUMN[,COLUMN ...]")
+Percentiles = tyro.conf.arg(metavar="LOW,HIGH")
 RunFolder = tyro.conf.arg(metavar="RUN")
 Paths = tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="")
 Columns = tyro.conf.arg(metavar="COLUMN [COLUMN ...]", help_behavior_hint="")

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import tyro
 import yaml
 
+from hmc_shared.cli.bounds import types_of
 from hmc_shared.cli.stopping import is_first_process
 from hmc_shared.messages import shown
 from hmc_shared.object_files import line_of, read_yaml
@@ -30,6 +31,8 @@ GROUPS = (METHOD, "data", "images", "network", "forest", "loss", "optimisation",
 """The groups in the order of ``--help``."""
 PAPER = "paper"
 """The protocol, and the section of its settings."""
+KINDS = {str: "TEXT", int: "N", float: "NUMBER", Path: "PATH"}
+"""What a value is called in help."""
 OPTION = re.compile(r"-(?![\d.])")
 """How an option begins on a command line, and no number."""
 
@@ -83,7 +86,7 @@ def parse_arguments(config_type: type[Config], argv: Sequence[str], prog: str) -
     description = inspect.getdoc(config_type)
     grouped = _grouped(config_type)
     if len(fields(grouped)) < 2:
-        return tyro.cli(config_type, args=list(argv), prog=prog)
+        return config_type(**vars(tyro.cli(readable(config_type), args=list(argv), prog=prog)))
     answer = tyro.cli(grouped, args=list(argv), prog=prog, description=description)
     values: dict[str, Any] = {}
     for part in fields(answer):
@@ -109,12 +112,42 @@ def _groups(config_type: type) -> dict[str, list[tuple[str, Any, Field[Any]]]]:
     for option in fields(config_type):  # type: ignore[arg-type]
         owners = [c for c in config_type.__mro__ if option.name in inspect.get_annotations(c)]
         title = METHOD if owners[-1] is config_type else getattr(owners[-1], "title", METHOD)
-        factory: Any = option.default_factory
-        default: Any = field(default=option.default, default_factory=factory, kw_only=option.kw_only)
         text = next((docs for c in owners if (docs := _texts(c).get(option.name))), "")
-        hint = Annotated[hints[option.name], tyro.conf.arg(help=text)]
-        groups.setdefault(title, []).append((option.name, hint, default))
+        groups.setdefault(title, []).append(_member(option, hints[option.name], text))
     return dict(sorted(groups.items(), key=lambda item: GROUPS.index(item[0])))
+
+
+def _unset(option: Field[Any], hint: Any) -> dict[str, Any]:
+    """How an option without a value stands in help; tyro would say {None}|STR and "(default: None)"."""
+    if option.default is not None:
+        return {}
+    if any(getattr(marker, "metavar", None) for marker in getattr(hint, "__metadata__", ())):
+        return {"help_behavior_hint": ""}
+    kind = next(kind for kind in types_of(hint) if kind is not type(None))
+    choices = get_args(kind)
+    return {
+        "metavar": f"{{{','.join(choices)}}}" if choices else KINDS[kind],
+        "help_behavior_hint": "",
+    }
+
+
+def readable(config_type: Any) -> Any:
+    """The same options, as ``hmc`` takes them, with paragraphs and without Python's None in their help."""
+    hints = get_type_hints(config_type, include_extras=True)
+    owners = reversed(config_type.__mro__[:-1])
+    texts = {name: text for owner in owners for name, text in _texts(owner).items()}
+    members = [
+        _member(option, hints[option.name], texts.get(option.name, "")) for option in fields(config_type)
+    ]
+    space = {"__doc__": config_type.__doc__}
+    return make_dataclass(config_type.__name__, members, bases=(config_type,), frozen=True, namespace=space)
+
+
+def _member(option: Field[Any], hint: Any, text: str) -> tuple[str, Any, Any]:
+    """Name, annotated type and field of an option, as ``make_dataclass`` takes them."""
+    factory: Any = option.default_factory
+    again: Any = field(default=option.default, default_factory=factory, kw_only=option.kw_only)
+    return option.name, Annotated[hint, tyro.conf.arg(help=text, **_unset(option, hint))], again
 
 
 @cache

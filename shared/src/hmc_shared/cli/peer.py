@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from hmc_shared.cli.bounds import FREE, Positive, Seed, check_options, free_options
+from hmc_shared.cli.metavars import Folder
 from hmc_shared.cli.train_options import FeatureOptions, default_folder
 
 PeerName = Literal["hiclass", "chains"]
@@ -16,8 +17,8 @@ PeerName = Literal["hiclass", "chains"]
 class Peer(FeatureOptions):
     """Train a classifier of another library on feature vectors, and write a run folder for `hmc compare`.
 
-    hiclass needs the extra `peers`: pip install 'hmc-shared[peers]'. The folder has the predictions for the
-    test split and what they cost, not the model.
+    hiclass needs the extra `peers`: pip install 'hmc-shared[peers]'. The folder holds the predictions for
+    the test split, with time and memory, but no model.
     """
 
     package: ClassVar[str] = "hmc-shared"
@@ -30,10 +31,10 @@ class Peer(FeatureOptions):
     c: Positive = 1.0
     """Inverse strength of the L2 penalty, C of scikit-learn's LogisticRegression."""
     seed: Seed = 0
-    """Seed of all that is random; nothing is."""
+    """Names the run folder; nothing here is random."""
     test: Annotated[bool, FREE] = True
     """Score the test split. --no-test, for a search: the mAP on validation goes to validation.json."""
-    output_dir: Annotated[str | None, FREE] = None
+    output_dir: Annotated[str | None, FREE, Folder] = None
     """Run folder; default: runs/<dataset>/<method>/seed-<seed>."""
     resume: Annotated[bool, FREE] = False
     """Begin again in a run folder that is not finished."""

@@ -9,13 +9,12 @@ import tyro
 
 from hmc_shared.cli.bounds import Bounds
 from hmc_shared.cli.commands import OutputOptions
-
-File = tyro.conf.arg(metavar="FILE")
+from hmc_shared.cli.metavars import File, Levels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rollup(OutputOptions):
-    """Answer by anybody's scores of classes as deep as is certain, with a guarantee.
+    """Turn any model's scores into answers that are as deep as is certain, with a guarantee.
 
     Probabilities of the leaves are summed up the hierarchy. Each answer goes down to the deepest class for
     which, of the answers given, at most a share is wrong. What that takes is chosen on rows with known
@@ -31,10 +30,10 @@ class Rollup(OutputOptions):
     hierarchy: Annotated[str, File]
     """The classes: a hierarchy.json; a table with the columns parent and child; or, with --levels, a table
     with a column for each level."""
-    levels: str | None = None
+    levels: Annotated[str | None, Levels] = None
     """Columns of --hierarchy, coarse to fine, with commas between them."""
     target_error: Annotated[float, Bounds(0, 1, open_low=True, open_high=True)] = 0.05  # pyright: ignore
-    """Largest share of the answers given that is wrong. A row may get no answer."""
+    """Largest share of the answers that may be wrong. A row may get no answer."""
     softmax: bool = False
     """Scores are logits, of which the softmax is taken first."""
     curve: Annotated[str | None, File] = None

@@ -23,7 +23,7 @@ from hmc_shared.cli.bounds import (
     check_options,
     free_options,
 )
-from hmc_shared.cli.metavars import Codes, Columns
+from hmc_shared.cli.metavars import Codes, Columns, File, Folder, Levels, Name, Percentiles
 from hmc_shared.resizing import Resize
 from hmc_shared.unsure import Blank, Uncertain
 
@@ -45,14 +45,14 @@ READING = (
 class DataOptions:
     title: ClassVar[str] = "data"
 
-    dataset: str = "digits"
+    dataset: Annotated[str, Name] = "digits"
     """Data set: an embedded one (digits, digit-scenes, products), or the name of a set below --data-dir;
     table:PATH for a .csv, .tsv or .parquet file, folder:PATH for nested folders of images, labels:PATH for
     images with a labels.json or a table of paths and labels, hf:PATH for a data set of the `datasets` library
     with --levels."""
-    data_dir: Annotated[str | None, FREE] = None
+    data_dir: Annotated[str | None, FREE, Folder] = None
     """Folder of the data sets; default: the environment variable HMC_DATA."""
-    levels: str | None = None
+    levels: Annotated[str | None, Levels] = None
     """Columns of labels of a data set hf:PATH, table:PATH or a table labels:PATH, coarse to fine, with commas
     between them; or one column of several labels, as `labels` of table:PATH."""
 
@@ -84,7 +84,7 @@ class ImageOptions:
     """What -1 is in a column of 0 and 1 of a table labels:PATH; default: an error that names the line."""
     blank: Blank = "refuse"
     """What an empty cell is in such a column: in CheXpert, negative."""
-    window: str | None = None
+    window: Annotated[str | None, Percentiles] = None
     """Percentiles of the numbers of an image of more than 8 bits that become black and white, such as 1,99;
     default: 16 bits are scaled from 0 to 65535, DICOM by the window in the file."""
     flip: bool = True
@@ -190,10 +190,10 @@ class StoppingOptions(OptimisationOptions):
 class RunOptions:
     title: ClassVar[str] = "run"
 
-    output_dir: Annotated[str | None, FREE] = None
+    output_dir: Annotated[str | None, FREE, Folder] = None
     """Run folder; default: runs/<dataset>/<method>/seed-<seed>, or <method>-<protocol> under another
     protocol than the default."""
-    config: Annotated[str | None, FREE] = None
+    config: Annotated[str | None, FREE, File] = None
     """YAML file of options, or the name of a shipped one; default: the shipped one named like --dataset."""
     protocol: Literal["default", "paper"] = "default"
     """default: train on the training split, the epoch with the best validation score. paper: train on

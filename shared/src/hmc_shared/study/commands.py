@@ -20,7 +20,7 @@ from hmc_shared.study.status import status_text
 
 
 def study(options: Study) -> None:
-    match options.command:
+    match options.command:  # pyright: ignore[reportMatchNotExhaustive]
         case RunStudy():
             run(options.command)
         case StudyStatus():

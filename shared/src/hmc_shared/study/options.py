@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 import tyro
 import yaml
 
+from hmc_shared.cli.parse import readable
+
 Positional = tyro.conf.Positional
 PlanName = tyro.conf.arg(metavar="PLAN")
 Folder = tyro.conf.arg(metavar="DIR")
@@ -21,11 +23,11 @@ class StudyOptions:
     plan: Annotated[str, Positional, PlanName]
     """A YAML file, or the name of a shipped plan (`hmc study list`)."""
     dataset: Annotated[tuple[str, ...], Names] = ()
-    """Data sets to keep of the plan; or others, in their place."""
+    """Data sets of the plan to keep, or others in their place."""
     methods: Annotated[tuple[str, ...], Names] = ()
     """Labels of the plan to keep; default: all."""
     seeds: Annotated[tuple[int, ...], Numbers] = ()
-    """Seeds, in place of those of the plan."""
+    """Seeds in place of the plan's."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE [...]", help_behavior_hint="")] = ()
     """Options of `train` for every run, such as epochs=1."""
     data_dir: Annotated[Path | None, Folder] = None
@@ -58,7 +60,7 @@ def _value(text: str) -> Any:
 
 @dataclass(frozen=True)
 class RunStudy(StudyOptions):
-    """Run what is not finished of a study, then compare all of it.
+    """Run what is left of a study, then compare all of it.
 
     A run that fails is kept with its log, and the others go on. After Ctrl-C the same command goes on.
     Several starts of one study on one disk share the work.
@@ -69,20 +71,20 @@ class RunStudy(StudyOptions):
     on: Literal["local", "ray"] = "local"
     """Where to run: processes of this machine; or tasks of Ray, which needs hmc-shared[cluster]."""
     address: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
-    """Of a running Ray cluster, or auto; default: Ray is started on this machine."""
+    """Address of a running Ray cluster, or auto; default: start Ray on this machine."""
 
 
 @dataclass(frozen=True)
 class StudyStatus(StudyOptions):
-    """Say what of a study is done, running, waiting or failed and why, and how long the rest will take."""
+    """Show what of a study is done, running, waiting or failed, and how long the rest will take."""
 
 
 @dataclass(frozen=True)
 class StudyReport(StudyOptions):
-    """Compare what is finished of a study, and write report.html and the tables."""
+    """Compare the finished runs of a study, and write report.html and the tables."""
 
     pictures: Annotated[Path | None, Folder] = None
-    """Folder of the data sets, from which report.html takes the images that were hard."""
+    """Folder of the data sets, from which report.html takes the images of hard samples."""
 
 
 @dataclass(frozen=True)
@@ -100,21 +102,21 @@ class Demo:
     output: Annotated[Path, Folder] = Path("runs/demo")
     """Folder for the runs, their logs, report.html, compare.md, compare.csv, compare.json and the plots."""
     seeds: Annotated[tuple[int, ...], Numbers] = (0, 1, 2)
-    """A run of each method for each of them."""
+    """Seeds; each method is run once with each."""
     jobs: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Runs at a time; default: one for each GPU, or for each core, four at most."""
 
 
 Command = (
-    Annotated[RunStudy, tyro.conf.subcommand("run")]
-    | Annotated[StudyStatus, tyro.conf.subcommand("status")]
-    | Annotated[StudyReport, tyro.conf.subcommand("report")]
-    | Annotated[StudyList, tyro.conf.subcommand("list")]
+    Annotated[readable(RunStudy), tyro.conf.subcommand("run")]
+    | Annotated[readable(StudyStatus), tyro.conf.subcommand("status")]
+    | Annotated[readable(StudyReport), tyro.conf.subcommand("report")]
+    | Annotated[readable(StudyList), tyro.conf.subcommand("list")]
 )
 
 
 @dataclass(frozen=True)
 class Study:
-    """Run a plan: data sets x methods x seeds, with equal care for every method."""
+    """Run a plan: data sets x methods x seeds, every method treated alike."""
 
     command: tyro.conf.OmitSubcommandPrefixes[Command]
