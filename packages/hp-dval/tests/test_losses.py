@@ -20,6 +20,7 @@ from hp_dval.losses import (
     db_loss,
     l1_distance,
     ldam_loss,
+    ranking_loss,
     reweighted_bce_loss,
 )
 
@@ -305,3 +306,14 @@ def test_unknown_entries_cost_nothing_in_any_loss(loss):
         of_rest = classification_loss(config, targets, torch.arange(5) > 0)
         value = loss_of(without_unknown(logits, unknown), labels)
         assert torch.allclose(value, of_rest(logits, labels) * 4 / 5)
+
+
+def test_the_ranking_loss_is_that_of_a_loop_over_pairs():
+    logits, labels = case(scale=1.0)
+    expected = []
+    for row, present in zip(logits.tolist(), labels.tolist(), strict=True):
+        pairs = [(i, j) for i in range(5) for j in range(5) if present[i] and not present[j]]
+        expected.append(sum(max(0.0, 1.5 - row[i] + row[j]) for i, j in pairs) / 5)
+    ours = ranking_loss(logits, labels, margin=1.5)
+    torch.testing.assert_close(ours, torch.tensor(expected, dtype=torch.float64))
+    assert ranking_loss(logits, torch.ones_like(labels)).eq(0).all()  # no pair

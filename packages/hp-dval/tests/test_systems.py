@@ -1,5 +1,6 @@
-"""The plain encoder, CoCoOp, DualCoOp and LMPT: against what they are made of, and killed and resumed."""
+"""The plain encoder and the baselines with prompts: against what they are made of, and killed and resumed."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -12,14 +13,15 @@ from torch.nn import functional as F
 from hmc_shared.runs.log import read_log
 from hmc_shared.runs.read import VALIDATION, load_predictions, load_run
 from hp_dval.baselines import fitted_offset
-from hp_dval.build import build_model, clip_of, load_model, notes
+from hp_dval.build import build_model, clip_of, load_model, notes, training_split
 from hp_dval.class_texts import class_names, class_texts
 from hp_dval.clip import Clip, TokenTower
 from hp_dval.clip_files import load_clip
 from hp_dval.prompts import caption_embeddings
+from hp_dval.tai_dpt import sentences
 from hp_dval.train import train
 
-NEW = ["plain", "cocoop", "dualcoop", "lmpt"]
+NEW = ["plain", "cocoop", "dualcoop", "tai-dpt", "lmpt"]
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +152,70 @@ def test_dualcoop_needs_patches(scenes, small, clip_config):
     clip = Clip({**clip_config, "vision_cfg": resnet})
     with pytest.raises(ValueError, match="no ViT that is read at its class token"):
         build_model(small(method="dualcoop"), scenes, clip)
+
+
+# TaI-DPT
+
+
+def test_the_score_of_tai_dpt_is_the_mean_of_its_two_grains(scenes, small, clip):
+    model = build_model(small(method="tai-dpt"), scenes, clip)
+    generator = torch.Generator().manual_seed(0)
+    tokens = F.normalize(torch.randn(2, 1 + 6, clip.dim, generator=generator), dim=2)
+    tokens[1, 4:] = 0.0  # behind the end of a shorter sentence
+    text = F.normalize(torch.randn(2, 3, clip.dim, generator=generator), dim=2)
+    for sentence, length, scores in zip(tokens, (6, 3), model.scores(tokens, text), strict=True):
+        for name in range(3):
+            cosines = [float(place @ text[1, name]) for place in sentence[1 : 1 + length]]
+            weights = [math.exp(50 * cosine) for cosine in cosines]
+            local = sum(w * c for w, c in zip(weights, cosines, strict=True)) / sum(weights)
+            expected = 4 * (float(sentence[0] @ text[0, name]) + local) / 2
+            assert float(scores[name]) == pytest.approx(expected, abs=1e-4)
+
+
+def test_sentences_name_their_labels(scenes):
+    hierarchy = scenes.hierarchy
+    texts = {name: (f"<{name}>", f"<{name}>!") for name in hierarchy.names}
+    templates = [f"level {level}: {{}}" for level in range(hierarchy.num_levels)]
+    found, labels = sentences(hierarchy, templates, texts, 300, seed=3)
+    leaves = [hierarchy.names[leaf] for leaf in hierarchy.leaves]
+    for sentence, row in zip(found, labels, strict=True):
+        named = [hierarchy.index[name] for name in leaves if f"<{name}>" in sentence]
+        assert 1 <= len(named) <= 3
+        expected = torch.zeros(1, len(hierarchy), dtype=torch.bool)
+        expected[0, named] = True
+        assert torch.equal(hierarchy.add_ancestors(expected)[0], row)
+    assert labels.any(0).all()
+    assert sum("!" in sentence for sentence in found) > 100  # all texts of a class
+    assert sentences(hierarchy, templates, texts, 300, seed=3)[0] == found
+    assert sentences(hierarchy, templates, texts, 300, seed=4)[0] != found
+
+
+def test_a_token_is_embedded_by_what_stands_before_it(clip):
+    long, short = "a photo of a cat and a dog", "a photo of a cat"
+    every = clip.encode_every_token([long, short])
+    torch.testing.assert_close(every[:, 0], clip.encode_text([long, short]))
+    same = len(clip.tokenize([short])[0]) - 1  # but for the end
+    torch.testing.assert_close(every[0, 1 : 1 + same], every[1, 1 : 1 + same])
+    torch.testing.assert_close(every[1, 1 + same], every[1, 0])  # the end of the text is read as the text
+    assert (every[1, 2 + same :] == 0).all()
+    assert (every[0] != 0).any(1).all()
+
+
+def test_tai_dpt_needs_a_text_tower_that_reads_from_the_start(scenes, small, clip_config):
+    clip = Clip({**clip_config, "text_cfg": {**clip_config["text_cfg"], "no_causal_mask": True}})
+    with pytest.raises(ValueError, match="`--clip` should have a causal text tower"):
+        training_split(small(method="tai-dpt"), scenes, clip)
+
+
+def test_tai_dpt_looks_at_no_image(tmp_path, scenes, small):
+    black = replace(scenes.train, inputs=torch.zeros_like(scenes.train.inputs))
+    options = {"method": "tai-dpt", "loss": "ranking", "prompt_epochs": 2, "batch_size": 200}
+    train(small("seen", **options), scenes)
+    train(small("black", **options), replace(scenes, train=black))
+    seen, blind = ((tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("seen", "black"))
+    seen, blind = ([json.loads(line)["train_loss"] for line in lines] for lines in (seen, blind))
+    assert seen == blind
+    assert seen[1] < seen[0]
 
 
 # LMPT

@@ -33,19 +33,28 @@ from hp_dval.losses import (
     db_loss,
     l1_distance,
     ldam_loss,
+    ranking_loss,
     reweighted_bce_loss,
 )
 from hp_dval.model import HPDVAL, ImageClassifier, ImageTextClassifier, Outputs, Prompter
 from hp_dval.plain import PlainClassifier
 from hp_dval.prompts import Prompts, caption_embeddings, first_words, fixed_texts, text_embeddings
 from hp_dval.students import CLIP
+from hp_dval.tai_dpt import SCALE, TaIDPT, sentence_split
 
-TYPES: tuple[type[ImageClassifier], ...] = (HPDVAL, ClipClassifier, CoCoOp, DualCoOp, PlainClassifier)
+TYPES: tuple[type[ImageClassifier], ...] = (
+    HPDVAL,
+    ClipClassifier,
+    CoCoOp,
+    DualCoOp,
+    TaIDPT,
+    PlainClassifier,
+)
 MODELS = {model.method: model for model in TYPES}
 SEEN_BY_TINY = ("digits", "digit-scenes")
 CLIP_ITSELF = ("coop", "lmpt", "zero-shot", "prototypes")
 """Methods of which CLIP's image embedding and one text of each class are all."""
-WITHOUT_STUDENT = (*CLIP_ITSELF, "cocoop", "dualcoop")
+WITHOUT_STUDENT = (*CLIP_ITSELF, "cocoop", "dualcoop", "tai-dpt")
 ASL_OF_DUALCOOP = {"gamma_positive": 1.0, "gamma_negative": 2.0}
 
 
@@ -55,6 +64,16 @@ def clip_of(config: Config) -> Clip:
     Raises ValueError for a CLIP that cannot be had.
     """
     return load_clip(config.clip, config.pretrained) if config.uses_clip else load_clip(TINY)
+
+
+def training_split(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Split:
+    """The rows to train on, by ``--protocol``; for tai-dpt as many sentences, whatever the images."""
+    training = dataset.training_split(config.protocol)
+    if config.method != "tai-dpt":
+        return training
+    hierarchy = dataset.hierarchy
+    texts = class_texts(hierarchy, config.class_texts)
+    return sentence_split(clip, hierarchy, config.templates, texts, len(training), config.seed)
 
 
 def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> ImageClassifier:
@@ -75,7 +94,7 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
         "texts": [of_class[0] for of_class in texts.values()],
         "dim": clip.dim,
         "text_width": clip.text_width,
-        "scale": config.scale or clip.logit_scale,
+        "scale": config.scale or (SCALE if config.method == "tai-dpt" else clip.logit_scale),
         "cosine": config.loss == "ldam",
     }
     if config.method not in WITHOUT_STUDENT and config.student != CLIP:
@@ -254,6 +273,8 @@ def classification_loss(
                 return reweighted_bce_loss(logits, labels, counts, n)
             case "ldam":
                 return ldam_loss(logits, labels, counts)
+            case "ranking":
+                return ranking_loss(logits, labels)
             case _:
                 return bce_loss(logits, labels)
 

@@ -189,16 +189,37 @@ class Clip(nn.Module):
             tokens: (n, length), the ids that they stand for: they say where a text ends, and what is
                 padding. A learned vector may stand for any other token.
         """
-        text, length = self.text, embeddings.shape[1]
         if self.pooling == "masked":  # of Hugging Face
+            text = self.text
             mask = (tokens != text.config.pad_token_id).long()
             found = text.transformer(inputs_embeds=embeddings, attention_mask=mask)
             return text.proj(text.pooler(found, mask))
+        x = self._last_layer(embeddings)
+        return self._projected(x[torch.arange(len(x), device=x.device), self._places(tokens)])
+
+    def encode_every_token(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (n, 1 + length, D_e), not normalised: of each text, then of each of its tokens.
+
+        Start and end are tokens, too; behind the end stand zeros. Raises ValueError for a text tower that is
+        not causal and read at the end of text.
+        """
+        if not self.is_cut:
+            raise ValueError("`--clip` should have a causal text tower that is read at the end of text.")
+        tokens = self.tokenize(texts).to(self.device)
+        ends = self._places(tokens).unsqueeze(1)  # (n, 1)
+        x = self._projected(self._last_layer(self.embed(tokens)))
+        is_text = torch.arange(x.shape[1], device=x.device) <= ends
+        whole = x.take_along_dim(ends.unsqueeze(2), dim=1)
+        return torch.cat([whole, x * is_text.unsqueeze(2)], dim=1)
+
+    def _last_layer(self, embeddings: Tensor) -> Tensor:
+        text, length = self.text, embeddings.shape[1]
         mask = text.attn_mask
         x = embeddings + text.positional_embedding[:length]
-        x = text.transformer(x, attn_mask=None if mask is None else mask[:length, :length])
-        x = text.ln_final(x[torch.arange(len(x), device=x.device), self._places(tokens)])
-        projection = text.text_projection
+        return text.transformer(x, attn_mask=None if mask is None else mask[:length, :length])
+
+    def _projected(self, x: Tensor) -> Tensor:
+        x, projection = self.text.ln_final(x), self.text.text_projection
         if projection is None:
             return x
         return projection(x) if isinstance(projection, nn.Linear) else x @ projection

@@ -22,12 +22,13 @@ MethodName = Literal[
     "coop",
     "cocoop",
     "dualcoop",
+    "tai-dpt",
     "lmpt",
     "zero-shot",
     "prototypes",
     "plain",
 ]
-Loss = Literal["db-star", "db", "cb-focal", "asl", "mls", "bce", "rw", "ldam"]
+Loss = Literal["db-star", "db", "cb-focal", "asl", "mls", "bce", "rw", "ldam", "ranking"]
 Stage = Literal["alignment", "prompts", "joint", "encoder"]
 Context = Literal["shared", "class"]
 
@@ -39,6 +40,7 @@ STAGES: dict[MethodName, tuple[Stage, ...]] = {
     "coop": ("prompts",),
     "cocoop": ("prompts",),
     "dualcoop": ("prompts",),
+    "tai-dpt": ("prompts",),
     "lmpt": ("prompts",),
     "zero-shot": (),
     "prototypes": (),
@@ -100,7 +102,7 @@ class NetworkOptions(FreezeOptions):
     """Views with learned prompts; the other one keeps the fixed ones (Table VI)."""
     scale: Positive | None = None
     """What cosines are multiplied by in losses and probabilities; 1 is the paper as printed. Default: what
-    the CLIP was trained with, 100 for the released ones."""
+    the CLIP was trained with, 100 for the released ones; tai-dpt: 4."""
     coherent: bool = True
     """With a hierarchy, score a class by the best of itself and its descendants, so that no class exceeds its
     parent."""
@@ -114,7 +116,7 @@ class LossOptions:
     """Classification loss: distribution-balanced with weighted positives (db-star, Eq. 15) or without (db),
     class-balanced focal, asymmetric, multi-label soft margin (mls; the same function as bce), binary
     cross-entropy, the same with classes weighted by sqrt(n / n_i) (rw), or with margins that are larger for
-    rare classes (ldam)."""
+    rare classes (ldam); or labels a margin above all other classes (ranking, of tai-dpt)."""
     kd_weight: NonNegative = 1.0
     """Weight of the distillation loss, Eq. (2)."""
     sc_weight: NonNegative = 1.0
@@ -176,8 +178,9 @@ class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, Dec
     """hp-dval: dual-view alignment, then prompt tuning. no-sc: without the semantic consistency loss. dval:
     the alignment alone, with fixed prompts. joint: both at once, for as many epochs as the alignment. coop:
     learned prompts and CLIP's own image embedding. cocoop: learned vectors that are moved by the image.
-    dualcoop: a positive and a negative prompt, by regions of the image. lmpt: coop, whose texts are drawn to
-    the captions of images. zero-shot: CLIP with fixed prompts, no training. prototypes: the mean image
+    dualcoop: a positive and a negative prompt, by regions of the image. tai-dpt: prompts for the image and
+    its regions, learned from sentences with class names instead of images. lmpt: coop, whose texts are drawn
+    to the captions of images. zero-shot: CLIP with fixed prompts, no training. prototypes: the mean image
     embedding of the training rows of a class instead of its text, no training. plain: the student and a
     linear layer, no texts, and without --student clip no CLIP."""
     protocol: Literal["default", "paper"] = "default"

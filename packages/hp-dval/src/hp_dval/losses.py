@@ -82,6 +82,19 @@ def caption_loss(
     return (terms if unknown is None else terms.masked_fill(unknown, 0.0)).mean(1)
 
 
+def ranking_loss(logits: Tensor, labels: Tensor, *, margin: float = 1.0) -> Tensor:
+    """The ranking loss of TaI-DPT (Guo et al. 2023), (B,): max(0, m - s_i + s_j), over labels i and others j.
+
+    Summed over the pairs, divided by the number of classes.
+
+    >>> ranking_loss(torch.tensor([[2.0, 1.5, 0.0]]), torch.tensor([[True, False, False]]))  # 0.5 / 3
+    tensor([0.1667])
+    """
+    short = (margin - logits.unsqueeze(2) + logits.unsqueeze(1)).clamp(min=0)  # (B, labels, others)
+    is_pair = labels.unsqueeze(2) & ~labels.unsqueeze(1)
+    return (short * is_pair).sum((1, 2)) / logits.shape[1]
+
+
 def class_balanced_focal_loss(
     logits: Tensor,
     labels: Tensor,

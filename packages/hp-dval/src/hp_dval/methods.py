@@ -12,6 +12,7 @@ METHODS = (
     Method("coop", "hp-dval train --method coop", "hp_dval.baselines:ClipClassifier"),
     Method("cocoop", "hp-dval train --method cocoop", "hp_dval.cocoop:CoCoOp"),
     Method("dualcoop", "hp-dval train --method dualcoop", "hp_dval.dualcoop:DualCoOp"),
+    Method("tai-dpt", "hp-dval train --method tai-dpt", "hp_dval.tai_dpt:TaIDPT"),
     Method("lmpt", "hp-dval train --method lmpt", "hp_dval.baselines:ClipClassifier"),
     Method("zero-shot", "hp-dval train --method zero-shot", "hp_dval.baselines:ClipClassifier"),
     Method("prototypes", "hp-dval train --method prototypes", "hp_dval.baselines:ClipClassifier"),

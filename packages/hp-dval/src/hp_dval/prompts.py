@@ -25,6 +25,18 @@ def fixed_texts(hierarchy: Hierarchy, templates: Sequence[str], texts: Texts) ->
         templates: one for all classes, or one for each level from the roots down, each with a ``{}``.
         texts: of each class, one or more that take the place of ``{}``.
 
+    Raises ValueError as :func:`level_templates` does.
+    """
+    of_level = level_templates(hierarchy, templates)
+    return {
+        name: [of_level[depth].replace("{}", text) for text in texts[name]]
+        for name, depth in zip(hierarchy.names, hierarchy.depth.tolist(), strict=True)
+    }
+
+
+def level_templates(hierarchy: Hierarchy, templates: Sequence[str]) -> list[str]:
+    """The template of each level, where one may stand for all.
+
     Raises ValueError for another number of templates, and for one without its place for the text.
     """
     if len(templates) not in (1, hierarchy.num_levels):
@@ -35,11 +47,7 @@ def fixed_texts(hierarchy: Hierarchy, templates: Sequence[str], texts: Texts) ->
     for template in templates:
         if template.count("{}") != 1:
             raise ValueError(f"`--templates` should each have one {{}} for the name. Found {template!r}.")
-    of_level = list(templates) * (hierarchy.num_levels if len(templates) == 1 else 1)
-    return {
-        name: [of_level[depth].replace("{}", text) for text in texts[name]]
-        for name, depth in zip(hierarchy.names, hierarchy.depth.tolist(), strict=True)
-    }
+    return list(templates) * (hierarchy.num_levels if len(templates) == 1 else 1)
 
 
 def check_texts(clip: Clip, texts: Texts, room: int = 0) -> None:

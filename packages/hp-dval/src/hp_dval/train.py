@@ -34,6 +34,7 @@ from hp_dval.build import (
     notes,
     prompt_loss,
     teacher_features,
+    training_split,
 )
 from hp_dval.config import Config
 from hp_dval.stages import (
@@ -74,13 +75,13 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
     # Data: small images whole on the device
     dataset = dataset or load_dataset(config.dataset, config.data_dir, view="image", **config.reading)
     dataset = dataset.with_partial_labels() if config.partial_labels else dataset
-    training = dataset.training_split(config.protocol)
+    clip = clip_of(config).to(device)
+    training = training_split(config, dataset, clip)
     inputs = training.inputs if isinstance(training.inputs, ImageTable) else training.inputs.to(device)
     targets, labels, evaluated = training.targets, training.targets.to(device), dataset.evaluated
     unknown = None if training.unknown is None else training.unknown.to(device)
 
     # Model
-    clip = clip_of(config).to(device)
     model = build_model(config, dataset, clip).to(device)
     prompter = build_prompter(config, model, clip)
     fit_to_rows(config, model, prompter, training)
