@@ -17,11 +17,12 @@ from hp_dval.build import build_model, clip_of, load_model, notes, training_spli
 from hp_dval.class_texts import class_names, class_texts
 from hp_dval.clip import Clip, TokenTower
 from hp_dval.clip_files import load_clip
+from hp_dval.ml_gcn import label_graph
 from hp_dval.prompts import caption_embeddings
 from hp_dval.tai_dpt import sentences
 from hp_dval.train import train
 
-NEW = ["plain", "cocoop", "dualcoop", "tai-dpt", "lmpt"]
+NEW = ["plain", "ml-gcn", "cocoop", "dualcoop", "tai-dpt", "lmpt"]
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,53 @@ def test_logits_of_ldam_are_scaled_cosines(scenes, small):
     token = model.student(images)[:, 0]
     expected = 30 * torch.cosine_similarity(token[:, None], model.head.weight[None], dim=2)
     torch.testing.assert_close(model(images).logits, expected, atol=1e-4, rtol=1e-4)
+
+
+# ML-GCN
+
+
+def test_the_label_graph_is_that_of_its_definition():
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.rand(40, 6, generator=generator) < torch.tensor([0.9, 0.7, 0.4, 0.3, 0.1, 0.0])
+    C, n = 6, targets.sum(0).tolist()
+    assert n[5] == 0  # a class without a row, which has no neighbours
+    is_near = [[False] * C for _ in range(C)]
+    for i in range(C):
+        for j in range(C):
+            together = sum(bool(row[i] and row[j]) for row in targets)
+            is_near[i][j] = i != j and n[i] > 0 and together / n[i] >= 0.4
+    assert 5 < sum(map(sum, is_near)) < 20
+    R = [[float(i == j) for j in range(C)] for i in range(C)]
+    for j in range(C):
+        column = sum(is_near[k][j] for k in range(C))
+        for i in range(C):
+            R[i][j] += 0.25 * is_near[i][j] / column if column else 0.0
+    degree = [sum(row) for row in R]
+    expected = [[R[j][i] / math.sqrt(degree[i] * degree[j]) for j in range(C)] for i in range(C)]
+    torch.testing.assert_close(label_graph(targets), torch.tensor(expected))
+
+
+def test_a_graph_of_no_edges_is_a_small_network_on_the_texts(scenes, small, clip):
+    model = build_model(small(method="ml-gcn"), scenes, clip).eval()
+    texts = [f"a photo of a {name}." for name in class_names(scenes.hierarchy)]
+    text = F.normalize(clip.encode_text(texts), dim=1)
+    torch.testing.assert_close(model.head.text, text, atol=1e-5, rtol=1e-4)
+    images = model.normalize(scenes.test.inputs[:3])
+    classifiers = model.head.second(F.leaky_relu(model.head.first(text), 0.2))  # (C, D)
+    expected = model.student(images)[:, 0] @ classifiers.T
+    torch.testing.assert_close(model(images).logits, expected, atol=1e-5, rtol=1e-4)
+    model.head.graph[0, 1] = 0.5  # a neighbour of class 0 alone
+    changed = (model(images).logits - expected).abs().amax(0)
+    assert changed[0] > 1e-4
+    assert changed[1:].max() < 1e-5
+
+
+def test_the_graph_is_of_the_rows_that_are_trained_on(tmp_path, scenes, small):
+    train(small(method="ml-gcn", protocol="paper", epochs=1, batch_size=96), scenes)
+    graph = load_model(tmp_path / "run" / "model").head.graph
+    rows = torch.cat([scenes.train.targets, scenes.validation.targets])
+    assert torch.equal(graph, label_graph(rows))
+    assert not torch.equal(graph, label_graph(scenes.train.targets))
 
 
 # CoCoOp

@@ -36,6 +36,7 @@ from hp_dval.losses import (
     ranking_loss,
     reweighted_bce_loss,
 )
+from hp_dval.ml_gcn import MLGCN, label_graph
 from hp_dval.model import HPDVAL, ImageClassifier, ImageTextClassifier, Outputs, Prompter
 from hp_dval.plain import PlainClassifier
 from hp_dval.prompts import Prompts, caption_embeddings, first_words, fixed_texts, text_embeddings
@@ -49,6 +50,7 @@ TYPES: tuple[type[ImageClassifier], ...] = (
     DualCoOp,
     TaIDPT,
     PlainClassifier,
+    MLGCN,
 )
 MODELS = {model.method: model for model in TYPES}
 SEEN_BY_TINY = ("digits", "digit-scenes")
@@ -110,10 +112,13 @@ def build_model(config: Config, dataset: HierarchicalDataset, clip: Clip) -> Ima
         start_from_clip(config, model, clip)
     if config.aligned:
         take_over_alignment(model, config.aligned)
-    if isinstance(model, ImageTextClassifier):
-        fixed = fixed_texts(hierarchy, config.templates, texts)
-        model.fixed_text.copy_(text_embeddings(clip, fixed))
-        model.text.copy_(model.fixed_text.expand_as(model.text))
+    if isinstance(model, ImageTextClassifier | MLGCN):
+        fixed = text_embeddings(clip, fixed_texts(hierarchy, config.templates, texts))
+        if isinstance(model, MLGCN):
+            model.head.text.copy_(fixed)
+        else:
+            model.fixed_text.copy_(fixed)
+            model.text.copy_(fixed.expand_as(model.text))
     return model
 
 
@@ -133,7 +138,9 @@ def start_from_clip(config: Config, model: ImageClassifier, clip: Clip) -> None:
 
 @torch.no_grad()
 def fit_to_rows(config: Config, model: ImageClassifier, prompter: Prompter, training: Split) -> None:
-    """Take prototypes or an offset from the training rows, before any step; without these do nothing."""
+    """Take prototypes, an offset or a label graph from the training rows, before any step, or nothing."""
+    if isinstance(model, MLGCN):
+        model.head.graph.copy_(label_graph(training.targets))
     is_fitted = config.method == "prototypes" or config.offset
     if not is_fitted or not isinstance(model, ClipClassifier | CoCoOp):
         return

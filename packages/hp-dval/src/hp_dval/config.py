@@ -27,6 +27,7 @@ MethodName = Literal[
     "zero-shot",
     "prototypes",
     "plain",
+    "ml-gcn",
 ]
 Loss = Literal["db-star", "db", "cb-focal", "asl", "mls", "bce", "rw", "ldam", "ranking"]
 Stage = Literal["alignment", "prompts", "joint", "encoder"]
@@ -45,6 +46,7 @@ STAGES: dict[MethodName, tuple[Stage, ...]] = {
     "zero-shot": (),
     "prototypes": (),
     "plain": ("encoder",),
+    "ml-gcn": ("encoder",),
 }
 WITH_OFFSET = ("coop", "cocoop", "lmpt", "zero-shot")
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -70,8 +72,8 @@ class NetworkOptions(FreezeOptions):
     '{}' a text is the whole prompt."""
     student: str = "clip"
     """The ViT that is trained: clip, a copy of the CLIP's own image tower, which resamples images to the size
-    that it takes; a vision transformer of torchvision (the paper: vit_b_16), timm:NAME, or small. plain:
-    also any other classification network of torchvision, such as resnet50."""
+    that it takes; a vision transformer of torchvision (the paper: vit_b_16), timm:NAME, or small. plain and
+    ml-gcn: also any other classification network of torchvision, such as resnet50."""
     weights: str = "none"
     """Where it starts: none, imagenet (a download), or a file with a state dict (.safetensors, .npz, .pt);
     what does not fit is left out. With weights, images are normalised as the student expects them. The
@@ -133,7 +135,8 @@ class LossOptions:
 @dataclass(frozen=True)
 class StageOptions(CosineOptions):
     epochs: Count = 20
-    """Passes over the training rows in the alignment (stage 1), in joint training, or of plain."""
+    """Passes over the training rows in the alignment (stage 1), in joint training, or of plain and
+    ml-gcn."""
     prompt_epochs: Count = 10
     """Passes in the prompt tuning (stage 2)."""
     batch_size: Count = 32
@@ -182,7 +185,8 @@ class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, Dec
     its regions, learned from sentences with class names instead of images. lmpt: coop, whose texts are drawn
     to the captions of images. zero-shot: CLIP with fixed prompts, no training. prototypes: the mean image
     embedding of the training rows of a class instead of its text, no training. plain: the student and a
-    linear layer, no texts, and without --student clip no CLIP."""
+    linear layer, no texts, and without --student clip no CLIP. ml-gcn: the student, and a classifier of each
+    class that a graph of labels makes of the texts."""
     protocol: Literal["default", "paper"] = "default"
     """default: the epoch of each stage with the best validation mAP, and the threshold with the best micro-F1
     there. paper: train on train + validation, keep the last epochs."""

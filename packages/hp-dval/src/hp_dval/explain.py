@@ -42,7 +42,7 @@ def explain(config: ExplainConfig) -> Explanation:
     """
     model = load_model_of(config.library, config.run, "predict").eval()
     if not isinstance(model, ImageTextClassifier):
-        raise ValueError("The model should have texts to respond to. Found a plain encoder.")
+        raise ValueError(f"The model should have texts that patches respond to. Found {model.method}.")
     names, index = model.hierarchy.names, model.hierarchy.index
     unknown = [label for label in config.labels or () if label not in index]
     if unknown:

@@ -17,4 +17,5 @@ METHODS = (
     Method("zero-shot", "hp-dval train --method zero-shot", "hp_dval.baselines:ClipClassifier"),
     Method("prototypes", "hp-dval train --method prototypes", "hp_dval.baselines:ClipClassifier"),
     Method("plain", "hp-dval train --method plain", "hp_dval.plain:PlainClassifier"),
+    Method("ml-gcn", "hp-dval train --method ml-gcn", "hp_dval.ml_gcn:MLGCN"),
 )

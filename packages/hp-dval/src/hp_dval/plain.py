@@ -58,10 +58,10 @@ class PlainClassifier(ImageClassifier, **CARD):
                 heads=heads,
                 clip_config=clip_config,
             )
-            num_features = self.student.num_features
+            self.num_features = self.student.num_features
         else:
-            self.student, num_features = image_encoder(student, channels, size=size)
-        self.head = nn.Linear(num_features, len(hierarchy), bias=not cosine)
+            self.student, self.num_features = image_encoder(student, channels, size=size)
+        self.head = nn.Linear(self.num_features, len(hierarchy), bias=not cosine)
 
     @property
     def encoder(self) -> nn.Module:
