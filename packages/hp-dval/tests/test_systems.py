@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from hmc_shared.runs.log import read_log
 from hmc_shared.runs.read import VALIDATION, load_predictions, load_run
 from hp_dval.baselines import fitted_offset
-from hp_dval.build import build_model, clip_of, load_model, notes, training_split
+from hp_dval.bbn import bilateral_batches, reversed_order
+from hp_dval.build import build_model, classification_loss, clip_of, load_model, notes, training_split
 from hp_dval.class_texts import class_names, class_texts
 from hp_dval.clip import Clip, TokenTower
 from hp_dval.clip_files import load_clip
@@ -22,7 +23,7 @@ from hp_dval.prompts import caption_embeddings
 from hp_dval.tai_dpt import sentences
 from hp_dval.train import train
 
-NEW = ["plain", "ml-gcn", "cocoop", "dualcoop", "tai-dpt", "lmpt"]
+NEW = ["plain", "ml-gcn", "bbn", "cocoop", "dualcoop", "tai-dpt", "lmpt"]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,8 @@ def clip(clip_json, clip_file):
 
 @pytest.mark.parametrize("method", NEW)
 def test_killed_and_resumed_gives_the_same_bits(tmp_path, scenes, small, train_until, method):
-    config = small(method=method, epochs=3, prompt_epochs=3, sampling="class-aware")
+    sampling = "random" if method == "bbn" else "class-aware"
+    config = small(method=method, epochs=3, prompt_epochs=3, sampling=sampling)
     train(config, scenes)
     killed = replace(config, output_dir=str(tmp_path / "killed"))
     train_until(killed, 1)
@@ -120,6 +122,69 @@ def test_the_graph_is_of_the_rows_that_are_trained_on(tmp_path, scenes, small):
     rows = torch.cat([scenes.train.targets, scenes.validation.targets])
     assert torch.equal(graph, label_graph(rows))
     assert not torch.equal(graph, label_graph(scenes.train.targets))
+
+
+# BBN
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.4375])
+def test_a_step_of_bbn_mixes_features_and_losses_by_alpha(scenes, small, clip, alpha):
+    config = small(method="bbn", loss="bce")
+    model = build_model(config, scenes, clip)
+    epoch = round(4 * math.sqrt(1 - alpha))  # of 4
+    model.train().begin_epoch(epoch, 4)
+    [(rows, weights), *_] = bilateral_batches(scenes.train.targets, 8, alpha, seed=0, epoch=0)
+    labels = scenes.train.targets[rows]
+    loss_of = classification_loss(config, scenes.train.targets, scenes.evaluated)
+    images = model.normalize(scenes.train.inputs[rows])
+    ours = weights @ loss_of(model(images).logits, labels)
+    expected = 0.0
+    features = model.student(images)[:, 0]
+    for uniform, rare, y_c, y_r in zip(features[:8], features[8:], labels[:8], labels[8:], strict=True):
+        mixed = [2 * alpha * model.conventional(uniform), 2 * (1 - alpha) * model.rebalancing(rare)]
+        logits = model.head(torch.cat(mixed)).expand(2, -1)
+        of_uniform, of_rare = loss_of(logits, torch.stack([y_c, y_r]))
+        expected += (alpha * of_uniform + (1 - alpha) * of_rare) / 8
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
+    model.eval()
+    both = torch.cat([model.conventional(features), model.rebalancing(features)], dim=1)
+    torch.testing.assert_close(model(images).logits, model.head(both), atol=1e-5, rtol=1e-4)
+
+
+def test_reversed_sampling_draws_rare_classes_more_often():
+    targets = torch.zeros(120, 4, dtype=torch.bool)
+    targets[:100, 0] = targets[100:110, 1] = targets[110:112, 2] = True  # none of the last class
+    order = reversed_order(targets, 40_000, seed=0, epoch=0)
+    drawn = targets[order].double().mean(0)
+    expected = torch.tensor([1 / 100, 1 / 10, 1 / 2, 0.0]).double() / 0.61
+    torch.testing.assert_close(drawn, expected, atol=0.01, rtol=0.0)
+    counts = torch.bincount(order, minlength=120)
+    assert (counts[:112] > 0).all()  # all rows of a class
+    assert (counts[112:] == 0).all()
+    with pytest.raises(ValueError, match="should have a positive"):
+        reversed_order(targets & False, 10, seed=0, epoch=0)
+
+
+def test_two_processes_see_the_batches_of_one(scenes):
+    targets = scenes.train.targets
+    whole = bilateral_batches(targets, 36, 0.7, seed=1, epoch=2)
+    parts = [bilateral_batches(targets, 36, 0.7, seed=1, epoch=2, rank=rank, world=2) for rank in range(2)]
+    assert sum(len(rows) for rows, _ in whole) == 2 * len(targets)
+    for (rows, weights), *of_ranks in zip(whole, *parts, strict=True):
+        uniform, rare = rows.chunk(2)
+        assert weights.chunk(2)[0].sum() == pytest.approx(0.7)
+        assert weights.chunk(2)[1].sum() == pytest.approx(0.3)
+        for rank, (of_rank, half_weights) in enumerate(of_ranks):
+            assert torch.equal(of_rank, torch.cat([uniform[rank::2], rare[rank::2]]))  # pairs stay together
+            torch.testing.assert_close(half_weights.sum() / 2, torch.tensor(0.5))
+    assert torch.equal(
+        torch.cat([rows.chunk(2)[0] for rows, _ in whole]).sort().values, torch.arange(len(targets))
+    )
+
+
+def test_bbn_has_its_own_sampling(small):
+    with pytest.raises(ValueError, match="`--sampling` should be random with bbn"):
+        small(method="bbn", sampling="class-aware")
 
 
 # CoCoOp

@@ -19,6 +19,7 @@ from hmc_shared.vision.pixels import some_images
 from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import load_weights, normalize_as_expected
 from hp_dval.baselines import ClipClassifier, fitted_offset, prototypes
+from hp_dval.bbn import BBN
 from hp_dval.class_texts import class_texts
 from hp_dval.clip import Clip, TokenTower
 from hp_dval.clip_files import TINY, load_clip
@@ -51,6 +52,7 @@ TYPES: tuple[type[ImageClassifier], ...] = (
     TaIDPT,
     PlainClassifier,
     MLGCN,
+    BBN,
 )
 MODELS = {model.method: model for model in TYPES}
 SEEN_BY_TINY = ("digits", "digit-scenes")

@@ -28,6 +28,7 @@ MethodName = Literal[
     "prototypes",
     "plain",
     "ml-gcn",
+    "bbn",
 ]
 Loss = Literal["db-star", "db", "cb-focal", "asl", "mls", "bce", "rw", "ldam", "ranking"]
 Stage = Literal["alignment", "prompts", "joint", "encoder"]
@@ -47,6 +48,7 @@ STAGES: dict[MethodName, tuple[Stage, ...]] = {
     "prototypes": (),
     "plain": ("encoder",),
     "ml-gcn": ("encoder",),
+    "bbn": ("encoder",),
 }
 WITH_OFFSET = ("coop", "cocoop", "lmpt", "zero-shot")
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -72,8 +74,8 @@ class NetworkOptions(FreezeOptions):
     '{}' a text is the whole prompt."""
     student: str = "clip"
     """The ViT that is trained: clip, a copy of the CLIP's own image tower, which resamples images to the size
-    that it takes; a vision transformer of torchvision (the paper: vit_b_16), timm:NAME, or small. plain and
-    ml-gcn: also any other classification network of torchvision, such as resnet50."""
+    that it takes; a vision transformer of torchvision (the paper: vit_b_16), timm:NAME, or small. plain,
+    ml-gcn and bbn: also any other classification network of torchvision, such as resnet50."""
     weights: str = "none"
     """Where it starts: none, imagenet (a download), or a file with a state dict (.safetensors, .npz, .pt);
     what does not fit is left out. With weights, images are normalised as the student expects them. The
@@ -135,8 +137,8 @@ class LossOptions:
 @dataclass(frozen=True)
 class StageOptions(CosineOptions):
     epochs: Count = 20
-    """Passes over the training rows in the alignment (stage 1), in joint training, or of plain and
-    ml-gcn."""
+    """Passes over the training rows in the alignment (stage 1), in joint training, or of plain,
+    ml-gcn and bbn."""
     prompt_epochs: Count = 10
     """Passes in the prompt tuning (stage 2)."""
     batch_size: Count = 32
@@ -186,7 +188,8 @@ class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, Dec
     to the captions of images. zero-shot: CLIP with fixed prompts, no training. prototypes: the mean image
     embedding of the training rows of a class instead of its text, no training. plain: the student and a
     linear layer, no texts, and without --student clip no CLIP. ml-gcn: the student, and a classifier of each
-    class that a graph of labels makes of the texts."""
+    class that a graph of labels makes of the texts. bbn: as plain, with a branch for all rows and one for
+    those of rare classes, from the first to the second over the epochs; batch_size rows of each."""
     protocol: Literal["default", "paper"] = "default"
     """default: the epoch of each stage with the best validation mAP, and the threshold with the best micro-F1
     there. paper: train on train + validation, keep the last epochs."""
@@ -199,6 +202,8 @@ class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, Dec
         check(self, "offset", has_offset, f"be left out but with the methods {', '.join(WITH_OFFSET)}")
         is_shared = self.context == "shared" or self.method != "cocoop"
         check(self, "context", is_shared, "be shared with cocoop")
+        is_random = self.sampling == "random" or self.method != "bbn"
+        check(self, "sampling", is_random, "be random with bbn, which has its own")
 
     @property
     def label(self) -> str:
@@ -206,7 +211,7 @@ class Config(NetworkOptions, LossOptions, StageOptions, StudentImageOptions, Dec
 
     @property
     def uses_clip(self) -> bool:
-        return self.method != "plain" or self.student == "clip"
+        return self.method not in ("plain", "bbn") or self.student == "clip"
 
     @property
     def stages(self) -> list[tuple[Stage, int]]:

@@ -18,4 +18,5 @@ METHODS = (
     Method("prototypes", "hp-dval train --method prototypes", "hp_dval.baselines:ClipClassifier"),
     Method("plain", "hp-dval train --method plain", "hp_dval.plain:PlainClassifier"),
     Method("ml-gcn", "hp-dval train --method ml-gcn", "hp_dval.ml_gcn:MLGCN"),
+    Method("bbn", "hp-dval train --method bbn", "hp_dval.bbn:BBN"),
 )

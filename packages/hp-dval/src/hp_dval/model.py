@@ -111,6 +111,9 @@ class ImageClassifier(HierarchicalModel, **CARD):
         """What is trained in the prompt tuning."""
         return []
 
+    def begin_epoch(self, epoch: int, epochs: int) -> None:
+        """Take note of how far the stage is, its epochs counted from 0."""
+
     def keep_texts(self, prompter: Prompter) -> None:
         """Take over the text embeddings of the learned prompts, if there are any, for predictions."""
 

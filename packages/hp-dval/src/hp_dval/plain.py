@@ -67,11 +67,14 @@ class PlainClassifier(ImageClassifier, **CARD):
     def encoder(self) -> nn.Module:
         return self.student.network if isinstance(self.student, Student) else self.student
 
+    def features(self, images: Tensor) -> Tensor:
+        """(B, num_features): the class token, or pooled features."""
+        features = self.student(images)
+        return features[:, 0] if isinstance(self.student, Student) else features
+
     def forward(self, inputs: Tensor, prompter: Prompter | None = None) -> Outputs:
         """Normalised images (B, channels, height, width) to logits; there is no ``prompter``."""
-        features = self.student(inputs)
-        if isinstance(self.student, Student):
-            features = features[:, 0]
+        features = self.features(inputs)
         if not self.cosine:
             return Outputs(self.head(features).float(), None, None)
         cosines = F.normalize(features.float(), dim=1) @ F.normalize(self.head.weight.float(), dim=1).T

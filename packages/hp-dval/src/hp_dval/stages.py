@@ -9,11 +9,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from hmc_shared.data import Split
+from hmc_shared.data.batches import sampled_batches
 from hmc_shared.partial_labels import without_unknown
 from hmc_shared.predict.score import score_known
 from hmc_shared.runs.progress import Progress
 from hmc_shared.runs.steps import step_factor
 from hp_dval.batches import frozen_tokens, score_tokens
+from hp_dval.bbn import bilateral_batches, cumulative_weight
 from hp_dval.config import Config, Stage
 from hp_dval.model import ImageClassifier
 
@@ -51,6 +53,21 @@ class StageEpoch:
 def stage_epochs(config: Config) -> list[StageEpoch]:
     """All epochs of a run."""
     return [StageEpoch(stage, epoch, of) for stage, of in config.stages for epoch in range(of)]
+
+
+def epoch_batches(
+    config: Config, stage: StageEpoch, targets: Tensor, *, seed: int, epoch: int, rank: int, world: int
+) -> list[tuple[Tensor, Tensor]]:
+    """The batches of an epoch, as :func:`hmc_shared.data.batches.deal` gives them, by ``--sampling``; bbn has
+    its own.
+
+    ``targets`` (n, C) bool are the classes that are drawn from.
+    """
+    place = {"seed": seed, "epoch": epoch, "rank": rank, "world": world}
+    if config.method == "bbn":
+        alpha = cumulative_weight(stage.epoch, stage.epochs)
+        return bilateral_batches(targets, config.batch_size, alpha, **place)
+    return sampled_batches(targets, config.batch_size, config.sampling, **place)
 
 
 def build_optimizer(config: Config, model: ImageClassifier) -> Optimizer:

@@ -11,7 +11,6 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
 
 from hmc_shared.data import HierarchicalDataset, ImageTable, load_dataset
-from hmc_shared.data.batches import sampled_batches
 from hmc_shared.metrics import average_precision
 from hmc_shared.partial_labels import without_unknown
 from hmc_shared.predict.score import score_split
@@ -41,6 +40,7 @@ from hp_dval.stages import (
     FrozenTokens,
     begin_next_stage,
     build_optimizer,
+    epoch_batches,
     set_step_sizes,
     stage_epochs,
 )
@@ -108,9 +108,10 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         # Train
         stage = stages[progress.epoch]
         network.train(stage.aligns)
+        model.begin_epoch(stage.epoch, stage.epochs)
         losses, steps = progress.begin_epoch(), Steps(config, len(targets))
         place = {"seed": config.seed, "epoch": progress.epoch, "rank": rank, "world": world}
-        order = sampled_batches(targets[:, evaluated], config.batch_size, config.sampling, **place)
+        order = epoch_batches(config, stage, targets[:, evaluated], **place)
         for batch in training_batches(
             model,
             inputs,
