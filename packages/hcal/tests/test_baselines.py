@@ -13,6 +13,7 @@ from hcal import baselines
 from hcal.baselines import AGGREGATED, MMoE, aggregator, combined_backward
 from hcal.build import load_model
 from hcal.config import Config
+from hcal.dmt import DMT
 from hcal.losses import cross_entropies
 from hcal.model import Flat
 from hcal.train import train
@@ -100,6 +101,54 @@ def test_every_level_of_mmoe_has_a_gate_that_sums_to_one():
     torch.testing.assert_close(gates.sum(2), torch.ones(7, TREE.num_levels))
     assert not torch.allclose(gates[:, 0], gates[:, 1], atol=1e-3)
     assert model.logits(images).shape == (7, len(TREE))
+
+
+def test_dmt_mixes_experts_as_a_loop_over_them_does():
+    torch.manual_seed(0)
+    model = DMT(TREE, (1, 8, 8), encoder="resnet8", width=4).eval()
+    images = torch.rand(3, 1, 8, 8)
+    x = model.seen(model.cells(images))
+    for row in range(3):
+        expected = []
+        for depth, head in enumerate(model.heads):
+            shares = (model.gates[0].weight[4 * depth : 4 * depth + 4] @ x[row]).add(
+                model.gates[0].bias[4 * depth : 4 * depth + 4]
+            )
+            shares = shares.exp() / shares.exp().sum()
+            mixed = sum(
+                share * expert(x[row : row + 1]) for share, expert in zip(shares, model.experts, strict=True)
+            )
+            expected.append(head(mixed)[0])
+        torch.testing.assert_close(model(images)[row], torch.cat(expected), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ["resnet8", "resnet18"])
+def test_dmt_reads_the_places_of_the_feature_map(encoder):
+    torch.manual_seed(0)
+    model = DMT(TREE, (3, 64, 32), encoder=encoder, **({"width": 4} if encoder == "resnet8" else {})).eval()
+    images, stages = torch.rand(2, 3, 64, 32), []
+    resnet = model.encoder if encoder == "resnet8" else model.encoder[1]
+    last = resnet.layer3 if encoder == "resnet8" else resnet.layer4
+    handle = last.register_forward_hook(lambda _, inputs, output: stages.append(output))
+    cells = model.cells(images)
+    handle.remove()
+    down, across = stages[0].shape[2:]
+    assert cells.shape[1] == down * across
+    torch.testing.assert_close(cells[1, across], stages[0][1, :, 1, 0])  # the first of the second row
+    mixed = cells.flip(1)
+    assert not torch.allclose(model.seen(mixed), model.seen(cells), atol=1e-4)
+    model.positions.data.zero_()  # without places the order says nothing
+    torch.testing.assert_close(model.seen(mixed), model.seen(cells), atol=1e-5, rtol=1e-4)
+    model.queries.data[1] = model.queries.data[0]  # and levels with one query see the same
+    first, second, _ = model.seen(cells)[:, -3 * 80 :].split(80, dim=1)
+    torch.testing.assert_close(first, second)
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "mobilenet_v3_small"])
+def test_dmt_needs_a_resnet(encoder):
+    shape = (4,) if encoder == "mlp" else (3, 32, 32)
+    with pytest.raises(ValueError, match="`--encoder` should be a ResNet with dmt"):
+        DMT(TREE, shape, encoder=encoder)
 
 
 @needs_torchjd
@@ -217,17 +266,17 @@ def test_with_one_level_a_step_is_that_of_plain_descent(method):
 
 
 @pytest.mark.parametrize(
-    "method", ["mmoe", "cmt", *(pytest.param(m, marks=needs_torchjd) for m in sorted(AGGREGATED))]
+    "method", ["mmoe", "cmt", "dmt", *(pytest.param(m, marks=needs_torchjd) for m in sorted(AGGREGATED))]
 )
 def test_every_method_learns_and_is_saved(tmp_path, digits, method):
-    steps = {"optimizer": "adam", "learning_rate": 5e-3} if method == "mmoe" else {}
+    steps = {"optimizer": "adam", "learning_rate": 5e-3} if method in ("mmoe", "dmt") else {}
     config = small(tmp_path / "run", method=method, width=8, epochs=5, **{"batch_size": 64, **steps})
     results = train(config, digits)
     assert results["method"] == method
-    assert results["metrics"]["test/accuracy_leaf"] > 0.5
+    assert results["metrics"]["test/accuracy_leaf"] > (0.15 if method == "dmt" else 0.5)  # chance: 0.1
     run = load_run(tmp_path / "run")
     saved = load_model(tmp_path / "run" / "model")
-    assert isinstance(saved, MMoE if method == "mmoe" else Flat)
+    assert isinstance(saved, {"mmoe": MMoE, "dmt": DMT}.get(method, Flat))
     if method == "cmt":  # shares of the training samples: those of siblings add up to 1
         first = saved.hierarchy.levels[1].start
         below, shares = saved.parents[first:], saved.shares[first:]

@@ -23,7 +23,7 @@ def digits():
     return load_dataset("digits", view="image")
 
 
-@pytest.fixture(params=["hcal", "flat", "mmoe", "cmt"])
+@pytest.fixture(params=["hcal", "flat", "mmoe", "cmt", "dmt"])
 def model(request, digits):
     torch.manual_seed(0)
     return build_model(Config(method=request.param, **SMALL), digits).eval()

@@ -17,7 +17,7 @@ def configurations(plan):
 
 def test_the_plan_of_table_1_runs_every_method():
     found = {label: (config.method, config.decode) for label, config in configurations("hcal-table1").items()}
-    methods = ("hcal", "flat", "mmoe", "cmt", "cagrad", "imtl-g", "nash-mtl")
+    methods = ("hcal", "flat", "mmoe", "cmt", "dmt", "cagrad", "imtl-g", "nash-mtl")
     assert found == {name: (name, "independent") for name in methods} | {"hcal-path": ("hcal", "path")}
 
 

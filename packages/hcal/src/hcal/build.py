@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from hcal.baselines import AGGREGATED, CMT, MMoE, check_aggregation, combined_backward
 from hcal.config import Config
+from hcal.dmt import DMT
 from hcal.losses import adaptive_weights, coupling_losses, cross_entropies, level_losses, perturb
 from hcal.model import HCAL, Flat, LevelClassifier
 from hmc_shared.data import HierarchicalDataset, ImageTable
@@ -23,7 +24,7 @@ from hmc_shared.resizing import resize_of
 from hmc_shared.vision.stages import freeze
 from hmc_shared.vision.weights import start_encoders
 
-MODELS: dict[str, type[LevelClassifier]] = {model.method: model for model in (HCAL, Flat, MMoE, CMT)}
+MODELS: dict[str, type[LevelClassifier]] = {model.method: model for model in (HCAL, Flat, MMoE, CMT, DMT)}
 MODELS |= dict.fromkeys(AGGREGATED, Flat)
 
 
@@ -108,7 +109,7 @@ def method_losses(config: Config, model: LevelClassifier) -> Callable[..., tuple
         losses = cross_entropies(outputs, paths, levels, weights)
         if isinstance(model, CMT):
             losses = losses + coupling_losses(outputs, paths, levels, model.parents, model.shares)
-        is_sum = config.method in ("mmoe", "cmt")
+        is_sum = config.method in ("mmoe", "cmt", "dmt")
         return losses, torch.full_like(losses, 1.0 if is_sum else 1 / len(levels))
 
     return hcal if config.method == "hcal" else flat

@@ -28,7 +28,7 @@ from hmc_shared.cli.train_options import (
     TrainOptions,
 )
 
-MethodName = Literal["hcal", "flat", "mmoe", "cmt", "cagrad", "imtl-g", "nash-mtl"]
+MethodName = Literal["hcal", "flat", "mmoe", "cmt", "dmt", "cagrad", "imtl-g", "nash-mtl"]
 Decode = Literal["independent", "path", "leaf"]
 
 
@@ -94,8 +94,9 @@ class Config(NetworkOptions, AugmentationOptions, LossOptions, SgdOptions, Featu
 
     method: MethodName = "hcal"
     """hcal; flat: a linear layer and cross-entropy for each level on a shared encoder; mmoe: with a mixture
-    of experts in between; cmt: flat, with losses that couple neighbouring levels; cagrad, imtl-g, nash-mtl:
-    flat, the levels' gradients combined by that method."""
+    of experts in between; cmt: flat, with losses that couple neighbouring levels; dmt: a transformer over the
+    places of a ResNet's feature map, and a mixture of experts; cagrad, imtl-g, nash-mtl: flat, the levels'
+    gradients combined by that method."""
     decode: Decode = "independent"
     """independent: the best node of each level (the paper's code). path: the best path from root to leaf, as
     HCALClassifier decides by default. leaf: the best leaf and what is above it. No prediction of these two

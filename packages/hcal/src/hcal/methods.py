@@ -15,6 +15,7 @@ METHODS = (
     ),
     Method("mmoe", "hcal train --method mmoe", "hcal.baselines:MMoE"),
     Method("cmt", "hcal train --method cmt", "hcal.baselines:CMT"),
+    Method("dmt", "hcal train --method dmt", "hcal.dmt:DMT"),
     Method("cagrad", "hcal train --method cagrad", "hcal.model:Flat"),
     Method("imtl-g", "hcal train --method imtl-g", "hcal.model:Flat"),
     Method("nash-mtl", "hcal train --method nash-mtl", "hcal.model:Flat"),

@@ -76,6 +76,7 @@ class SmallResNet(nn.Module):
         self.layer1 = _stage(width, width, 1, blocks)
         self.layer2 = _stage(width, 2 * width, 2, blocks)
         self.layer3 = _stage(2 * width, 4 * width, 2, blocks)
+        self.avgpool: nn.Module = MeanPool()
         self.num_features = 4 * width
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -83,7 +84,14 @@ class SmallResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = torch.relu(self.bn1(self.conv1(images)))
-        return self.layer3(self.layer2(self.layer1(x))).mean((2, 3))
+        return self.avgpool(self.layer3(self.layer2(self.layer1(x))))
+
+
+class MeanPool(nn.Module):
+    """Feature maps (B, features, height, width) to their means (B, features)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.mean((2, 3))
 
 
 class FewChannels(nn.Conv2d):
