@@ -56,14 +56,14 @@ def stage_epochs(config: Config) -> list[StageEpoch]:
 
 
 def epoch_batches(
-    config: Config, stage: StageEpoch, targets: Tensor, *, seed: int, epoch: int, rank: int, world: int
+    config: Config, stage: StageEpoch, targets: Tensor, epoch: int, *, rank: int, world: int
 ) -> list[tuple[Tensor, Tensor]]:
     """The batches of an epoch, as :func:`hmc_shared.data.batches.deal` gives them, by ``--sampling``; bbn has
     its own.
 
-    ``targets`` (n, C) bool are the classes that are drawn from.
+    ``targets`` (n, C) bool are the classes that are drawn from; ``epoch`` is counted over all stages.
     """
-    place = {"seed": seed, "epoch": epoch, "rank": rank, "world": world}
+    place = {"seed": config.seed, "epoch": epoch, "rank": rank, "world": world}
     if config.method == "bbn":
         alpha = cumulative_weight(stage.epoch, stage.epochs)
         return bilateral_batches(targets, config.batch_size, alpha, **place)

@@ -110,8 +110,7 @@ def train(config: Config, dataset: HierarchicalDataset | None = None) -> Results
         network.train(stage.aligns)
         model.begin_epoch(stage.epoch, stage.epochs)
         losses, steps = progress.begin_epoch(), Steps(config, len(targets))
-        place = {"seed": config.seed, "epoch": progress.epoch, "rank": rank, "world": world}
-        order = epoch_batches(config, stage, targets[:, evaluated], **place)
+        order = epoch_batches(config, stage, targets[:, evaluated], progress.epoch, rank=rank, world=world)
         for batch in training_batches(
             model,
             inputs,
