@@ -203,6 +203,7 @@ def test_cocoop_without_its_network_is_zero_shot_with_the_words_of_its_template(
 
 
 def test_the_texts_of_cocoop_are_those_of_each_image_alone(scenes, small, clip):
+    torch.manual_seed(0)  # the one hidden unit of so small a network may be off
     model = build_model(small(method="cocoop"), scenes, clip).eval()
     images = model.normalize(scenes.test.inputs[:3])
     features = F.normalize(clip.encode_image(images), dim=1)
