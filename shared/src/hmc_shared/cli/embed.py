@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from hmc_shared.cli.bounds import FREE, Bounds, Count, check_options, free_options
-from hmc_shared.cli.metavars import Codes, Columns, Levels
+from hmc_shared.cli.metavars import Codes, Columns, Levels, Percentiles
 from hmc_shared.unsure import Blank, Uncertain
 
 
@@ -44,7 +44,7 @@ class Embed:
     """What -1 is in a column of 0 and 1 of a table labels:PATH; default: an error that names the line."""
     blank: Blank = "refuse"
     """What an empty cell is in such a column: in CheXpert, negative."""
-    window: str | None = None
+    window: Annotated[str | None, Percentiles] = None
     """Percentiles of the numbers of an image of more than 8 bits that become black and white, such as 1,99;
     default: 16 bits are scaled from 0 to 65535, DICOM by the window in the file."""
     evidence: Annotated[tuple[str, ...], Codes] = ()
