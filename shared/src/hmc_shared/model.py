@@ -345,7 +345,10 @@ def _is_of(value: Any, hint: Any) -> bool:
 
 
 def _unfit(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{path} is not the configuration of a model of this package: {reason(error)}")
+    said = reason(error)
+    if said.startswith(str(path.parent / "_")[:-1]):  # it names the file of this folder that is damaged
+        return ValueError(said)
+    return ValueError(f"{path} is not the configuration of a model of this package: {said}")
 
 
 def load_model(folder: str | Path) -> HierarchicalModel:

@@ -155,6 +155,29 @@ def test_a_damaged_decision_is_named(text, tmp_path):
         load_decision(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("threshold", "message"),
+    [
+        *(
+            (text, f"or null. Found {found}")
+            for text, found in (("false", "False"), ('""', "''"), ("{}", "{}"))
+        ),
+        (f"1{'0' * 400}", "or null. Found 1000"),
+    ],
+)
+def test_what_is_no_threshold_is_not_taken_for_zero(threshold, message, tmp_path):
+    text = f'{{"threshold": {threshold}, "single_path": false, "features": []}}'
+    (tmp_path / "decision.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_decision(tmp_path)
+
+
+def test_what_is_missing_is_named(tmp_path):
+    (tmp_path / "decision.json").write_text('{"single_path": true, "features": []}')
+    with pytest.raises(ValueError, match=r"it should name threshold\. Found single_path, features"):
+        load_decision(tmp_path)
+
+
 def test_labels_of_probabilities_that_are_not_coherent_have_their_ancestors():
     p = torch.tensor([[0.1, 0.2, 0.9, 0.1, 0.1]])  # c, and neither of its parents
     for labels in (

@@ -7,7 +7,7 @@ only place of a run that holds the threshold.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 from hmc_shared.constraints import only_with_ancestors
 from hmc_shared.data.choice import parse_window
 from hmc_shared.hierarchy import Hierarchy
-from hmc_shared.messages import reason, shown
+from hmc_shared.messages import listed, reason, shown
 from hmc_shared.object_files import read_json
 
 FILE = "decision.json"
@@ -85,9 +85,11 @@ def load_decision(folder: str | Path, classes: int | None = None) -> Decision:
         return Decision()
     content = read_json(path)
     try:
+        if missing := {"threshold", "single_path", "features"} - content.keys():
+            raise ValueError(f"it should name {listed(sorted(missing))}. Found {listed(content)}.")
         threshold, features = content["threshold"], content["features"]
         is_by_class = isinstance(threshold, list)
-        if not all(map(_is_threshold, threshold if is_by_class else [threshold or 0])):
+        if threshold is not None and not all(map(_is_threshold, threshold if is_by_class else [threshold])):
             rule = "a finite number, a list of such, or null"
             raise ValueError(f"`threshold` should be {rule}. Found {shown(threshold)}.")
         if is_by_class and len(threshold) != (classes or len(threshold)):
@@ -108,7 +110,7 @@ def load_decision(folder: str | Path, classes: int | None = None) -> Decision:
 
 
 def _is_threshold(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < math.inf
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def confident_labels(

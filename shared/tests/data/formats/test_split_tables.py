@@ -44,12 +44,20 @@ def test_they_are_what_one_table_with_a_column_of_splits_is(pets, tmp_path):
 
 
 def test_files_of_two_kinds_go_together(pets):
-    columns = {"id": ["v1", "v2"], "a": ["7", "7"], "b": ["8", "9"], "labels": ["cat", "dog"]}
+    columns = {"id": ["v1", "v2"], "a": [7.5, None], "b": [8, 9], "labels": ["cat", "dog"]}
     parquet.write_table(pa.table(columns), pets / "val.parquet")
     (pets / "val.csv").unlink()
     dataset = load_dataset(f"table:{pets}")
     assert dataset.validation.ids == ("v1", "v2")
-    assert dataset.validation.inputs.tolist() == [[7, 8], [7, 9]]
+    assert dataset.validation.inputs[0].tolist() == [7.5, 8]
+    assert dataset.validation.inputs[1].isnan().tolist() == [True, False]
+    assert dataset.train.inputs[0].tolist() == [1, 2]
+
+
+def test_hidden_files_are_none_of_the_tables(pets):
+    for name in ("._val.csv", "._train.csv", "._go.obo", "._genes.gaf"):  # of an archive made on a Mac
+        (pets / name).write_bytes(b"\0\5\x16\7")
+    assert set(load_dataset(f"table:{pets}").sources) == {"train.csv", "val.csv", "test.csv"}
 
 
 def test_images_are_read_by_the_same_rule(tmp_path, encode):
@@ -87,12 +95,16 @@ def test_images_are_read_by_the_same_rule(tmp_path, encode):
         ),
         ("val.csv", "id,a,labels", r"val\.csv should have the same columns as test\.csv. Found b in one"),
         ("val.csv", "id,a,b,Split,labels", r"its name says the split. Found a column 'Split', too"),
+        ("val.csv", None, r"val\.csv should have rows, or not be there. Found its header alone"),
         ("validation.csv", HEADER, "should have one validation split. Found 'val' and 'validation'"),
     ],
 )
 def test_what_does_not_fit_together_is_named(pets, name, header, message):
-    for file in ("train.csv", "test.csv", name) if "Split" in header else (name,):
-        write(pets, file, [",".join(["1"] * len(header.split(",")))], header)
+    if header is None:
+        write(pets, name, [])
+    else:
+        for file in ("train.csv", "test.csv", name) if "Split" in header else (name,):
+            write(pets, file, [",".join(["1"] * len(header.split(",")))], header)
     with pytest.raises(ValueError, match=message):
         load_dataset(f"table:{pets}")
 

@@ -14,6 +14,7 @@ from hmc_shared.data.formats.label_cells import ids_of, label_names
 from hmc_shared.data.formats.obo import SUFFIXES, Ontology, read_obo
 from hmc_shared.data.formats.table_file import TableFile
 from hmc_shared.data.formats.taxonomy import PRODUCTS
+from hmc_shared.data.image_table import is_hidden
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import listed, shown, some
 
@@ -60,7 +61,7 @@ class RowLabels:
 
 def find_beside(folder: Path) -> Beside:
     """The files in a folder. Raises ValueError for several of one kind, and for several hierarchies."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and not is_hidden(path.name))
     obo = [name for name in names if name.lower().endswith(SUFFIXES)]
     annotations = [name for name in names if name in ANNOTATIONS or name.lower().endswith(GAF)] if obo else []
     edges = [EDGES] if EDGES in names else []

@@ -10,7 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from hmc_shared.data.formats.beside import find_beside
+from hmc_shared.data.formats.cells import Column, is_number, is_text
 from hmc_shared.data.formats.table_file import SUFFIXES, TableFile, open_table
+from hmc_shared.data.image_table import is_hidden
 from hmc_shared.data.split_names import split_of
 from hmc_shared.messages import listed, reason
 
@@ -24,7 +26,8 @@ def find_tables(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path.resolve()] if path.suffix.lower() in SUFFIXES and path.is_file() else []
     others = find_beside(path).files
-    inside = sorted(p.resolve() for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p not in others)
+    tables = (p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not is_hidden(p.name))
+    inside = sorted(p.resolve() for p in tables if p not in others)
     if len(inside) > 1 and not all(split_of(file.stem) for file in inside):
         raise ValueError(
             f"{path} should hold one table, or one for each split, called train, val and test. Found "
@@ -42,7 +45,7 @@ def open_tables(files: Sequence[Path]) -> TableFile:
     """The rows of a table; or of several, one file after the other, whose names are in the column "split".
 
     Raises ValueError, naming the file, as :func:`hmc_shared.data.formats.table_file.open_table` does; and if
-    several tables have other columns, or say splits themselves.
+    several tables have other columns, have no rows, or say splits themselves.
     """
     tables = [open_table(file) for file in files]
     if len(tables) == 1:
@@ -56,9 +59,12 @@ def open_tables(files: Sequence[Path]) -> TableFile:
             )
         if column := table.find("split"):
             raise ValueError(f"{file}: its name says the split. Found a column {column!r}, too.")
+        if not len(table):
+            raise ValueError(f"{file} should have rows, or not be there. Found its header alone.")
+    columns_of = {name: alike([table.columns[name] for table in tables]) for name in first.columns}
     try:
         joined = pa.concat_tables(
-            [pa.table({name: table.columns[name] for name in first.columns}) for table in tables],
+            [pa.table({name: columns_of[name][i] for name in columns_of}) for i in range(len(tables))],
             promote_options="permissive",
         )
     except pa.ArrowException as error:
@@ -73,3 +79,14 @@ def open_tables(files: Sequence[Path]) -> TableFile:
     columns = {name: joined[name] for name in first.columns}
     split = pa.chunked_array([pa.array(names, pa.string())])
     return TableFile(str(files[0].parent), columns | {"split": split}, starts[-1], place, first.separator)
+
+
+def alike(columns: Sequence[Column]) -> list[Column]:
+    """Columns of one name: the numbers of a .parquet as texts, if those of a .csv beside it are."""
+    kinds = [column.type for column in columns]
+    if not any(map(is_text, kinds)):
+        return [*columns]
+    return [
+        column.cast(pa.string()) if is_number(kind) else column
+        for column, kind in zip(columns, kinds, strict=True)
+    ]
