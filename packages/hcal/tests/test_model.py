@@ -160,6 +160,11 @@ def test_data_that_hcal_cannot_take_is_refused(digits):
     unlabelled = replace(digits, train=replace(digits.train, targets=targets))
     with pytest.raises(ValueError, match=f"none for '{digits.train.ids[5]}'"):
         check_labels(unlabelled)
+    unknown = torch.zeros_like(targets)
+    unknown[5] = True
+    unsure = replace(digits, train=replace(digits.train, targets=targets, unknown=unknown))
+    with pytest.raises(ValueError, match=f"none that is known for '{digits.train.ids[5]}'"):
+        check_labels(unsure)
     check_labels(digits)
     dag = Hierarchy.from_edges([("a", "c"), ("b", "c")])
     split = Split(torch.zeros(1, 2), torch.ones(1, 3, dtype=torch.bool), ("only",))

@@ -28,7 +28,7 @@ from hmc_shared.runs.refit import fit_on_validation
 from hmc_shared.runs.samples import Samples
 
 MEMBERS = "members"
-LABELS = ("ids", "targets", "unknown")
+LABELS = ("ids", "targets")
 """What runs that are mixed have in common, of the arrays of their samples."""
 
 CARD = model_card(
@@ -287,6 +287,7 @@ def check_together(
                     f"Runs that are mixed should have one {what}. Found {shown(one)} in {first.path}, "
                     f"{shown(other)} in {run.path}."
                 )
+        of_unknown = "(is it `--uncertain`, `--blank` or `--partial-labels`?)"
         same = {
             "classes": first.hierarchy == run.hierarchy and np.array_equal(first.evaluated, run.evaluated),
             "test samples or targets": all(
@@ -294,6 +295,10 @@ def check_together(
             ),
             "validation samples or targets (is it `--set-aside`?)": all(
                 np.array_equal(held_out[0][key], part[key]) for key in LABELS
+            ),
+            f"unknown test labels {of_unknown}": np.array_equal(first.unknown, run.unknown),
+            f"unknown validation labels {of_unknown}": np.array_equal(
+                held_out[0]["unknown"], part["unknown"]
             ),
         }
         if other := [what for what, is_same in same.items() if not is_same]:

@@ -66,7 +66,8 @@ def check_labels(dataset: HierarchicalDataset) -> None:
     unlabelled = ~dataset.train.targets.any(1)
     if unlabelled.any():
         name = dataset.train.ids[int(unlabelled.int().argmax())]
-        raise ValueError(f"`dataset` should give every training sample a class. Found none for {name!r}.")
+        none = "none" if dataset.train.unknown is None else "none that is known"
+        raise ValueError(f"`dataset` should give every training sample a class. Found {none} for {name!r}.")
 
 
 def method_losses(config: Config, model: LevelClassifier) -> Callable[..., tuple[Tensor, Tensor]]:

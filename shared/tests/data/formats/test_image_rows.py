@@ -87,6 +87,8 @@ def test_levels_spell_out_a_tree(write):
     file = write(rows("path,organ,finding,split", lines), FOUR)
     dataset = load_dataset(f"labels:{file}", levels="organ,finding")
     assert labels_of(dataset)["d.png"] == {"lung", "edema"}
+    with pytest.raises(ValueError, match=r"`--blank` is for columns of 0 and 1\. .* in organ, finding of"):
+        load_dataset(f"labels:{file}", levels="organ,finding", blank="unknown")
 
 
 CHEXPERT = rows(

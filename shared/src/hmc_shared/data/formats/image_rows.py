@@ -43,8 +43,8 @@ def load_image_rows(
     * ``split``: as in ``table:PATH``.
 
     Raises ValueError, naming file and line, as that reader does; for an image that is not there, that could
-    be one of several files, lies outside the folder or is given twice; and for cells that say nothing of a
-    class, unless ``uncertain`` and ``blank`` do.
+    be one of several files, lies outside the folder or is given twice; for cells that say nothing of a
+    class, unless ``uncertain`` and ``blank`` do; and for these two where labels are names.
     """
     folder = files[0].parent
     table, beside = open_tables(files), beside_table(folder, levels, ())
@@ -63,6 +63,7 @@ def load_image_rows(
         )
     else:
         of_rows = read_labels(table, beside, levels)
+        _refuse_unsure(table, of_rows.columns, uncertain, blank)
     parts, notes = rows_of_splits(table, of_rows)
     images = image_paths(table, column, folder)
     return image_dataset(
@@ -75,6 +76,14 @@ def load_image_rows(
         sources={source.name: sha256(source) for source in (*files, *beside.files)},
         notes=[*of_rows.notes, *notes],
     )
+
+
+def _refuse_unsure(table: TableFile, columns: Sequence[str], uncertain: Uncertain, blank: Blank) -> None:
+    """Raise ValueError for an option that would change nothing, because the labels are names in columns."""
+    for option, value in (("uncertain", uncertain), ("blank", blank)):
+        if value != "refuse":
+            found = f"names of classes in {listed(columns)} of {table.origin}"
+            raise ValueError(f"`--{option}` is for columns of 0 and 1. Found {found}.")
 
 
 def indicator_labels(
