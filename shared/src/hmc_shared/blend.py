@@ -28,7 +28,7 @@ from hmc_shared.runs.refit import fit_on_validation
 from hmc_shared.runs.samples import Samples
 
 MEMBERS = "members"
-LABELS = ("ids", "targets")
+LABELS, UNKNOWN = ("ids", "targets"), ("unknown",)
 """What runs that are mixed have in common, of the arrays of their samples."""
 
 CARD = model_card(
@@ -296,9 +296,11 @@ def check_together(
             "validation samples or targets (is it `--set-aside`?)": all(
                 np.array_equal(held_out[0][key], part[key]) for key in LABELS
             ),
-            f"unknown test labels {of_unknown}": np.array_equal(first.unknown, run.unknown),
-            f"unknown validation labels {of_unknown}": np.array_equal(
-                held_out[0]["unknown"], part["unknown"]
+            f"unknown test labels {of_unknown}": all(
+                np.array_equal(getattr(first, key), getattr(run, key)) for key in UNKNOWN
+            ),
+            f"unknown validation labels {of_unknown}": all(
+                np.array_equal(held_out[0][key], part[key]) for key in UNKNOWN
             ),
         }
         if other := [what for what, is_same in same.items() if not is_same]:

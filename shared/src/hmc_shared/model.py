@@ -344,11 +344,9 @@ def _is_of(value: Any, hint: Any) -> bool:
     return type(value) is hint or hint not in (int, str, bool, type(None))
 
 
-def _unfit(path: Path, error: Exception) -> ValueError:
-    said = reason(error)
-    if said.startswith(str(path.parent / "_")[:-1]):  # it names the file of this folder that is damaged
-        return ValueError(said)
-    return ValueError(f"{path} is not the configuration of a model of this package: {said}")
+def _unfit(path: Path, error: Exception) -> ValueError:  # an error that names a file of the folder stays
+    said, unfit = reason(error), f"{path} is not the configuration of a model of this package: "
+    return ValueError(said if said.startswith(str(path.parent / "_")[:-1]) else unfit + said)
 
 
 def load_model(folder: str | Path) -> HierarchicalModel:
