@@ -285,7 +285,7 @@ def test_l1_distance():
     torch.testing.assert_close(l1_distance(a, b), norms / 4)
 
 
-@pytest.mark.parametrize("loss", ["db-star", "db", "cb-focal", "asl", "bce", "rw", "ldam"])
+@pytest.mark.parametrize("loss", ["db-star", "db", "cb-focal", "asl", "bce", "rw", "ldam", "ranking"])
 def test_unknown_entries_cost_nothing_in_any_loss(loss):
     """Neither value nor gradient: as a negative that the network is certain of, whose part is 0."""
     generator = torch.Generator().manual_seed(1)

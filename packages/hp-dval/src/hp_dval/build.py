@@ -142,7 +142,8 @@ def start_from_clip(config: Config, model: ImageClassifier, clip: Clip) -> None:
 def fit_to_rows(config: Config, model: ImageClassifier, prompter: Prompter, training: Split) -> None:
     """Take prototypes, an offset or a label graph from the training rows, before any step, or nothing."""
     if isinstance(model, MLGCN):
-        model.head.graph.copy_(label_graph(training.targets))
+        known = None if training.unknown is None else ~training.unknown
+        model.head.graph.copy_(label_graph(training.targets, known))
     is_fitted = config.method == "prototypes" or config.offset
     if not is_fitted or not isinstance(model, ClipClassifier | CoCoOp):
         return

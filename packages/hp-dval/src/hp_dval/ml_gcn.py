@@ -89,7 +89,13 @@ class GraphHead(nn.Module):
         return features @ (self.graph @ self.second(hidden)).T
 
 
-def label_graph(targets: Tensor, threshold: float = THRESHOLD, neighbours: float = NEIGHBOURS) -> Tensor:
+def label_graph(
+    targets: Tensor,
+    known: Tensor | None = None,
+    *,
+    threshold: float = THRESHOLD,
+    neighbours: float = NEIGHBOURS,
+) -> Tensor:
     """A (C, C) float32 of the training labels, normalised as in Kipf and Welling 2017.
 
         B_ij = 1 if P(j | i) = n_ij / n_i >= tau, i != j, else 0
@@ -100,7 +106,9 @@ def label_graph(targets: Tensor, threshold: float = THRESHOLD, neighbours: float
     for the class itself, and p = .2.
 
     Args:
-        targets: (n, C) bool; what is unknown counts as absent.
+        targets: (n, C) bool.
+        known: (n, C) bool: n_i counts the rows with i of which j is known; None: all is known.
+        threshold, neighbours: tau and p.
 
     >>> cat_and_pet = torch.tensor([[True, True], [False, True], [False, True]])
     >>> label_graph(cat_and_pet)  # each cat is a pet, a third of the pets are cats
@@ -108,9 +116,9 @@ def label_graph(targets: Tensor, threshold: float = THRESHOLD, neighbours: float
             [0.2236, 1.0000]])
     """
     labels = targets.double()
-    counts = labels.sum(0)
-    conditional = labels.T @ labels / counts.clamp(min=1).unsqueeze(1)  # (i, j): P(j | i)
+    counted = torch.ones_like(labels) if known is None else known.double()
+    conditional = labels.T @ labels / (labels.T @ counted).clamp(min=1)  # (i, j): P(j | i)
     binary = (conditional >= threshold).double().fill_diagonal_(0)
-    weighted = neighbours * binary / binary.sum(0).clamp(min=1) + torch.eye(len(counts)).to(binary)
+    weighted = neighbours * binary / binary.sum(0).clamp(min=1) + torch.eye(len(binary)).to(binary)
     scale = weighted.sum(1).rsqrt()
     return ((weighted * scale).T * scale).float()
