@@ -299,7 +299,8 @@ def test_unknown_entries_cost_nothing_in_any_loss(loss):
     value.sum().backward()
     assert value.isfinite().all()
     assert (logits.grad[unknown] == 0).all()
-    assert (logits.grad[labels] != 0).all()
+    if loss != "ranking":  # which is content with pairs that a margin parts
+        assert (logits.grad[labels] != 0).all()
     if loss not in ("cb-focal", "ldam"):  # whose weights, or margins, are relative to those of all classes
         labels[:, 0], unknown = False, torch.zeros_like(unknown)
         unknown[:, 0] = True

@@ -66,11 +66,11 @@ def run(argv: list[str]) -> None:
         return
     if argv[:2] == ["datasets", "export"]:
         export = tyro.cli(readable(ExportSet), prog="hmc datasets export", args=argv[2:])
-        import_module("hmc_shared.cli.sources").check_source(export)
+        import_module("hmc_shared.runs.missing_data").check_data_set(export)
         export_set(export)
         return
     command = tyro.cli(Command, prog="hmc", description=__doc__, args=argv)  # pyright: ignore
-    import_module("hmc_shared.cli.sources").check_source(command)
+    import_module("hmc_shared.runs.missing_data").check_data_set(command)
     match command:  # pyright: ignore[reportMatchNotExhaustive]
         case Demo():
             import_module("hmc_shared.study.commands").demo(command)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hmc_shared.cli.sources import check_source
 from hmc_shared.data import load_dataset
 from hmc_shared.data.presence import find_source
 from hmc_shared.data.storage import hub
+from hmc_shared.runs.missing_data import check_data_set
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,6 @@ def test_a_hub_that_is_not_reached_is_told_unless_the_set_was_kept(monkeypatch, 
 def test_a_command_that_names_no_set_reads_that_of_its_run(tmp_path: Path):
     (tmp_path / "config.yaml").write_text("dataset: table:gone.csv\n")
     with pytest.raises(ValueError, match=r"^table:gone\.csv: there is no such file"):
-        check_source(Reads(run=str(tmp_path)))
-    check_source(Reads("digits", run=str(tmp_path)))
-    check_source(Reads())  # of a model without a run: told when it is opened
+        check_data_set(Reads(run=str(tmp_path)))
+    check_data_set(Reads("digits", run=str(tmp_path)))
+    check_data_set(Reads())  # of a model without a run: told when it is opened

@@ -217,7 +217,7 @@ def dispatch(argv: Sequence[str], prog: str, package: str, commands: Mapping[str
         raise ValueError(f"the command should be one of {', '.join(commands)}. Found {argv[0]!r}.")
     command = commands[argv[0]]
     config = parse(command.options, argv[1:], prog=f"{prog} {argv[0]}", package=package)
-    import_module("hmc_shared.cli.sources").check_source(config)
+    import_module("hmc_shared.runs.missing_data").check_data_set(config)
     module, _, function = command.run.partition(":")
     getattr(import_module(module), function)(config)
 

@@ -8,7 +8,7 @@ from hmc_shared.data.presence import find_source
 from hmc_shared.runs.options import open_run
 
 
-def check_source(options: Any) -> None:
+def check_data_set(options: Any) -> None:
     """Raise ValueError if the data set that a command reads is not there.
 
     A command reads one if its options have ``data_dir``: ``dataset`` or ``name``, or else that of the run.
