@@ -52,7 +52,8 @@ def of_images(content: bytes, folder: Path) -> object:
     for letter in LETTERS:
         put(folder, f"{letter}.png", IMAGES[0])
     put(folder, "edges.csv", EDGES)
-    return load_image_rows([put(folder, "t.csv", content)], None, "unknown", "unknown")
+    unsure = ("refuse", "refuse") if b"Finding Labels" in content else ("unknown", "unknown")
+    return load_image_rows([put(folder, "t.csv", content)], None, *unsure)
 
 
 def pixels(content: bytes, _: Path) -> object:
