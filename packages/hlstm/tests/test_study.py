@@ -25,7 +25,7 @@ def test_a_run_of_two_processes_is_a_run_of_a_study(tmp_path, monkeypatch):
     assert "[1/1] digits/two/seed-0: done in" in done.stderr
     run = load_run(tmp_path / "runs/plan/digits/two/seed-0")
     assert run.results["processes"] == 2
-    assert "torch.distributed.run" in run.results["launcher"]
+    assert run.results["launcher"] == "torchrun --standalone --nproc_per_node=2"
     assert len((run.path / "metrics.jsonl").read_text().splitlines()) == 2
     assert not (run.path / "checkpoints" / "partial").exists()
 
