@@ -62,7 +62,7 @@ def dataset_of_run(
 
     Args:
         run: the folder, for messages.
-        options: of the run, as :func:`hmc_shared.runs.read.open_run` returns them.
+        options: of the run, as ``open_run`` returns them.
         model: of the run; images of a table fit any shape.
         name, data_dir: instead of those of the options.
         protocol: of the preprocessing.
