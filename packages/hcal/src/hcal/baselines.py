@@ -58,11 +58,7 @@ class MMoE(LevelClassifier, **CARD):
         self.experts = nn.Sequential(
             nn.Linear(size, experts * expert_size), nn.ReLU(), nn.Unflatten(1, (experts, expert_size))
         )
-        self.gates = nn.Sequential(
-            nn.Linear(size, hierarchy.num_levels * experts),
-            nn.Unflatten(1, (hierarchy.num_levels, experts)),
-            nn.Softmax(dim=2),
-        )
+        self.gates = level_gates(size, hierarchy.num_levels, experts)
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Linear(expert_size, tower_size), nn.ReLU(), nn.Linear(tower_size, len(level)))
             for level in hierarchy.levels
@@ -73,12 +69,23 @@ class MMoE(LevelClassifier, **CARD):
 
     def forward(self, inputs: Tensor) -> Tensor:
         features = self.encoder(inputs)
-        mixtures = self.gates(features) @ self.experts(features)  # (B, L, E) @ (B, E, units)
-        levels = zip(self.heads, mixtures.unbind(1), strict=True)
-        return torch.cat([head(mixture) for head, mixture in levels], dim=1).float()
+        return logits_of_mixtures(self.gates(features), self.experts(features), self.heads)
 
     def logits_of_outputs(self, outputs: Tensor) -> Tensor:
         return outputs
+
+
+def level_gates(size: int, levels: int, experts: int) -> nn.Sequential:
+    """From x (B, size) to softmax(G_k x + g_k), the weights of the experts for each level, (B, L, E)."""
+    return nn.Sequential(
+        nn.Linear(size, levels * experts), nn.Unflatten(1, (levels, experts)), nn.Softmax(dim=2)
+    )
+
+
+def logits_of_mixtures(weights: Tensor, experts: Tensor, towers: nn.ModuleList) -> Tensor:
+    """Logits (B, C) of experts (B, E, units), mixed by weights (B, L, E), through the tower of each level."""
+    levels = zip(towers, (weights @ experts).unbind(1), strict=True)
+    return torch.cat([tower(mixture) for tower, mixture in levels], dim=1).float()
 
 
 class CMT(Flat, **CARD):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet
 
+from hcal.baselines import level_gates, logits_of_mixtures
 from hcal.config import Decode
 from hcal.model import CARD, LevelClassifier
 from hcal.networks import build_encoder
@@ -63,9 +64,7 @@ class DMT(LevelClassifier, **CARD):
         self.transformer = nn.Transformer(WIDTH, HEADS, 1, 1, HIDDEN, DROPOUT, batch_first=True)
         known = size + levels * WIDTH
         self.experts = nn.ModuleList(_perceptron(known, *EXPERT_SIZES) for _ in range(EXPERTS))
-        self.gates = nn.Sequential(
-            nn.Linear(known, levels * EXPERTS), nn.Unflatten(1, (levels, EXPERTS)), nn.Softmax(dim=2)
-        )
+        self.gates = level_gates(known, levels, EXPERTS)
         self.heads = nn.ModuleList(
             nn.Sequential(_perceptron(EXPERT_SIZES[-1], TOWER_SIZE), nn.Linear(TOWER_SIZE, len(level)))
             for level in hierarchy.levels
@@ -88,9 +87,7 @@ class DMT(LevelClassifier, **CARD):
     def forward(self, inputs: Tensor) -> Tensor:
         x = self.seen(self.cells(inputs))
         experts = torch.stack([expert(x) for expert in self.experts], dim=1)
-        mixtures = self.gates(x) @ experts  # (B, L, E) @ (B, E, units)
-        levels = zip(self.heads, mixtures.unbind(1), strict=True)
-        return torch.cat([head(mixture) for head, mixture in levels], dim=1).float()
+        return logits_of_mixtures(self.gates(x), experts, self.heads)
 
     def logits_of_outputs(self, outputs: Tensor) -> Tensor:
         return outputs

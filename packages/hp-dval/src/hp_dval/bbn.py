@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hmc_shared import Hierarchy
-from hmc_shared.data.batches import batches, deal
+from hmc_shared.data.batches import batches, deal, epoch_generator
 from hmc_shared.resizing import Resize
 from hp_dval.model import CARD, Outputs, Prompter
 from hp_dval.plain import PlainClassifier
@@ -134,7 +134,7 @@ def reversed_order(targets: Tensor, size: int, *, seed: int, epoch: int) -> Tens
     counts = targets.sum(0)
     if not counts.any():
         raise ValueError("`targets` should have a positive. Found none.")
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    generator = epoch_generator(seed, epoch)
     weights = torch.where(counts > 0, 1 / counts.clamp(min=1).double(), 0.0)
     classes = torch.multinomial(weights, size, replacement=True, generator=generator)
     shares = torch.rand(size, generator=generator, dtype=torch.float64)

@@ -30,7 +30,7 @@ def batches(
 
     So an epoch can be repeated after a restart. Yields what :func:`deal` does.
     """
-    order = torch.randperm(n, generator=_generator(seed, epoch))
+    order = torch.randperm(n, generator=epoch_generator(seed, epoch))
     return deal(order, batch_size, rank=rank, world=world)
 
 
@@ -105,7 +105,7 @@ def class_aware_order(targets: Tensor, size: int, *, seed: int, epoch: int) -> T
     if there is no positive.
     """
 
-    generator = _generator(seed, epoch)
+    generator = epoch_generator(seed, epoch)
     present = targets[:, targets.any(0)]
     classes = present.shape[1]
     if not classes:
@@ -121,8 +121,8 @@ def class_aware_order(targets: Tensor, size: int, *, seed: int, epoch: int) -> T
     return order
 
 
-def _generator(seed: int, epoch: int) -> Generator:
-
+def epoch_generator(seed: int, epoch: int) -> Generator:
+    """Of what is drawn for one epoch, the same on all processes."""
     return torch.Generator().manual_seed(seed * 1_000_003 + epoch)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from hmc_shared.messages import listed
 
@@ -50,3 +51,8 @@ def parse_window(text: str) -> tuple[float, float]:
     if not 0 <= low < high <= 100:
         raise ValueError(f"`--window` should be two rising percentiles, such as 1,99. Found {text!r}.")
     return low, high
+
+
+def stored_window(content: Any) -> tuple[float, float] | None:
+    """What a file of JSON has kept of ``--window``: null, or two numbers. Raises ValueError as above."""
+    return None if content is None else parse_window(",".join(map(str, content)))

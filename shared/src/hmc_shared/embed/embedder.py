@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from hmc_shared.data.choice import parse_window
+from hmc_shared.data.choice import stored_window
 from hmc_shared.embed.networks import open_network
 from hmc_shared.embed.texts import TextFit
 from hmc_shared.messages import reason, shown
@@ -134,8 +134,7 @@ def load_embedder(folder: str | Path) -> Embedder | None:
             arrays = load_file(path.with_name(ARRAYS))
             fit = TextFit(tuple(terms), arrays["idf"], arrays["components"])
         _check(content, fit)
-        if (window := content.get("window")) is not None:
-            content["window"] = parse_window(",".join(map(str, window)))
+        content["window"] = stored_window(content.get("window"))
         return Embedder(**content | {"columns": tuple(content["columns"]), "fit": fit})
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"{path} does not say how to embed: {reason(error)}") from error

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hmc_shared.constraints import only_with_ancestors
-from hmc_shared.data.choice import parse_window
+from hmc_shared.data.choice import stored_window
 from hmc_shared.hierarchy import Hierarchy
 from hmc_shared.messages import listed, reason, shown
 from hmc_shared.object_files import read_json
@@ -98,12 +98,11 @@ def load_decision(folder: str | Path, classes: int | None = None) -> Decision:
             raise ValueError(f"`features` should be a list of names. Found {shown(features)}.")
         if not isinstance(content["single_path"], bool):
             raise ValueError(f"`single_path` should be true or false. Found {shown(content['single_path'])}.")
-        window = content.get("window")
         return Decision(
             tuple(map(float, threshold)) if is_by_class else None if threshold is None else float(threshold),
             content["single_path"],
             tuple(features),
-            None if window is None else parse_window(",".join(map(str, window))),
+            stored_window(content.get("window")),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} does not say how to decide: {reason(error)}") from error
